@@ -1,0 +1,56 @@
+# `make demo` and `make test` set up .venv themselves; the second time they start at once.
+# PYTHON chooses the interpreter that .venv is made from.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# One BLAS thread in every process: what uses more cores is more processes.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
+        workflow/tree workflow/labels.py workflow/chunks.py
+
+.PHONY: demo test check lint types imports docstrings slow bench lowest clean
+
+demo: $(READY)
+	$(BIN)/python -m workflow demo
+
+test: $(READY)
+	$(BIN)/pytest -q -m "not slow"
+
+check: lint types imports docstrings test
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+docstrings: $(READY)
+	find $(MATHS) -name "*.py" | xargs $(BIN)/numpydoc lint
+
+slow: $(READY)
+	$(BIN)/pytest -q -m slow
+
+# Tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install -q uv
+	.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	.venv-lowest/bin/pytest -q -m "not slow"
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .venv-lowest demo-run

@@ -1,0 +1,240 @@
+"""Labels of rows from labels of centroids, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflow.labels import (
+    CentroidLabels,
+    GraphEdges,
+    centroid_labels,
+    label_rows,
+    resolve_noise,
+)
+
+
+def graph_of(n, edges):
+    """Return a symmetric graph in compressed rows from {(i, j): weight}."""
+    both = sorted(
+        [(i, j, w) for (i, j), w in edges.items()] + [(j, i, w) for (i, j), w in edges.items()]
+    )
+    counts = np.bincount([i for i, _, _ in both], minlength=n) if both else np.zeros(n, int)
+    return GraphEdges(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.array([j for _, j, _ in both], dtype=np.int32),
+        np.array([w for _, _, w in both], dtype=np.int64),
+    )
+
+
+def kruskal(label, edges, centroids):
+    """Join components edge by edge, as the documentation says; then bridge what is left."""
+    n = len(label)
+    members = {i: [i] for i in range(n)}
+    home = list(range(n))
+    resolved = [int(v) for v in label]
+
+    def length(i, j):
+        return np.square(centroids[i] - centroids[j]).sum()
+
+    for i, j in sorted(edges, key=lambda e: (-edges[e], length(*e), *e)):
+        if edges[i, j] <= 0 or min(resolved[i], resolved[j]) >= 0:
+            continue
+        if resolved[i] < 0 and resolved[j] < 0:
+            if home[i] != home[j]:
+                gone = home[j]
+                for k in members.pop(gone):
+                    home[k] = home[i]
+                    members[home[i]].append(k)
+            continue
+        lost, value = (i, resolved[j]) if resolved[i] < 0 else (j, resolved[i])
+        for k in members[home[lost]]:
+            resolved[k] = value
+    labelled = [i for i in range(n) if label[i] >= 0]
+    for group in members.values():
+        if labelled and resolved[group[0]] < 0:
+            _, _, j = min((length(i, j), i, j) for i in group for j in labelled)
+            for k in group:
+                resolved[k] = int(label[j])
+    return resolved
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 14), st.integers(0, 10_000))
+def test_resolve_noise__equals_joining_edge_by_edge(n, seed):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(-1, 3, size=n)
+    label[rng.random(n) < 0.5] = -1
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n) if rng.random() < 0.3]
+    edges = {pair: int(rng.integers(0, 4)) for pair in pairs}
+    centroids = rng.normal(size=(n, 2))
+    resolved = resolve_noise(label, *graph_of(n, edges), centroids)
+    assert resolved.tolist() == kruskal(label, edges, centroids)
+    assert resolved.dtype == np.int32
+    if (label >= 0).any():
+        assert (resolved >= 0).all()
+        np.testing.assert_array_equal(resolved[label >= 0], label[label >= 0])
+    else:
+        assert (resolved == -1).all()
+
+
+def test_resolve_noise__follows_the_graph_and_not_the_nearest_centre():
+    # A chain of noise leads from cluster 0 to right beside cluster 1.
+    centroids = np.array([[0.0], [1.0], [2.0], [3.0], [3.5]])
+    edges = {(0, 1): 5, (1, 2): 5, (2, 3): 5, (3, 4): 1}
+    resolved = resolve_noise(np.array([0, -1, -1, -1, 1]), *graph_of(5, edges), centroids)
+    assert resolved.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_resolve_noise__bridges_a_whole_component_at_its_nearest_member():
+    centroids = np.array([[0.0], [10.0], [2.0], [9.0], [7.9]])
+    edges = {(2, 3): 1, (3, 4): 1}
+    resolved = resolve_noise(np.array([0, 1, -1, -1, -1]), *graph_of(5, edges), centroids)
+    assert resolved.tolist() == [0, 1, 1, 1, 1]
+
+
+def test_resolve_noise__many_lost_centroids():
+    rng = np.random.default_rng(0)
+    centroids = rng.normal(size=(900, 3))
+    label = np.where(np.arange(900) < 50, np.arange(900) % 4, -1)
+    resolved = resolve_noise(label, *graph_of(900, {}), centroids)
+    nearest = np.square(centroids[:, None] - centroids[:50]).sum(-1).argmin(1)
+    np.testing.assert_array_equal(resolved, label[nearest])
+
+
+def example():
+    label = np.array([0, 0, 1, -1, 0])
+    centroids = np.array([[0.0, 0], [1, 0], [9, 0], [3, 0], [0, 1]])
+    graph = graph_of(5, {(0, 1): 3, (1, 3): 2, (2, 3): 1, (0, 4): 1})
+    return label, graph, centroids
+
+
+def test_centroid_labels__radius_and_offset():
+    label, graph, centroids = example()
+    made = centroid_labels(
+        label,
+        np.array([1.0, 0.5, 1.0, 0.0, 0.25]),
+        graph,
+        centroids=centroids,
+        rms_radius=np.array([2.0, 3.0, 0.0, 7.0, 0.5]),
+        population=np.array([10, 30, 5, 9, 1]),
+    )
+    assert made.label_resolved.tolist() == [0, 0, 1, 0, 0]
+    # Centroid 4 has one row: median of its cluster; 2 has none to take, so the median of all.
+    assert made.radius_sq.tolist() == [4.0, 9.0, 9.0, 9.0, 9.0]
+    assert made.offset_sq.tolist() == [0.0, 0.0, 0.0, 4.0, 0.0]
+    assert made.label.tolist() == label.tolist()
+    again = CentroidLabels.from_arrays(made.to_arrays())
+    for name, array in made.to_arrays().items():
+        np.testing.assert_array_equal(getattr(again, name), array)
+    assert [array.dtype.name for array in made.to_arrays().values()] == ["int32"] * 2 + [
+        "float32"
+    ] * 3
+
+
+def test_centroid_labels__without_any_cluster():
+    _, graph, centroids = example()
+    made = centroid_labels(
+        np.full(5, -1),
+        np.zeros(5),
+        graph,
+        centroids=centroids,
+        rms_radius=np.ones(5),
+        population=np.full(5, 3),
+    )
+    assert made.label_resolved.tolist() == [-1] * 5
+    assert made.offset_sq.tolist() == [0] * 5
+    rows = label_rows(np.array([[0, 1]]), np.array([[1.0, 2.0]]), made, noise="resolve")
+    assert rows.label.tolist() == [-1]
+    assert rows.strength.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("noise", ["keep", "resolve"])
+def test_label_rows__equals_a_loop(noise):
+    rng = np.random.default_rng(0)
+    label, graph, centroids = example()
+    membership = np.array([1.0, 0.5, 0.75, 0.0, 0.25])
+    made = centroid_labels(
+        label,
+        membership,
+        graph,
+        centroids=centroids,
+        rms_radius=rng.random(5),
+        population=np.full(5, 9),
+    )
+    points = rng.normal(size=(200, 2)) * 5
+    squared = np.square(points[:, None] - centroids).sum(-1)
+    nearest = np.argsort(squared, axis=1)[:, :3].astype(np.int32)
+    q = np.take_along_axis(squared, nearest, axis=1).astype(np.float32)
+    rows = label_rows(nearest, q, made, noise=noise)
+    for i in range(200):
+        a, b = nearest[i, :2]
+        resolved = made.label_resolved
+        assert rows.label[i] == (resolved if noise == "resolve" else label)[a]
+        assert rows.label_resolved[i] == resolved[a]
+        margin = 1.0
+        if resolved[a] != resolved[b]:
+            margin = (q[i, 1] - q[i, 0]) / (q[i, 1] + q[i, 0])
+        assert rows.strength[i] == pytest.approx(membership[a] * margin, rel=1e-5)
+        assert rows.distance[i] == pytest.approx(np.sqrt(q[i, 0]), rel=1e-6)
+        outside = q[i, 0] + made.offset_sq[a]
+        expected = outside / (outside + made.radius_sq[a])
+        assert rows.outlier_score[i] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(rows.centroid, nearest[:, 0])
+    np.testing.assert_array_equal(rows.second_centroid, nearest[:, 1])
+    assert [array.dtype.name for array in rows] == [
+        "int32", "int32", "float32", "int32", "int32", "float32", "float32",
+    ]  # fmt: skip
+    part = label_rows(nearest[7:9], q[7:9], made, noise=noise)
+    for whole, few in zip(rows, part, strict=True):
+        np.testing.assert_array_equal(whole[7:9], few)
+
+
+def plain(label, radius_sq=0.0):
+    one = np.ones(len(label), dtype=np.float32)
+    label = np.array(label, dtype=np.int32)
+    return CentroidLabels(label, label, one, one * np.float32(radius_sq), 0 * one)
+
+
+def test_label_rows__edges_of_the_scores():
+    nearest = np.array([[0, 1], [0, 1], [0, -1]])
+    squared = np.array([[0.0, 0.0], [1e30, 1e30], [0.0, np.inf]], dtype=np.float32)
+    rows = label_rows(nearest, squared, plain([0, 1]))
+    assert rows.strength.tolist() == [0.0, 0.0, 1.0]
+    assert rows.outlier_score[0] == 0
+    assert 0.999 < rows.outlier_score[1] < 1
+    assert rows.second_centroid.tolist() == [1, 1, -1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000))
+def test_label_rows__scores_stay_in_range(seed):
+    rng = np.random.default_rng(seed)
+    squared = np.sort(10.0 ** rng.uniform(-30, 30, size=(40, 2)), axis=1).astype(np.float32)
+    nearest = rng.permuted(np.tile(np.arange(4), (40, 1)), axis=1)[:, :2]
+    rows = label_rows(nearest, squared, plain([0, 1, 1, -1], radius_sq=1.0))
+    assert (rows.strength >= 0).all()
+    assert (rows.strength <= 1).all()
+    assert (rows.outlier_score >= 0).all()
+    assert (rows.outlier_score < 1).all()
+
+
+def test_refuses_what_does_not_fit():
+    label, graph, centroids = example()
+    with pytest.raises(ValueError, match="must be of the same centroids"):
+        resolve_noise(label[:4], *graph, centroids)
+    with pytest.raises(ValueError, match=r"memberships lie in \[0, 1\]"):
+        centroid_labels(
+            label,
+            np.full(5, 1.5),
+            graph,
+            centroids=centroids,
+            rms_radius=np.ones(5),
+            population=np.ones(5),
+        )
+    with pytest.raises(ValueError, match="`noise` must be 'keep' or 'resolve'"):
+        label_rows(np.zeros((1, 2), int), np.zeros((1, 2)), plain([0]), noise="drop")
+    with pytest.raises(ValueError, match="nearest two at least"):
+        label_rows(np.zeros((1, 1), int), np.zeros((1, 1)), plain([0]))

@@ -1,0 +1,215 @@
+"""A whole run on real workers, held against the truth, other workers and the libraries."""
+
+from __future__ import annotations
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from distributed import Client, LocalCluster
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+
+import workflow
+from tests.conftest import picture_set
+from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.pipeline.commands import status
+from workflow.pipeline.runner import read_summary
+
+SUMMARY_KEYS = {
+    "n_samples",
+    "n_clusters",
+    "noise_fraction",
+    "n_centroids",
+    "n_components",
+    "structure",
+    "seconds",
+    "peak_rss_bytes",
+}
+
+
+@pytest.fixture(scope="module")
+def npy(tmp_path_factory, pictures):
+    path = tmp_path_factory.mktemp("images") / "images.npy"
+    np.save(path, pictures[0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(npy, client, tmp_path_factory):
+    return make_run(npy, tmp_path_factory.mktemp("finished") / "run", client)
+
+
+def test_run__finds_the_sources(finished, pictures):
+    labels, summary = labels_of(finished), read_summary(finished)
+    assert adjusted_rand_score(pictures[1], labels["label_resolved"]) > 0.99
+    assert summary["n_clusters"] == len(np.unique(labels["label"].values[labels["label"] >= 0]))
+    assert summary["n_clusters"] == 8
+
+
+def test_run__leaves_what_the_contract_names(finished):
+    summary = read_summary(finished)
+    assert summary.keys() >= SUMMARY_KEYS
+    assert summary["n_samples"] == 4000
+    assert summary["noise_fraction"] == pytest.approx(
+        float((labels_of(finished)["label"] < 0).mean())
+    )
+    assert (finished.path / "report.html").is_file()
+    manifest = json.loads((finished.path / "manifest.json").read_text())
+    assert manifest["format_version"] == 1
+    assert all(step["state"] == "complete" for step in manifest["steps"].values())
+    model = zarr.open_group(finished.path / "model.zarr", mode="r")
+    for name in ("mean", "components", "explained_variance", "centroids", "population"):
+        assert name in model
+    assert {"centroid_label", "layers", "graph_indptr", "graph_indices"} <= set(model)
+
+
+def test_run__labels_have_the_types_of_the_contract(finished):
+    labels = labels_of(finished)
+    kinds = {name: str(labels[name].dtype) for name in labels}
+    assert kinds == {
+        "label": "int32",
+        "label_resolved": "int32",
+        "strength": "float32",
+        "centroid": "int32",
+        "second_centroid": "int32",
+        "distance": "float32",
+        "outlier_score": "float32",
+    }
+    assert labels["label"].dims == ("sample",)
+    assert labels["label_resolved"].min() >= 0
+    assert 0 <= labels["strength"].min()
+    assert labels["strength"].max() <= 1
+
+
+def test_run__components_are_those_of_scikit_learn(finished, pictures):
+    mean, components = finished.read_model("mean", "components")
+    flat = pictures[0].reshape(len(pictures[0]), -1).astype(np.float64)
+    reference = PCA(len(components), svd_solver="full").fit(flat)
+    np.testing.assert_allclose(mean, flat.mean(axis=0), rtol=1e-12)
+    overlap = np.abs(np.sum(components[:7] * reference.components_[:7], axis=1))
+    np.testing.assert_allclose(overlap, 1, atol=1e-9)
+
+
+def test_run__assigns_the_nearest_centroid(finished, pictures):
+    mean, components, centroids = finished.read_model("mean", "components", "centroids")
+    scores = (pictures[0].reshape(len(pictures[0]), -1) - mean) @ components.T
+    distance = np.linalg.norm(scores[:, None] - centroids[None].astype(np.float64), axis=2)
+    labels = labels_of(finished)
+    chosen = distance[np.arange(len(scores)), labels["centroid"]]
+    np.testing.assert_allclose(chosen, distance.min(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(labels["distance"], chosen, rtol=1e-4, atol=1e-3)
+
+
+def test_run__population_counts_the_labels(finished):
+    (population,) = finished.read_model("population")
+    counted = np.bincount(labels_of(finished)["centroid"].values, minlength=len(population))
+    np.testing.assert_array_equal(population, counted)
+    assert population.min() > 0
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_run__is_the_same_on_any_number_of_workers(finished, npy, tmp_path, n_workers):
+    with (
+        LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        Client(cluster, set_as_default=False) as other,
+    ):
+        again = make_run(npy, tmp_path / "run", other)
+    assert_same_labels(labels_of(finished), labels_of(again))
+    for name in ("components", "centroids", "population", "graph_weights_three", "tree_distance"):
+        np.testing.assert_array_equal(*finished.read_model(name), *again.read_model(name))
+
+
+def test_run__is_the_same_from_every_kind_of_images(finished, pictures, client, tmp_path):
+    images = pictures[0]
+    np.savez(tmp_path / "images.npz", images=images)
+    group = zarr.create_group(tmp_path / "images.zarr")
+    stored = group.create_array("images", shape=images.shape, chunks=(700, 6, 6, 3), dtype="uint8")
+    stored[:] = images
+    kinds = {
+        "npz": tmp_path / "images.npz",
+        "zarr": tmp_path / "images.zarr",
+        "array": images,
+        "dask": da.from_array(images, chunks=(900, 6, 6, 3)),
+        "xarray": xr.DataArray(images, dims=("sample", "y", "x", "channel")),
+    }
+    for name, kind in kinds.items():
+        again = make_run(kind, tmp_path / name, client)
+        assert_same_labels(labels_of(finished), labels_of(again))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float16", "float32", "float64"])
+def test_run__takes_every_dtype(client, tmp_path, dtype):
+    images, source = picture_set(n=1500, n_sources=4, dtype=dtype)
+    np.save(tmp_path / "images.npy", images)
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    assert adjusted_rand_score(source, labels_of(store)["label_resolved"]) > 0.99
+
+
+def test_run__of_equal_images_is_one_cluster(client, tmp_path):
+    np.save(tmp_path / "images.npy", np.full((500, 4, 4, 3), 7, np.uint8))
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    labels = labels_of(store)
+    assert (labels["label"] == 0).all()
+    assert not labels["distance"].any()
+    assert read_summary(store)["structure"] in ("none", "untested")
+
+
+def test_run__of_many_duplicates_finds_them(client, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    which = rng.integers(0, 5, 6000)
+    np.save(tmp_path / "images.npy", images[which])
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    assert adjusted_rand_score(which, labels_of(store)["label"]) == 1
+    assert read_summary(store)["n_centroids"] == 5
+
+
+def test_python__gives_the_same_as_the_steps(finished, npy, client, tmp_path):
+    run = workflow.run(
+        npy, tmp_path / "run", client=client, settings=SETTINGS, progress=False
+    )
+    labels = labels_of(finished)["label"].values
+    np.testing.assert_array_equal(run.labels.compute(), labels)
+    assert run.n_clusters == read_summary(finished)["n_clusters"]
+    assert isinstance(run.labels, da.Array)
+    assert run.dataset.sizes["sample"] == 4000
+    assert "4000" in repr(run)
+    assert "<" in run._repr_html_()
+    predicted = run.predict(np.load(npy))
+    assert_same_labels(predicted.load(), labels_of(finished))
+    run.recut(n_clusters=4)
+    assert run.n_clusters == 4
+    assert run.report().is_file()
+
+
+def test_status__verify_finds_an_altered_byte(npy, client, tmp_path):
+    store = make_run(npy, tmp_path / "run", client)
+    assert status(store.path, verify=True)["damaged"] == []
+    for name in ("projection/scores.zarr/scores", "labels.zarr/label", "model.zarr/centroids"):
+        shard = next(p for p in (store.path / name / "c").rglob("*") if p.is_file())
+        intact = shard.read_bytes()
+        altered = bytearray(intact)
+        altered[len(altered) // 2] ^= 1
+        shard.write_bytes(altered)
+        assert status(store.path, verify=True)["damaged"], name
+        shard.write_bytes(intact)
+
+
+def test_profile_reference__agrees_with_ours(npy, finished, client, tmp_path, pictures):
+    store = make_run(
+        npy, tmp_path / "run", client, profile="reference", **{"pca.n_components": 7}
+    )
+    (components,), (reference,) = finished.read_model("components"), store.read_model("components")
+    # Eight sources: seven directions stand out, the rest is noise.
+    overlap = np.linalg.svd(components[:7] @ reference[:7].T, compute_uv=False)
+    np.testing.assert_allclose(overlap, 1, atol=1e-3)
+    ours = make_run(npy, tmp_path / "ours", client, **{"pca.n_components": 7})
+    inertia = [s.step("overcluster").details["inertia"] for s in (ours, store)]
+    assert inertia[0] <= 1.05 * inertia[1]
+    assert adjusted_rand_score(pictures[1], labels_of(store)["label_resolved"]) > 0.9

@@ -1,0 +1,229 @@
+"""A run that is killed and started again gives the same labels; a changed setting redoes what depends on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture_set, spawn_cli
+from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.errors import StoreError
+from workflow.pipeline import steps
+from workflow.pipeline.runner import read_summary
+from workflow.runstore import RunStore
+from workflow.runstore.layout import STEPS
+
+SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def npy(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "images.npy"
+    np.save(path, picture_set(n=6000, seed=3)[0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(npy, client, tmp_path_factory):
+    return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client)
+
+
+class Stop(Exception):
+    """Stands for a kill at a known place."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_resume__after_a_stop_before_each_step(step, npy, uninterrupted, client, tmp_path, monkeypatch):
+    def stop(context):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setitem(steps.STEPS, step, stop)
+        with pytest.raises(Stop):
+            make_run(npy, tmp_path / "run", client)
+    store = RunStore.open(tmp_path / "run")
+    assert store.step(step).state == "partial"
+    done = [name for name in STEPS if store.step(name).state == "complete"]
+    assert done == list(STEPS[: STEPS.index(step)])
+    again = make_run(npy, tmp_path / "run", client)
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+@pytest.mark.parametrize("n_tasks", [1, 4, 9, 14, 19, 24, 30, 36, 42, 48])
+def test_resume__in_the_middle_of_a_pass_repeats_only_the_rest(
+    n_tasks, npy, uninterrupted, client, tmp_path, monkeypatch
+):
+    """The journal stops taking entries after some: as if the client had been killed there."""
+    from workflow.runstore import files
+
+    append, noted = files.Journal.append, []
+
+    def limited(journal, index, record):
+        if len(noted) >= n_tasks:
+            raise Stop
+        noted.append((journal.path.parent.name, journal.path.stem, index))
+        append(journal, index, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Journal, "append", limited)
+        with pytest.raises(Stop):
+            make_run(npy, tmp_path / "run", client)
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            files.Journal,
+            "append",
+            lambda journal, index, record: (
+                seen.append((journal.path.parent.name, journal.path.stem, index)),
+                append(journal, index, record),
+            )[1],
+        )
+        again = make_run(npy, tmp_path / "run", client)
+    assert not set(noted) & set(seen), "a task that was noted ran again"
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+@pytest.mark.parametrize("delay_s", [2.5, 4.0, 5.5])
+def test_resume__after_kill_9_of_the_process(delay_s, npy, uninterrupted, client, tmp_path):
+    process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = make_run(npy, tmp_path / "run", client)
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+def test_resume__a_finished_run_does_nothing(npy, client, tmp_path, monkeypatch):
+    make_run(npy, tmp_path / "run", client)
+
+    def never(context):
+        raise AssertionError
+
+    for name in STEPS:
+        monkeypatch.setitem(steps.STEPS, name, never)
+    make_run(npy, tmp_path / "run", client)
+
+
+CHANGES = [
+    ("pca.n_components", 5, "pca"),
+    ("pca.whiten", True, "projection"),
+    ("projection.dtype", "float16", "projection"),
+    ("seed", 1, "overcluster"),
+    ("overcluster.n_centroids", 50, "overcluster"),
+    ("centroid_graph.dimension_rows", 500, "centroid_graph"),
+    ("tree.min_cluster_size", 100, "tree"),
+    ("tree.method", "hdbscan", "tree"),
+    ("labels.noise", "resolve", "labels"),
+    ("report.images_per_cluster", 5, "report"),
+    ("compute.n_workers", 7, None),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "first"), CHANGES)
+def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
+    key, value, first, npy, client, tmp_path, monkeypatch, caplog
+):
+    make_run(npy, tmp_path / "run", client)
+    ran = []
+    for name, step in list(steps.STEPS.items()):
+        monkeypatch.setitem(
+            steps.STEPS, name, lambda context, name=name, step=step: (ran.append(name), step(context))
+        )
+    with caplog.at_level(logging.INFO, logger="workflow"):
+        logging.getLogger("workflow").propagate = True
+        changed = make_run(npy, tmp_path / "run", client, **{key: value})
+    assert ran == (list(STEPS[STEPS.index(first) :]) if first else [])
+    if first:
+        assert any(f"{first} is stale: {key} was" in message for message in caplog.messages)
+    fresh = make_run(npy, tmp_path / "fresh", client, **{key: value})
+    assert_same_labels(labels_of(fresh), labels_of(changed))
+
+
+def test_stale__other_images_are_refused(npy, client, tmp_path):
+    make_run(npy, tmp_path / "run", client)
+    other = tmp_path / "other.npy"
+    np.save(other, picture_set(n=700)[0])
+    with pytest.raises(StoreError, match=r"was made from .*images.npy, and .*other.npy differs"):
+        make_run(other, tmp_path / "run", client)
+
+
+def test_stale__images_altered_between_the_passes_are_noticed(client, tmp_path, monkeypatch):
+    path = tmp_path / "images.npy"
+    images = picture_set(n=3000)[0]
+    np.save(path, images)
+    projection = steps.STEPS["projection"]
+
+    def alter_first(context):
+        times = path.stat()
+        stored = np.load(path, mmap_mode="r+")
+        stored[1234, 0, 0, 0] ^= 1
+        stored.flush()
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        projection(context)
+
+    monkeypatch.setitem(steps.STEPS, "projection", alter_first)
+    with pytest.raises(StoreError, match="images 1024 to 1535 have changed"):
+        make_run(path, tmp_path / "run", client)
+
+
+def test_recut__and_back(npy, uninterrupted, client, tmp_path):
+    from workflow.pipeline import commands
+
+    store = make_run(npy, tmp_path / "run", client)
+    summary = commands.recut(store.path, n_clusters=3)
+    assert summary["n_clusters"] == 3
+    assert len(np.unique(labels_of(store)["label_resolved"])) == 3
+    assert commands.status(store.path)["steps"]["tree"]["state"] == "stale"
+    assert commands.status(store.path, verify=True)["damaged"] == []
+    again = make_run(npy, tmp_path / "run", client)
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, monkeypatch):
+    from workflow.pipeline import commands
+
+    store = make_run(npy, tmp_path / "run", client)
+    before = labels_of(store)["label"].values
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "_finish_moves", lambda self: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            commands.recut(store.path, n_clusters=3)
+    assert (labels_of(store)["label"].values == before).all()
+    reopened = RunStore.open(store.path)
+    assert read_summary(reopened)["n_clusters"] == 3
+    assert len(np.unique(labels_of(reopened)["label_resolved"])) == 3
+
+
+def test_update__equals_a_fit_on_all(client, tmp_path):
+    from workflow.pipeline import commands
+
+    images = picture_set(n=5000, seed=5)[0]
+    for name, part in (("all", images), ("old", images[:1700]), ("new", images[1700:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    whole = make_run(tmp_path / "all.npy", tmp_path / "whole", client)
+    store = make_run(tmp_path / "old.npy", tmp_path / "run", client)
+    found = commands.update(store.path, tmp_path / "new.npy")
+    assert (found["n_samples_before"], found["n_samples"]) == (1700, 5000)
+    names = ["mean", "components", "explained_variance", "moments_n_samples", "moments_total", "moments_second"]
+    for name in names:
+        np.testing.assert_array_equal(*store.read_model(name), *whole.read_model(name), err_msg=name)
+    states = commands.status(store.path)["steps"]
+    assert states["pca"]["state"] == "complete"
+    assert states["projection"]["state"] == "stale"
+    with pytest.raises(Exception, match="in the moments already"):
+        commands.update(store.path, tmp_path / "new.npy")
+    again = make_run(tmp_path / "old.npy", tmp_path / "run", client)
+    np.testing.assert_array_equal(
+        *again.read_model("projection_components"), *whole.read_model("components")
+    )
+
+
+def test_lock__a_second_writer_is_refused(npy, client, tmp_path):
+    store = make_run(npy, tmp_path / "run", client)
+    with store.lock(), pytest.raises(StoreError, match="one command at a time"):
+        make_run(npy, tmp_path / "run", client)

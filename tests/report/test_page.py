@@ -1,0 +1,261 @@
+"""The page as a whole: well-formed, self-contained, escaped, complete and repeatable."""
+
+from __future__ import annotations
+
+import re
+import threading
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from workflow.report import ReportData, Sheet, cluster_sheet, render, summary_html
+from workflow.report.style import DARK, LIGHT
+
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed in order, and gathers what a test asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), (tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pytest.fail(f"HTML does not close {tag} by a slash")
+
+    def handle_endtag(self, tag):
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "text", "tspan"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+@pytest.fixture(scope="module")
+def page(make_report):
+    return Page(render(make_report()))
+
+
+def test_render__is_balanced_and_has_every_part(page, blob_tree):
+    n_clusters = len(blob_tree.selected)
+    assert f"{n_clusters} clusters in 440 images" in page.text
+    assert page.count("img") == n_clusters + 2
+    # Share bar, sizes, ladder, tree, kept, spectrum, population, radius, time.
+    assert page.count("svg") == 9
+    for words in (
+        "Please note",
+        "2 files could not be read.",
+        "agreement with the truth",
+        "87.5 %",
+        "Strongest outliers",
+        "Every cluster",
+        "1 min 1 s",
+        "--set",
+        "2.00 KiB",
+    ):
+        assert words in page.text, words
+
+
+def test_render__needs_nothing_from_outside(make_report):
+    text = render(make_report())
+    page = Page(text)
+    words = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\s]+", "", text)
+    assert not re.search(r"https?:|//[a-z]|@import|javascript:", words)
+    assert page.count("script") == page.count("link") == page.count("iframe") == 0
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href"):
+                assert value is not None
+                assert value.startswith(("data:image/png;base64,", "#")), (tag, value[:40])
+    for target in re.findall(r"url\(([^)]*)\)", text):
+        assert target.startswith("#")
+
+
+def test_render__ids_are_unique_and_every_reference_resolves(make_report):
+    text = render(make_report())
+    ids = [attributes["id"] for _, attributes in Page(text).elements if "id" in attributes]
+    assert ids
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {
+        pair for name in ids for pair in ((name, ""), ("", name))
+    }
+
+
+def test_render__escapes_everything(make_report):
+    evil = "<script>alert('x')</script><img src=x onerror=\"y\">&amp;"
+    data = make_report(
+        title=evil,
+        run_path=f"/runs/{evil}",
+        settings={evil: (evil, evil)},
+        versions={evil: evil},
+        notes=[evil],
+        truth={evil: evil},
+        steps=[{"name": evil, "state": evil}],
+        sheets=[Sheet(evil, evil, np.zeros((1, 2, 2), np.uint8))],
+        summary={**make_report().summary, evil: evil, "structure": evil, "seconds": {evil: 1.0}},
+    )
+    page = Page(render(data))
+    assert page.count("script") == 0
+    assert page.count("img") == 1
+    assert page.text.count("<script>alert('x')</script>") >= 12
+    assert Page(summary_html(data.summary)).count("script") == 0
+
+
+@pytest.mark.parametrize(
+    ("structure", "n_clusters", "headline", "sentence"),
+    [
+        ("clusters", 2, "2 clusters in 9,000 images", "separate groups"),
+        ("none", 1, "No separate clusters in 9,000 images", "There were enough images"),
+        ("untested", 1, "Too few images to look for clusters: 9,000 images", "not the same as"),
+        ("untested", 2, "2 clusters in 9,000 images", "not the same as"),
+    ],
+)
+def test_render__says_what_structure_means(structure, n_clusters, headline, sentence):
+    summary = {"n_samples": 9000, "n_clusters": n_clusters, "structure": structure}
+    sizes = np.full(n_clusters, 100)
+    data = ReportData(title="t", run_path="r", summary=summary, cluster_size=sizes)
+    page = Page(render(data))
+    assert headline in page.text
+    assert sentence in page.text
+    assert headline in Page(summary_html(summary)).text
+
+
+def test_render__least_data_and_single_centroid(make_report):
+    least = ReportData(title="t", run_path="r", summary={"n_samples": 0, "n_clusters": 0})
+    assert "0 clusters in 0 images" in Page(render(least)).text
+    single = make_report(
+        tree=None,
+        population=np.array([440]),
+        rms_radius=np.array([0.0]),
+        centroid_label=np.array([0], np.int32),
+        spectrum=np.zeros(4),
+        explained_variance_ratio=np.zeros(2),
+        total_variance=0.0,
+        sheets=(),
+        cluster_persistence=None,
+    )
+    page = Page(render(single))
+    assert "There are no pictures to show" in page.text
+    assert "How the clusters part" not in page.text
+
+
+def test_render__five_hundred_clusters_stay_small(make_report):
+    rng = np.random.default_rng(0)
+    sizes = np.sort(rng.integers(30, 10**6, 500))[::-1]
+    noisy = rng.integers(0, 256, (50, 30, 48, 48, 3), dtype=np.uint8)
+    data = make_report(
+        summary={**make_report().summary, "n_clusters": 500, "n_samples": int(sizes.sum()) + 5},
+        cluster_size=sizes,
+        cluster_persistence=None,
+        sheets=[cluster_sheet(c, int(sizes[c]), 10**9, noisy[c]) for c in range(50)],
+    )
+    text = render(data)
+    page = Page(text)
+    assert len(text.encode()) < 5_000_000
+    assert page.count("img") == 50
+    assert "The 50 largest of 500 clusters" in page.text
+    assert "26 more clusters" in page.text
+    # Noise does not compress: each sheet shows fewer images and says so.
+    assert len(re.findall(r"[1-9]\d* of 30 examples, to keep the page small", page.text)) == 50
+
+
+def test_render__same_text_again_and_from_threads(make_report):
+    data = make_report()
+    before = dict(mpl.rcParams)
+    first = render(data)
+    texts: list[str] = []
+    threads = [threading.Thread(target=lambda: texts.append(render(data))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        texts.append(render(make_report()))
+    assert texts == [first] * 3
+    assert dict(mpl.rcParams) == before
+
+
+def test_render__colours_are_variables_of_the_page(make_report):
+    text = render(make_report())
+    names = set(re.findall(r"var\(--([a-z-]+)\)", text))
+    assert {"ink", "muted", "line", "accent"} <= names <= set(LIGHT)
+    assert set(LIGHT) == set(DARK)
+    assert "#01020" not in text
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_render__every_picture_has_words(page):
+    for tag, attributes in page.elements:
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            assert attributes["aria-label"]
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_style__text_has_enough_contrast(colours):
+    for ink in ("ink", "muted"):
+        for ground in ("ground", "card", "warn"):
+            low, high = sorted(luminance(colours[name]) for name in (ink, ground))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
+def test_summary_html__short_and_balanced(make_report):
+    text = summary_html(make_report().summary)
+    page = Page(text)
+    assert "3.00 GiB" in page.text
+    assert "1 min 4 s" in page.text
+    assert "cluster sizes" not in page.text
+    assert Page(summary_html({"n_samples": 3, "n_clusters": 1})).text == (
+        "1 cluster in 3 images images 3 clusters 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"summary": {"n_samples": 3}}, r"n_clusters'\] missing"),
+        ({"cluster_size": np.array([1])}, "one entry per cluster"),
+        ({"rms_radius": np.zeros(3)}, r"equally long; got lengths \[60, 3, 60\]"),
+        ({"cluster_persistence": np.zeros(99)}, "equally long"),
+    ],
+)
+def test_report_data__refuses_what_does_not_fit(make_report, changes, match):
+    with pytest.raises(ValueError, match=match):
+        make_report(**changes)
+
+
+def test_sheet__refuses_other_shapes():
+    with pytest.raises(ValueError, match=r"got shape \(3, 4\) for 'x'"):
+        Sheet("x", "", np.zeros((3, 4)))

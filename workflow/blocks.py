@@ -1,0 +1,154 @@
+"""The two faces that the mathematics sees of disk and machines: rows to read, and a map over tasks."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from dask.base import compute
+from dask.delayed import delayed
+from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class Rows(Protocol):
+    """Rows that a task can read wherever it runs; pickles to a few hundred bytes when stored."""
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return rows `start` to `stop` as an array of shape (stop - start, n_features)."""
+
+
+class Shared(Protocol):
+    """Arrays that every task of a round needs; travels as a reference where it can."""
+
+    def load(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays; called inside the task."""
+
+
+class Mapper(Protocol):
+    """Runs tasks somewhere and gives their results back in order."""
+
+    def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+        """Return ``[function(item) for item in items]``, whoever computes it."""
+
+    def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
+        """Make arrays available to the tasks of later maps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRows:
+    """Rows of an array in memory."""
+
+    array: NDArray[Any]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self.array.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.array.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.array.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return rows `start` to `stop`, not copied."""
+        return self.array[start:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Shared arrays of one process."""
+
+    arrays: Mapping[str, NDArray[Any]]
+
+    def load(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays."""
+        return self.arrays
+
+
+class SerialMapper:
+    """Maps in this thread: the reference that every other mapper must equal."""
+
+    def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+        """Return ``[function(item) for item in items]``."""
+        return [function(item) for item in items]
+
+    def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
+        """Keep the arrays in memory."""
+        return InMemory(dict(arrays))
+
+
+class DaskMapper(SerialMapper):
+    """Maps with whatever Dask scheduler is active: threads, or the current client."""
+
+    def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+        """Return ``[function(item) for item in items]``, computed by Dask."""
+        tasks = [delayed(function, pure=False)(item) for item in items]
+        return list(compute(*tasks))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Return the controller of the loaded BLAS libraries; finding them takes milliseconds."""
+    return ThreadpoolController()
+
+
+class _OneBlasThread:
+    """How many threads of this process are inside `one_blas_thread`, and what to restore."""
+
+    lock = threading.Lock()
+    depth = 0
+    first: Any = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Compute with one BLAS thread while inside, in all threads of this process.
+
+    The setting belongs to the process, so the first one in sets it and the
+    last one out restores it: were each task to restore what it found, the
+    first to end would give several threads to those that still compute, and
+    the bits of their products would change.
+    """
+    with _OneBlasThread.lock:
+        # Set again by those who find it set: some BLAS builds keep the number per thread.
+        limiter = _thread_pools().limit(limits=1, user_api="blas")
+        if _OneBlasThread.depth == 0:
+            _OneBlasThread.first = limiter
+        _OneBlasThread.depth += 1
+    try:
+        yield
+    finally:
+        with _OneBlasThread.lock:
+            _OneBlasThread.depth -= 1
+            if _OneBlasThread.depth == 0:
+                _OneBlasThread.first.restore_original_limits()
+                _OneBlasThread.first = None

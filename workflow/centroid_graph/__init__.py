@@ -1,0 +1,21 @@
+"""Sparse graphs whose nodes are centroids."""
+
+from __future__ import annotations
+
+from workflow.centroid_graph.cooccurrence import (
+    CentroidGraph,
+    PairCounts,
+    centroid_graph,
+    count_pairs,
+    merge_pair_counts,
+)
+from workflow.centroid_graph.dimension import intrinsic_dimension
+
+__all__ = [
+    "CentroidGraph",
+    "PairCounts",
+    "centroid_graph",
+    "count_pairs",
+    "intrinsic_dimension",
+    "merge_pair_counts",
+]

@@ -1,0 +1,250 @@
+"""Edges between centroids counted from the nearest three centroids of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """How many rows have each pair of centroids among their nearest three.
+
+    Attributes
+    ----------
+    key : int64 array of shape (n_pairs,)
+        ``i * n_centroids + j`` of each pair with i < j, ascending, unique.
+    first : int64 array of shape (n_pairs,)
+        Rows whose nearest two centroids are this pair.
+    others : int64 array of shape (n_pairs,)
+        Rows that have the pair as first and third, or second and third.
+    """
+
+    key: NDArray[np.int64]
+    first: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the attributes by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> PairCounts:
+        """Return the counts whose attributes these are."""
+        return cls(
+            **{field.name: np.asarray(arrays[field.name], np.int64) for field in fields(cls)}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CentroidGraph:
+    """Symmetric graph of centroids in compressed rows, without loops.
+
+    Attributes
+    ----------
+    indptr : int64 array of shape (n_centroids + 1,)
+        Where the neighbours of each centroid start in `indices`.
+    indices : int32 array of shape (n_edges,)
+        Neighbours, ascending within a centroid; every edge is there twice.
+    weights_two : int64 array of shape (n_edges,)
+        Rows whose nearest two centroids are the ends; 0 where only the third
+        centroid made the edge.
+    weights_three : int64 array of shape (n_edges,)
+        Rows that have both ends among their nearest three.
+
+    See Also
+    --------
+    centroid_graph : Makes one from counts.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    weights_two: NDArray[np.int64]
+    weights_three: NDArray[np.int64]
+
+    @property
+    def n_centroids(self) -> int:
+        """Number of nodes."""
+        return int(self.indptr.size - 1)
+
+    def adjacency(self, weights: NDArray[Any]) -> sparse.csr_array:
+        """Return the graph with these edge weights as a scipy sparse array."""
+        shape = (self.n_centroids, self.n_centroids)
+        return sparse.csr_array((weights, self.indices, self.indptr), shape=shape)
+
+    def connected_components(self) -> NDArray[np.int32]:
+        """Return the component of each centroid, shape (n_centroids,), numbered by first member."""
+        _, component = csgraph.connected_components(
+            self.adjacency(np.ones(self.indices.size)), directed=False
+        )
+        return np.asarray(component, dtype=np.int32)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the attributes by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CentroidGraph:
+        """Return the graph whose attributes these are."""
+        return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
+
+
+def count_pairs(nearest: NDArray[np.integer[Any]], n_centroids: int) -> PairCounts:
+    """Count pairs of centroids among the nearest two and three of each row.
+
+    Parameters
+    ----------
+    nearest : int array of shape (n_samples, 2) or (n_samples, 3)
+        Nearest centroids by rising distance; -1 where there is none.
+    n_centroids : int
+        Number of centroids.
+
+    Returns
+    -------
+    PairCounts
+        The sum of ``first`` is the number of rows that have a second centroid.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one or a centroid is out of range.
+
+    See Also
+    --------
+    merge_pair_counts : Adds the counts of two blocks.
+
+    Notes
+    -----
+    The counts of the nearest two are the connectivity of [1]_, weighted by
+    the population as in [2]_.
+
+    References
+    ----------
+    .. [1] T. Martinetz and K. Schulten, "Topology representing networks",
+       Neural Networks 7(3), 507-522, 1994.
+    .. [2] K. Tasdemir and E. Merenyi, "Exploiting data topology in
+       visualization and clustering of self-organizing maps", IEEE
+       Transactions on Neural Networks 20(4), 549-562, 2009.
+
+    Examples
+    --------
+    >>> counts = count_pairs(np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0]]), 3)
+    >>> counts.key.tolist(), counts.first.tolist(), counts.others.tolist()
+    ([1, 2, 5], [2, 0, 1], [1, 3, 2])
+    """
+    nearest = np.asarray(nearest)
+    out_of_range = nearest.size and not (nearest.min() >= -1 and nearest.max() < n_centroids)
+    if nearest.ndim != 2 or nearest.shape[1] not in (2, 3) or out_of_range:
+        msg = (
+            "`nearest` must be of shape (n_samples, 2 or 3) and hold centroids "
+            f"-1 to {n_centroids - 1}; got shape {nearest.shape}"
+            f"{f', {nearest.min()} to {nearest.max()}' if nearest.size else ''}. "
+            "Take it from a search for the nearest three."
+        )
+        raise ValueError(msg)
+    columns = nearest.astype(np.int64).T
+    key = [_pair_keys(columns[0], columns[1], n_centroids)]
+    if len(columns) == 3:
+        key += [_pair_keys(columns[end], columns[2], n_centroids) for end in (0, 1)]
+    is_first = np.repeat([True] + [False] * (len(key) - 1), [part.size for part in key])
+    return _add_up(np.concatenate(key), is_first.astype(np.int64), 1 - is_first.astype(np.int64))
+
+
+def merge_pair_counts(left: PairCounts, right: PairCounts) -> PairCounts:
+    """Add the counts of two disjoint sets of rows.
+
+    Parameters
+    ----------
+    left, right : PairCounts
+        Counts with the same number of centroids.
+
+    Returns
+    -------
+    PairCounts
+        Exact, in any order of merging.
+
+    Examples
+    --------
+    >>> one = count_pairs(np.array([[0, 1]]), 2)
+    >>> merge_pair_counts(one, one).first.tolist()
+    [2]
+    """
+    return _add_up(
+        np.concatenate([left.key, right.key]),
+        np.concatenate([left.first, right.first]),
+        np.concatenate([left.others, right.others]),
+    )
+
+
+def centroid_graph(counts: PairCounts, n_centroids: int) -> CentroidGraph:
+    """Make the symmetric graph of counted pairs.
+
+    Parameters
+    ----------
+    counts : PairCounts
+        Counts over all rows.
+    n_centroids : int
+        Number of centroids that the keys were made with.
+
+    Returns
+    -------
+    CentroidGraph
+        Both weights on one structure; every pair that was counted is an edge.
+
+    Raises
+    ------
+    ValueError
+        If a key does not fit the number of centroids.
+
+    Examples
+    --------
+    >>> graph = centroid_graph(count_pairs(np.array([[0, 1, 2]]), 3), 3)
+    >>> graph.indptr.tolist(), graph.indices.tolist(), graph.weights_two.tolist()
+    ([0, 2, 4, 6], [1, 2, 0, 2, 0, 1], [1, 0, 1, 0, 0, 0])
+    """
+    low, high = np.divmod(counts.key, max(1, n_centroids))
+    if counts.key.size and not (low.min() >= 0 and np.all(low < high)):
+        msg = (
+            f"`counts` must hold pairs i < j of {n_centroids} centroids; got keys "
+            f"{counts.key.min()} to {counts.key.max()}. Pass the number they were counted with."
+        )
+        raise ValueError(msg)
+    start, end = np.concatenate([low, high]), np.concatenate([high, low])
+    order = np.lexsort((end, start))
+    indptr = np.zeros(n_centroids + 1, dtype=np.int64)
+    np.cumsum(np.bincount(start, minlength=n_centroids), out=indptr[1:])
+    return CentroidGraph(
+        indptr=indptr,
+        indices=end[order].astype(np.int32),
+        weights_two=np.tile(counts.first, 2)[order],
+        weights_three=np.tile(counts.first + counts.others, 2)[order],
+    )
+
+
+def _pair_keys(
+    one: NDArray[np.int64], two: NDArray[np.int64], n_centroids: int
+) -> NDArray[np.int64]:
+    """Return the keys of the pairs that exist."""
+    exists = (one >= 0) & (two >= 0) & (one != two)
+    one, two = one[exists], two[exists]
+    return np.minimum(one, two) * n_centroids + np.maximum(one, two)
+
+
+def _add_up(
+    key: NDArray[np.int64], first: NDArray[np.int64], others: NDArray[np.int64]
+) -> PairCounts:
+    """Add the counts of equal keys in integers."""
+    unique, inverse = np.unique(key, return_inverse=True)
+    summed = np.zeros((2, unique.size), dtype=np.int64)
+    np.add.at(summed[0], inverse, first)
+    np.add.at(summed[1], inverse, others)
+    return PairCounts(unique, summed[0], summed[1])

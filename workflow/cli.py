@@ -1,0 +1,310 @@
+"""Turn command-line words into one call; print our own errors in one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workflow.config import flatten, load_config
+from workflow.errors import WorkflowError
+from workflow.pipeline import commands, demo
+from workflow.pipeline.ingest_command import ingest_to
+from workflow.pipeline.plan import plan_images
+from workflow.pipeline.runner import read_summary, run_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workflow.config import LoadedConfig
+
+#: Exit statuses.
+DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
+
+
+def shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every command has."""
+
+    @click.option(
+        "--config", "config_file", metavar="FILE", type=Path, help="YAML file of settings."
+    )
+    @click.option(
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="A setting, such as pca.n_components=50; wins over the file. Repeatable.",
+    )
+    @click.option(
+        "--compute",
+        metavar="NAME_OR_FILE_OR_ADDRESS",
+        help="A site of cluster_configs/, a site file, or tcp://HOST:PORT.",
+    )
+    @click.option(
+        "--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout."
+    )
+    @click.option("-v", "--verbose", count=True, help="More on stderr.")
+    @functools.wraps(command)
+    def wrapper(
+        config_file: Path | None,
+        assignments: Sequence[str],
+        compute: str | None,
+        verbose: int,
+        **rest: Any,
+    ) -> None:
+        set_up_logging(verbose)
+        command(loaded=load_config(config_file, assignments, compute=compute), **rest)
+
+    return wrapper
+
+
+def set_up_logging(verbose: int) -> None:
+    """Send our messages to stderr; Dask's only where they are errors, or when asked for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own = logging.getLogger("workflow")
+    own.handlers[:] = [handler]
+    own.propagate = False
+    own.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in ("distributed", "tornado", "bokeh"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose > 1 else logging.CRITICAL)
+
+
+def say(text: str, content: Any, *, as_json: bool) -> None:
+    """Print a result for a person, or as one line of JSON."""
+    click.echo(json.dumps(content) if as_json else text)
+
+
+def given(loaded: LoadedConfig) -> dict[str, Any]:
+    """Return the settings that the user set, by dotted key."""
+    flat = flatten(loaded.config.model_dump(mode="json"))
+    return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="overcluster", prog_name="overcluster")
+def program() -> None:
+    """Find the natural clusters of very many images.
+
+    Start with `demo`, then `run IMAGES --out RUN`.
+    """
+
+
+@program.command("demo")
+@click.option(
+    "--out", metavar="RUN", default="demo-run", type=Path, show_default=True, help="Run folder."
+)
+@click.option(
+    "--images",
+    "n_images",
+    metavar="N",
+    default=200_000,
+    show_default=True,
+    type=click.IntRange(min=1000),
+    help="Images to make.",
+)
+@shared_options
+def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Run the whole workflow on images it makes itself, and compare with the truth it knows."""
+    found = demo.run_demo(out, n_images, loaded)
+    say(demo.told(found), found, as_json=as_json)
+
+
+@program.command("ingest")
+@click.argument("source")
+@click.argument("images", metavar="IMAGES.zarr", type=Path)
+@click.option("--shape", metavar="H,W,C", help="Shape of one image.")
+@click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
+@shared_options
+def ingest_command(
+    source: str,
+    images: Path,
+    shape: str | None,
+    dtype: str | None,
+    loaded: LoadedConfig,
+    *,
+    as_json: bool,
+) -> None:
+    """Copy images of any supported kind into a Zarr store, resumably."""
+    asked = {"ingest.shape": shape, "ingest.dtype": dtype}
+    merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
+    found = ingest_to(source, images, load_config(None, merged, environment={}).config)
+    text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {images}"
+    if found["n_unreadable"]:
+        text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
+            found["unreadable"][:10]
+        )
+    say(text, found, as_json=as_json)
+
+
+@program.command("plan")
+@click.argument("images")
+@shared_options
+def plan_command(images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Print shapes, blocks, bytes and memory per task; refuse what cannot fit."""
+    text, content = plan_images(images, loaded.config)
+    say(text, content, as_json=as_json)
+
+
+@program.command("run")
+@click.argument("images")
+@click.option("--out", metavar="RUN", required=True, type=Path, help="Run folder.")
+@shared_options
+def run_command(images: str, out: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Find the clusters of IMAGES; the same command again resumes where it stopped."""
+    store = run_pipeline(images, out, loaded)
+    summary = read_summary(store)
+    say(told(summary), summary, as_json=as_json)
+
+
+def told(summary: dict[str, Any]) -> str:
+    """Return a summary for a person."""
+    structure = {
+        "clusters": "",
+        "none": " No structure was found: the images are one cluster.",
+        "untested": " There are too few images to tell whether the clusters are real.",
+    }[summary["structure"]]
+    return (
+        f"{summary['n_clusters']} clusters in {summary['n_samples']:,} images, "
+        f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
+        f"in {summary['seconds']['total']:.0f} s.{structure}\n{summary['report']}"
+    )
+
+
+@program.command("status")
+@click.argument("run", type=Path)
+@click.option("--verify", is_flag=True, help="Read everything and compare checksums.")
+@shared_options
+def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bool) -> None:
+    """Print each step: absent, partial, complete or stale."""
+    found = commands.status(run, verify=verify, overrides=given(loaded))
+    lines = [
+        f"{name:15} {step['state']:9} {step['seconds']:8.1f} s  {step['reason']}".rstrip()
+        for name, step in found["steps"].items()
+    ]
+    if verify:
+        lines += found["damaged"] or ["everything is as it was written"]
+    say("\n".join(lines), found, as_json=as_json)
+    if found["damaged"]:
+        msg = f"a run folder must be as it was written; {len(found['damaged'])} parts of {run} differ, first {found['damaged'][0]}. Restore them, or delete the folder and run again."
+        raise WorkflowError(msg)
+
+
+@program.command("recut")
+@click.argument("run", type=Path)
+@click.option(
+    "--n-clusters", metavar="N", type=click.IntRange(min=1), help="About so many clusters."
+)
+@click.option(
+    "--min-cluster-size",
+    metavar="P",
+    type=click.IntRange(min=1),
+    help="Fewest images of a cluster.",
+)
+@click.option(
+    "--layer", metavar="L", type=click.IntRange(min=0), help="Layer of the tree, 0 is the coarsest."
+)
+@shared_options
+def recut_command(
+    run: Path,
+    n_clusters: int | None,
+    min_cluster_size: int | None,
+    layer: int | None,
+    loaded: LoadedConfig,
+    *,
+    as_json: bool,
+) -> None:
+    """Give a run other labels from its stored tree, without the images."""
+    summary = commands.recut(
+        run,
+        n_clusters=n_clusters,
+        min_cluster_size=min_cluster_size,
+        layer=layer,
+        overrides=given(loaded),
+    )
+    say(told(summary), summary, as_json=as_json)
+
+
+@program.command("update")
+@click.argument("run", type=Path)
+@click.argument("images")
+@shared_options
+def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Merge new images into the stored moments of a run."""
+    found = commands.update(run, images, overrides=given(loaded))
+    text = (
+        f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
+        f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
+        "Labels stay until `run` does the later steps again."
+    )
+    say(text, found, as_json=as_json)
+
+
+@program.command("predict")
+@click.argument("run", type=Path)
+@click.argument("images")
+@click.option(
+    "--out", metavar="LABELS.zarr", required=True, type=Path, help="Where labels are written."
+)
+@shared_options
+def predict_command(
+    run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
+) -> None:
+    """Label new images by the clusters of a run."""
+    found = commands.predict_images(run, images, out, overrides=given(loaded))
+    text = f"{found['n_samples']:,} images in {found['n_clusters']} clusters, {found['noise_fraction']:.1%} noise: {out}"
+    say(text, found, as_json=as_json)
+
+
+@program.command("report")
+@click.argument("run", type=Path)
+@shared_options
+def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Write the page RUN/report.html."""
+    path = commands.report(run, overrides=given(loaded))
+    say(str(path), {"report": str(path)}, as_json=as_json)
+
+
+@program.command("config")
+@shared_options
+def config_command(loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Print the effective settings and where each came from."""
+    flat = flatten(loaded.config.model_dump(mode="json"))
+    content = {key: {"value": value, "origin": loaded.origins[key]} for key, value in flat.items()}
+    width = max(map(len, flat))
+    lines = [
+        f"{key:{width}}  {_shown(value):12} {loaded.origins[key]}" for key, value in flat.items()
+    ]
+    say("\n".join(lines), content, as_json=as_json)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as YAML would have it."""
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    try:
+        program.main(args=arguments, prog_name="overcluster", standalone_mode=False)
+    except click.exceptions.Exit as err:
+        return err.exit_code
+    except click.ClickException as err:
+        context = getattr(err, "ctx", None)
+        command = context.command_path if context is not None else "overcluster"
+        click.echo(
+            f"error: {' '.join(err.format_message().split())} See `{command} --help`.", err=True
+        )
+        return USER_MISTAKE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; the same command goes on from here", err=True)
+        return UNEXPECTED
+    except WorkflowError as err:
+        click.echo(f"error: {' '.join(str(err).split())}", err=True)
+        return USER_MISTAKE
+    return DONE

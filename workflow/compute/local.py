@@ -1,0 +1,41 @@
+"""Workers on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from distributed import Client, LocalCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workflow.config import ComputeSettings
+
+
+@contextlib.contextmanager
+def local_client(settings: ComputeSettings) -> Iterator[Client]:
+    """Start a scheduler and workers bound to 127.0.0.1; stop them at the end."""
+    with (
+        LocalCluster(
+            n_workers=None if settings.n_workers == "auto" else settings.n_workers,
+            threads_per_worker=settings.threads_per_worker,
+            memory_limit=settings.memory_limit,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=_dashboard_address() if settings.dashboard else None,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _dashboard_address() -> str:
+    """Return Dask's usual port where it is free, else any, so that no warning is printed."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 8787))
+        except OSError:
+            return "127.0.0.1:0"
+    return "127.0.0.1:8787"

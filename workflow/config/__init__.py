@@ -1,0 +1,6 @@
+"""The configuration of a run."""
+
+from workflow.config.load import LoadedConfig, flatten, known_keys, load_config
+from workflow.config.models import ComputeSettings, Config
+
+__all__ = ["ComputeSettings", "Config", "LoadedConfig", "flatten", "known_keys", "load_config"]

@@ -1,0 +1,225 @@
+"""Defaults, YAML file, environment and command line merged into one Config, each value with its origin."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from workflow.config.models import Config
+from workflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+#: Environment variables that set a value start so; two underscores part section and name.
+ENVIRONMENT_PREFIX = "WORKFLOW_"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """The effective configuration and where each value came from.
+
+    Attributes
+    ----------
+    config : Config
+        The merged settings.
+    origins : dict of str to str
+        Dotted key -> ``default``, a file's name, a variable's name or
+        ``--set``.
+    """
+
+    config: Config
+    origins: dict[str, str]
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every dotted key and the sentence that documents it."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from known_keys(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field.description or ""
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one dictionary with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def load_config(
+    file: Path | str | None = None,
+    assignments: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    compute: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> LoadedConfig:
+    """Merge defaults, a YAML file, the environment and assignments, the later winning.
+
+    Parameters
+    ----------
+    file : path, optional
+        YAML file of settings.
+    assignments : sequence of str or mapping
+        ``KEY=VALUE`` texts of the command line, or dotted keys with values.
+    compute : str, optional
+        A name or file of ``cluster_configs/``, or the address of a scheduler.
+    environment : mapping, optional
+        Environment variables; those of the process by default.
+
+    Returns
+    -------
+    LoadedConfig
+        The settings and the origin of each.
+
+    Raises
+    ------
+    ConfigError
+        If a file or key is unknown or a value is out of its range; the text
+        names the nearest right key.
+    """
+    merged: dict[str, tuple[Any, str]] = {}
+    for origin, values in _layers(file, assignments, compute, environment):
+        for key, value in values.items():
+            _require_known(key, origin)
+            merged[key] = (value, origin)
+    nested: dict[str, Any] = {}
+    for key, (value, _) in merged.items():
+        *sections, name = key.split(".")
+        target = nested
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = value
+    try:
+        config = Config.model_validate(nested)
+    except ValidationError as err:
+        raise ConfigError(_sentence(err, merged)) from None
+    origins = {key: merged[key][1] if key in merged else "default" for key, _ in known_keys()}
+    return LoadedConfig(config, origins)
+
+
+def _layers(
+    file: Path | str | None,
+    assignments: Sequence[str] | Mapping[str, Any],
+    compute: str | None,
+    environment: Mapping[str, str] | None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (origin, dotted keys with values), the weakest first."""
+    if file is not None:
+        yield Path(file).name, flatten(read_yaml(Path(file)))
+    variables = os.environ if environment is None else environment
+    for name in sorted(variables):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            yield name, {key: _value(variables[name], key)}
+    if compute is not None:
+        yield f"--compute {compute}", _compute_layer(compute)
+    if not isinstance(assignments, str) and hasattr(assignments, "items"):
+        yield "argument", flatten(dict(assignments.items()))
+    else:
+        yield "--set", dict(_assignment(text) for text in assignments)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Split ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        msg = (
+            f"`--set` must be KEY=VALUE; got {text!r}. Write for example --set pca.n_components=50."
+        )
+        raise ConfigError(msg)
+    return key.strip(), _value(value, key.strip())
+
+
+def _value(text: str, key: str) -> Any:
+    """Read a value as YAML does: numbers, true and false, text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        msg = f"`{key}` must be a plain value; got {text!r}. Quote it as YAML would."
+        raise ConfigError(msg) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"the configuration must be a readable YAML file; {path} does not exist. Check the path."
+        raise ConfigError(msg) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        why = " ".join(str(err).split())
+        msg = f"the configuration must be a readable YAML file; {path} is not: {why}. Repair it."
+        raise ConfigError(msg) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        msg = f"the configuration must hold sections; {path} holds a {type(content).__name__}. Write `section:` and indented settings."
+        raise ConfigError(msg)
+    return content
+
+
+def site_folders() -> list[Path]:
+    """Return where site files are looked for: here, beside the package, inside it."""
+    package = Path(__file__).resolve().parent.parent
+    return [
+        Path("cluster_configs"),
+        package.parent / "cluster_configs",
+        package / "cluster_configs",
+    ]
+
+
+def _compute_layer(compute: str) -> dict[str, Any]:
+    """Return the ``compute`` section that a name, file or address stands for."""
+    if "://" in compute:
+        return {"compute.launcher": "address", "compute.address": compute}
+    candidates = [Path(compute)] + [folder / f"{compute}.yaml" for folder in site_folders()]
+    for path in candidates:
+        if path.is_file():
+            content = flatten(read_yaml(path))
+            foreign = sorted(key for key in content if not key.startswith("compute."))
+            if foreign:
+                msg = f"a site file must hold the section `compute` only; {path} holds `{foreign[0]}`. Move it to a --config file."
+                raise ConfigError(msg)
+            return content
+    names = sorted({p.stem for folder in site_folders() for p in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(compute, names, n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else "Give a name, a YAML file or tcp://HOST:PORT."
+    msg = f"`--compute` must name a site; got {compute!r}, known: {', '.join(names)}. {hint}"
+    raise ConfigError(msg)
+
+
+def _require_known(key: str, origin: str) -> None:
+    """Refuse a key that no section has, naming the nearest one."""
+    keys = [name for name, _ in known_keys()]
+    if key in keys:
+        return
+    by_last_word = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5) or by_last_word
+    hint = f"Did you mean `{near[0]}`?" if near else "Print the known ones with `config`."
+    msg = f"a setting must be a known one; got `{key}` (from {origin}). {hint}"
+    raise ConfigError(msg)
+
+
+def _sentence(err: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> str:
+    """Return the first problem that pydantic saw as one line of ours."""
+    problem = err.errors()[0]
+    parts = [str(part) for part in problem["loc"]]
+    key = next(
+        (".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in merged), ".".join(parts)
+    )
+    value, origin = merged.get(key, (problem.get("input"), "default"))
+    what = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"`{key}` {what}; got {value!r} (from {origin}). Print the effective settings with `config`."

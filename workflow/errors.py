@@ -1,0 +1,63 @@
+"""Every error this package raises on purpose."""
+
+from __future__ import annotations
+
+
+class WorkflowError(Exception):
+    """Base of every error raised on purpose; its text is one line: required, received, what to do."""
+
+
+class ConfigError(WorkflowError, ValueError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class ImagesError(WorkflowError, ValueError):
+    """The images are missing, unreadable, of a wrong shape or dtype, or hold impossible values."""
+
+
+class NonFiniteError(ImagesError):
+    """A value of the images is NaN or infinite.
+
+    Attributes
+    ----------
+    row : int
+        First row that holds such a value, counted from the first row read.
+    feature : int
+        First such feature in that row.
+    value : float
+        The value found there.
+    """
+
+    def __init__(self, row: int, feature: int, value: float) -> None:
+        msg = (
+            f"images must hold finite values; got {value} first at image {row}, feature {feature}. "
+            "Repair or drop that image."
+        )
+        super().__init__(msg)
+        self.row = row
+        self.feature = feature
+        self.value = value
+
+    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[int, int, float]]:
+        """Rebuild from the three numbers, so that the error survives the way from a worker."""
+        return type(self), (self.row, self.feature, self.value)
+
+    def moved(self, first_row: int) -> NonFiniteError:
+        """Return the same error with its row counted from `first_row` rows earlier."""
+        return NonFiniteError(self.row + first_row, self.feature, self.value)
+
+
+class StoreError(WorkflowError, OSError):
+    """A stored array or file is missing, damaged or of another format version."""
+
+
+class StaleStepError(WorkflowError):
+    """A finished step was made with other settings than the present ones."""
+
+
+class MemoryBudgetError(WorkflowError):
+    """A task would need more memory than a worker has."""
+
+
+class ComputeError(WorkflowError, RuntimeError):
+    """Workers could not be started or were lost."""

@@ -1,0 +1,17 @@
+"""Images in, one chunked Zarr array out."""
+
+from workflow.ingest.arrays import ArraySource, DaskSource
+from workflow.ingest.base import ImageSource
+from workflow.ingest.demo import DemoSource
+from workflow.ingest.sources import open_source
+from workflow.ingest.writer import IngestReport, ingest
+
+__all__ = [
+    "ArraySource",
+    "DaskSource",
+    "DemoSource",
+    "ImageSource",
+    "IngestReport",
+    "ingest",
+    "open_source",
+]

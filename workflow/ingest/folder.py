@@ -1,0 +1,339 @@
+"""A folder tree of image files: decoded once, part by part, unreadable files left out or fatal.
+
+Which files are readable is known only when all have been decoded, and the
+row of an image depends on it.  So the files, sorted by their relative path,
+are cut into parts of fixed length; a task decodes a part, resizes its images
+and leaves the good ones in the working folder with their names and the names
+of the bad ones.  Rows are then counted over the good ones: row i is always
+the same file, whatever the number of workers and wherever a run was cut.
+The decoded pixels lie on disk twice for a while; nothing is decoded twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from workflow.chunks import RowRange, row_ranges
+from workflow.errors import ImagesError
+from workflow.ingest.base import SourceShape
+from workflow.runstore import zarr_io
+from workflow.runstore.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.blocks import Mapper
+
+#: Files that are taken for images.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+#: Channels of an image -> the mode Pillow converts to.
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+#: Files that one task decodes; fixed, since rows must not depend on the machine.
+PART_FILES = 2_048
+#: What Pillow raises on files that are no images, or are cut or altered.
+DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+OnUnreadable = Literal["skip", "fail"]
+
+
+@dataclass(frozen=True)
+class FolderSource(SourceShape):
+    """Image files below a folder; `n_samples` counts files until they have been decoded."""
+
+    folder: Path
+    on_unreadable: OnUnreadable
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the number, bytes and a digest of names, sizes and times of the files."""
+        files = list_files(self.folder)
+        known = [(self.folder / name).stat() for name in files]
+        named = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(files, known, strict=True)]
+        return {
+            "kind": "folder",
+            "shape": list(self.image_shape),
+            "on_unreadable": self.on_unreadable,
+            "n_files": len(files),
+            "n_bytes": sum(s.st_size for s in known),
+            "files": hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest(),
+        }
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Decode files `start` to `stop`, all of which must be readable.
+
+        Raises
+        ------
+        ImagesError
+            If one is not.
+        """
+        return np.stack(
+            [decode(self.folder / n, self.image_shape) for n in list_files(self.folder)[start:stop]]
+        )
+
+    def prepare(self, folder: Path, mapper: Mapper) -> DecodedSource:
+        """Decode all files that have not been decoded yet.
+
+        Raises
+        ------
+        ImagesError
+            If fewer than two are readable, or one is not and that is to be fatal.
+        """
+        names = list_files(self.folder)
+        parts = row_ranges(len(names), PART_FILES)
+        for index, rows in enumerate(parts):
+            place = _part(folder, index, "names.json")
+            if not place.exists():
+                write_json(place, names[rows.start : rows.stop])
+        missing = [i for i in range(len(parts)) if not _part(folder, i, "json").exists()]
+        mapper.map(DecodePart(self, folder), missing)
+        reports = [read_json(_part(folder, index, "json")) for index in range(len(parts))]
+        ends = np.cumsum([len(report["paths"]) for report in reports])
+        if ends[-1] < 2:
+            first = next((bad for report in reports for bad in report["unreadable"]), ("", ""))
+            msg = f"there must be two readable images or more; {self.folder} has {ends[-1]} of {len(names)} files (first: {first[0]}, {first[1]}). Give more images."
+            raise ImagesError(msg)
+        write_json(folder / "ends.json", ends.tolist())
+        return DecodedSource(int(ends[-1]), self.image_shape, self.dtype, folder, len(parts))
+
+
+@dataclass(frozen=True)
+class DecodePart:
+    """Decodes the files of one part into the working folder."""
+
+    source: FolderSource
+    folder: Path
+
+    def __call__(self, index: int) -> None:
+        """Leave pixels, names and unreadable files of part `index`; the list of names goes last."""
+        names: list[str] = read_json(_part(self.folder, index, "names.json"))
+        images: list[NDArray[np.uint8]] = []
+        good: list[str] = []
+        bad: list[tuple[str, str]] = []
+        for name in names:
+            try:
+                images.append(decode(self.source.folder / name, self.source.image_shape))
+                good.append(name)
+            except ImagesError as err:
+                if self.source.on_unreadable == "fail":
+                    raise
+                bad.append((name, str(err)))
+        block = np.stack(images) if images else np.empty((0, *self.source.image_shape), np.uint8)
+        place = _part(self.folder, index, "npy")
+        temporary = place.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, block, allow_pickle=False)
+        temporary.replace(place)
+        write_json(
+            _part(self.folder, index, "json"),
+            {"paths": good, "unreadable": bad, "crc": zarr_io.crc(block)},
+        )
+
+
+@dataclass(frozen=True)
+class DecodedSource(SourceShape):
+    """The readable images of a folder, decoded into the working folder."""
+
+    folder: Path
+    n_parts: int
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the number of images; what they are is known of the folder."""
+        return {"kind": "decoded", "n_samples": self.n_samples}
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return images `start` to `stop`.
+
+        Raises
+        ------
+        ImagesError
+            If the decoded pixels have been altered on disk.
+        """
+        pieces = []
+        for index, rows in self._pieces(start, stop):
+            block = np.load(_part(self.folder, index, "npy"), allow_pickle=False)
+            if zarr_io.crc(block) != read_json(_part(self.folder, index, "json"))["crc"]:
+                msg = f"decoded images must be as they were written; part {index} of {self.folder} differs. Delete {self.folder} and run the same command again."
+                raise ImagesError(msg)
+            pieces.append(block[rows.start : rows.stop])
+        return np.concatenate(pieces)
+
+    def read_paths(self, start: int, stop: int) -> list[str]:
+        """Return the file names of images `start` to `stop`."""
+        names: list[str] = []
+        for index, rows in self._pieces(start, stop):
+            held = read_json(_part(self.folder, index, "json"))["paths"]
+            names += map(printable, held[rows.start : rows.stop])
+        return names
+
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Return the files that were left out, each with the reason."""
+        return [
+            (printable(name), reason)
+            for index in range(self.n_parts)
+            for name, reason in read_json(_part(self.folder, index, "json"))["unreadable"]
+        ]
+
+    def _pieces(self, start: int, stop: int) -> list[tuple[int, RowRange]]:
+        """Return the parts that hold images `start` to `stop`, and which of their rows."""
+        ends = _ends(self.folder)
+        pieces = []
+        index = bisect_right(ends, start)
+        while start < stop:
+            first = ends[index - 1] if index else 0
+            end = min(stop, ends[index])
+            if end > start:
+                pieces.append((index, RowRange(start - first, end - first)))
+            start, index = max(start, end), index + 1
+        return pieces
+
+
+@lru_cache(maxsize=2)
+def _ends(folder: Path) -> list[int]:
+    """Return how many images there are up to the end of each part; read once per process."""
+    ends: list[int] = read_json(folder / "ends.json")
+    return ends
+
+
+def _part(folder: Path, index: int, suffix: str) -> Path:
+    """Return a working file of a part."""
+    return folder / f"part-{index:06d}.{suffix}"
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the image files below a folder as relative POSIX paths, sorted; hidden ones are no images."""
+    found: list[str] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(place).relative_to(folder)
+        found += [
+            (below / name).as_posix()
+            for name in files
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def printable(name: str) -> str:
+    """Return a file name that is sure to be valid UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def decode(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Read one image file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; of several frames the first one is taken.
+    image_shape : tuple of int
+        (height, width, channels), or (height, width) for grey.
+
+    Returns
+    -------
+    uint8 array of shape image_shape
+        Converted to 1 channel (grey), 3 (RGB) or 4 (RGBA), then resized with
+        Pillow's bicubic filter, which averages when it makes smaller.  Values
+        of 16 bits keep their upper 8.
+
+    Raises
+    ------
+    ImagesError
+        If the file cannot be decoded.
+    """
+    mode = MODES[image_shape[2] if len(image_shape) == 3 else 1]
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = _to_mode(opened, mode)
+            size = image_shape[1], image_shape[0]
+            if image.size != size:
+                image = image.resize(size, Image.Resampling.BICUBIC)
+            return np.asarray(image, dtype=np.uint8).reshape(image_shape)
+    except DECODING_ERRORS as err:
+        text = (str(err).splitlines() or [type(err).__name__])[0].replace(str(path), path.name)
+        msg = f"image files must be readable; {path} is not ({text.rstrip('.')}). Repair it, or leave it out with ingest.on_unreadable=skip."
+        raise ImagesError(msg) from None
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert an image to 8 bits a channel and the mode that is wanted."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        msg = f"it has 32-bit values (mode {image.mode}) of unknown range"
+        raise ValueError(msg)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def open_folder(
+    folder: Path, shape: tuple[int, ...] | None, on_unreadable: OnUnreadable
+) -> FolderSource:
+    """Open a folder tree of image files.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    shape : tuple of int or None
+        (height, width, channels) that every image is brought to.
+    on_unreadable : "skip" or "fail"
+        Whether unreadable files are left out, or end the copying.
+
+    Returns
+    -------
+    FolderSource
+        The files are listed, not read.
+
+    Raises
+    ------
+    ImagesError
+        If there are no image files, or `shape` is missing or wrong.
+    """
+    files = list_files(folder)
+    if not files:
+        msg = f"a folder of images must hold files ending in {', '.join(SUFFIXES)}; {folder} holds none. Give another folder."
+        raise ImagesError(msg)
+    if shape is None:
+        msg = f"a folder of images needs `--shape H,W,C`; none was given for the {len(files)} files in {folder}. Add for example --shape {_example_shape(folder / files[0])}."
+        raise ImagesError(msg)
+    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in MODES):
+        msg = f"`--shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --shape 16,16,3."
+        raise ImagesError(msg)
+    return FolderSource(len(files), tuple(shape), np.dtype(np.uint8), folder, on_unreadable)
+
+
+def _example_shape(path: Path) -> str:
+    """Return the shape of an image file as one would type it; 16,16,3 where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            channels = {"L": 1, "1": 1, "RGBA": 4}.get(image.mode, 3)
+            return f"{image.height},{image.width},{channels}"
+    except DECODING_ERRORS:
+        return "16,16,3"

@@ -1,0 +1,311 @@
+"""Nearest centroids of every row: an exact search behind one class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.overcluster._kernels import (
+    GROUP_SIZE,
+    MIN_GROUPED_COLUMNS,
+    pair_sq_distances,
+    smallest_columns,
+    sort_pairs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+#: Scores of a panel held at a time (rows times centroids): 16 MiB of float32.
+PANEL_SCORES = 2**22
+#: Fewest and most rows of a panel.
+MIN_PANEL_ROWS, MAX_PANEL_ROWS = 64, 2048
+#: Centroids looked at to choose the precision of the products.
+PRECISION_SAMPLE = 256
+#: Share of the squared spacing of centroids that rounding may blur before float64 is taken.
+BLUR = 0.02
+#: Rows farther out than this many times the spread of the centroids are compared with every one.
+FAR = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class NearestCentroids:
+    """Exact search for the nearest centroids of rows.
+
+    Make one with :meth:`build`, or from the arrays of another with
+    :meth:`from_arrays`, which costs nothing: build once, share the arrays,
+    and let every task load them.
+
+    Attributes
+    ----------
+    centroids : float32 or float64 array of shape (n_centroids, n_features)
+        The centroids [score].
+    shift : float64 array of shape (n_features,)
+        Mean of the centroids, taken off before products [score].
+    scale : float
+        Power of two by which the spread of the centroids becomes about 1.
+    factors : float32 or float64 array of shape (n_features + 2, n_columns)
+        Right-hand side of the product that gives lower bounds; padded.
+
+    See Also
+    --------
+    workflow.overcluster.cell_sums : Statistics of the cells found here.
+
+    Notes
+    -----
+    The answer is the one that comparing every row with every centroid in
+    float64 by direct difference would give, ties to the lower index, to the
+    last bit: it depends neither on the number of rows in a call, nor on the
+    number of BLAS threads, nor on the processor.
+
+    A product of depth ``n_features + 2`` gives, for each pair, a lower bound
+    of (squared distance - squared norm of the row) / 2 that already has the
+    worst rounding error of the product taken off (``n u |x| |c|`` with unit
+    roundoff ``u``; [1]_, section 3.1).  The k + 1 smallest bounds of a row
+    are candidates; their distances are computed directly.  Where the k-th is
+    not below every bound left over, all centroids whose bound is not above it
+    are compared as well.
+
+    Products are float32 unless rounding could blur the spacing of more than
+    one in twenty centroids, judged from up to 256 of them: then float64.
+    This changes the time and never the answer.
+
+    Cost: 2 rows x centroids x features operations and one pass over the
+    scores.  Memory: 16 MiB of scores (float32) and a few times the rows.
+
+    References
+    ----------
+    .. [1] N. J. Higham, "Accuracy and Stability of Numerical Algorithms",
+       2nd edition, SIAM, 2002.
+
+    Examples
+    --------
+    >>> search = NearestCentroids.build(np.array([[0.0], [1.0], [5.0]]))
+    >>> nearest, sq_distance = search.query(np.array([[4.0]]), k=2)
+    >>> nearest.tolist(), sq_distance.tolist()
+    ([[2, 1]], [[1.0, 9.0]])
+    """
+
+    centroids: NDArray[Any]
+    shift: NDArray[np.float64]
+    scale: float
+    factors: NDArray[Any]
+
+    @classmethod
+    def build(cls, centroids: NDArray[Any]) -> NearestCentroids:
+        """Prepare a search.
+
+        Parameters
+        ----------
+        centroids : float array of shape (n_centroids, n_features)
+            At least one centroid, all finite; float64 stays float64, other
+            types become float32.
+
+        Returns
+        -------
+        NearestCentroids
+            The search.
+
+        Raises
+        ------
+        ValueError
+            If there is no centroid, or one is not finite.
+        """
+        centroids = np.ascontiguousarray(as_float_rows(centroids))
+        if centroids.ndim != 2 or 0 in centroids.shape or not np.isfinite(centroids).all():
+            msg = (
+                "`centroids` must be finite and of shape (n_centroids, n_features), both at least "
+                f"1; got shape {centroids.shape}. Fit centroids to finite rows first."
+            )
+            raise ValueError(msg)
+        shift = centroids.mean(axis=0, dtype=np.float64)
+        centered = centroids - shift
+        spread = float(np.abs(centered).max())
+        scale = 2.0 ** -np.frexp(spread)[1] if spread > 0 else 1.0
+        centered *= scale
+        dtype = _product_dtype(centered)
+        return cls(centroids, shift, scale, _bound_factors(centered, dtype))
+
+    @property
+    def n_centroids(self) -> int:
+        """Number of centroids."""
+        return int(self.centroids.shape[0])
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, to share with tasks."""
+        return {
+            "centroids": self.centroids,
+            "shift": self.shift,
+            "scale": np.array([self.scale]),
+            "factors": self.factors,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> NearestCentroids:
+        """Return the search whose arrays these are."""
+        return cls(
+            arrays["centroids"], arrays["shift"], float(arrays["scale"][0]), arrays["factors"]
+        )
+
+    def query(
+        self, rows: NDArray[Any], k: int = 3
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Find the k nearest centroids of each row.
+
+        Parameters
+        ----------
+        rows : float array of shape (n_samples, n_features)
+            Finite rows [score].
+        k : int, default 3
+            How many centroids to find.
+
+        Returns
+        -------
+        nearest : int32 array of shape (n_samples, k)
+            Centroids by rising distance, ties by the lower index; -1 where
+            there are fewer than `k` centroids.
+        sq_distance : float32 array of shape (n_samples, k)
+            Squared distances [score squared]; infinite where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the rows have another number of features or are not finite.
+        """
+        rows = as_float_rows(rows)
+        if rows.ndim != 2 or rows.shape[1] != self.centroids.shape[1] or k < 1:
+            msg = (
+                f"`rows` must be of shape (n_samples, {self.centroids.shape[1]}) and `k` at least "
+                f"1; got shape {rows.shape} and k={k}. Project the rows as the centroids were."
+            )
+            raise ValueError(msg)
+        nearest = np.full((rows.shape[0], k), -1, dtype=np.int32)
+        sq_distance = np.full((rows.shape[0], k), np.inf, dtype=np.float32)
+        n_found = min(k, self.n_centroids)
+        n_columns = self.factors.shape[1]
+        step = min(max(PANEL_SCORES // n_columns, MIN_PANEL_ROWS), MAX_PANEL_ROWS)
+        step = max(1, min(step, rows.shape[0]))
+        bounds = np.empty((step, n_columns), dtype=self.factors.dtype)
+        for start in range(0, rows.shape[0], step):
+            panel = np.ascontiguousarray(rows[start : start + step])
+            found = self._query_panel(panel, n_found, bounds[: panel.shape[0]])
+            nearest[start : start + step, :n_found] = found[0]
+            sq_distance[start : start + step, :n_found] = found[1]
+        return nearest, sq_distance
+
+    def _query_panel(
+        self, panel: NDArray[Any], k: int, bounds: NDArray[Any]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Answer one panel; ``bounds`` is room for its scores."""
+        centered = panel - self.shift
+        sq_norm = np.einsum("ij,ij->i", centered, centered)
+        if not np.isfinite(sq_norm).all():
+            bad = int(np.flatnonzero(~np.isfinite(sq_norm))[0])
+            msg = (
+                "`rows` must hold finite values whose squares can be added; "
+                f"got {panel[bad].tolist()[:4]}... Repair or drop that row."
+            )
+            raise ValueError(msg)
+        sq_norm *= self.scale**2
+        self._lower_bounds(centered, sq_norm, bounds)
+        n_candidates = min(k + 1, self.n_centroids)
+        candidates, lowest = smallest_columns(bounds, n_candidates)
+        every_row = np.repeat(np.arange(panel.shape[0]), n_candidates)
+        exact = pair_sq_distances(panel, self.centroids, every_row, candidates.ravel())
+        candidates, exact = sort_pairs(candidates, exact.reshape(candidates.shape))
+        candidates, exact = candidates[:, :k], exact[:, :k]
+        if n_candidates < self.n_centroids:
+            far = sq_norm > FAR**2
+            reach = self._reach(exact[:, -1], sq_norm)
+            doubtful = np.flatnonzero(~(lowest[:, -1] > reach) | far)
+            reach[far] = np.inf
+            if doubtful.size:
+                self._compare_all(panel, doubtful, (bounds[doubtful], reach), (candidates, exact))
+        return candidates, exact
+
+    def _lower_bounds(
+        self, centered: NDArray[np.float64], sq_norm: NDArray[np.float64], bounds: NDArray[Any]
+    ) -> None:
+        """Write lower bounds of (squared distance - squared norm) / 2 to ``bounds``."""
+        n_rows, n_features = centered.shape
+        left = np.empty((n_rows, n_features + 2), dtype=self.factors.dtype)
+        reachable = np.minimum(np.sqrt(sq_norm), FAR)
+        centered *= self.scale
+        np.clip(centered, -FAR, FAR, out=centered)
+        left[:, :n_features] = centered
+        left[:, n_features] = reachable
+        left[:, n_features + 1] = 1.0
+        np.matmul(left, self.factors, out=bounds)
+
+    def _reach(
+        self, sq_distance: NDArray[np.float64], sq_norm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the bound above which a centroid is farther than ``sq_distance`` for certain."""
+        scaled = sq_distance * self.scale**2
+        slack = (self.centroids.shape[1] + 8) * np.finfo(np.float64).eps
+        return np.asarray((scaled - sq_norm) / 2 + slack * (scaled + sq_norm))
+
+    def _compare_all(
+        self,
+        panel: NDArray[Any],
+        doubtful: NDArray[np.intp],
+        limits: tuple[NDArray[Any], NDArray[np.float64]],
+        answer: tuple[NDArray[np.intp], NDArray[np.float64]],
+    ) -> None:
+        """Overwrite the answer of doubtful rows, comparing all centroids not ruled out."""
+        bounds, reach = limits
+        k = answer[0].shape[1]
+        possible = ~(bounds[:, : self.n_centroids] > reach[doubtful, None])
+        row, centroid = np.nonzero(possible)
+        exact = pair_sq_distances(panel, self.centroids, doubtful[row], centroid)
+        order = np.lexsort((centroid, exact, row))
+        starts = np.searchsorted(row, np.arange(doubtful.size))
+        chosen = order[starts[:, None] + np.arange(k)]
+        answer[0][doubtful] = centroid[chosen]
+        answer[1][doubtful] = exact[chosen]
+
+
+def as_float_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows as float64 where they are, as float32 otherwise."""
+    rows = np.asarray(rows)
+    return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
+
+
+def _roundoff(n_features: int, dtype: np.dtype[Any]) -> float:
+    """Bound the relative error of a product of this depth, with its rounded inputs."""
+    return float(1.25 * (n_features + 8) * np.finfo(dtype).eps / 2)
+
+
+def _product_dtype(centered: NDArray[np.float64]) -> np.dtype[Any]:
+    """Choose the precision of products from the scaled centroids alone."""
+    n_centroids, n_features = centered.shape
+    step = -(-n_centroids // PRECISION_SAMPLE)
+    chosen = centered[::step]
+    norms = np.einsum("ij,ij->i", centered, centered)
+    spacing = norms - 2 * (chosen @ centered.T) + norms[::step, None]
+    # Coincident centroids say nothing about spacing, nor does a centroid about itself.
+    spacing[spacing <= 1e-12 * (norms + norms[::step, None])] = np.inf
+    blurred = 4 * _roundoff(n_features, np.dtype(np.float32)) * norms[::step]
+    is_blurred = blurred > BLUR * spacing.min(axis=1)
+    return np.dtype(np.float64 if is_blurred.mean() > 0.05 else np.float32)
+
+
+def _bound_factors(centered: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Lay out the right-hand side so that the product with (x, |x|, 1) is a lower bound."""
+    n_centroids, n_features = centered.shape
+    n_columns = n_centroids
+    if n_centroids >= MIN_GROUPED_COLUMNS:
+        n_columns = -(-n_centroids // GROUP_SIZE) * GROUP_SIZE
+    roundoff = _roundoff(n_features, dtype)
+    sq_norm = np.einsum("ij,ij->i", centered, centered)
+    factors = np.zeros((n_features + 2, n_columns), dtype=dtype)
+    factors[:n_features, :n_centroids] = -centered.T
+    factors[n_features, :n_centroids] = -2 * roundoff * np.sqrt(sq_norm)
+    # The small number covers products that underflow.
+    factors[n_features + 1, :n_centroids] = sq_norm / 2 * (1 - 2 * roundoff) - 1e-34
+    factors[n_features + 1, n_centroids:] = 1e30
+    return factors

@@ -1,0 +1,216 @@
+"""Passes over the rows of a sample: what each task computes, and how pieces merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.chunks import RowRange, row_ranges
+from workflow.overcluster._kernels import first_of_groups, sum_by_group
+from workflow.overcluster.assignment import NearestCentroids, as_float_rows
+from workflow.overcluster.seeding import distance_cap
+from workflow.rng import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from workflow.blocks import Mapper, Rows, Shared
+
+#: Rows of a piece: twice the centroids as a power of two, within these.  Large enough that the
+#: sums a task returns are small beside its work, small enough for 16 tasks in a first batch.
+MIN_PIECE_ROWS, MAX_PIECE_ROWS = 4_096, 32_768
+
+
+class Piece(NamedTuple):
+    """A fixed range of rows: the work of one task, whoever does it."""
+
+    number: int
+    rows: RowRange
+
+
+class Draw(NamedTuple):
+    """What fixes the random draws of a pass, and the cap of squared distances in it."""
+
+    seed: int
+    n_passes: int
+    cap: float
+
+
+@dataclass(frozen=True, slots=True)
+class PassSums:
+    """Sums over the rows of each cell, of one piece or of a whole batch.
+
+    Attributes
+    ----------
+    population : int64 array of shape (n_centroids,)
+        Rows of the cell.
+    total : float64 array of shape (n_centroids, n_features)
+        Their sum [score].
+    sq_distance : float64 array of shape (n_centroids,)
+        Sum of squared distances [score squared].
+    error : float64 array of shape (n_centroids,)
+        The same with each squared distance capped, so that no outlier decides.
+    loss : float64 array of shape (n_centroids,)
+        By how much the capped sum would grow without this centroid.
+    pick : int64 array of shape (n_centroids,)
+        A row of the cell drawn in proportion to its capped squared distance;
+        -1 where all are 0.
+    pick_key : float64 array of shape (n_centroids,)
+        Its key in the draw, the smallest of the cell.
+    cap : float
+        Cap that the squared distances of these rows suggest.
+    """
+
+    population: NDArray[np.int64]
+    total: NDArray[np.float64]
+    sq_distance: NDArray[np.float64]
+    error: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    pick: NDArray[np.int64]
+    pick_key: NDArray[np.float64]
+    cap: float
+
+
+def pieces(n_rows: int, n_centroids: int) -> list[Piece]:
+    """Cut the first rows of a sample into pieces that depend on nothing but these numbers."""
+    wanted = 1 << (2 * n_centroids - 1).bit_length()
+    size = min(max(wanted, MIN_PIECE_ROWS), MAX_PIECE_ROWS)
+    return [Piece(number, rows) for number, rows in enumerate(row_ranges(n_rows, size))]
+
+
+def sum_pass(
+    sample: Rows, n_rows: int, centroids: NDArray[Any], draw: Draw, mapper: Mapper
+) -> PassSums:
+    """Assign the first rows of a sample and merge the sums in the order of the pieces."""
+    shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
+    task = partial(_sum_piece, sample, shared, draw)
+    return _merge(mapper.map(task, pieces(n_rows, centroids.shape[0])))
+
+
+def distance_pass(
+    sample: Rows, n_rows: int, centroids: NDArray[Any], mapper: Mapper
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the nearest centroid of each of the first rows, and the squared distance."""
+    shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
+    task = partial(_query_piece, sample, shared)
+    found = mapper.map(task, pieces(n_rows, centroids.shape[0]))
+    return np.concatenate([part[0] for part in found]), np.concatenate([p[1] for p in found])
+
+
+def gather(sample: Rows, index: NDArray[np.integer[Any]], mapper: Mapper) -> NDArray[Any]:
+    """Return listed rows of a sample in the order of the list, each piece read once."""
+    order = np.argsort(index, kind="stable")
+    ordered = np.asarray(index)[order]
+    items = []
+    for piece in pieces(sample.n_samples, MAX_PIECE_ROWS):
+        start, stop = np.searchsorted(ordered, piece.rows)
+        if stop > start:
+            items.append((piece.rows, ordered[start:stop] - piece.rows.start))
+    if not items:
+        return np.empty(
+            (0, sample.n_features), dtype=as_float_rows(np.empty(0, sample.dtype)).dtype
+        )
+    taken = np.concatenate(mapper.map(partial(_take_rows, sample), items))
+    out = np.empty_like(taken)
+    out[order] = taken
+    return out
+
+
+def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
+    """Read a range of rows as float32 or float64 and check that they are finite."""
+    found = np.ascontiguousarray(as_float_rows(sample.read(rows.start, rows.stop)))
+    is_finite = np.isfinite(found).all(axis=1)
+    if not is_finite.all():
+        bad = int(np.flatnonzero(~is_finite)[0])
+        msg = (
+            "`sample` must hold finite values; got NaN or infinity first at its row "
+            f"{rows.start + bad}. Repair or drop that row."
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _take_rows(sample: Rows, item: tuple[RowRange, NDArray[np.int64]]) -> NDArray[Any]:
+    """Read the span of listed rows and keep those."""
+    rows, local = item
+    first, last = int(local[0]), int(local[-1])
+    span = read_rows(sample, RowRange(rows.start + first, rows.start + last + 1))
+    return np.asarray(span[local - first])
+
+
+def _query_piece(
+    sample: Rows, shared: Shared, piece: Piece
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Find the nearest centroid of each row of a piece."""
+    search = NearestCentroids.from_arrays(shared.load())
+    nearest, sq_distance = search.query(read_rows(sample, piece.rows), k=1)
+    return nearest[:, 0], sq_distance[:, 0]
+
+
+def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSums:
+    """Add up the cells of a piece."""
+    search = NearestCentroids.from_arrays(shared.load())
+    rows = read_rows(sample, piece.rows)
+    nearest, sq_distance = search.query(rows, k=2)
+    group = nearest[:, 0].astype(np.intp)
+    squared = sq_distance.astype(np.float64)
+    capped = np.minimum(squared, draw.cap)
+    n_centroids = search.n_centroids
+    # Exponential races: the smallest key of a cell belongs to a row drawn in proportion to its
+    # weight, and the smallest of several pieces to a row drawn from all of them.
+    rng = generator(draw.seed, f"overcluster/pass/{draw.n_passes}", piece.number)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        key = rng.standard_exponential(group.size) / capped[:, 0]
+    order = np.lexsort((key, group))
+    position, cell, _ = first_of_groups(group[order], n_centroids, 1)
+    pick = np.full(n_centroids, -1, dtype=np.int64)
+    pick_key = np.full(n_centroids, np.inf)
+    pick_key[cell] = key[order[position]]
+    pick[cell] = np.where(np.isfinite(pick_key[cell]), order[position] + piece.rows.start, -1)
+    per_row = np.stack([squared[:, 0], capped[:, 0], capped[:, 1] - capped[:, 0]], axis=1)
+    summed = sum_by_group(per_row, group, n_centroids)
+    return PassSums(
+        population=np.bincount(group, minlength=n_centroids).astype(np.int64),
+        total=sum_by_group(rows, group, n_centroids),
+        sq_distance=summed[:, 0],
+        error=summed[:, 1],
+        loss=summed[:, 2],
+        pick=pick,
+        pick_key=pick_key,
+        cap=distance_cap(sq_distance[:, 0]),
+    )
+
+
+def _merge(parts: Iterable[PassSums]) -> PassSums:
+    """Add up pieces in their order."""
+    caps = []
+    merged: PassSums | None = None
+    for part in parts:
+        caps.append(part.cap)
+        merged = part if merged is None else _add(merged, part)
+    if merged is None:
+        msg = "a pass needs at least one row; got none. Give a sample that is not empty."
+        raise ValueError(msg)
+    finite = [cap for cap in caps if np.isfinite(cap)]
+    cap = float(np.median(finite)) if finite else float("inf")
+    return replace(merged, cap=cap)
+
+
+def _add(left: PassSums, right: PassSums) -> PassSums:
+    """Add up two pieces."""
+    is_left = left.pick_key <= right.pick_key
+    return PassSums(
+        population=left.population + right.population,
+        total=left.total + right.total,
+        sq_distance=left.sq_distance + right.sq_distance,
+        error=left.error + right.error,
+        loss=left.loss + right.loss,
+        pick=np.where(is_left, left.pick, right.pick),
+        pick_key=np.minimum(left.pick_key, right.pick_key),
+        cap=left.cap,
+    )

@@ -1,0 +1,245 @@
+"""One round of k-means: from the sums of a pass to better centroids, and the state between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from workflow.overcluster.passes import PassSums
+
+#: A cell with this many times the mean error holds something far from its centroid, such as a
+#: rare cluster without one; cells of settled k-means have nearly equal errors (Gersho 1979).
+CROWDED = 3.0
+#: A centroid may leave for a crowded cell that has this many times the error its leaving adds.
+WORTHWHILE = 4.0
+#: Rounds of each batch size in which centroids may leave, and their largest share in a round.
+SWAP_ROUNDS, SWAP_SHARE = 10, 1 / 16
+#: Columns of the history of rounds.
+HISTORY = ("n_rows", "inertia_per_row", "moved", "n_replaced", "n_swapped")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundState:
+    """Everything needed to continue fitting after a round.
+
+    Attributes
+    ----------
+    counters : int64 array of shape (8,)
+        Sample rows, features, centroids asked for, seed, batch rows, passes
+        made, seeding passes made, checks made after settling.
+    n_row_visits : int
+        Rows assigned so far, counted again in every pass.
+    cap : float
+        Squared distance above which a row pulls no harder [score squared].
+    is_seeding, is_settled, is_finished : bool
+        Whether candidates are still being gathered, the centroids rest, and
+        nothing is left to do.
+    centroids : float array of shape (n_centroids, n_features)
+        Centroids; candidates while seeding [score].
+    row_nearest : int32 array of shape (n_rows,)
+        Nearest candidate of the rows of the first batch while seeding; empty
+        afterwards.
+    row_sq_distance : float32 array of shape (n_rows,)
+        Squared distance to it [score squared].
+    population : int64 array of shape (n_centroids,)
+        Rows of the sample in each cell when finished; empty before.
+    inertia : float
+        Sum of squared distances over the sample when finished.
+    history : float64 array of shape (n_rounds, 5)
+        Of each round: rows, inertia per row before it, median movement in
+        standard errors, centroids re-placed because empty, centroids moved
+        to crowded cells.
+    """
+
+    counters: NDArray[np.int64]
+    n_row_visits: int
+    cap: float
+    is_seeding: bool
+    is_settled: bool
+    is_finished: bool
+    centroids: NDArray[Any]
+    row_nearest: NDArray[np.int32]
+    row_sq_distance: NDArray[np.float32]
+    population: NDArray[np.int64]
+    inertia: float
+    history: NDArray[np.float64]
+
+    @property
+    def n_batch(self) -> int:
+        """Number of rows of the present batch."""
+        return int(self.counters[4])
+
+    @property
+    def n_passes(self) -> int:
+        """Number of passes made so far."""
+        return int(self.counters[5])
+
+    @property
+    def n_seedings(self) -> int:
+        """Number of seeding passes made so far."""
+        return int(self.counters[6])
+
+    @property
+    def n_checks(self) -> int:
+        """Number of checks made since the centroids rest."""
+        return int(self.counters[7])
+
+    @property
+    def n_rounds(self) -> int:
+        """Number of rounds made so far."""
+        return int(self.history.shape[0])
+
+    @property
+    def n_rounds_of_batch(self) -> int:
+        """Number of rounds made with the present batch size."""
+        return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
+
+    def counting(self, **more: int) -> NDArray[np.int64]:
+        """Return the counters with some of them set."""
+        position = {"n_batch": 4, "n_passes": 5, "n_seedings": 6, "n_checks": 7}
+        counters = self.counters.copy()
+        for name, value in more.items():
+            counters[position[name]] = value
+        return counters
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the attributes by name, numbers as arrays of one value."""
+        return {field.name: np.atleast_1d(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RoundState:
+        """Return the state whose attributes these are."""
+        values: dict[str, Any] = {name: np.asarray(arrays[name]) for name in cls.__slots__}
+        for name in ("n_row_visits", "cap", "is_seeding", "is_settled", "is_finished", "inertia"):
+            values[name] = values[name].reshape(-1)[0].item()
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """Centroids that get a new place: a row of the cell they split.
+
+    Attributes
+    ----------
+    target : intp array of shape (n_moved,)
+        Centroids to move; first those that are empty.
+    row : int64 array of shape (n_moved,)
+        Row of the sample where each goes.
+    n_empty : int
+        How many were empty.
+    """
+
+    target: NDArray[np.intp]
+    row: NDArray[np.int64]
+    n_empty: int
+
+
+def relocations(sums: PassSums, *, may_swap: bool) -> Relocation:
+    """Choose which centroids move where.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of the pass.
+    may_swap : bool
+        Whether centroids that are worth little may leave for crowded cells;
+        empty ones always move.
+
+    Returns
+    -------
+    Relocation
+        Empty centroids split the cells with the largest capped error, then
+        the least useful ones the crowded cells that are left.
+
+    Notes
+    -----
+    A cell is crowded from 3 times the mean error; the centroid that leaves
+    must add less than a quarter of that error by leaving.  Errors are sums of
+    capped squared distances, so a lone outlier crowds no cell and a centroid
+    of its own is worth little, while a dozen rows together do and are.
+    """
+    n_centroids = sums.population.size
+    donors = np.lexsort((np.arange(n_centroids), -sums.error))
+    donors = donors[sums.pick[donors] >= 0]
+    empty = np.flatnonzero(sums.population == 0)[: donors.size]
+    target, donors_used = [empty], donors[: empty.size]
+    if may_swap and n_centroids > 1:
+        crowded = donors[empty.size :]
+        n_filled = max(1, int(np.count_nonzero(sums.population)))
+        crowded = crowded[sums.error[crowded] >= CROWDED * sums.error.sum() / n_filled]
+        crowded = crowded[: max(1, int(n_centroids * SWAP_SHARE))]
+        stays = sums.population == 0
+        stays[donors_used] = True
+        stays[crowded] = True
+        leaving = np.lexsort((np.arange(n_centroids), sums.loss))
+        leaving = leaving[~stays[leaving]][: crowded.size]
+        crowded = crowded[: leaving.size]
+        pays = WORTHWHILE * sums.loss[leaving] <= sums.error[crowded]
+        # The losses rise and the errors fall, so what pays is a head of the list.
+        target.append(leaving[pays])
+        donors_used = np.concatenate([donors_used, crowded[pays]])
+    moved = np.concatenate(target).astype(np.intp)
+    return Relocation(moved, sums.pick[donors_used], int(empty.size))
+
+
+def means(
+    sums: PassSums, centroids: NDArray[Any], relocation: Relocation
+) -> tuple[NDArray[np.float64], float]:
+    """Return the mean of each cell, and how far centroids moved in standard errors.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of the pass.
+    centroids : float array of shape (n_centroids, n_features)
+        Centroids of the pass; empty ones stay [score].
+    relocation : Relocation
+        Centroids left out of the median.
+
+    Returns
+    -------
+    centroids : float64 array of shape (n_centroids, n_features)
+        Means.
+    moved : float
+        Median over cells of two rows or more of movement divided by the
+        standard error of the mean; 0 where there is no such cell.
+    """
+    n = sums.population
+    old = centroids.astype(np.float64)
+    new = np.where(n[:, None] > 0, sums.total / np.maximum(n, 1)[:, None], old)
+    sq_moved = np.einsum("ij,ij->i", new - old, new - old)
+    counted = n >= 2
+    counted[relocation.target] = False
+    if not counted.any():
+        return new, 0.0
+    n, sq_moved, squared = n[counted], sq_moved[counted], sums.sq_distance[counted]
+    sq_error = np.maximum(squared - n * sq_moved, 0) / (n * (n - 1.0))
+    # A cell of equal rows has no standard error: at rest if it stays, else far from it.
+    ratio = np.where(sq_moved > 0, np.inf, 0.0)
+    np.divide(sq_moved, sq_error, out=ratio, where=sq_error > 0)
+    return new, float(np.sqrt(np.median(ratio)))
+
+
+def record(state: RoundState, sums: PassSums, moved: float, relocation: Relocation) -> RoundState:
+    """Return the state with one more line of history and one more pass counted."""
+    line = [
+        state.n_batch,
+        sums.sq_distance.sum() / state.n_batch,
+        moved,
+        relocation.n_empty,
+        relocation.target.size - relocation.n_empty,
+    ]
+    return replace(
+        state,
+        counters=state.counting(n_passes=state.n_passes + 1),
+        n_row_visits=state.n_row_visits + state.n_batch,
+        cap=sums.cap if np.isfinite(sums.cap) else state.cap,
+        history=np.vstack([state.history, line]),
+    )

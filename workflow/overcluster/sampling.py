@@ -1,0 +1,181 @@
+"""How many centroids, and which rows they are fitted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.rng import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Rows behind each centroid when their number is chosen here: the tree has no power below that.
+ROWS_PER_CENTROID = 30
+#: Most centroids chosen here, and the number that small data get where they can.
+MAX_CENTROIDS, SMALL_CENTROIDS = 16_384, 64
+#: Rows of the sample for each centroid, and the fewest rows worth sampling at all.
+SAMPLE_ROWS_PER_CENTROID, MIN_SAMPLE_ROWS = 64, 65_536
+
+
+def auto_n_centroids(n_samples: int) -> int:
+    """Choose the number of centroids for a number of rows.
+
+    Parameters
+    ----------
+    n_samples : int
+        Rows to cluster, at least 1.
+
+    Returns
+    -------
+    int
+        One centroid for 30 rows, 16,384 at most; for small data up to 64
+        centroids of at least 4 rows.  Between 1 and `n_samples`.
+
+    Raises
+    ------
+    ValueError
+        If there is no row.
+
+    Examples
+    --------
+    >>> [auto_n_centroids(n) for n in (1, 100, 1_000, 70_000, 48_000_000)]
+    [1, 25, 64, 2333, 16384]
+    """
+    if n_samples < 1:
+        msg = f"`n_samples` must be at least 1; got {n_samples}. Give some images."
+        raise ValueError(msg)
+    wanted = max(n_samples // ROWS_PER_CENTROID, min(n_samples // 4, SMALL_CENTROIDS))
+    return min(max(1, wanted), MAX_CENTROIDS)
+
+
+def sample_size(n_samples: int, n_centroids: int) -> int:
+    """Choose how many rows the centroids are fitted on.
+
+    Parameters
+    ----------
+    n_samples : int
+        Rows there are.
+    n_centroids : int
+        Centroids wanted.
+
+    Returns
+    -------
+    int
+        64 rows a centroid, at least 65,536, and never more than there are.
+        A cluster of share f leaves no row in a sample of m rows with
+        probability (1 - f)**m.
+
+    Examples
+    --------
+    >>> sample_size(48_000_000, 16_384), sample_size(70_000, 100), sample_size(50, 5)
+    (1048576, 65536, 50)
+    """
+    return min(n_samples, max(SAMPLE_ROWS_PER_CENTROID * n_centroids, MIN_SAMPLE_ROWS))
+
+
+def sample_counts(block_sizes: Sequence[int], n_sample: int) -> NDArray[np.int64]:
+    """Share out a sample over blocks in proportion to their rows.
+
+    Parameters
+    ----------
+    block_sizes : sequence of int
+        Rows of each block.
+    n_sample : int
+        Rows of the whole sample.
+
+    Returns
+    -------
+    int64 array of shape (n_blocks,)
+        Rows to draw from each block, never more than it has; their sum is
+        `n_sample`.  Largest remainders, ties to the earlier block.
+
+    Raises
+    ------
+    ValueError
+        If the blocks have fewer rows than `n_sample`.
+
+    Examples
+    --------
+    >>> sample_counts([10, 10, 5], 7).tolist()
+    [3, 3, 1]
+    """
+    sizes = np.asarray(block_sizes, dtype=np.int64).reshape(-1)
+    total = int(sizes.sum())
+    if not 0 <= n_sample <= total:
+        msg = (
+            f"`n_sample` must be between 0 and the {total} rows of all blocks; got {n_sample}. "
+            "Draw a smaller sample."
+        )
+        raise ValueError(msg)
+    if total == 0:
+        return np.zeros(sizes.size, dtype=np.int64)
+    # n_sample * size stays below 2**63 for a million sampled rows and 10**12 rows in a block.
+    counts, remainder = np.divmod(sizes * n_sample, total)
+    left_over = n_sample - int(counts.sum())
+    counts[np.argsort(-remainder, kind="stable")[:left_over]] += 1
+    return np.asarray(counts, dtype=np.int64)
+
+
+def draw_rows(n_rows: int, n_draw: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw rows of one block without replacement.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the block.
+    n_draw : int
+        Rows to draw, at most `n_rows`.
+    rng : numpy.random.Generator
+        Generator of this block.
+
+    Returns
+    -------
+    int64 array of shape (n_draw,)
+        Rows of the block, ascending.
+
+    Raises
+    ------
+    ValueError
+        If more rows are asked for than there are.
+
+    Examples
+    --------
+    >>> draw_rows(3, 3, np.random.default_rng(0)).tolist()
+    [0, 1, 2]
+    """
+    if not 0 <= n_draw <= n_rows:
+        msg = (
+            f"`n_draw` must be between 0 and the {n_rows} rows of the block; got {n_draw}. "
+            "Take the numbers from sample_counts."
+        )
+        raise ValueError(msg)
+    return np.sort(rng.choice(n_rows, size=n_draw, replace=False)).astype(np.int64)
+
+
+def sample_destinations(n_sample: int, seed: int) -> NDArray[np.int64]:
+    """Shuffle the places of sampled rows.
+
+    Parameters
+    ----------
+    n_sample : int
+        Rows of the sample.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    int64 array of shape (n_sample,)
+        A permutation: the i-th row drawn, counted through the blocks in
+        order, is written to this row of the sample.  Fitting reads prefixes
+        of the sample as random batches, so it wants the rows shuffled.
+
+    Examples
+    --------
+    >>> sorted(sample_destinations(4, seed=0).tolist())
+    [0, 1, 2, 3]
+    """
+    return generator(seed, "overcluster/shuffle").permutation(n_sample).astype(np.int64)

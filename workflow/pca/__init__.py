@@ -1,0 +1,43 @@
+"""Principal components from streamed moments."""
+
+from workflow.pca.arrays import delayed_moments
+from workflow.pca.components import PrincipalComponents, fixed_signs, principal_components
+from workflow.pca.estimator import PCA
+from workflow.pca.moments import (
+    DEFAULT_RANK,
+    MAX_FULL_FEATURES,
+    FloatMoments,
+    IntegerMoments,
+    LowRankMoments,
+    MomentKind,
+    MomentState,
+    block_moments,
+    choose_kind,
+    feature_shift,
+    mean_and_scatter,
+    merge_moments,
+)
+from workflow.pca.moments import from_arrays as moments_from_arrays
+from workflow.pca.moments import to_arrays as moments_to_arrays
+
+__all__ = [
+    "DEFAULT_RANK",
+    "MAX_FULL_FEATURES",
+    "PCA",
+    "FloatMoments",
+    "IntegerMoments",
+    "LowRankMoments",
+    "MomentKind",
+    "MomentState",
+    "PrincipalComponents",
+    "block_moments",
+    "choose_kind",
+    "delayed_moments",
+    "feature_shift",
+    "fixed_signs",
+    "mean_and_scatter",
+    "merge_moments",
+    "moments_from_arrays",
+    "moments_to_arrays",
+    "principal_components",
+]

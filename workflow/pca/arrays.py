@@ -1,0 +1,185 @@
+"""Moments of whole NumPy and Dask arrays, block by block."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed, delayed
+
+from workflow.chunks import choose_block_rows, row_ranges
+from workflow.errors import ImagesError, NonFiniteError
+from workflow.pca.moments import (
+    DEFAULT_RANK,
+    block_moments,
+    choose_kind,
+    feature_shift,
+    merge_moments,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from workflow.pca.states import MomentState
+
+#: States that one task merges: a chain would wait for every block, all at once hold all of them.
+FAN_IN = 8
+
+
+def as_array(X: ArrayLike | da.Array) -> Any:
+    """Return a NumPy array, or a Dask array whose blocks hold whole rows.
+
+    Parameters
+    ----------
+    X : array_like or Dask array of shape (n_samples, ...)
+        Rows or images.
+
+    Returns
+    -------
+    NumPy or Dask array of the same shape
+        Dask blocks are joined along all dimensions but the first, lazily.
+
+    Raises
+    ------
+    ImagesError
+        If it has fewer than 2 dimensions, or an unknown size that is not
+        the number of samples.
+    """
+    array = X if isinstance(X, da.Array) else np.asarray(X)
+    if array.ndim < 2 or any(math.isnan(size) for size in array.shape[1:]):
+        msg = f"`X` must have the sample as its first dimension and known features after it; got shape {array.shape}. Use `X.reshape(len(X), -1)`."
+        raise ImagesError(msg)
+    if isinstance(array, da.Array) and max(array.numblocks[1:]) > 1:
+        return array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
+    return array
+
+
+def flat(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return images as rows of shape (n_samples, n_features)."""
+    return rows.reshape(len(rows), math.prod(rows.shape[1:]))
+
+
+def _placed_moments(
+    rows: NDArray[Any], first_row: int | None, kind: str, shift: NDArray[Any], rank: int
+) -> MomentState:
+    """Take the moments of a block; errors count rows from the start of all blocks."""
+    try:
+        return block_moments(flat(rows), kind=kind, shift=shift, rank=rank)
+    except NonFiniteError as err:
+        if first_row is None:
+            err.add_note("Rows are counted from the start of their block: the sizes are unknown.")
+            raise
+        raise err.moved(first_row) from None
+
+
+def array_moments(X: NDArray[Any], *, shift: NDArray[Any] | None, rank: int) -> MomentState:
+    """Take the moments of an array in memory, block by block."""
+    X = flat(X)
+    kind = choose_kind(X.dtype, X.shape[1])
+    blocks = row_ranges(len(X), choose_block_rows(X.shape[1])) or row_ranges(1, 1)
+    if shift is None:
+        shift = feature_shift(X[: blocks[0].stop])
+    states = [_placed_moments(X[a:b], a, kind, shift, rank) for a, b in blocks]
+    while len(states) > 1:
+        states = [_merge_all(states[i : i + FAN_IN]) for i in range(0, len(states), FAN_IN)]
+    return states[0]
+
+
+def _merge_all(states: Sequence[MomentState]) -> MomentState:
+    """Merge moments from left to right."""
+    return reduce(merge_moments, states)
+
+
+def delayed_moments(
+    X: da.Array, *, shift: NDArray[np.int64] | None = None, rank: int = DEFAULT_RANK
+) -> Delayed:
+    """Describe the moments of a Dask array; nothing is computed.
+
+    Parameters
+    ----------
+    X : Dask array of shape (n_samples, ...)
+        Rows or images, in blocks along samples (others are joined); the
+        number of samples may be unknown.
+    shift : int64 array of shape (n_features,), optional
+        Shift of moments that these will be merged into; that of the first
+        block otherwise.
+    rank : int
+        Most directions to keep of wide rows.
+
+    Returns
+    -------
+    Delayed
+        Computes to IntegerMoments, FloatMoments or LowRankMoments.
+
+    Raises
+    ------
+    ImagesError
+        If the dtype or the shape is not that of images.
+
+    Notes
+    -----
+    One task a block, fused with what makes the block, then a tree that merges
+    eight states at a time, in the order of the blocks.
+    """
+    X = as_array(X)
+    kind = choose_kind(X.dtype, math.prod(X.shape[1:]))
+    shift_later = (
+        delayed(_shift_of_images)(X.blocks[0].to_delayed().item())
+        if shift is None
+        else delayed(shift)
+    )
+    sizes = X.chunks[0]
+    known = not any(math.isnan(size) for size in sizes)
+    starts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(int).tolist() if known else None
+    states = da.map_blocks(
+        _boxed_moments,
+        X,
+        starts,
+        kind,
+        shift_later,
+        rank,
+        dtype=object,
+        chunks=((1,) * len(sizes),),
+        drop_axis=list(range(1, X.ndim)),
+        meta=np.empty(0, object),
+    )
+    pieces = [delayed(_unboxed)(piece) for piece in states.to_delayed().ravel()]
+    merge = delayed(_merge_all)
+    while len(pieces) > 1:
+        pieces = [merge(pieces[i : i + FAN_IN]) for i in range(0, len(pieces), FAN_IN)]
+    root: Delayed = pieces[0]
+    return root
+
+
+def _shift_of_images(images: NDArray[Any]) -> NDArray[Any]:
+    """Choose the shift from a block of images."""
+    return feature_shift(flat(images))
+
+
+def _boxed_moments(
+    rows: NDArray[Any],
+    starts: list[int] | None,
+    kind: str,
+    shift: NDArray[Any],
+    rank: int,
+    block_id: tuple[int, ...] = (0,),
+) -> NDArray[Any]:
+    """Take the moments of a block, as the only element of an array, which Dask can fuse."""
+    box = np.empty(1, object)
+    first_row = None if starts is None else starts[block_id[0]]
+    box[0] = _placed_moments(rows, first_row, kind, shift, rank)
+    return box
+
+
+def _unboxed(box: NDArray[Any]) -> MomentState:
+    """Return the only element."""
+    state: MomentState = box[0]
+    return state
+
+
+__all__ = ["FAN_IN", "array_moments", "as_array", "delayed_moments", "flat"]

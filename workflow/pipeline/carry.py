@@ -1,0 +1,111 @@
+"""Labels of centroids carried to images: for the labels step, for a recut, and for new images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from workflow import schema
+from workflow.labels import CentroidLabels, centroid_labels
+from workflow.pipeline.tasks import LabelsTask, PredictTask
+from workflow.runstore import layout, zarr_io
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from workflow.pipeline.executor import Executor, Partition, StoredArrays
+    from workflow.runstore import RunStore
+    from workflow.runstore.files import Journal
+    from workflow.tree import ClusterTree
+
+
+def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
+    """Return everything about each centroid that its images need to know."""
+    centroids, population, rms_radius, indptr, indices, weights = store.read_model(
+        "centroids",
+        "population",
+        "rms_radius",
+        "graph_indptr",
+        "graph_indices",
+        "graph_weights_three",
+    )
+    return centroid_labels(
+        tree.label,
+        tree.membership,
+        (indptr, indices, weights),
+        centroids=centroids,
+        rms_radius=rms_radius,
+        population=population,
+    )
+
+
+def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:
+    """Make the empty arrays of a labels store."""
+    zarr_io.create_group(target)
+    for name, spec in schema.LABELS.items():
+        zarr_io.create_rows_array(
+            target,
+            name,
+            n_rows=n_samples,
+            tail_shape=(),
+            dtype=spec.dtype,
+            shard_rows=block_rows,
+            dims=spec.dims,
+            attrs={"units": spec.unit, "long_name": spec.description},
+        )
+    if paths is not None:
+        zarr_io.create_rows_array(
+            target,
+            "path",
+            n_rows=n_samples,
+            tail_shape=(),
+            dtype=zarr_io.array_dtype(paths, "path"),
+            shard_rows=block_rows,
+            dims=("sample",),
+            attrs={"long_name": "file of the image"},
+        )
+        zarr_io.write_attrs(target, {"coordinates": "path"})
+    # Nothing is added later but rows, so xarray may read all metadata at once.
+    zarr_io.consolidate(target)
+
+
+def carry_labels(
+    executor: Executor,
+    store: RunStore,
+    labels: StoredArrays,
+    partitions: Sequence[Partition],
+    *,
+    target: Path,
+    journal: Journal,
+    noise: Literal["keep", "resolve"],
+    paths: Path | None,
+) -> dict[int, dict[str, Any]]:
+    """Write the labels of all images of a run; a journal with entries goes on with `target`."""
+    if not journal.entries:
+        last = partitions[-1].blocks[-1].stop
+        create_labels(target, last, partitions[0].blocks[0].n_rows, paths)
+    task = LabelsTask(layout.nearest(store.path), labels, noise, target, paths)
+    items = {partition.index: partition for partition in partitions}
+    return executor.run("labels", task, items, journal=journal, n_rows=lambda p: p.n_rows)
+
+
+def predict_labels(
+    executor: Executor, task: PredictTask, partitions: Sequence[Partition], journal: Journal
+) -> dict[int, dict[str, Any]]:
+    """Write the labels of new images."""
+    if not journal.entries:
+        last = partitions[-1].blocks[-1].stop
+        create_labels(task.target, last, partitions[0].blocks[0].n_rows, task.paths)
+    items = {partition.index: partition for partition in partitions}
+    return executor.run("predict", task, items, journal=journal, n_rows=lambda p: p.n_rows)
+
+
+def label_arrays(labels: CentroidLabels) -> dict[str, Any]:
+    """Return the labels of the centroids as the arrays that tasks share."""
+    return {
+        "label": labels.label,
+        "label_resolved": labels.label_resolved,
+        "membership": labels.membership,
+        "radius_sq": labels.radius_sq,
+        "offset_sq": labels.offset_sq,
+    }

@@ -1,0 +1,279 @@
+"""Tasks over partitions, on a Dask client: submitted together, journalled as they finish."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+import uuid
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from distributed import KilledWorker, as_completed
+
+from workflow.blocks import one_blas_thread
+from workflow.chunks import RowRange, blocks_per_partition, row_ranges
+from workflow.errors import ComputeError, WorkflowError
+from workflow.runstore.files import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from distributed import Client, Future
+    from numpy.typing import NDArray
+
+    from workflow.pipeline.progress import Progress
+    from workflow.runstore.files import Journal
+
+T = TypeVar("T")
+
+#: A task that dies with its worker is tried this often on other workers before the run stops.
+RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Consecutive blocks that one task works through."""
+
+    index: int
+    blocks: tuple[RowRange, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all its blocks."""
+        return self.blocks[-1].stop - self.blocks[0].start
+
+
+def partitions(n_samples: int, block_rows: int) -> list[Partition]:
+    """Cut the rows into partitions, by the shape of the data alone."""
+    blocks = row_ranges(n_samples, block_rows)
+    step = blocks_per_partition(len(blocks))
+    return [
+        Partition(index, tuple(blocks[first : first + step]))
+        for index, first in enumerate(range(0, len(blocks), step))
+    ]
+
+
+class Outcome(NamedTuple):
+    """What a task gives back: a result or an error of ours, and its process's peak memory."""
+
+    result: Any
+    error: WorkflowError | None
+    peak_rss_bytes: int
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident size this process has had [bytes]."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_task(item: Any, function: Callable[[Any], Any]) -> Outcome:
+    """Run one task with one BLAS thread.
+
+    Errors of ours come back as values: a worker would log a raised one at
+    length, and the user is owed one line.
+    """
+    with one_blas_thread():
+        try:
+            return Outcome(function(item), None, peak_rss_bytes())
+        except WorkflowError as err:
+            return Outcome(None, err, peak_rss_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArrays:
+    """Arrays in a file of the run folder; tasks carry the path, each process reads it once."""
+
+    path: Path
+    checksum: int
+
+    def load(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays."""
+        return _cached_arrays(self)
+
+
+@lru_cache(maxsize=4)
+def _cached_arrays(stored: StoredArrays) -> Mapping[str, NDArray[Any]]:
+    """Read the arrays of a file once per process."""
+    return read_arrays(stored.path, stored.checksum)
+
+
+class Executor:
+    """Runs tasks on a client, or in this process where there is none.
+
+    Implements `workflow.blocks.Mapper`, so that the mathematics can use it.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        Where tasks run; None for this process.
+    progress : Progress
+        Where it is shown.
+    shared_folder : Path
+        Where arrays that every task needs are put; workers must see it.
+    """
+
+    def __init__(self, client: Client | None, progress: Progress, shared_folder: Path) -> None:
+        self.client = client
+        self.progress = progress
+        self.shared_folder = shared_folder
+        self.peak_rss_bytes = 0
+
+    def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+        """Return ``[function(item) for item in items]``."""
+        results: dict[int, T] = {}
+        self._run(function, dict(enumerate(items)), results.__setitem__)
+        return [results[index] for index in range(len(items))]
+
+    def share(self, arrays: Mapping[str, NDArray[Any]]) -> StoredArrays:
+        """Put arrays where tasks can read them; what was shared two calls ago is removed."""
+        self.shared_folder.mkdir(parents=True, exist_ok=True)
+        path = self.shared_folder / f"{uuid.uuid4().hex}.npz"
+        old = sorted(self.shared_folder.glob("*.npz"), key=lambda p: p.stat().st_mtime_ns)
+        for outdated in old[:-2]:
+            outdated.unlink()
+        return StoredArrays(path, write_arrays(path, arrays))
+
+    def run(
+        self,
+        name: str,
+        function: Callable[[Any], dict[str, Any]],
+        items: Mapping[int, Any],
+        *,
+        journal: Journal,
+        n_rows: Callable[[Any], int],
+    ) -> dict[int, dict[str, Any]]:
+        """Run the tasks that the journal lacks; return what all have reported.
+
+        Parameters
+        ----------
+        name : str
+            Shown with the progress.
+        function : callable
+            Picklable; takes an item, returns a JSON-able report.
+        items : mapping of int to object
+            Task index -> what it works on.
+        journal : Journal
+            Where finished tasks are noted; those noted are not run again.
+        n_rows : callable
+            Rows of an item, for the progress.
+
+        Returns
+        -------
+        dict of int to dict
+            Task index -> report, in the order of `items`.
+        """
+        missing = {index: item for index, item in items.items() if index not in journal.entries}
+        with self.progress.bar(name, sum(map(n_rows, items.values()))) as bar:
+            bar.advance(sum(n_rows(item) for i, item in items.items() if i in journal.entries))
+
+            def note(index: int, report: dict[str, Any]) -> None:
+                journal.append(index, report)
+                bar.advance(n_rows(items[index]))
+
+            self._run(function, missing, note)
+        return {index: journal.entries[index] for index in items}
+
+    def _run(
+        self,
+        function: Callable[[Any], Any],
+        items: Mapping[int, Any],
+        on_result: Callable[[int, Any], None],
+    ) -> None:
+        """Run tasks; hand each result over as it comes; raise the error of the lowest index."""
+        outcomes = (
+            self._here(function, items) if self.client is None else self._there(function, items)
+        )
+        errors: dict[int, Exception] = {}
+        for index, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                errors[index] = outcome
+                continue
+            self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
+            if outcome.error is not None:
+                errors[index] = outcome.error
+            else:
+                on_result(index, outcome.result)
+        if errors:
+            raise errors[min(errors)]
+
+    def _here(self, function: Callable[[Any], Any], items: Mapping[int, Any]) -> Any:
+        """Yield (index, outcome) from this process, up to the first error."""
+        for index, item in items.items():
+            outcome = run_task(item, function)
+            yield index, outcome
+            if outcome.error is not None:
+                return
+
+    def _there(self, function: Callable[[Any], Any], items: Mapping[int, Any]) -> Any:
+        """Yield (index, outcome) from the workers as tasks finish.
+
+        After an error the tasks behind it are dropped and those before it are
+        awaited, so that the error told is always the first one of the data.
+        """
+        assert self.client is not None
+        batch = f"{type(function).__name__.strip('_').lower()}-{uuid.uuid4().hex[:8]}"
+        keys = [f"{batch}-{index}" for index in items]
+        futures = self.client.map(
+            run_task, list(items.values()), function=function, key=keys, pure=False, retries=RETRIES
+        )
+        index_of: dict[Any, int] = dict(zip(keys, items, strict=True))
+        lowest_error: int | None = None
+        try:
+            for future in as_completed(futures, loop=self.client.loop):
+                index = index_of[future.key]
+                if lowest_error is not None and index > lowest_error:
+                    continue
+                outcome = _outcome(future)
+                failed = isinstance(outcome, Exception) or outcome.error is not None
+                if failed:
+                    lowest_error = index
+                    self.client.cancel([f for f in futures if index_of[f.key] > index])
+                yield index, outcome
+                future.release()
+        finally:
+            self.client.cancel([f for f in futures if not f.done()], force=True)
+
+
+def _outcome(future: Future[Any]) -> Any:
+    """Return a task's outcome, or the exception it ended with."""
+    try:
+        return future.result()
+    except KilledWorker as err:
+        msg = f"workers must stay alive; {err.allowed_failures + 1} died in a row over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on."
+        return ComputeError(msg)
+    except Exception as err:  # noqa: BLE001 - raised by the caller once the tasks before it are done
+        return err
+
+
+def ordered(parts: Mapping[int, T]) -> list[T]:
+    """Return values in the order of their keys."""
+    return [parts[index] for index in sorted(parts)]
+
+
+def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
+    """Sum the bytes that tasks reported."""
+    return {
+        name: sum(report.get(name, 0) for report in reports.values())
+        for name in ("bytes_read", "bytes_written")
+    }
+
+
+def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
+    """Return the checksums of all blocks, in the order of the blocks."""
+    return list(itertools.chain.from_iterable(report[name] for report in ordered(reports)))
+
+
+__all__ = [
+    "Executor",
+    "Partition",
+    "StoredArrays",
+    "flat_checksums",
+    "ordered",
+    "partitions",
+    "peak_rss_bytes",
+    "totals",
+]

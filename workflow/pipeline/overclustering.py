@@ -1,0 +1,227 @@
+"""The passes of the overcluster step: draw a sample, fit on it, assign every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.centroid_graph import PairCounts, merge_pair_counts
+from workflow.chunks import row_ranges
+from workflow.overcluster import (
+    CellSums,
+    FittedCentroids,
+    RoundState,
+    fit_centroids,
+    merge_cell_sums,
+    sample_counts,
+    sample_size,
+)
+from workflow.pipeline.executor import ordered
+from workflow.pipeline.tasks import (
+    AssignTask,
+    DrawTask,
+    SampleItem,
+    ShuffleItem,
+    ShuffleTask,
+    part_path,
+)
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.store import discard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.blocks import Rows
+    from workflow.pipeline.context import Context
+
+STEP = "overcluster"
+#: Rows of a piece of the stored sample.
+SAMPLE_PIECE_ROWS = 65_536
+
+
+def n_rows(item: Any) -> int:
+    """Return the rows of a task's item."""
+    rows: int = item.n_rows
+    return rows
+
+
+def draw_sample(context: Context, n_centroids: int) -> Rows:
+    """Return the stored sample, drawn from every block in proportion and shuffled."""
+    store, seed = context.store, context.config.seed
+    sizes = context.block_sizes
+    counts = sample_counts(sizes, sample_size(context.n_samples, n_centroids))
+    parts, target = store.folder(STEP) / "drawn", layout.sample(store.path)
+    pieces = row_ranges(int(counts.sum()), SAMPLE_PIECE_ROWS)
+    shuffled = store.journal(STEP, "sample")
+    if len(shuffled.entries) < len(pieces):
+        parts.mkdir(exist_ok=True)
+        scores = context.scores
+        items = {
+            partition.index: SampleItem(partition, n_drawn)
+            for partition, n_drawn in zip(
+                context.partitions, context.split(counts.tolist()), strict=True
+            )
+        }
+        drawn = context.executor.run(
+            "overcluster: sample",
+            DrawTask(scores, seed, parts),
+            items,
+            journal=store.journal(STEP, "drawn"),
+            n_rows=n_rows,
+        )
+        context.count(STEP, drawn)
+        if not shuffled.entries:
+            discard(target)
+            zarr_io.create_rows_array(
+                target,
+                "sample",
+                n_rows=int(counts.sum()),
+                tail_shape=(scores.n_features,),
+                dtype="float32",
+                shard_rows=SAMPLE_PIECE_ROWS,
+                dims=("row", "component"),
+                compressor=None,
+            )
+        offsets = np.cumsum([0] + [sum(item.n_drawn) for item in items.values()])
+        gathered = context.executor.run(
+            "overcluster: shuffle",
+            ShuffleTask(parts, tuple(offsets.tolist()), seed, target),
+            {index: ShuffleItem(*piece) for index, piece in enumerate(pieces)},
+            journal=shuffled,
+            n_rows=n_rows,
+        )
+        context.count(STEP, gathered)
+    discard(parts)
+    return zarr_io.StoredRows.open(target, "sample")
+
+
+def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
+    """Fit centroids on the sample, going on from the last round that was noted."""
+    store = context.store
+    place = store.folder(STEP) / "round.npz"
+    noted = store.journal(STEP, "rounds")
+    resume = None
+    if noted.entries and place.is_file():
+        resume = RoundState.from_arrays(read_arrays(place))
+    # A journal of other settings is void, and so is the state it stands for.
+    n_noted = len(noted.entries)
+
+    def note(state: RoundState) -> None:
+        nonlocal n_noted
+        write_arrays(place, state.to_arrays())
+        noted.append(n_noted, {"round": n_noted})
+        n_noted += 1
+
+    with context.executor.progress.bar(
+        "overcluster: rounds", context.config.overcluster.max_rounds, "rounds"
+    ) as bar:
+
+        def on_round(state: RoundState) -> None:
+            note(state)
+            bar.advance(1)
+
+        return fit_centroids(
+            sample,
+            n_centroids,
+            seed=context.config.seed,
+            mapper=context.executor,
+            max_rounds=context.config.overcluster.max_rounds,
+            on_round=on_round,
+            resume=resume,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the pass over all rows leaves.
+
+    Attributes
+    ----------
+    centroids : float32 array of shape (n_centroids, n_components)
+        The centroids, none of them empty.
+    cells : CellSums
+        Sums per centroid.
+    pairs : PairCounts
+        Counts of pairs of nearest centroids.
+    part : str
+        Name of the journal of the pass.
+    """
+
+    centroids: NDArray[np.float32]
+    cells: CellSums
+    pairs: PairCounts
+    part: str
+
+
+def assign(context: Context, centroids: NDArray[np.float32]) -> Assignment:
+    """Find the nearest three centroids of every row, store them, and sum what rides along.
+
+    A centroid that turns out to have no row is dropped and the pass repeated:
+    the second and third nearest of others may have been that one.
+    """
+    for attempt in range(len(centroids)):
+        done = _assign_once(context, centroids, f"assign-{attempt}")
+        occupied = done.cells.population > 0
+        if occupied.all():
+            return done
+        centroids = centroids[occupied]
+    msg = "some centroid must have a row"
+    raise AssertionError(msg)
+
+
+def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) -> Assignment:
+    """Do one pass over all rows."""
+    store = context.store
+    target, parts = layout.nearest(store.path), store.folder(STEP) / "parts"
+    journal = store.journal(STEP, part)
+    if not journal.entries:
+        discard(target)
+        discard(parts)
+        parts.mkdir()
+        for name, dtype in (("nearest", "int32"), ("sq_distance", "float32")):
+            zarr_io.create_rows_array(
+                target,
+                name,
+                n_rows=context.n_samples,
+                tail_shape=(3,),
+                dtype=dtype,
+                shard_rows=context.block_rows,
+                dims=("sample", "rank"),
+                compressor=None,
+            )
+    task = AssignTask(
+        context.scores, context.executor.share({"centroids": centroids}), target, parts
+    )
+    items = {partition.index: partition for partition in context.partitions}
+    reports = context.executor.run(
+        "overcluster: assign", task, items, journal=journal, n_rows=n_rows
+    )
+    context.count(STEP, reports)
+    cells, pairs = _merge(parts, reports)
+    return Assignment(centroids, cells, pairs, part)
+
+
+def _merge(parts: Path, reports: Mapping[int, Mapping[str, Any]]) -> tuple[CellSums, PairCounts]:
+    """Merge what the tasks left, one at a time, in the order of the partitions."""
+    cells: CellSums | None = None
+    pairs: PairCounts | None = None
+    for report in ordered(reports):
+        arrays = read_arrays(part_path(parts, report["index"]), report["file_crc"])
+        part_cells = CellSums.from_arrays(_prefixed(arrays, "cells_"))
+        part_pairs = PairCounts.from_arrays(_prefixed(arrays, "pairs_"))
+        cells = part_cells if cells is None else merge_cell_sums(cells, part_cells)
+        pairs = part_pairs if pairs is None else merge_pair_counts(pairs, part_pairs)
+    assert cells is not None
+    assert pairs is not None
+    return cells, pairs
+
+
+def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names start with a prefix, without it."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -1,0 +1,213 @@
+"""Gather what the report shows, and write ``report.html``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import choose_block_rows, row_ranges
+from workflow.pipeline.model import stored_tree
+from workflow.pipeline.summary import summarize
+from workflow.pipeline.tasks import part_path
+from workflow.report import (
+    CondensedTree,
+    ReportData,
+    Sheet,
+    cluster_sheet,
+    noise_sheet,
+    outlier_sheet,
+    render,
+)
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import read_arrays, read_json, write_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.config import Config
+    from workflow.runstore import RunStore
+    from workflow.runstore.zarr_io import ImageStore
+    from workflow.tree import ClusterTree
+
+#: What the maker of demo images knows, put into the run folder by the demo.
+TRUTH = "truth.json"
+#: Pictures on the sheets of noise and of outliers.
+N_ODD = 48
+#: Most pictures fetched one by one from the images, for clusters too small to be among the kept ones.
+MAX_FETCHED = 600
+
+
+def write_report(store: RunStore, config: Config, images: ImageStore | None) -> None:
+    """Write ``report.html`` in one move.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run whose labels are complete.
+    config : Config
+        The settings.
+    images : ImageStore or None
+        The images; None where they are gone: then only the pictures that were
+        kept while reading are shown.
+    """
+    summary = summarize(store, config.labels.noise)
+    tree = stored_tree(store)
+    ratio, spectrum, population, radius, label, resolved = store.read_model(
+        "explained_variance_ratio",
+        "spectrum",
+        "population",
+        "rms_radius",
+        "centroid_label",
+        "centroid_label_resolved",
+    )
+    shown = resolved if config.labels.noise == "resolve" else label
+    truth = store.path / TRUTH
+    manifest = store.manifest
+    data = ReportData(
+        title="overcluster report",
+        run_path=str(store.path),
+        summary=summary,
+        settings={key: (value, "") for key, value in manifest.config.items()},
+        versions=manifest.versions,
+        explained_variance_ratio=ratio,
+        spectrum=spectrum,
+        total_variance=store.model_attrs("pca").get("total_variance"),
+        cluster_size=np.asarray(summary["cluster_sizes"], dtype=np.int64),
+        population=population,
+        rms_radius=radius,
+        centroid_label=shown,
+        tree=_tree_data(tree),
+        sheets=_sheets(store, config, images, summary),
+        steps=_steps(store),
+        notes=_notes(store, summary),
+        truth=read_json(truth) if truth.is_file() else None,
+    )
+    write_bytes(store.path / layout.REPORT, render(data).encode())
+
+
+def _tree_data(tree: ClusterTree) -> CondensedTree | None:
+    """Return the condensed tree as the report takes it; None where there is nothing to draw."""
+    condensed = tree.condensed
+    if not len(condensed.parent):
+        return None
+    return CondensedTree(
+        parent=condensed.parent.astype(np.int64),
+        child=condensed.child.astype(np.int64),
+        lambda_val=condensed.lambda_val,
+        child_size=condensed.child_size,
+        selected=tree.selected.astype(np.int64),
+    )
+
+
+def _steps(store: RunStore) -> list[dict[str, Any]]:
+    """Return the timings of the steps."""
+    return [
+        {
+            "name": name,
+            "state": record.state,
+            "seconds": record.seconds,
+            "rows": store.manifest.images["shape"][0],
+            "bytes_read": record.counters.get("bytes_read", 0),
+            "bytes_written": record.counters.get("bytes_written", 0),
+        }
+        for name, record in store.manifest.steps.items()
+        if name != "report"
+    ]
+
+
+def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
+    """Return what a person should know before trusting the page."""
+    notes = []
+    if summary["n_unreadable"]:
+        some = ", ".join(store.step("ingest").details.get("unreadable", [])[:5])
+        notes.append(f"{summary['n_unreadable']} files could not be read and were left out: {some}")
+    if store.manifest.cut:
+        notes.append(f"This is another cut of the stored tree: {store.manifest.cut['asked']}")
+    return notes
+
+
+def _sheets(
+    store: RunStore, config: Config, images: ImageStore | None, summary: dict[str, Any]
+) -> list[Sheet]:
+    """Return contact sheets: the largest clusters, noise, the strongest outliers."""
+    image_shape = tuple(store.manifest.images["shape"][1:])
+    rows, pictures = _kept(store)
+    if not _is_picture(image_shape):
+        return []
+    labels = _labels_at(store, rows)
+    wanted, n_samples = config.report.images_per_cluster, summary["n_samples"]
+    n_shown = min(summary["n_clusters"], config.report.n_clusters_shown)
+    fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
+
+    def spread(members: NDArray[np.int64], n: int) -> NDArray[Any]:
+        """Return pictures from the middle of a cell outwards, evenly spread."""
+        ranked = members[np.argsort(labels["distance"][members], kind="stable")]
+        picked = ranked[np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)]
+        chosen: NDArray[Any] = pictures[picked].reshape(-1, *image_shape)
+        return chosen
+
+    sheets = []
+    for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
+        found = spread(np.flatnonzero(labels["label"] == cluster), wanted)
+        missing = min(wanted, size) - len(found)
+        if missing > 0:
+            found = fetch.add(cluster, missing, found)
+        sheets.append(cluster_sheet(cluster, size, n_samples, found))
+    noise = np.flatnonzero(labels["label"] < 0)
+    if len(noise):
+        n_noise = round(summary["noise_fraction"] * n_samples)
+        sheets.append(noise_sheet(n_noise, n_samples, spread(noise, N_ODD)))
+    odd = np.argsort(-labels["outlier_score"], kind="stable")[:N_ODD]
+    sheets.append(
+        outlier_sheet(pictures[odd].reshape(-1, *image_shape), labels["outlier_score"][odd])
+    )
+    return sheets
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    """Whether images of this shape can be looked at."""
+    return len(shape) in (2, 3) and min(shape[:2]) > 1
+
+
+def _kept(store: RunStore) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the rows and pictures that were kept while reading, in the order of the rows."""
+    folder = layout.kept_images(store.path)
+    reports = store.journal("projection", "blocks").entries
+    parts = [read_arrays(part_path(folder, i), reports[i]["file_crc"]) for i in sorted(reports)]
+    rows = np.concatenate([part["row"] for part in parts])
+    return rows, np.concatenate([part["images"] for part in parts])
+
+
+def _labels_at(store: RunStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return label, distance and outlier score at rising rows, a block at a time."""
+    labels = store.path / layout.LABELS
+    names = ("label", "distance", "outlier_score")
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for block in row_ranges(store.manifest.images["shape"][0], choose_block_rows(1)):
+        here = rows[slice(*np.searchsorted(rows, block))]
+        if not len(here):
+            continue
+        for name in names:
+            parts[name].append(zarr_io.read_rows(labels, name, *block)[here - block.start])
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+class _Fetcher:
+    """Reads single images of small clusters: those nearest to their centroids."""
+
+    def __init__(
+        self, images: ImageStore | None, exemplar: NDArray[np.int64], label: NDArray[np.int32]
+    ) -> None:
+        self.images, self.exemplar, self.label = images, exemplar, label
+        self.left = MAX_FETCHED if images is not None else 0
+
+    def add(self, cluster: int, n: int, found: NDArray[Any]) -> NDArray[Any]:
+        """Return `found` with up to `n` more images of a cluster."""
+        rows = self.exemplar[self.label == cluster].ravel()
+        rows = np.unique(rows[rows >= 0])[: min(n, self.left)]
+        self.left -= len(rows)
+        if self.images is None or not len(rows):
+            return found
+        fetched = np.concatenate([self.images.read(int(row), int(row) + 1) for row in rows])
+        return np.concatenate([found, fetched.reshape(-1, *found.shape[1:])])

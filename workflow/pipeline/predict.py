@@ -1,0 +1,107 @@
+"""Labels for new images, by the code that labelled the old ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import choose_block_rows
+from workflow.errors import StoreError
+from workflow.pipeline.carry import label_arrays, predict_labels
+from workflow.pipeline.executor import partitions
+from workflow.pipeline.model import stored_labels
+from workflow.pipeline.tasks import Basis, PredictTask
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import Journal
+from workflow.runstore.manifest import digest
+from workflow.runstore.store import discard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workflow.config import Config
+    from workflow.pipeline.executor import Executor
+    from workflow.runstore import RunStore
+    from workflow.runstore.zarr_io import ImageStore
+
+
+def require_labels(store: RunStore) -> None:
+    """Refuse a run that has no labels yet.
+
+    Raises
+    ------
+    StoreError
+        Naming the step that is missing.
+    """
+    for name in layout.STEPS[:-1]:
+        if store.step(name).state != "complete":
+            msg = f"the run must have labels; in {store.path} step {name} is {store.step(name).state}. Finish it with `run`."
+            raise StoreError(msg)
+
+
+def predict(
+    store: RunStore, config: Config, executor: Executor, images: ImageStore, target: Path
+) -> dict[str, Any]:
+    """Write labels for images that the run has not seen.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run with labels.
+    config : Config
+        The settings of that run.
+    executor : Executor
+        Runs the tasks.
+    images : ImageStore
+        New images, of the shape and dtype of the run's.
+    target : Path
+        Where the labels are written: a Zarr group like ``labels.zarr``.
+
+    Returns
+    -------
+    dict
+        Number of images, noise share, number of clusters met.
+    """
+    mean, components, variance, centroids = store.read_model(
+        "projection_mean", "projection_components", "projection_variance", "centroids"
+    )
+    attrs = store.model_attrs("projection")
+    basis = {"mean": mean, "components": components, "variance": variance}
+    labels = stored_labels(store)
+    partial = target.with_name(f"{target.name}.partial")
+    journal_file = partial.with_name(f"{partial.name}.jsonl")
+    key = digest(
+        {
+            "images": zarr_io.fingerprint(images),
+            "model": store.step("labels").key,
+            "cut": store.manifest.cut,
+        }
+    )
+    journal = Journal(journal_file, key)
+    if not journal.entries:
+        discard(partial)
+    group = images.path
+    named = images.path.suffix == ".zarr" and "path" in zarr_io.array_names(group)
+    task = PredictTask(
+        images=images,
+        basis=Basis(executor.share(basis), attrs["whiten"]),
+        dtype=attrs["dtype"],
+        centroids=executor.share({"centroids": centroids}),
+        centroid_labels=executor.share(label_arrays(labels)),
+        noise=config.labels.noise,
+        target=partial,
+        paths=group if named else None,
+    )
+    block_rows = choose_block_rows(images.n_features, images.stored_rows)
+    predict_labels(executor, task, partitions(images.n_samples, block_rows), journal)
+    discard(target)
+    partial.replace(target)
+    journal_file.unlink()
+    label = zarr_io.read_rows(target, "label", 0, images.n_samples)
+    return {
+        "n_samples": images.n_samples,
+        "n_clusters": len(np.unique(label[label >= 0])),
+        "noise_fraction": float((label < 0).mean()),
+        "labels": str(target),
+    }

@@ -1,0 +1,147 @@
+"""How far a step is: a bar on a terminal or in Jupyter, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Steps shorter than this stay silent [s].
+SILENT_S = 2.0
+#: Time between two plain lines [s].
+LINE_EVERY_S = 10.0
+
+
+class Bar(Protocol):
+    """Something that shows how much of a step is done."""
+
+    def advance(self, n: int) -> None:
+        """Count `n` more units as done."""
+
+
+class Progress:
+    """Shows the progress of steps; chooses how by where stderr goes."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+
+    @contextlib.contextmanager
+    def bar(self, name: str, total: int, unit: str = "images") -> Iterator[Bar]:
+        """Show one step from its first unit to its last."""
+        if not self.enabled:
+            yield _SilentBar()
+        elif _in_notebook():
+            yield _NotebookBar(name, total, unit)
+        elif sys.stderr.isatty():
+            with _terminal_bar(name, total, unit) as bar:
+                yield bar
+        else:
+            yield _LineBar(name, total, unit)
+
+
+class _SilentBar:
+    """Shows nothing."""
+
+    def advance(self, n: int) -> None:
+        """Count nothing."""
+
+
+class _Meter:
+    """Share done, rate and time left."""
+
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        self.name, self.total, self.unit = name, max(total, 1), unit
+        self.done = 0
+        self.started = self.shown = time.monotonic()
+
+    def text(self) -> str:
+        """Return one line about now."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        rate = self.done / elapsed
+        left = (self.total - self.done) / rate if rate else float("inf")
+        share = 100 * self.done / self.total
+        left_text = f"{left:,.0f} s left" if left < float("inf") else "time left unknown"
+        return f"{self.name}: {share:.0f} %, {rate:,.0f} {self.unit}/s, {left_text}"
+
+
+class _LineBar(_Meter):
+    """A plain line now and then."""
+
+    def advance(self, n: int) -> None:
+        """Count, and print when it is time."""
+        self.done += n
+        now = time.monotonic()
+        waited = LINE_EVERY_S if self.shown > self.started else SILENT_S
+        if now - self.shown >= waited:
+            self.shown = now
+            print(self.text(), file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _NotebookBar(_Meter):
+    """A bar in a notebook, through IPython's display and nothing else."""
+
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        super().__init__(name, total, unit)
+        self.handle: Any = None
+
+    def advance(self, n: int) -> None:
+        """Count, and redraw at most twice a second."""
+        self.done += n
+        now = time.monotonic()
+        if now - self.started < SILENT_S or (now - self.shown < 0.5 and self.done < self.total):
+            return
+        self.shown = now
+        display = importlib.import_module("IPython.display")
+        html = display.HTML(
+            f'<progress max="{self.total}" value="{self.done}"></progress> {self.text()}'
+        )
+        if self.handle is None:
+            self.handle = display.display(html, display_id=True)
+        else:
+            self.handle.update(html)
+
+
+class _TerminalBar(_Meter):
+    """A bar of rich, shown once the step is not a short one."""
+
+    def __init__(self, name: str, total: int, unit: str, progress: RichProgress) -> None:
+        super().__init__(name, total, unit)
+        self.progress = progress
+        self.task = progress.add_task(name, total=self.total, rate="", visible=False)
+
+    def advance(self, n: int) -> None:
+        """Count and redraw."""
+        self.done += n
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        rate = f"{self.done / elapsed:,.0f} {self.unit}/s"
+        self.progress.update(self.task, advance=n, rate=rate, visible=elapsed >= SILENT_S)
+
+
+@contextlib.contextmanager
+def _terminal_bar(name: str, total: int, unit: str) -> Iterator[Bar]:
+    """Open a bar on the terminal and wipe it at the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _TerminalBar(name, total, unit, progress)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")

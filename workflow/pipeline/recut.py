@@ -1,0 +1,117 @@
+"""Other labels from the stored tree, without the images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workflow.errors import ConfigError
+from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
+from workflow.pipeline.executor import partitions
+from workflow.pipeline.model import label_model, stored_tree
+from workflow.pipeline.summary import summarize
+from workflow.runstore import layout
+from workflow.runstore.files import Journal, write_json
+from workflow.runstore.store import discard
+from workflow.tree import cut
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workflow.config import Config
+    from workflow.labels import CentroidLabels
+    from workflow.pipeline.executor import Executor
+    from workflow.runstore import RunStore
+
+#: The journal of the labels, checksums of their blocks.
+JOURNAL = "blocks.jsonl"
+
+
+def recut_labels(
+    store: RunStore,
+    config: Config,
+    executor: Executor,
+    *,
+    n_clusters: int | None = None,
+    min_cluster_size: int | None = None,
+    layer: int | None = None,
+    paths: Path | None = None,
+) -> dict[str, Any]:
+    """Cut the stored tree elsewhere and write the labels that follow.
+
+    ``labels.zarr``, ``summary.json`` and the labels of the centroids are
+    replaced together; the cut is recorded in the manifest.  Nothing of the
+    images, scores or centroids is read but each image's nearest centroids.
+
+    Returns
+    -------
+    dict
+        The new summary.
+
+    Raises
+    ------
+    ConfigError
+        If the tree cannot be cut so.
+    """
+    asked = {
+        name: value
+        for name, value in (
+            ("n_clusters", n_clusters),
+            ("min_cluster_size", min_cluster_size),
+            ("layer", layer),
+        )
+        if value is not None
+    }
+    if not asked:
+        msg = "`recut` must be told how; got none of --n-clusters, --min-cluster-size, --layer. Give one."
+        raise ConfigError(msg)
+    tree = cut(
+        stored_tree(store), n_clusters=n_clusters, min_cluster_size=min_cluster_size, layer=layer
+    )
+    labels = labels_of_centroids(store, tree)
+    place = store.wip("recut")
+    place.mkdir()
+    _carry(store, config, executor, labels, place / layout.LABELS, paths)
+    store.manifest.cut = {
+        "asked": asked,
+        "found": {
+            "method": tree.method,
+            "structure": tree.structure,
+            "min_cluster_size": tree.min_cluster_size,
+            "n_clusters": tree.n_clusters,
+        },
+    }
+    model = store.stage_model("labels", label_model(labels), None, place)
+    summary = summarize(store, config.labels.noise, labels=labels)
+    write_json(place / layout.SUMMARY, summary)
+    store.replace(
+        [
+            (place / layout.LABELS, store.path / layout.LABELS),
+            (place / layout.SUMMARY, store.path / layout.SUMMARY),
+            (place / JOURNAL, store.folder("labels") / JOURNAL),
+            *model,
+        ]
+    )
+    discard(place)
+    return summary
+
+
+def _carry(
+    store: RunStore,
+    config: Config,
+    executor: Executor,
+    labels: CentroidLabels,
+    target: Path,
+    paths: Path | None,
+) -> None:
+    """Write the labels of all images."""
+    images = store.manifest.images
+    carry_labels(
+        executor,
+        store,
+        executor.share(label_arrays(labels)),
+        partitions(images["shape"][0], images["block_rows"]),
+        target=target,
+        journal=Journal(target.parent / JOURNAL, store.step("labels").key),
+        noise=config.labels.noise,
+        paths=paths,
+    )

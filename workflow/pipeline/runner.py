@@ -1,0 +1,202 @@
+"""Run the incomplete steps in order; decide skip, resume or stale."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow.compute import open_client
+from workflow.config import flatten
+from workflow.errors import ComputeError, StoreError
+from workflow.pipeline.context import Context
+from workflow.pipeline.executor import Executor, peak_rss_bytes
+from workflow.pipeline.images import ImagesInput, open_input
+from workflow.pipeline.plan import check_memory, check_settings, worker_memory
+from workflow.pipeline.progress import Progress
+from workflow.pipeline.stale import StepPlan, step_plans
+from workflow.pipeline.steps import STEPS
+from workflow.pipeline.summary import summarize
+from workflow.runstore import RunStore, layout
+from workflow.runstore.files import read_json, write_json
+from workflow.runstore.manifest import software_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+    from workflow.config import Config, LoadedConfig
+
+log = logging.getLogger(__name__)
+
+
+def run_pipeline(
+    images: Any,
+    out: Path | str,
+    loaded: LoadedConfig,
+    *,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> RunStore:
+    """Do every step that a run lacks.
+
+    Parameters
+    ----------
+    images : path or array
+        Anything that `open_input` takes.
+    out : path
+        The run folder.
+    loaded : LoadedConfig
+        The settings and their origins.
+    client : distributed.Client, optional
+        Where to run; opened from the settings by default.
+    progress : Progress, optional
+        Where it is shown; stderr by default.
+
+    Returns
+    -------
+    RunStore
+        The run, complete.
+
+    Raises
+    ------
+    WorkflowError
+        If the images, the settings or the run folder are not as required.
+    """
+    config = loaded.config
+    given = open_input(images, config.ingest)
+    check_settings(given.n_samples, given.n_features, config)
+    store = RunStore.create(out)
+    with store.lock():
+        _adopt_images(store, given)
+        plans = step_plans(store.manifest, config)
+        _tell(plans)
+        store.manifest.config = flatten(config.model_dump(mode="json"))
+        store.manifest.seed = config.seed
+        store.manifest.versions = software_versions()
+        store.save()
+        if any(plan.is_due for plan in plans):
+            with executor_for(store, config, client, progress, reads=given.path) as executor:
+                _run_steps(store, config, given, plans, executor)
+        write_summary(store, config)
+    return store
+
+
+def write_summary(store: RunStore, config: Config) -> dict[str, Any]:
+    """Write ``summary.json``; return what it holds."""
+    summary = summarize(store, config.labels.noise)
+    write_json(store.path / layout.SUMMARY, summary)
+    return summary
+
+
+def read_summary(store: RunStore) -> dict[str, Any]:
+    """Return what ``summary.json`` holds."""
+    summary: dict[str, Any] = read_json(store.path / layout.SUMMARY)
+    return summary
+
+
+def _run_steps(
+    store: RunStore,
+    config: Config,
+    given: ImagesInput,
+    plans: list[StepPlan],
+    executor: Executor,
+) -> None:
+    """Run the steps that are due, in order."""
+    context = Context(store, config, executor, given)
+    for plan in plans:
+        if not plan.is_due:
+            continue
+        store.begin(plan.name, plan.key, plan.settings)
+        record = store.step(plan.name)
+        executor.peak_rss_bytes = 0
+        started = time.monotonic()
+        try:
+            STEPS[plan.name](context)
+        finally:
+            record.seconds += time.monotonic() - started
+            peak = max(executor.peak_rss_bytes, peak_rss_bytes())
+            record.counters["peak_rss_bytes"] = max(record.counters.get("peak_rss_bytes", 0), peak)
+            store.save()
+        if plan.name == "ingest":
+            limit = worker_memory(config.compute, executor.client)
+            check_memory(context.images, config, limit)
+        store.finish(plan.name)
+        log.info("%s", _told(plan.name, record.seconds, record.details))
+
+
+def _told(name: str, seconds: float, details: dict[str, Any]) -> str:
+    """Return one line about a step that is done."""
+    parts = [
+        f"{key.replace('_', ' ')} {value:.4g}"
+        if isinstance(value, float)
+        else f"{key.replace('_', ' ')} {value}"
+        for key, value in details.items()
+    ]
+    return f"{name}: {seconds:.1f} s" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _tell(plans: list[StepPlan]) -> None:
+    """Say what is stale and why, and what is gone on with."""
+    for plan in plans:
+        if plan.state == "stale":
+            log.info("%s is stale: %s", plan.name, plan.reason)
+    if any(plan.state in ("complete", "partial") for plan in plans):
+        first = next((plan for plan in plans if plan.is_due), None)
+        log.info("going on with %s", first.name) if first else log.info("all steps are complete")
+
+
+def _adopt_images(store: RunStore, given: ImagesInput) -> None:
+    """Note the images of a new run; refuse other ones under an old run."""
+    known = store.manifest.images
+    if not known:
+        store.manifest.images = {"digest": given.digest, "path": given.name, **given.fingerprint}
+        store.save()
+        return
+    if known["digest"] == given.digest:
+        return
+    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value] or [
+        "kind"
+    ]
+    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
+    raise StoreError(msg)
+
+
+@contextlib.contextmanager
+def executor_for(
+    store: RunStore,
+    config: Config,
+    client: Client | None,
+    progress: Progress | None,
+    *,
+    reads: Path | None = None,
+) -> Iterator[Executor]:
+    """Open an executor on the client given or on one opened from the settings."""
+    shown = progress or Progress()
+    shared = store.path / layout.WIP / "shared"
+    with (
+        contextlib.nullcontext(client)
+        if client is not None
+        else open_client(config.compute) as opened
+    ):
+        if client is None and opened.dashboard_link and config.compute.dashboard:
+            log.info("dashboard: %s", opened.dashboard_link)
+        places = [store.path, *([reads] if reads is not None else [])]
+        blind = {
+            address: missing
+            for address, missing in opened.run(missing_places, [str(p) for p in places]).items()
+            if missing
+        }
+        if blind:
+            address, missing = min(blind.items())
+            msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
+            raise ComputeError(msg)
+        yield Executor(opened, shown, shared)
+
+
+def missing_places(places: list[str]) -> list[str]:
+    """Return the paths that do not exist where this runs."""
+    return [place for place in places if not Path(place).exists()]

@@ -1,0 +1,306 @@
+"""One short adapter per step: read the run store, call the mathematics, write the run store."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimension
+from workflow.errors import ConfigError
+from workflow.overcluster import auto_n_centroids, sample_counts
+from workflow.pca import merge_moments, principal_components
+from workflow.pipeline import reference
+from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
+from workflow.pipeline.executor import flat_checksums
+from workflow.pipeline.images import ingest_images
+from workflow.pipeline.model import (
+    components_attrs,
+    components_details,
+    components_model,
+    label_model,
+    moments_model,
+    stored_tree,
+    tree_model,
+    with_dims,
+)
+from workflow.pipeline.moments import moments_pass, update_states
+from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
+from workflow.pipeline.page import write_report
+from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.manifest import digest
+from workflow.runstore.store import discard
+from workflow.tree import build_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workflow.pca import MomentState
+    from workflow.pipeline.context import Context
+    from workflow.runstore.files import Journal
+
+log = logging.getLogger(__name__)
+
+#: Pictures kept while reading, for the report: at most so many, and so many bytes.
+KEPT_IMAGES, KEPT_BYTES = 65_536, 256 * 2**20
+#: Unreadable files that the manifest names; the store of the images lists them all.
+MAX_LISTED = 1000
+
+
+def run_ingest(context: Context) -> None:
+    """Copy images that cannot be read in place into the run folder; note what they are."""
+    store, given = context.store, context.given
+    if given.source is not None:
+        report = ingest_images(given, store.path / layout.IMAGES, context.executor)
+        store.step("ingest").details = {
+            "n_unreadable": report.n_unreadable,
+            "unreadable": list(report.unreadable[:MAX_LISTED]),
+        }
+    images = context.images
+    store.manifest.images |= {
+        "shape": [int(length) for length in images.shape],
+        "dtype": str(images.dtype),
+        "block_rows": context.block_rows,
+    }
+
+
+def run_pca(context: Context) -> None:
+    """Find the principal components; the pixels are read once."""
+    store, settings = context.store, context.config.pca
+    if context.config.profile == "reference":
+        found = reference.components(context.images, context.block_rows, settings.n_components)
+    else:
+        state = _moments(context)
+        found = principal_components(state, settings.n_components)
+        store.write_model("pca", moments_model(state))
+    store.write_model("pca", components_model(found), components_attrs(found))
+    store.step("pca").details = components_details(found)
+
+
+def _moments(context: Context) -> MomentState:
+    """Return the moments of all images; they outlive a changed number of components."""
+    state, reports = moments_pass(
+        context.executor,
+        context.images,
+        context.partitions,
+        folder=context.store.folder("pca") / "parts",
+        journal=_moments_journal(context),
+        max_full_features=context.config.pca.max_full_features,
+    )
+    context.count("pca", reports)
+    # Images merged by `update` stay in, in the order in which they came.
+    return functools.reduce(merge_moments, update_states(context.store), state)
+
+
+def _moments_journal(context: Context) -> Journal:
+    """Return the journal of the first pass: it depends on the images, not on the components."""
+    limit = context.config.pca.max_full_features
+    images = context.store.manifest.images["digest"]
+    key = digest({"images": images, "max_full_features": limit})
+    return context.store.journal("pca", "moments", key=key)
+
+
+def run_projection(context: Context) -> None:
+    """Write the scores of all images; the pixels are read once more."""
+    store, settings = context.store, context.config
+    mean, components, variance = store.read_model("mean", "components", "explained_variance")
+    basis = {"mean": mean, "components": components, "variance": variance}
+    store.write_model(
+        "projection",
+        with_dims({f"projection_{name}": array for name, array in basis.items()}),
+        {"whiten": settings.pca.whiten, "dtype": settings.projection.dtype},
+    )
+    target, kept = layout.scores(store.path), layout.kept_images(store.path)
+    journal = store.journal("projection", "blocks")
+    if not journal.entries:
+        discard(target)
+        discard(kept)
+        kept.mkdir()
+        zarr_io.create_rows_array(
+            target,
+            "scores",
+            n_rows=context.n_samples,
+            tail_shape=(len(components),),
+            dtype=settings.projection.dtype,
+            shard_rows=context.block_rows,
+            dims=("sample", "component"),
+            compressor=None,
+        )
+    task = ProjectionTask(
+        context.images,
+        Basis(context.executor.share(basis), settings.pca.whiten),
+        settings.projection.dtype,
+        target,
+        kept,
+    )
+    checksums = context.split(_image_checksums(context))
+    n_kept = context.split(sample_counts(context.block_sizes, _n_kept(context)).tolist())
+    items = {
+        p.index: ProjectionItem(p, expected, n)
+        for p, expected, n in zip(context.partitions, checksums, n_kept, strict=True)
+    }
+    reports = context.executor.run("projection", task, items, journal=journal, n_rows=n_rows)
+    context.count("projection", reports)
+
+
+def _image_checksums(context: Context) -> list[Any]:
+    """Return the checksum each block had when it was first read; None where it was not."""
+    entries = _moments_journal(context).entries
+    if not entries:
+        return [None] * len(context.block_sizes)
+    return flat_checksums(entries)
+
+
+def _n_kept(context: Context) -> int:
+    """Return how many pictures to keep for the report."""
+    image_bytes = context.images.n_features * context.images.dtype.itemsize
+    return max(1, min(context.n_samples, KEPT_IMAGES, KEPT_BYTES // image_bytes))
+
+
+def run_overcluster(context: Context) -> None:
+    """Find many centroids and each image's nearest three."""
+    store, settings = context.store, context.config.overcluster
+    n_centroids = settings.n_centroids
+    if n_centroids == "auto":
+        n_centroids = auto_n_centroids(context.n_samples)
+    if n_centroids > context.n_samples:
+        msg = f"`overcluster.n_centroids` must be at most the number of images; got {n_centroids} for {context.n_samples} images. Lower it, or leave it auto."
+        raise ConfigError(msg)
+    sample = draw_sample(context, n_centroids)
+    if context.config.profile == "reference":
+        centroids = reference.centroids(
+            context.scores, context.block_rows, n_centroids, context.config.seed
+        )
+        details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_rounds": 1}
+    else:
+        fitted = fit(context, sample, n_centroids)
+        centroids = fitted.centroids.astype(np.float32)
+        details = {"n_rows_used": int(fitted.n_rows_used), "n_rounds": int(fitted.n_rounds)}
+    done = assign(context, centroids)
+    cells = done.cells
+    arrays = {
+        "centroids": done.centroids,
+        "population": cells.population,
+        "centroid_mean": cells.mean,
+        "rms_radius": cells.rms_radius,
+        "mean_distance": cells.distance / cells.population,
+        "max_distance": cells.max_distance,
+        "exemplar": cells.exemplar,
+    }
+    inertia = float(cells.sq_distance.sum())
+    details |= {
+        "n_centroids": len(done.centroids),
+        "n_centroids_asked": n_centroids,
+        "inertia": inertia,
+    }
+    store.write_model("overcluster", with_dims(arrays), details)
+    pairs = store.folder("overcluster") / "pairs.npz"
+    checksum = write_arrays(pairs, done.pairs.to_arrays())
+    store.step("overcluster").checksums["overcluster/pairs.npz"] = checksum
+    store.step("overcluster").details = details | {"assign_part": done.part}
+
+
+def run_centroid_graph(context: Context) -> None:
+    """Make the graph of the centroids from the counts of the last pass."""
+    store = context.store
+    record = store.step("overcluster")
+    counts = read_arrays(
+        store.folder("overcluster") / "pairs.npz", record.checksums["overcluster/pairs.npz"]
+    )
+    graph = centroid_graph(PairCounts.from_arrays(counts), record.details["n_centroids"])
+    sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
+    n_queries = context.config.centroid_graph.dimension_rows
+    rows = sample.read(0, min(sample.n_samples, 10 * n_queries))
+    dimension = intrinsic_dimension(rows, max_queries=n_queries)
+    arrays = {
+        "graph_indptr": graph.indptr,
+        "graph_indices": graph.indices,
+        "graph_weights_two": graph.weights_two,
+        "graph_weights_three": graph.weights_three,
+    }
+    details = {"intrinsic_dimension": dimension, "n_edges": len(graph.indices) // 2}
+    store.write_model("centroid_graph", with_dims(arrays), details)
+    store.step("centroid_graph").details = details
+
+
+def run_tree(context: Context) -> None:
+    """Find the clusters in the centroid graph."""
+    store, settings = context.store, context.config.tree
+    centroids, population, mean_distance, indptr, indices, two, three = store.read_model(
+        "centroids",
+        "population",
+        "mean_distance",
+        "graph_indptr",
+        "graph_indices",
+        "graph_weights_two",
+        "graph_weights_three",
+    )
+    graph = {
+        "auto": (indptr, indices, two, three),
+        "two": (indptr, indices, two),
+        "three": (indptr, indices, three),
+    }[settings.flows]
+    method = "hdbscan" if context.config.profile == "reference" else settings.method
+    tree = build_tree(
+        centroids,
+        population,
+        graph,
+        method=method,
+        min_cluster_size=settings.min_cluster_size,
+        min_samples=settings.min_samples,
+        cluster_selection_method=settings.cluster_selection_method,
+        dimension=store.model_attrs("centroid_graph")["intrinsic_dimension"],
+        mean_distance=mean_distance,
+    )
+    store.write_model("tree", tree_model(tree), tree.attrs())
+    store.step("tree").details = {
+        "method": tree.method,
+        "n_clusters": tree.n_clusters,
+        "min_cluster_size": tree.min_cluster_size,
+        "structure": tree.structure,
+    }
+    store.manifest.cut = {}
+
+
+def run_labels(context: Context) -> None:
+    """Carry the labels of the centroids to the images."""
+    store = context.store
+    labels = labels_of_centroids(store, stored_tree(store))
+    store.write_model("labels", label_model(labels))
+    target = store.path / layout.WIP / layout.LABELS
+    journal = store.journal("labels", "blocks")
+    if not journal.entries:
+        target = store.wip(layout.LABELS)
+    reports = carry_labels(
+        context.executor,
+        store,
+        context.executor.share(label_arrays(labels)),
+        context.partitions,
+        target=target,
+        journal=journal,
+        noise=context.config.labels.noise,
+        paths=context.paths(),
+    )
+    context.count("labels", reports)
+    store.replace([(target, store.path / layout.LABELS)])
+
+
+def run_report(context: Context) -> None:
+    """Write the page that a person looks at."""
+    write_report(context.store, context.config, context.images)
+
+
+STEPS: dict[str, Callable[[Context], None]] = {
+    "ingest": run_ingest,
+    "pca": run_pca,
+    "projection": run_projection,
+    "overcluster": run_overcluster,
+    "centroid_graph": run_centroid_graph,
+    "tree": run_tree,
+    "labels": run_labels,
+    "report": run_report,
+}

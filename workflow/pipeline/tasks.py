@@ -1,0 +1,360 @@
+"""What workers do: one class per pass, each instance a task function of a few hundred bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from workflow import schema
+from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
+from workflow.errors import NonFiniteError, StoreError
+from workflow.labels import CentroidLabels, RowLabels, label_rows
+from workflow.overcluster import CellSums, NearestCentroids, cell_sums, draw_rows, merge_cell_sums
+from workflow.pca import MomentState, block_moments, merge_moments, moments_to_arrays
+from workflow.projection import project
+from workflow.rng import generator
+from workflow.runstore import zarr_io
+from workflow.runstore.files import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.blocks import Rows
+    from workflow.chunks import RowRange
+    from workflow.pipeline.executor import Partition, StoredArrays
+
+#: Nearest centroids kept for each image.
+N_NEAREST = 3
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Return where the task of a partition leaves its arrays."""
+    return folder / f"part-{index:06d}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class MomentsTask:
+    """Moments of a partition, and a checksum of each of its blocks."""
+
+    images: Rows
+    kind: str
+    shift: NDArray[Any]
+    rank: int
+    folder: Path
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Read each block once; leave the merged state in the folder."""
+        state: MomentState | None = None
+        checksums, n_bytes = [], 0
+        for rows in partition.blocks:
+            block = self.images.read(*rows)
+            checksums.append(zarr_io.crc(block))
+            n_bytes += block.nbytes
+            try:
+                part = block_moments(block, kind=self.kind, shift=self.shift, rank=self.rank)
+            except NonFiniteError as err:
+                raise err.moved(rows.start) from None
+            state = part if state is None else merge_moments(state, part)
+        assert state is not None
+        path = part_path(self.folder, partition.index)
+        return {
+            "crc": checksums,
+            "file_crc": write_arrays(path, moments_to_arrays(state)),
+            "bytes_read": n_bytes,
+            "bytes_written": path.stat().st_size,
+        }
+
+
+class ProjectionItem(NamedTuple):
+    """A partition, the checksums its blocks had, and how many pictures to keep of each."""
+
+    partition: Partition
+    checksums: list[int | None]
+    n_kept: list[int]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Mean and components that rows are projected with, where they are stored."""
+
+    stored: StoredArrays
+    whiten: bool
+
+    def project(self, block: NDArray[Any], first_row: int, dtype: str) -> NDArray[Any]:
+        """Return the scores of a block that begins at `first_row`."""
+        arrays = self.stored.load()
+        try:
+            return project(
+                block,
+                arrays["mean"],
+                arrays["components"],
+                whiten_scale=arrays["variance"] if self.whiten else None,
+                dtype=np.dtype(dtype),
+            )
+        except NonFiniteError as err:
+            raise err.moved(first_row) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionTask:
+    """Scores of a partition, written; a few of its pictures, kept."""
+
+    images: Rows
+    basis: Basis
+    dtype: str
+    scores: Path
+    kept_folder: Path
+
+    def __call__(self, item: ProjectionItem) -> dict[str, Any]:
+        """Read each block once, hold it against its checksum, write its scores."""
+        kept, kept_rows, checksums = [], [], []
+        bytes_read = bytes_written = 0
+        for rows, expected, n_kept in zip(
+            item.partition.blocks, item.checksums, item.n_kept, strict=True
+        ):
+            block = self.images.read(*rows)
+            require_unaltered(block, rows, expected)
+            scores = self.basis.project(block, rows.start, self.dtype)
+            zarr_io.write_rows(self.scores, "scores", rows.start, scores)
+            checksums.append(zarr_io.crc(scores))
+            # Drawn from the rows alone: another seed must not make the pictures stale.
+            drawn = draw_rows(len(block), n_kept, generator(0, "projection/kept", rows.start))
+            kept.append(block[drawn])
+            kept_rows.append(drawn + rows.start)
+            bytes_read += block.nbytes
+            bytes_written += scores.nbytes
+        path = part_path(self.kept_folder, item.partition.index)
+        arrays = {"images": np.concatenate(kept), "row": np.concatenate(kept_rows)}
+        return {
+            "crc": checksums,
+            "file_crc": write_arrays(path, arrays),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written + path.stat().st_size,
+        }
+
+
+def require_unaltered(block: NDArray[Any], rows: RowRange, expected: int | None) -> None:
+    """Refuse a block that is not what it was when it was first read."""
+    if expected is not None and zarr_io.crc(block) != expected:
+        msg = f"images must stay as they were when the run began; images {rows.start} to {rows.stop - 1} have changed. Restore them, or start a run in a new folder."
+        raise StoreError(msg)
+
+
+class SampleItem(NamedTuple):
+    """A partition and how many rows to draw from each of its blocks."""
+
+    partition: Partition
+    n_drawn: list[int]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class DrawTask:
+    """Rows drawn from the scores of a partition, left in the order of the blocks."""
+
+    scores: Rows
+    seed: int
+    folder: Path
+
+    def __call__(self, item: SampleItem) -> dict[str, Any]:
+        """Draw from each block with the generator that belongs to it."""
+        drawn, n_bytes = [], 0
+        for rows, n_drawn in zip(item.partition.blocks, item.n_drawn, strict=True):
+            block = self.scores.read(*rows)
+            picked = draw_rows(
+                len(block), n_drawn, generator(self.seed, "overcluster/sample", rows.start)
+            )
+            drawn.append(block[picked].astype(np.float32, copy=False))
+            n_bytes += block.nbytes
+        path = part_path(self.folder, item.partition.index)
+        checksum = write_arrays(path, {"rows": np.concatenate(drawn)})
+        return {
+            "file_crc": checksum,
+            "bytes_read": n_bytes,
+            "bytes_written": path.stat().st_size,
+        }
+
+
+class ShuffleItem(NamedTuple):
+    """A piece of the shuffled sample."""
+
+    start: int
+    stop: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the piece."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleTask:
+    """A piece of the sample in its shuffled order, gathered from all that was drawn."""
+
+    folder: Path
+    offsets: tuple[int, ...]
+    seed: int
+    sample: Path
+
+    def __call__(self, item: ShuffleItem) -> dict[str, Any]:
+        """Gather the rows whose shuffled position lies in the piece."""
+        n_sample = self.offsets[-1]
+        order = generator(self.seed, "overcluster/shuffle").permutation(n_sample)
+        wanted = order[item.start : item.stop]
+        source = np.searchsorted(self.offsets, wanted, side="right") - 1
+        piece: NDArray[np.float32] | None = None
+        for index in np.unique(source):
+            rows = read_arrays(part_path(self.folder, int(index)))["rows"]
+            if piece is None:
+                piece = np.empty((len(wanted), rows.shape[1]), np.float32)
+            here = source == index
+            piece[here] = rows[wanted[here] - self.offsets[index]]
+        assert piece is not None
+        zarr_io.write_rows(self.sample, "sample", item.start, piece)
+        return {
+            "crc": [zarr_io.crc(piece)],
+            "bytes_read": piece.nbytes,
+            "bytes_written": piece.nbytes,
+        }
+
+
+@lru_cache(maxsize=2)
+def search(stored: StoredArrays) -> NearestCentroids:
+    """Return the search over stored centroids, built once per process."""
+    return NearestCentroids.build(stored.load()["centroids"])
+
+
+@dataclass(frozen=True, slots=True)
+class AssignTask:
+    """Nearest centroids of every row of a partition, written; the sums that follow from them, left."""
+
+    scores: Rows
+    centroids: StoredArrays
+    nearest: Path
+    folder: Path
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Search once, accumulate everything that rides along."""
+        index = search(self.centroids)
+        n_centroids = len(self.centroids.load()["centroids"])
+        cells: CellSums | None = None
+        pairs: PairCounts | None = None
+        checksums, bytes_read, bytes_written = [], 0, 0
+        for rows in partition.blocks:
+            block = self.scores.read(*rows).astype(np.float32, copy=False)
+            nearest, sq_distance = index.query(block, k=N_NEAREST)
+            zarr_io.write_rows(self.nearest, "nearest", rows.start, nearest)
+            zarr_io.write_rows(self.nearest, "sq_distance", rows.start, sq_distance)
+            checksums.append([zarr_io.crc(nearest), zarr_io.crc(sq_distance)])
+            block_cells = cell_sums(block, rows.start, nearest, sq_distance, n_centroids)
+            block_pairs = count_pairs(nearest, n_centroids)
+            cells = block_cells if cells is None else merge_cell_sums(cells, block_cells)
+            pairs = block_pairs if pairs is None else merge_pair_counts(pairs, block_pairs)
+            bytes_read += block.nbytes
+            bytes_written += nearest.nbytes + sq_distance.nbytes
+        assert cells is not None
+        assert pairs is not None
+        arrays = {f"cells_{name}": array for name, array in cells.to_arrays().items()}
+        arrays |= {f"pairs_{name}": array for name, array in pairs.to_arrays().items()}
+        path = part_path(self.folder, partition.index)
+        return {
+            "crc": checksums,
+            "file_crc": write_arrays(path, arrays),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written + path.stat().st_size,
+        }
+
+
+@lru_cache(maxsize=2)
+def stored_labels(stored: StoredArrays) -> CentroidLabels:
+    """Return the labels of the centroids, read once per process."""
+    return CentroidLabels(**stored.load())
+
+
+def write_labels(target: Path, rows: RowRange, labels: RowLabels) -> tuple[list[int], int]:
+    """Write the labels of a block; return their checksums and bytes."""
+    arrays = {name: getattr(labels, name) for name in schema.LABELS}
+    for name, array in arrays.items():
+        zarr_io.write_rows(target, name, rows.start, array)
+    return [zarr_io.crc(a) for a in arrays.values()], sum(a.nbytes for a in arrays.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsTask:
+    """Labels of the rows of a partition, from the nearest centroids that were stored."""
+
+    nearest: Path
+    centroid_labels: StoredArrays
+    noise: Literal["keep", "resolve"]
+    target: Path
+    paths: Path | None
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Carry the labels of centroids to rows; copy the file names along."""
+        checksums, bytes_read, bytes_written = [], 0, 0
+        for rows in partition.blocks:
+            nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
+            sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", *rows)
+            labels = label_rows(
+                nearest, sq_distance, stored_labels(self.centroid_labels), noise=self.noise
+            )
+            block_checksums, n_bytes = write_labels(self.target, rows, labels)
+            checksums.append(block_checksums)
+            copy_paths(self.paths, self.target, rows)
+            bytes_read += nearest.nbytes + sq_distance.nbytes
+            bytes_written += n_bytes
+        return {"crc": checksums, "bytes_read": bytes_read, "bytes_written": bytes_written}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictTask:
+    """Labels of new images: the projection, the search and the labelling of a run, in one go."""
+
+    images: Rows
+    basis: Basis
+    dtype: str
+    centroids: StoredArrays
+    centroid_labels: StoredArrays
+    noise: Literal["keep", "resolve"]
+    target: Path
+    paths: Path | None
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Read each block once and write its labels."""
+        index = search(self.centroids)
+        checksums, bytes_read, bytes_written = [], 0, 0
+        for rows in partition.blocks:
+            block = self.images.read(*rows)
+            # Rounded as the run's scores were stored, so that equal images get equal labels.
+            scores = self.basis.project(block, rows.start, self.dtype)
+            scores = scores.astype(np.float32, copy=False)
+            nearest, sq_distance = index.query(scores, k=N_NEAREST)
+            labels = label_rows(
+                nearest, sq_distance, stored_labels(self.centroid_labels), noise=self.noise
+            )
+            block_checksums, n_bytes = write_labels(self.target, rows, labels)
+            checksums.append(block_checksums)
+            copy_paths(self.paths, self.target, rows)
+            bytes_read += block.nbytes
+            bytes_written += n_bytes
+        return {"crc": checksums, "bytes_read": bytes_read, "bytes_written": bytes_written}
+
+
+def copy_paths(source: Path | None, target: Path, rows: RowRange) -> None:
+    """Copy the file names of a block to the labels."""
+    if source is not None:
+        zarr_io.write_rows(target, "path", rows.start, zarr_io.read_rows(source, "path", *rows))

@@ -1,0 +1,27 @@
+"""What a person looks at after a run."""
+
+from workflow.report.data import (
+    CondensedTree,
+    Ladder,
+    ReportData,
+    Sheet,
+    cluster_sheet,
+    noise_sheet,
+    outlier_sheet,
+)
+from workflow.report.page import render
+from workflow.report.summary import summary_html
+from workflow.report.thumbnails import contact_sheet
+
+__all__ = [
+    "CondensedTree",
+    "Ladder",
+    "ReportData",
+    "Sheet",
+    "cluster_sheet",
+    "contact_sheet",
+    "noise_sheet",
+    "outlier_sheet",
+    "render",
+    "summary_html",
+]

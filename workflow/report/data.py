@@ -1,0 +1,252 @@
+"""Plain data that a report is made of: arrays, numbers and words, already read from wherever they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from workflow.report.wording import format_count, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+SheetKind = Literal["cluster", "noise", "outliers"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Example images shown together under one title.
+
+    Attributes
+    ----------
+    title, caption : str
+        Words above and below the images.
+    images : array of shape (m, height, width) or (m, height, width, channels), or None
+        None where the rows are vectors and there is nothing to look at.
+    kind : {"cluster", "noise", "outliers"}
+        Where on the page the sheet belongs.
+    cluster : int or None
+        Cluster shown, which gives the sheet the colour it has in the plots.
+    """
+
+    title: str
+    caption: str
+    images: NDArray[Any] | None
+    kind: SheetKind = "cluster"
+    cluster: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images.ndim not in (3, 4):
+            msg = (
+                "images of a sheet must have shape (m, height, width) or (m, height, width, channels); "
+                f"got shape {self.images.shape} for {self.title!r}. Pass images=None for vectors."
+            )
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class CondensedTree:
+    """Condensed tree in HDBSCAN's record format, with centroids as leaves and sizes in images.
+
+    Attributes
+    ----------
+    parent, child : int64 arrays of shape (n_records,)
+        Node ids; a child that is nowhere a parent is a centroid (or another leaf).
+    lambda_val : float64 array of shape (n_records,) [1 / distance]
+        Level at which the child leaves its parent.
+    child_size : int64 array of shape (n_records,) [images]
+        Size of the child at that level.
+    selected : int64 array of shape (n_selected,)
+        Nodes that became clusters; a leaf may be one.
+    selected_cluster : int array of shape (n_selected,) or None
+        Cluster of each selected node; None where node i became cluster i.
+    """
+
+    parent: NDArray[np.int64]
+    child: NDArray[np.int64]
+    lambda_val: NDArray[np.float64]
+    child_size: NDArray[np.int64]
+    selected: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    selected_cluster: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [len(a) for a in (self.parent, self.child, self.lambda_val, self.child_size)]
+        if len(set(lengths)) != 1:
+            msg = (
+                "`parent`, `child`, `lambda_val` and `child_size` must be equally long; "
+                f"got lengths {lengths}. Pass the four columns of one condensed tree."
+            )
+            raise ValueError(msg)
+        if self.selected_cluster is not None and len(self.selected_cluster) != len(self.selected):
+            msg = (
+                "`selected_cluster` must name one cluster per selected node; got "
+                f"{len(self.selected_cluster)} for {len(self.selected)} nodes. Pass None for 0, 1, 2 ..."
+            )
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Number of clusters found at each strictness of the test, and the one that was used.
+
+    Attributes
+    ----------
+    threshold : float64 array of shape (n_steps,)
+        Rising values of the setting.
+    n_clusters : int array of shape (n_steps,)
+        Clusters found with each.
+    chosen : float or None
+        The value that made the labels.
+    name : str
+        What the setting is called.
+    """
+
+    threshold: NDArray[np.float64]
+    n_clusters: NDArray[np.int64]
+    chosen: float | None = None
+    name: str = "strictness"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReportData:
+    """Everything one report page shows.
+
+    Attributes
+    ----------
+    title, run_path : str
+        Heading of the page, and the place of the run as text.
+    summary : mapping
+        ``n_samples``, ``n_clusters``, ``noise_fraction``, ``n_centroids``, ``n_components``,
+        ``structure``, ``seconds`` (per step and ``total``), ``peak_rss_bytes``; others are listed too.
+    settings : mapping of str to (value, origin)
+        Effective settings and where each came from (``"default"``, a file, the command line).
+    versions : mapping of str to str
+        Version of each program.
+    explained_variance_ratio : float array of shape (n_components,)
+        Share of the variance that each kept component holds.
+    spectrum : float array of shape (n_eigenvalues,) [squared pixel value]
+        All eigenvalues, falling.
+    total_variance : float or None [squared pixel value]
+        Their sum, where the spectrum is not whole.
+    cluster_size : int64 array of shape (n_clusters,) [images]
+        Images of each cluster.
+    cluster_persistence : float array of shape (n_clusters,) or None
+        How long each cluster lived in the tree.
+    population : int64 array of shape (n_centroids,) [images]
+        Images of each centroid.
+    rms_radius : float array of shape (n_centroids,)
+        Root mean square distance of its images to each centroid.
+    centroid_label : int32 array of shape (n_centroids,)
+        Cluster of each centroid, -1 for noise.
+    tree : CondensedTree or None
+        None where there is no tree, as with a single centroid.
+    ladder : Ladder or None
+        Number of clusters against strictness, where the method has such a dial.
+    sheets : sequence of Sheet
+        Pictures, the largest clusters first.
+    value_range : tuple of float or None
+        Values shown as black and white when images are not uint8; None: robust, from all sheets.
+    steps : sequence of mapping
+        ``name``, ``state``, ``seconds``, ``rows``, ``bytes_read``, ``bytes_written`` of each step.
+    notes : sequence of str
+        Warnings in plain words.
+    truth : mapping or None
+        What the maker of the images knows, such as ``ari``, ``n_sources``, ``n_clutter``.
+    """
+
+    title: str
+    run_path: str
+    summary: Mapping[str, Any]
+    settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    explained_variance_ratio: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty(0))
+    spectrum: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty(0))
+    total_variance: float | None = None
+    cluster_size: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    cluster_persistence: NDArray[np.floating[Any]] | None = None
+    population: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    rms_radius: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty(0))
+    centroid_label: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    tree: CondensedTree | None = None
+    ladder: Ladder | None = None
+    sheets: Sequence[Sheet] = ()
+    value_range: tuple[float, float] | None = None
+    steps: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+    truth: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        missing = [key for key in ("n_samples", "n_clusters") if key not in self.summary]
+        if missing:
+            msg = f"`summary` must hold n_samples and n_clusters; {missing} missing. Pass a run's summary."
+            raise ValueError(msg)
+        if len(self.cluster_size) != self.summary["n_clusters"]:
+            msg = (
+                f"`cluster_size` must have one entry per cluster; got {len(self.cluster_size)} entries "
+                f"for {self.summary['n_clusters']} clusters. Count the labels that the summary counts."
+            )
+            raise ValueError(msg)
+        if self.cluster_persistence is not None:
+            _check_equal_length(
+                cluster_size=self.cluster_size, cluster_persistence=self.cluster_persistence
+            )
+        _check_equal_length(
+            population=self.population,
+            rms_radius=self.rms_radius,
+            centroid_label=self.centroid_label,
+        )
+
+
+def _check_equal_length(**arrays: NDArray[Any]) -> None:
+    """Raise ValueError unless the arrays have one length."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        msg = (
+            f"{', '.join(f'`{name}`' for name in lengths)} must be equally long; got lengths "
+            f"{list(lengths.values())}. Pass arrays of one run."
+        )
+        raise ValueError(msg)
+
+
+def cluster_sheet(cluster: int, size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
+    """Return the sheet of one cluster: its number as title, its size and share as caption.
+
+    Parameters
+    ----------
+    cluster : int
+        Label of the cluster.
+    size, n_samples : int
+        Images of the cluster and of the run.
+    images : array of shape (m, height, width[, channels]), or None
+        Members to show.
+
+    Returns
+    -------
+    Sheet
+        Of kind ``"cluster"``.
+
+    Examples
+    --------
+    >>> cluster_sheet(3, 1200, 48000, None).caption
+    '1,200 images, 2.5 %'
+    """
+    caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}"
+    return Sheet(f"Cluster {cluster}", caption, images, "cluster", cluster)
+
+
+def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
+    """Return the sheet of images that belong to no cluster; parameters as in `cluster_sheet`."""
+    caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}; label -1"
+    return Sheet("Noise", caption, images, "noise")
+
+
+def outlier_sheet(images: NDArray[Any] | None, scores: NDArray[Any]) -> Sheet:
+    """Return the sheet of the strongest outliers, strongest first, with their range of scores."""
+    caption = "no outlier scores"
+    if len(scores):
+        caption = f"outlier score {float(np.max(scores)):.3g} down to {float(np.min(scores)):.3g}"
+    return Sheet("Strongest outliers", caption, images, "outliers")

@@ -1,0 +1,139 @@
+"""Matplotlib figures as SVG that sits inside a page and follows its light or dark colours."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import matplotlib.style
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from workflow.report.markup import Html, element
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Colours drawn as stand-ins and replaced by variables of the page's style sheet.
+INK, MUTED, GRID, ACCENT, PAPER = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    ACCENT: "var(--accent)",
+    PAPER: "var(--card)",
+}
+#: Colours of clusters, repeated; each stands out on white and on black.
+CLUSTER_COLOURS = (
+    "#3b7dd8", "#e0672f", "#2f9e6b", "#b455c6", "#b8901f", "#d6456b", "#2196a8", "#8f7350",
+)  # fmt: skip
+#: Colour of what belongs to no cluster.
+NOISE_COLOUR = "#8a8f98"
+
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "overcluster",
+}
+# Matplotlib's settings are global to the process: two threads must not set them at once.
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Set the report's drawing style for the body of a ``with``; one thread at a time."""
+    with _LOCK, matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` x `height` inches, known to no window system."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=72)
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def cluster_colour(cluster: int) -> str:
+    """Return the colour of a cluster in every plot and sheet; grey for noise."""
+    return NOISE_COLOUR if cluster < 0 else CLUSTER_COLOURS[cluster % len(CLUSTER_COLOURS)]
+
+
+def inline_svg(figure: Figure, name: str, description: str) -> Html:
+    """Draw a figure as SVG to be put into a page.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Drawn with the colours of this module; call inside `drawing_style`.
+    name : str
+        Short word that makes the ids of this figure its own on the page.
+    description : str
+        What is to be seen, for who cannot see it.
+
+    Returns
+    -------
+    Html
+        One ``svg`` element without a size of its own, a link to anything, or a date.
+
+    Notes
+    -----
+    Ids are numbered in order of appearance, so equal figures give equal text.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing, dpi=144)
+    text = buffer.getvalue()
+    inner = text[text.index("<svg") : text.rindex("</svg>")]
+    opening, inner = inner.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', opening)
+    for colour, variable in _VARIABLES.items():
+        inner = inner.replace(colour, variable)
+    inner = inner.replace("xlink:href", "href").replace("'DejaVu Sans'", "system-ui, sans-serif")
+    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<(\w+)([^<>]*)/>", r"<\1\2></\1>", inner)
+    inner = re.sub(r"\n\s*", "\n", inner)
+    return element(
+        "svg",
+        Html(_number_ids(inner, name)),
+        viewBox=box.group(0)[9:-1] if box else "0 0 1 1",
+        role="img",
+        aria_label=description,
+    )
+
+
+def _number_ids(svg: str, name: str) -> str:
+    """Drop ids that nothing refers to and number the others as ``name-0``, ``name-1``, ..."""
+    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg))
+    wanted = {first or second for first, second in used}
+    numbers: dict[str, str] = {}
+
+    def define(match: re.Match[str]) -> str:
+        old = match.group(1)
+        if old not in wanted:
+            return ""
+        numbers.setdefault(old, f"{name}-{len(numbers)}")
+        return f' id="{numbers[old]}"'
+
+    svg = re.sub(r' id="([^"]+)"', define, svg)
+    svg = re.sub(r'href="#([^"]+)"', lambda m: f'href="#{numbers[m.group(1)]}"', svg)
+    return re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{numbers[m.group(1)]})", svg)

@@ -1,0 +1,118 @@
+"""Cards of example images: one per cluster, one of noise, one of outliers."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from workflow.report.figures import cluster_colour
+from workflow.report.markup import Html, element, join
+from workflow.report.thumbnails import channel_remark, columns_within, contact_sheet, shown_range
+from workflow.report.wording import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from workflow.report.data import Sheet
+
+#: Bytes of all pictures of a page together, before they are written as text (a third more).
+PICTURES_BYTES = 2_700_000
+#: Width of the pictures in a card [screen pixel].
+CARD_PIXELS = 300
+#: Cards of clusters shown before the rest is folded away.
+OPEN_CARDS = 24
+
+
+def gallery(
+    sheets: Sequence[Sheet], n_clusters: int, value_range: tuple[float, float] | None
+) -> Html:
+    """Return the cards of all sheets: clusters as given, then noise, then outliers.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        What to show.
+    n_clusters : int
+        Clusters of the run, to say how many of them are shown.
+    value_range : tuple of float or None
+        Values shown black and white; None: one robust range for all sheets.
+
+    Returns
+    -------
+    Html
+        The cards, or a sentence where there is nothing to look at.
+    """
+    pictured = [sheet.images for sheet in sheets if sheet.images is not None and sheet.images.size]
+    if not pictured:
+        return element(
+            "p",
+            "There are no pictures to show: the rows are vectors, or their images are not at hand.",
+        )
+    limits = value_range or shown_range(pictured)
+    share = PICTURES_BYTES // len(pictured)
+    clusters = [_card(sheet, limits, share) for sheet in sheets if sheet.kind == "cluster"]
+    others = [
+        _card(sheet, limits, share)
+        for kind in ("noise", "outliers")
+        for sheet in sheets
+        if sheet.kind == kind
+    ]
+    parts: list[Html] = []
+    if clusters:
+        shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
+        sentence = f"{shown} {format_count(n_clusters, 'cluster')}, with some of their images."
+        parts.append(element("p", sentence, class_="hint"))
+        parts.append(element("div", *clusters[:OPEN_CARDS], class_="sheets"))
+    if len(clusters) > OPEN_CARDS:
+        rest = clusters[OPEN_CARDS:]
+        label = f"{len(rest)} more clusters"
+        folded = element("div", *rest, class_="sheets")
+        parts.append(element("details", element("summary", label), folded))
+    if others:
+        parts.append(element("div", *others, class_="sheets"))
+    return join(*parts)
+
+
+def _card(sheet: Sheet, limits: tuple[float, float] | None, n_bytes: int) -> Html:
+    """Return one sheet as a figure with heading, caption and picture."""
+    heading: list[str] = [sheet.title]
+    if sheet.kind != "outliers":
+        colour = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
+        style = f"background:{colour}"
+        heading.insert(0, element("span", class_="swatch", style=style, aria_hidden="true"))
+    parts: list[str] = [element("h3", *heading)]
+    if sheet.images is None or not sheet.images.size:
+        words = f"{sheet.caption}; no picture" if sheet.caption else "no picture"
+        return element("figure", *parts, element("figcaption", words), class_="card")
+    png, n_shown = _picture(sheet.images, limits, n_bytes)
+    remarks = [sheet.caption, channel_remark(sheet.images)]
+    if n_shown < len(sheet.images):
+        remarks.append(f"{n_shown} of {len(sheet.images)} examples, to keep the page small")
+    parts.append(element("figcaption", "; ".join(remark for remark in remarks if remark)))
+    width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
+    image = element(
+        "img",
+        src="data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        alt=f"{sheet.title}: {format_count(n_shown, 'example image')}",
+        width=str(width),
+        height=str(height),
+        loading="lazy",
+    )
+    return element("figure", *parts, image, class_="card")
+
+
+def _picture(
+    images: NDArray[Any], limits: tuple[float, float] | None, n_bytes: int
+) -> tuple[bytes, int]:
+    """Return a contact sheet of at most `n_bytes`, from fewer images where need be, and how many."""
+    columns = columns_within(images, CARD_PIXELS)
+    n_shown = len(images)
+    png = contact_sheet(images, columns, value_range=limits)
+    while len(png) > n_bytes and n_shown > 1:
+        # Aim a little low, and at whole rows, so that one or two turns are enough.
+        fitting = min(n_shown - 1, int(0.95 * n_shown * n_bytes / len(png)))
+        n_shown = max(1, fitting // columns * columns if fitting > columns else fitting)
+        png = contact_sheet(images[:n_shown], columns, value_range=limits)
+    return png, n_shown

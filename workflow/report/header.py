@@ -1,0 +1,105 @@
+"""Top of the page: what was found, in one line, one bar and a few figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.report.figures import NOISE_COLOUR, cluster_colour
+from workflow.report.markup import Html, element
+from workflow.report.wording import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    format_share,
+    headline,
+    structure_sentence,
+)
+
+if TYPE_CHECKING:
+    from workflow.report.data import ReportData
+
+#: Clusters drawn one by one in the bar under the headline.
+_BAR_CLUSTERS = 200
+
+
+def page_header(data: ReportData) -> Html:
+    """Return the headline, what it means, and the key figures."""
+    summary = data.summary
+    return element(
+        "header",
+        element("p", data.title, class_="name"),
+        element("h1", headline(summary)),
+        element("p", structure_sentence(summary.get("structure", "clusters")), class_="lead"),
+        _share_bar(data),
+        element("p", "All images, by cluster from large to small; grey is noise.", class_="hint"),
+        element("dl", *_key_figures(data), class_="figures"),
+        element("p", data.run_path, class_="path"),
+    )
+
+
+def _key_figures(data: ReportData) -> list[Html]:
+    """Return the tiles under the headline; figures that are not known are left out."""
+    summary = data.summary
+    tiles: list[tuple[str, str, str]] = []
+    if summary.get("noise_fraction") is not None:
+        share = float(summary["noise_fraction"])
+        noise = format_count(round(share * summary["n_samples"]), "image")
+        tiles.append(("noise", format_share(share), f"{noise} of no cluster"))
+    if len(data.cluster_size):
+        middle = format_count(round(float(np.median(data.cluster_size))))
+        largest = format_count(int(data.cluster_size.max()))
+        tiles.append(("median cluster", middle, f"images; the largest {largest}"))
+    if summary.get("n_components") is not None:
+        kept = float(np.sum(data.explained_variance_ratio))
+        hint = f"keep {format_share(kept)} of the variance" if kept > 0 else ""
+        tiles.append(("components", format_count(summary["n_components"]), hint))
+    if summary.get("n_centroids"):
+        each = summary["n_samples"] / summary["n_centroids"]
+        hint = f"{each:,.0f} images each, on average"
+        tiles.append(("centroids", format_count(summary["n_centroids"]), hint))
+    total = dict(summary.get("seconds") or {}).get("total")
+    if total:
+        rate = format_count(round(summary["n_samples"] / float(total)), "image")
+        tiles.append(("time", format_seconds(float(total)), f"{rate} a second"))
+    if summary.get("peak_rss_bytes"):
+        tiles.append(("memory", format_bytes(summary["peak_rss_bytes"]), "largest process"))
+    return [
+        element(
+            "div",
+            element("dt", name),
+            element("dd", value, element("small", hint) if hint else ""),
+        )
+        for name, value, hint in tiles
+    ]
+
+
+def _share_bar(data: ReportData) -> Html:
+    """Return all images as one bar cut into clusters, largest first, and noise."""
+    order = np.argsort(-data.cluster_size, kind="stable")[:_BAR_CLUSTERS]
+    total = max(1, int(data.summary["n_samples"]))
+    parts, left = [], 0.0
+    for cluster in order:
+        width = 1000 * float(data.cluster_size[cluster]) / total
+        colour = cluster_colour(int(cluster))
+        # A thin gap keeps neighbours of one colour apart.
+        drawn = width - 1.5 if width > 6 else width
+        size = {"x": f"{left:.2f}", "y": "0", "width": f"{drawn:.2f}", "height": "10"}
+        parts.append(element("rect", fill=colour, **size))
+        left += width
+    share = float(data.summary.get("noise_fraction") or 0.0)
+    if share > 0:
+        width = 1000 * share
+        size = {"x": f"{1000 - width:.2f}", "y": "0", "width": f"{width:.2f}", "height": "10"}
+        parts.append(element("rect", fill=NOISE_COLOUR, **size))
+    noise = format_share(share)
+    return element(
+        "svg",
+        *parts,
+        class_="share",
+        viewBox="0 0 1000 10",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=f"Share of each cluster, largest first; noise {noise} is grey at the right",
+    )

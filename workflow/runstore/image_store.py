@@ -1,0 +1,357 @@
+"""Images that are read where they lie: Zarr arrays and .npy files."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.errors import ImagesError, StoreError
+from workflow.runstore.zarr_read import array_names, first_line, node_kind, open_array, read_block
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Types that images may have.
+IMAGE_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+#: Name of the images in a group.
+IMAGES = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStore:
+    """The place of images that can be read in place; implements `workflow.blocks.Rows`.
+
+    Attributes
+    ----------
+    kind : str
+        ``"zarr"`` or ``"npy"``.
+    path : Path
+        What was opened, absolute: array, group or file.
+    key : str
+        Name of the array in the group; empty where `path` is the array.
+    shape : tuple of int
+        (n_samples, ...).
+    dtype : numpy.dtype
+        Type of the values in native byte order.
+    stored_rows : int or None
+        Rows of the smallest piece that is decoded whole; None for .npy.
+
+    Notes
+    -----
+    Pickles to a few hundred bytes.  Handles are opened where the rows are
+    read, once per process.
+    """
+
+    kind: str
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stored_rows: int | None
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images."""
+        return self.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in one image."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return self.shape[1:]
+
+    @property
+    def array_path(self) -> Path:
+        """Folder of the Zarr array, or the .npy file."""
+        return self.path / self.key if self.key else self.path
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return images `start` to `stop` as rows, C-contiguous, in `dtype`.
+
+        Raises
+        ------
+        StoreError
+            If the images have been damaged, cut or replaced since they were opened.
+        """
+        if self.kind == "npy":
+            block = _read_npy(self, start, stop)
+        else:
+            block = read_block(self.array_path, start, stop)
+            if block.shape[1:] != self.image_shape or block.dtype != self.dtype:
+                raise _replaced(self, block.shape[1:], block.dtype)
+        return block.reshape(stop - start, self.n_features)
+
+
+class NpyHeader(NamedTuple):
+    """What the header of a .npy file promises."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    offset: int
+
+
+def is_readable_in_place(path: str | os.PathLike[str]) -> bool:
+    """Return whether `open_images` is the way to open a path; if not, it must be ingested.
+
+    True for anything that is or is called .zarr or .npy, even where it is
+    missing or damaged: `open_images` says so.
+    """
+    place, _ = split_key(path)
+    if place.suffix in (".npy", ".zarr"):
+        return True
+    return any((place / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """Split ``PATH::NAME`` into an absolute path and the name, None where there is none."""
+    text = os.fspath(path)
+    place, separator, key = text.partition("::")
+    if not separator or Path(text).exists():
+        return Path(text).expanduser().absolute(), None
+    return Path(place).expanduser().absolute(), key
+
+
+def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageStore:
+    """Open images that can be read in place.
+
+    Parameters
+    ----------
+    path : path-like
+        A Zarr array, a Zarr group or xarray Dataset (format 2 or 3), or a
+        .npy file; ``GROUP::NAME`` names the array of a group.
+    key : str, optional
+        Name of the array of a group; ``images`` by default.
+
+    Returns
+    -------
+    ImageStore
+        Checked: numbers of an accepted type, two images or more.
+
+    Raises
+    ------
+    ImagesError
+        If the path is missing, neither Zarr nor .npy, damaged, cut, or holds
+        what cannot be images.
+    """
+    place, named = split_key(path)
+    key = key or named
+    if not place.exists():
+        raise missing_path(place)
+    if place.is_file():
+        return _open_npy(place)
+    try:
+        kind = node_kind(place)
+        if kind is None:
+            held = ", ".join(sorted(p.name for p in place.iterdir())[:3]) or "nothing"
+            msg = f"IMAGES must be a Zarr array or group, or a .npy file; {place} is a folder without Zarr metadata (it holds {held}). Give another path, or copy it with `overcluster ingest`."
+            raise ImagesError(msg)
+        name = "" if kind == "array" else _name_in_group(place, key)
+        array = open_array(place / name if name else place)
+    except StoreError as err:
+        raise ImagesError(str(err)) from None
+    shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
+    check_images(str(place / name if name else place), shape, dtype)
+    return ImageStore("zarr", place, name, shape, dtype.newbyteorder("="), int(array.chunks[0]))
+
+
+def _name_in_group(group: Path, key: str | None) -> str:
+    """Return the name of the images in a group, or say what it holds instead."""
+    wanted = key or IMAGES
+    if node_kind(group / wanted) == "array":
+        return wanted
+    held = array_names(group)
+    close = difflib.get_close_matches(wanted, held, n=1)
+    hint = f"Give {group}::{(close or held or ['NAME'])[0]}" if held else "Give another path"
+    msg = f"a Zarr group must hold the array `{wanted}`; {group} holds {', '.join(held) or 'no arrays'}. {hint}."
+    raise ImagesError(msg)
+
+
+def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse what cannot be images.
+
+    Parameters
+    ----------
+    name : str
+        What to call them in the error.
+    shape : sequence of int
+        Shape of the whole array.
+    dtype : numpy.dtype
+        Its type, of any byte order.
+
+    Raises
+    ------
+    ImagesError
+        If the type is not one of `IMAGE_DTYPES`, there are fewer than two
+        dimensions or images, or an image has no values.
+    """
+    # A wide type such as float128 has a name of its own; the byte order is no part of a name.
+    if dtype.name not in IMAGE_DTYPES:
+        msg = (
+            f"images must be {', '.join(IMAGE_DTYPES)}; {name} is {dtype.name}. Convert them first."
+        )
+        raise ImagesError(msg)
+    if len(shape) < 2:
+        msg = f"images must have two dimensions or more, the first one counting them; {name} has shape {tuple(shape)}. Reshape them first."
+        raise ImagesError(msg)
+    if shape[0] < 2:
+        msg = f"there must be two images or more; {name} has {shape[0]} (shape {tuple(shape)}). Give more images, or move the sample dimension to the front."
+        raise ImagesError(msg)
+    if 0 in shape:
+        msg = f"an image must have one value or more; {name} has shape {tuple(shape)}. Give other images."
+        raise ImagesError(msg)
+
+
+def missing_path(path: Path) -> ImagesError:
+    """Return the error for a path that is not there, with the nearest name beside it."""
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
+    return ImagesError(f"images must exist; {path} does not. {hint}")
+
+
+def read_npy_header(path: Path) -> NpyHeader:
+    """Read the header of a .npy file and hold its size against it.
+
+    Raises
+    ------
+    ImagesError
+        If the file is no .npy, or is shorter than its header promises.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran_order, dtype = read(file)
+            header = NpyHeader(tuple(shape), dtype, fortran_order, file.tell())
+    except (ValueError, KeyError, OSError, EOFError) as err:
+        msg = f"{path} must be a NumPy .npy file; its header cannot be read ({first_line(err)}). Give another file."
+        raise ImagesError(msg) from None
+    if not header.dtype.hasobject:
+        promised = header.offset + math.prod(header.shape) * header.dtype.itemsize
+        present = path.stat().st_size
+        if present < promised:
+            msg = f"{path} must have {promised} bytes by its header (shape {header.shape}, {header.dtype.name}); it has {present}. The file is cut: copy it again."
+            raise ImagesError(msg)
+    return header
+
+
+def _open_npy(path: Path) -> ImageStore:
+    """Open a .npy file."""
+    header = read_npy_header(path)
+    check_images(str(path), header.shape, header.dtype)
+    return ImageStore("npy", path, "", header.shape, header.dtype.newbyteorder("="), None)
+
+
+@lru_cache(maxsize=16)
+def _npy_header(path: Path, stamp: tuple[int, int]) -> NpyHeader:
+    """Read the header of a file once per process, until the file changes."""
+    del stamp
+    return read_npy_header(path)
+
+
+def _read_npy(store: ImageStore, start: int, stop: int) -> NDArray[Any]:
+    """Read rows of a .npy file."""
+    try:
+        known = store.path.stat()
+        header = _npy_header(store.path, (known.st_mtime_ns, known.st_size))
+    except (OSError, ImagesError) as err:
+        msg = f"{store.path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
+        raise StoreError(msg) from None
+    if header.shape != store.shape or header.dtype.newbyteorder("=") != store.dtype:
+        raise _replaced(store, header.shape[1:], header.dtype)
+    if header.fortran_order:
+        mapped = np.load(store.path, mmap_mode="r", allow_pickle=False)
+        return np.asarray(mapped[start:stop], dtype=store.dtype, order="C")
+    # Plain reads, not a map: a map counts as memory of the process and dies of a cut file.
+    n_values = (stop - start) * store.n_features
+    offset = header.offset + start * store.n_features * header.dtype.itemsize
+    values = np.fromfile(store.path, header.dtype, n_values, offset=offset)
+    if values.size != n_values:
+        msg = (
+            f"{store.path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
+        )
+        raise StoreError(msg)
+    return values.astype(store.dtype, copy=False)
+
+
+def _replaced(store: ImageStore, shape: tuple[int, ...], dtype: np.dtype[Any]) -> StoreError:
+    """Return the error for images that are not those that were opened."""
+    msg = f"{store.array_path} must stay as it was opened, images of {store.image_shape} {store.dtype.name}; it now has {shape} {dtype.name}. Restore it, or start again."
+    return StoreError(msg)
+
+
+def fingerprint(store: ImageStore) -> dict[str, Any]:
+    """Return what tells these images from others without reading them.
+
+    Parameters
+    ----------
+    store : ImageStore
+        The images.
+
+    Returns
+    -------
+    dict
+        JSON-able: shape, dtype, metadata, number, bytes and a digest of the
+        names, sizes and times of the files.  The path is no part of it, so
+        images may be moved with their times.
+    """
+    place = store.array_path
+    files = sorted(_files(place, "")) if place.is_dir() else [(place.name, *_size_and_time(place))]
+    digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
+    return {
+        "kind": store.kind,
+        "key": store.key,
+        "shape": list(store.shape),
+        "dtype": store.dtype.name,
+        "metadata": _metadata(store),
+        "n_files": len(files),
+        "n_bytes": sum(n_bytes for _, n_bytes, _ in files),
+        "files": digest.hexdigest(),
+    }
+
+
+def _metadata(store: ImageStore) -> Any:
+    """Return the metadata of an array as it is stored."""
+    if store.kind == "npy":
+        header = read_npy_header(store.path)
+        return {"descr": header.dtype.str, "fortran_order": header.fortran_order}
+    names = ("zarr.json", ".zarray")
+    name = next(name for name in names if (store.array_path / name).is_file())
+    return json.loads((store.array_path / name).read_text(encoding="utf-8"))
+
+
+def _files(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
+    """Return name, bytes and time of every file below a folder."""
+    found: list[tuple[str, int, int]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                found += _files(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                found.append((prefix + entry.name, *_size_and_time(entry)))
+    return found
+
+
+def _size_and_time(entry: Path | os.DirEntry[str]) -> tuple[int, int]:
+    """Return bytes and time of last change [ns]."""
+    known = entry.stat()
+    return known.st_size, known.st_mtime_ns

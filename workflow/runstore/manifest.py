@@ -1,0 +1,124 @@
+"""The run's JSON record: format version, configuration, seed, versions, state and seconds of each step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from workflow.errors import StoreError
+from workflow.runstore import layout
+from workflow.runstore.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Packages whose versions can change a bit of a result.
+RECORDED_PACKAGES = (
+    "overcluster",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "hdbscan",
+    "dask",
+    "distributed",
+    "dask-ml",
+    "zarr",
+    "xarray",
+)
+
+
+@dataclass
+class StepRecord:
+    """What the manifest knows of one step.
+
+    Attributes
+    ----------
+    state : str
+        ``absent``, ``partial`` or ``complete``; staleness is a comparison, not
+        a state.
+    key : str
+        Digest of the settings and of the steps before, at the last start.
+    settings : dict
+        The settings that the step depends on.
+    seconds : float
+        Time spent, over all starts [s].
+    counters : dict of str to int
+        Rows, bytes read, bytes written, peak resident bytes.
+    checksums : dict of str to int
+        crc32c of each array or file the step leaves.
+    details : dict
+        What the step found: numbers and short texts.
+    """
+
+    state: str = "absent"
+    key: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    counters: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, int] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Manifest:
+    """The whole record; saved in one move whenever it changes."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
+    cut: dict[str, Any] = field(default_factory=dict)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    moves: list[list[str]] = field(default_factory=list)
+    steps: dict[str, StepRecord] = field(
+        default_factory=lambda: {name: StepRecord() for name in layout.STEPS}
+    )
+
+    def save(self, run: Path) -> None:
+        """Write ``manifest.json`` in one move."""
+        content = {"format_version": layout.FORMAT_VERSION, **vars(self)}
+        content["steps"] = {name: vars(record) for name, record in self.steps.items()}
+        write_json(run / layout.MANIFEST, content)
+
+    @classmethod
+    def load(cls, run: Path) -> Manifest:
+        """Read ``manifest.json``.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged or of another format version.
+        """
+        content = read_json(run / layout.MANIFEST)
+        found = content.pop("format_version", None) if isinstance(content, dict) else None
+        if found != layout.FORMAT_VERSION:
+            msg = f"{run / layout.MANIFEST} must have format version {layout.FORMAT_VERSION}; got {found}. Use the version of overcluster that made it, or another run folder."
+            raise StoreError(msg)
+        try:
+            steps = {name: StepRecord(**record) for name, record in content.pop("steps").items()}
+            return cls(**content, steps=steps)
+        except (TypeError, KeyError, AttributeError) as err:
+            msg = f"{run / layout.MANIFEST} must hold what a run records; it is damaged ({err}). Restore it, or give another run folder."
+            raise StoreError(msg) from None
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return a short hex digest of JSON-able content."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a result."""
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,238 @@
+"""RunStore: create, open, lock, record steps, replace results in one move."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow.errors import StoreError
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import Journal
+from workflow.runstore.manifest import Manifest, StepRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+
+class RunStore:
+    """One run on disk.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+    manifest : Manifest
+        Its record.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, path: Path | str) -> RunStore:
+        """Open a run folder, making it where there is none.
+
+        Raises
+        ------
+        StoreError
+            If the path is a file, cannot be written, or is a folder of
+            something else.
+        """
+        run = Path(path).absolute()
+        if run.exists() and not run.is_dir():
+            msg = f"`--out` must be a folder or a new path; {run} is a file. Give another path."
+            raise StoreError(msg)
+        if (run / layout.MANIFEST).is_file():
+            return cls.open(run)
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            foreign = [p.name for p in run.iterdir() if p.name not in (layout.LOCK, layout.WIP)]
+            if not foreign:
+                Manifest().save(run)
+        except OSError as err:
+            msg = f"`--out` must be a folder that can be written; {run} cannot ({err.strerror}). Give another path."
+            raise StoreError(msg) from None
+        if foreign:
+            msg = f"`--out` must be new, empty or a run folder; {run} holds {min(foreign)} and no {layout.MANIFEST}. Give another path."
+            raise StoreError(msg)
+        return cls.open(run)
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunStore:
+        """Open a run folder that exists, and finish a replacement that was cut short.
+
+        Raises
+        ------
+        StoreError
+            If there is no run folder, or its manifest is damaged.
+        """
+        run = Path(path).absolute()
+        if not (run / layout.MANIFEST).is_file():
+            msg = f"RUN must be a run folder; {run} has no {layout.MANIFEST}. Make one with `run IMAGES --out {path}`."
+            raise StoreError(msg)
+        store = cls(run, Manifest.load(run))
+        if store.manifest.moves and os.access(run, os.W_OK):
+            store._finish_moves()
+        return store
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run folder against a second writer.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it.
+        """
+        file = (self.path / layout.LOCK).open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            msg = f"one command at a time may write {self.path}; {holder} does. Wait for it, or give another run folder."
+            raise StoreError(msg) from None
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            file.flush()
+            yield
+        finally:
+            file.truncate(0)
+            file.close()
+
+    def step(self, name: str) -> StepRecord:
+        """Return the record of a step."""
+        return self.manifest.steps[name]
+
+    def save(self) -> None:
+        """Save the manifest."""
+        self.manifest.save(self.path)
+
+    def begin(self, name: str, key: str, settings: Mapping[str, Any]) -> None:
+        """Record that a step starts, or goes on where `key` is that of its last start."""
+        record = self.step(name)
+        if record.key != key or record.state != "partial":
+            self.manifest.steps[name] = record = StepRecord()
+            # What was noted for a result that is made anew is void.
+            for journal in self.folder(name).glob("*.jsonl"):
+                if Journal.key_of(journal) == key:
+                    journal.unlink()
+        record.state = "partial"
+        record.key = key
+        record.settings = dict(settings)
+        self.save()
+
+    def finish(self, name: str) -> None:
+        """Record that a step is complete."""
+        self.step(name).state = "complete"
+        self.save()
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a step's working files, made where it is missing."""
+        folder = layout.step_folder(self.path, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def journal(self, name: str, part: str, key: str | None = None) -> Journal:
+        """Return the journal of a part of a step; void unless made with the same key."""
+        return Journal(self.folder(name) / f"{part}.jsonl", key or self.step(name).key)
+
+    def wip(self, name: str) -> Path:
+        """Return a fresh place for a result that is not yet real."""
+        place = self.path / layout.WIP / name
+        discard(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    @property
+    def model(self) -> Path:
+        """The Zarr group of all that a run has learned."""
+        return self.path / layout.MODEL
+
+    def write_model(
+        self,
+        step: str,
+        arrays: Mapping[str, tuple[NDArray[Any], Sequence[str]]],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put a step's arrays into ``model.zarr``, all of them or none, and note their checksums."""
+        place = self.wip(f"model-{step}")
+        self.replace(self.stage_model(step, arrays, attrs, place))
+        discard(place)
+
+    def stage_model(
+        self,
+        step: str,
+        arrays: Mapping[str, tuple[NDArray[Any], Sequence[str]]],
+        attrs: Mapping[str, Any] | None,
+        place: Path,
+    ) -> list[tuple[Path, Path]]:
+        """Write a step's arrays at `place`; return the moves that make them real."""
+        staged = place / layout.MODEL
+        known = zarr_io.read_attrs(self.model) if self.model.exists() else {}
+        zarr_io.create_group(staged, attrs=known | ({step: dict(attrs)} if attrs else {}))
+        record = self.step(step)
+        for name, (array, dims) in arrays.items():
+            zarr_io.write_array(staged, name, array, dims=dims)
+            record.checksums[f"{layout.MODEL}/{name}"] = zarr_io.crc(array)
+        names = [*arrays, zarr_io.GROUP_METADATA]
+        return [(staged / name, self.model / name) for name in names]
+
+    def read_model(self, *names: str) -> list[NDArray[Any]]:
+        """Return arrays of ``model.zarr``.
+
+        Raises
+        ------
+        StoreError
+            If one is missing or damaged.
+        """
+        return [zarr_io.read_array(self.model, name) for name in names]
+
+    def model_attrs(self, step: str) -> dict[str, Any]:
+        """Return what a step wrote beside its arrays."""
+        attrs: dict[str, Any] = zarr_io.read_attrs(self.model).get(step, {})
+        return attrs
+
+    def replace(self, moves: Sequence[tuple[Path, Path]]) -> None:
+        """Put finished results in place of the old ones: all of them, also after a kill in between.
+
+        The moves are recorded together with whatever else changed in the
+        manifest, then done; whoever opens the run next finishes them.
+        """
+        root = self.path
+        self.manifest.moves = [
+            [source.relative_to(root).as_posix(), target.relative_to(root).as_posix()]
+            for source, target in moves
+        ]
+        self.save()
+        self._finish_moves()
+
+    def _finish_moves(self) -> None:
+        """Do the recorded moves that have not been done."""
+        for source_name, target_name in self.manifest.moves:
+            source, target = self.path / source_name, self.path / target_name
+            if source.exists():
+                discard(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
+        self.manifest.moves = []
+        self.save()
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder; a folder is renamed first, so that half of it is never taken for it."""
+    if path.is_dir() and not path.is_symlink():
+        doomed = path.with_name(f".{path.name}.{os.getpid()}.discarded")
+        path.replace(doomed)
+        shutil.rmtree(doomed)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,328 @@
+"""Create and write Zarr arrays of our own: sharded along rows, every chunk with a checksum."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from workflow.errors import StoreError
+from workflow.runstore.zarr_read import node_kind, open_array, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+Compressor = Literal["zstd"] | None
+
+#: Chunks inside a shard have about so many bytes: what is decoded at once.
+CHUNK_BYTES = 1 << 20
+#: Small arrays are one chunk up to this size.
+WHOLE_BYTES = 1 << 26
+#: A completely empty chunk is written too: a missing file then always means a lost one.
+CONFIG: Any = {"write_empty_chunks": True}
+
+
+def create_group(
+    path: Path | str, attrs: Mapping[str, Any] | None = None, *, overwrite: bool = False
+) -> None:
+    """Make a Zarr group (format 3).
+
+    Raises
+    ------
+    StoreError
+        If there is a node already and `overwrite` is false.
+    """
+    place = Path(path)
+    if not overwrite and place.is_dir() and node_kind(place) is not None:
+        msg = f"a new group must have a new path; {place} is there already. Remove it, or give another path."
+        raise StoreError(msg)
+    zarr.create_group(store=place, zarr_format=3, attributes=dict(attrs or {}), overwrite=overwrite)
+
+
+def create_rows_array(
+    path: Path | str,
+    name: str,
+    *,
+    n_rows: int,
+    tail_shape: Sequence[int],
+    dtype: DTypeLike,
+    shard_rows: int,
+    dims: Sequence[str],
+    chunk_rows: int | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    compressor: Compressor = "zstd",
+    overwrite: bool = False,
+) -> None:
+    """Make an array that tasks fill shard by shard.
+
+    Parameters
+    ----------
+    path : path-like
+        Its group, made where it is missing.
+    name : str
+        Its name in the group.
+    n_rows, tail_shape : int, sequence of int
+        Its shape: rows, then the rest.
+    dtype : dtype-like
+        Type of its values; ``"string"`` for text.
+    shard_rows : int
+        Rows of a file: what one task writes whole.
+    dims : sequence of str
+        Names of its dimensions, for xarray.
+    chunk_rows : int, optional
+        Rows that are decoded at once; must divide `shard_rows`.  By default
+        about a mebibyte of them.
+    attrs : mapping, optional
+        Attributes, such as ``units``.
+    compressor : "zstd" or None
+        Zstandard at level 1, or none; a checksum follows either.
+    overwrite : bool
+        Replace an array that is there.
+
+    Raises
+    ------
+    StoreError
+        If the array is there and `overwrite` is false.
+    ValueError
+        If `chunk_rows` does not divide `shard_rows`.
+
+    Notes
+    -----
+    The crc32c after each chunk, and the one of the shard's index, make any
+    altered byte an error when it is read.
+    """
+    row_bytes = _row_bytes(tail_shape, dtype)
+    chunk_rows = chunk_rows or _chunk_rows(shard_rows, row_bytes)
+    if chunk_rows < 1 or shard_rows % chunk_rows:
+        msg = f"`chunk_rows` must divide `shard_rows`; got {chunk_rows} and {shard_rows}."
+        raise ValueError(msg)
+    if n_rows < shard_rows:
+        # One short shard: without this, its one chunk would be padded to full length on disk.
+        chunk_rows = min(chunk_rows, max(1, n_rows))
+        shard_rows = max(1, -(-n_rows // chunk_rows)) * chunk_rows
+    tail = tuple(tail_shape)
+    _create(
+        Path(path),
+        name,
+        shape=(n_rows, *tail),
+        dtype=dtype,
+        shards=(shard_rows, *tail),
+        chunks=(chunk_rows, *tail),
+        dims=dims,
+        attrs=attrs,
+        compressor=compressor,
+        overwrite=overwrite,
+    )
+
+
+def _row_bytes(tail_shape: Sequence[int], dtype: DTypeLike) -> int:
+    """Return about how many bytes a row has; text is taken as 32 a piece."""
+    itemsize = 32 if dtype == "string" else max(1, np.dtype(dtype).itemsize)
+    return max(1, math.prod(tail_shape)) * itemsize
+
+
+def _chunk_rows(shard_rows: int, row_bytes: int) -> int:
+    """Return the most rows of about `CHUNK_BYTES` that divide a shard; a shard where none come near."""
+    least = max(1, -(-shard_rows * row_bytes // CHUNK_BYTES))
+    for n_chunks in range(least, min(4 * least, shard_rows) + 1):
+        if shard_rows % n_chunks == 0:
+            return shard_rows // n_chunks
+    return shard_rows
+
+
+def _create(
+    path: Path,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None,
+    compressor: Compressor,
+    overwrite: bool,
+) -> None:
+    """Make an array with a checksum behind every chunk."""
+    if not (path / "zarr.json").is_file():
+        create_group(path)
+    if not overwrite and node_kind(path / name) is not None:
+        msg = f"a new array must have a new name; {path / name} is there already. Remove it, or give another name."
+        raise StoreError(msg)
+    zarr.create_array(
+        store=path,
+        name=name,
+        shape=shape,
+        dtype=_stored_dtype(dtype),
+        chunks=chunks,
+        shards=shards,
+        compressors=[*([ZstdCodec(level=1)] if compressor == "zstd" else []), Crc32cCodec()],
+        fill_value="" if dtype == "string" else np.zeros((), dtype)[()],
+        zarr_format=3,
+        attributes=dict(attrs or {}),
+        dimension_names=tuple(dims),
+        config=CONFIG,
+        overwrite=overwrite,
+    )
+
+
+def _stored_dtype(dtype: DTypeLike) -> Any:
+    """Return the type as zarr wants it, little-endian."""
+    return "string" if dtype == "string" else np.dtype(dtype).newbyteorder("<")
+
+
+def _writable(folder: Path) -> Any:
+    """Open an array for writing; empty chunks are written too."""
+    open_array(folder)
+    return zarr.open_array(store=folder, mode="r+", zarr_format=3).with_config(CONFIG)
+
+
+def write_rows(
+    path: Path | str, name: str, start: int, block: NDArray[Any], *, sync: bool = False
+) -> None:
+    """Write whole shards of an array.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group and array.
+    start : int
+        First row; where a shard begins.
+    block : ndarray of shape (n, ...)
+        Rows up to the end of a shard or of the array, in the array's type.
+    sync : bool
+        Wait until the disk has them.
+
+    Raises
+    ------
+    ValueError
+        If the rows are not whole shards, or of another shape or type: two
+        tasks would write one file, and one of them would lose its rows.
+    StoreError
+        If there is no such array, or the disk refuses.
+    """
+    folder = Path(path) / name
+    array = _writable(folder)
+    shard_rows = (array.shards or array.chunks)[0]
+    stop = start + len(block)
+    if (
+        start % shard_rows
+        or (stop % shard_rows and stop != array.shape[0])
+        or stop > array.shape[0]
+    ):
+        msg = f"rows must be whole shards of {shard_rows} rows of {array.shape[0]}; got rows {start} to {stop}."
+        raise ValueError(msg)
+    text = array.dtype.kind in "OT"
+    if block.shape[1:] != array.shape[1:] or (not text and block.dtype != array.dtype):
+        msg = f"rows of {folder} must have shape {array.shape[1:]} and type {array.dtype}; got {block.shape[1:]} and {block.dtype}."
+        raise ValueError(msg)
+    try:
+        array[start:stop] = block.astype(array.dtype) if text else block
+        if sync:
+            for first in range(start, stop, shard_rows):
+                _sync_file(shard_file(path, name, first))
+    except OSError as err:
+        msg = f"{folder} must take rows {start} to {stop - 1}; the disk refused ({err.strerror or err}). Make room or give another place, then run the same command again."
+        raise StoreError(msg) from err
+
+
+def shard_file(path: Path | str, name: str, start: int) -> Path:
+    """Return the file of the shard that holds row `start`."""
+    folder = Path(path) / name
+    array = open_array(folder)
+    index = (start // (array.shards or array.chunks)[0], *([0] * (array.ndim - 1)))
+    return folder / str(array.metadata.encode_chunk_key(index))
+
+
+def _sync_file(path: Path) -> None:
+    """Wait until the disk has a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_array(
+    path: Path | str,
+    name: str,
+    array: NDArray[Any],
+    *,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a small array in one go; an array of that name is replaced.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group, made where it is missing, and array.
+    array : ndarray of any shape
+        Numbers, booleans or text.
+    dims : sequence of str
+        Names of its dimensions.
+    attrs : mapping, optional
+        Attributes, such as ``units``.
+
+    Raises
+    ------
+    ValueError
+        If `dims` does not name every dimension.
+    """
+    if len(dims) != array.ndim:
+        msg = f"`dims` must name the {array.ndim} dimensions of `{name}`; got {tuple(dims)}."
+        raise ValueError(msg)
+    text = array.dtype.kind in "UOT"
+    dtype: DTypeLike = "string" if text else array.dtype
+    chunks = tuple(max(1, n) for n in array.shape)
+    if chunks:
+        fitting = max(1, WHOLE_BYTES // _row_bytes(chunks[1:], dtype))
+        chunks = (min(chunks[0], fitting), *chunks[1:])
+    _create(
+        Path(path),
+        name,
+        shape=array.shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=None,
+        dims=dims,
+        attrs=attrs,
+        compressor="zstd",
+        overwrite=True,
+    )
+    target = _writable(Path(path) / name)
+    if array.size:
+        target[...] = array.astype(target.dtype) if text else array
+
+
+def write_attrs(path: Path | str, attrs: Mapping[str, Any], name: str = "") -> None:
+    """Add attributes to a group, or to an array of it; those of the same name are replaced.
+
+    Raises
+    ------
+    StoreError
+        If there is no such node.
+    """
+    open_node(Path(path) / name, "r+").attrs.update(dict(attrs))
+
+
+def consolidate(path: Path | str) -> None:
+    """Copy the metadata of a group's arrays into its own: xarray warns without.
+
+    To be called last: what is added later is not seen by xarray.
+    """
+    with warnings.catch_warnings():
+        # zarr warns that other readers may ignore it; they may, the arrays carry their own.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(str(path), zarr_format=3)
+
+
+def compresses(block: NDArray[Any]) -> bool:
+    """Return whether Zstandard at level 1 takes a tenth or more off a block: noise it only slows."""
+    encoded = ZstdCodec(level=1)._zstd_codec.encode(np.ascontiguousarray(block))
+    return len(encoded) <= 0.9 * block.nbytes

@@ -1,0 +1,228 @@
+"""The one result of the tree room: hierarchy, condensed tree, labels and layers, storable as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from workflow.errors import StoreError
+from workflow.tree.condensed_tree import CondensedTree
+from workflow.tree.spanning_tree import Linkage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+_DTYPES: dict[str, str] = {
+    "node": "int32",
+    "population": "int64",
+    "left": "int32",
+    "right": "int32",
+    "distance": "float64",
+    "size": "int64",
+    "leaf_size": "int64",
+    "leaf_distance": "float64",
+    "score": "float64",
+    "parent": "int32",
+    "child": "int32",
+    "lambda_val": "float64",
+    "child_size": "int64",
+    "selected": "int32",
+    "label": "int32",
+    "membership": "float32",
+    "persistence": "float64",
+    "layers": "int32",
+    "layer_cuts": "float64",
+    "ladder": "float64",
+}
+_OPTIONAL = frozenset({"score"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterTree:
+    """Clusters of the centroids and the tree they were cut from.
+
+    Attributes
+    ----------
+    method : str
+        ``"density"``, ``"hdbscan"`` or ``"contrast"``: how the tree was made.
+    structure : str
+        ``"clusters"``; ``"none"`` for one cluster; ``"untested"`` where there
+        are too few images to tell.
+    cluster_selection_method : str
+        ``"eom"`` or ``"leaf"``: how clusters were chosen.
+    min_cluster_size : int [images]
+        Fewest images of a cluster in this cut.
+    min_prominence : float
+        Smallest prominence of a split in this cut.
+    linkage : Linkage
+        Merges of the distinct centroids, with sizes in images.
+    condensed : CondensedTree
+        The linkage condensed for this cut.
+    node : int32 array of shape (n_centroids,)
+        Leaf of each centroid; coincident centroids share one.
+    population : int64 array of shape (n_centroids,) [images]
+        Images of each centroid.
+    selected : int32 array of shape (n_clusters,)
+        Chosen clusters of the condensed tree, in the order of labels.
+    label : int32 array of shape (n_centroids,)
+        Cluster of each centroid, -1 for noise; 0 is the largest in images.
+    membership : float32 array of shape (n_centroids,)
+        Depth in its cluster, in [0, 1]; 0 for noise.
+    persistence : float64 array of shape (n_clusters,)
+        Share of each cluster that lies above its birth, in [0, 1].
+    layers : int32 array of shape (n_layers, n_centroids)
+        Nested labellings from coarse to fine; every cluster of a layer lies
+        within one cluster of each coarser layer.
+    layer_cuts : float64 array of shape (n_layers, 4)
+        How to cut each layer: min cluster size, min prominence, 0 for
+        ``"eom"`` or 1 for ``"leaf"``, largest lambda of a split.
+    ladder : float64 array of shape (n_rungs, 2)
+        Threshold of the contrast test and number of clusters at it; empty for
+        other methods.
+    """
+
+    method: str
+    structure: str
+    cluster_selection_method: str
+    min_cluster_size: int
+    min_prominence: float
+    linkage: Linkage
+    condensed: CondensedTree
+    node: NDArray[np.int32]
+    population: NDArray[np.int64]
+    selected: NDArray[np.int32]
+    label: NDArray[np.int32]
+    membership: NDArray[np.float32]
+    persistence: NDArray[np.float64]
+    layers: NDArray[np.int32]
+    layer_cuts: NDArray[np.float64]
+    ladder: NDArray[np.float64]
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return len(self.selected)
+
+    @property
+    def n_centroids(self) -> int:
+        """Number of centroids."""
+        return len(self.node)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array by name.
+
+        Returns
+        -------
+        dict of str to array
+            Plain numeric arrays; with `attrs` they hold the whole tree.
+        """
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for part in (self.linkage, self.condensed):
+            parts.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)})
+        return {name: parts[name] for name in _DTYPES if parts[name] is not None}
+
+    def attrs(self) -> dict[str, Any]:
+        """Return what is not an array.
+
+        Returns
+        -------
+        dict
+            Values that JSON can hold.
+        """
+        return {
+            "method": self.method,
+            "structure": self.structure,
+            "cluster_selection_method": self.cluster_selection_method,
+            "min_cluster_size": self.min_cluster_size,
+            "min_prominence": self.min_prominence,
+            "n_clusters": self.n_clusters,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], attrs: Mapping[str, Any]) -> Self:
+        """Rebuild a tree from `to_arrays` and `attrs`.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Arrays by name; others are ignored.
+        attrs : mapping
+            The other values.
+
+        Returns
+        -------
+        ClusterTree
+            Equal to the stored one in every bit.
+
+        Raises
+        ------
+        StoreError
+            If an array or a value is missing, or the arrays do not fit together.
+        """
+        missing = sorted((set(_DTYPES) - _OPTIONAL) - set(arrays))
+        missing += [k for k in ("method", "structure", "min_cluster_size") if k not in attrs]
+        if missing:
+            msg = f"a stored tree needs {', '.join(missing)}; got none. Run the tree step again."
+            raise StoreError(msg)
+        a = {k: np.asarray(arrays[k], dtype) for k, dtype in _DTYPES.items() if k in arrays}
+        _check_shapes(a)
+        linkage = Linkage(
+            a["left"],
+            a["right"],
+            a["distance"],
+            a["size"],
+            a["leaf_size"],
+            a["leaf_distance"],
+            a.get("score"),
+        )
+        condensed = CondensedTree(
+            a["parent"], a["child"], a["lambda_val"], a["child_size"], linkage.n_leaves
+        )
+        return cls(
+            method=str(attrs["method"]),
+            structure=str(attrs["structure"]),
+            cluster_selection_method=str(attrs.get("cluster_selection_method", "eom")),
+            min_cluster_size=int(attrs["min_cluster_size"]),
+            min_prominence=float(attrs.get("min_prominence", 0.0)),
+            linkage=linkage,
+            condensed=condensed,
+            node=a["node"],
+            population=a["population"],
+            selected=a["selected"],
+            label=a["label"],
+            membership=a["membership"],
+            persistence=a["persistence"],
+            layers=a["layers"],
+            layer_cuts=a["layer_cuts"],
+            ladder=a["ladder"],
+        )
+
+
+def _check_shapes(a: Mapping[str, NDArray[Any]]) -> None:
+    """Raise unless arrays read from a store fit together."""
+    n_leaves, n_centroids = len(a["leaf_size"]), len(a["node"])
+    per_merge = ("left", "right", "distance", "size", *(k for k in ("score",) if k in a))
+    per_row = ("parent", "child", "lambda_val", "child_size")
+    fits = (
+        n_leaves > 0
+        and a["leaf_distance"].shape == (n_leaves,)
+        and all(a[k].shape == (n_leaves - 1,) for k in per_merge)
+        and len({a[k].shape for k in per_row}) == 1
+        and all(a[k].shape == (n_centroids,) for k in ("population", "label", "membership"))
+        and a["persistence"].shape == a["selected"].shape
+        and a["layers"].shape == (len(a["layer_cuts"]), n_centroids)
+        and a["layer_cuts"].shape[1:] == (4,)
+        and 0 <= int(a["node"].min()) <= int(a["node"].max()) < n_leaves
+    )
+    below = np.arange(n_leaves, 2 * n_leaves - 1)
+    if not fits or not all(((a[k] >= 0) & (a[k] < below)).all() for k in ("left", "right")):
+        msg = (
+            f"a stored tree must hold arrays that fit together; got {n_leaves} leaves, "
+            f"{n_centroids} centroids and others. Run the tree step again."
+        )
+        raise StoreError(msg)

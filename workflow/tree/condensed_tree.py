@@ -1,0 +1,217 @@
+"""Condensed tree: the linkage reduced to the splits between pieces large and prominent enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.tree.spanning_tree import Linkage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CondensedTree:
+    """Clusters, their splits, and where each leaf leaves them; one row per child.
+
+    Attributes
+    ----------
+    parent : int32 array of shape (n_rows,)
+        Cluster that the child is part of; the root is `n_leaves`, others follow.
+    child : int32 array of shape (n_rows,)
+        A leaf (below `n_leaves`) or a cluster.
+    lambda_val : float64 array of shape (n_rows,) [1 / unit of the linkage]
+        Where the child leaves the parent: one over the height; finite.
+    child_size : int64 array of shape (n_rows,) [images]
+        Images of the child.
+    n_leaves : int
+        Number of leaves.
+
+    Notes
+    -----
+    The columns are those of the hdbscan library, with sizes in images.
+    Every leaf has one row, and these come first, in the order of leaves.
+    """
+
+    parent: NDArray[np.int32]
+    child: NDArray[np.int32]
+    lambda_val: NDArray[np.float64]
+    child_size: NDArray[np.int64]
+    n_leaves: int
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of clusters, the root among them."""
+        return len(self.child) - self.n_leaves + 1
+
+    def node_parents(self) -> NDArray[np.int64]:
+        """Return the parent of each cluster, counted from 0 for the root; -1 for the root."""
+        parents = np.full(self.n_nodes, -1, np.int64)
+        below = slice(self.n_leaves, None)
+        parents[self.child[below] - self.n_leaves] = self.parent[below] - self.n_leaves
+        return parents
+
+    def births(self) -> NDArray[np.float64]:
+        """Return the lambda at which each cluster appears; 0 for the root."""
+        births = np.zeros(self.n_nodes)
+        below = slice(self.n_leaves, None)
+        births[self.child[below] - self.n_leaves] = self.lambda_val[below]
+        return births
+
+    def stabilities(self) -> NDArray[np.float64]:
+        """Return the excess of mass of each cluster: images times lambda gained, summed."""
+        births = self.births()
+        owner = self.parent - self.n_leaves
+        gain = (self.lambda_val - births[owner]) * self.child_size
+        return np.bincount(owner, gain, minlength=self.n_nodes).astype(np.float64)
+
+
+def log_peaks(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
+    """Return the log lambda of the densest large enough piece within each node.
+
+    Parameters
+    ----------
+    linkage : Linkage
+        Tree of merges.
+    min_cluster_size : int
+        Images of a large enough piece.
+
+    Returns
+    -------
+    float64 array of shape (2 * n_leaves - 1,)
+        Largest mean, over the images of a piece of at least
+        `min_cluster_size` images within the node, of the log lambda at which
+        their leaf dissolves; minus infinity where there is no such piece.
+        The mean over a whole piece tells a cluster from a ripple of the
+        density where the single largest lambda does not.
+    """
+    n_leaves = linkage.n_leaves
+    mass = np.concatenate([-np.log(linkage.leaf_distance) * linkage.leaf_size, np.empty(n_leaves)])
+    mass = mass[: 2 * n_leaves - 1]
+    size = linkage.node_sizes()
+    peak = np.full(2 * n_leaves - 1, -np.inf)
+    heavy = linkage.leaf_size >= min_cluster_size
+    peak[:n_leaves][heavy] = -np.log(linkage.leaf_distance[heavy])
+    merges = zip(linkage.left.tolist(), linkage.right.tolist(), strict=True)
+    for node, (left, right) in enumerate(merges, n_leaves):
+        mass[node] = mass[left] + mass[right]
+        peak[node] = max(peak[left], peak[right])
+        if size[node] >= min_cluster_size:
+            peak[node] = max(peak[node], mass[node] / size[node])
+    return peak
+
+
+def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
+    """Return how real each merge is as a split into two clusters.
+
+    Parameters
+    ----------
+    linkage : Linkage
+        Tree of merges.
+    min_cluster_size : int
+        Fewest images of either side.
+
+    Returns
+    -------
+    float64 array of shape (n_leaves - 1,)
+        Rise of the lower of the two log peaks above the log lambda of the
+        merge, or the linkage's own score; minus infinity where a side is too
+        small.  `condense` keeps exactly the merges at or above
+        `min_prominence`, so N clusters are the N - 1 most prominent splits.
+    """
+    size = linkage.node_sizes()
+    fits = (size[linkage.left] >= min_cluster_size) & (size[linkage.right] >= min_cluster_size)
+    if linkage.score is not None:
+        return np.where(fits & np.isfinite(linkage.score), linkage.score, -np.inf)
+    peak = log_peaks(linkage, min_cluster_size)
+    lower = np.minimum(peak[linkage.left], peak[linkage.right])
+    # Rounding of the means must not turn a rise of nothing into a fall.
+    return np.where(fits, np.maximum(lower + np.log(linkage.distance), 0.0), -np.inf)
+
+
+def _leavers(
+    linkage: Linkage, min_cluster_size: int, min_prominence: float
+) -> tuple[list[bool], list[bool], list[bool]]:
+    """Return, per merge: is it a split; does its left, its right side leave the cluster."""
+    splits = prominences(linkage, min_cluster_size) >= min_prominence
+    if linkage.score is not None:
+        right = linkage.score == np.inf
+        return splits.tolist(), np.zeros_like(splits).tolist(), right.tolist()
+    peak = log_peaks(linkage, min_cluster_size)
+    needed = min_prominence - np.log(linkage.distance)
+    sides = []
+    for side in (linkage.left, linkage.right):
+        if min_prominence > 0:
+            stays = peak[side] >= needed
+        else:
+            stays = linkage.node_sizes()[side] >= min_cluster_size
+        sides.append((~stays & ~splits).tolist())
+    return splits.tolist(), sides[0], sides[1]
+
+
+def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.0) -> CondensedTree:
+    """Condense a linkage: keep the splits whose two sides are clusters.
+
+    Parameters
+    ----------
+    linkage : Linkage
+        Tree of merges, sizes in images.
+    min_cluster_size : int
+        Fewest images of a cluster; a single leaf that has them is one.
+    min_prominence : float
+        Smallest prominence (`prominences`) of a split; at 0 the size alone
+        decides, unless the linkage brings scores.
+
+    Returns
+    -------
+    CondensedTree
+        A side that is no cluster leaves its parent at the split, leaf by leaf.
+
+    Notes
+    -----
+    O(n_leaves), about 0.1 s for 16,384 leaves.  At `min_prominence` 0 and
+    leaves of one image this is the condensed tree of [1]_; a positive one
+    cancels features of low persistence as in [2]_, with the log of the density
+    averaged over a piece in place of its maximum.
+
+    References
+    ----------
+    .. [1] R. J. G. B. Campello, D. Moulavi and J. Sander, "Density-based
+       clustering based on hierarchical density estimates", PAKDD 2013.
+    .. [2] F. Chazal, L. J. Guibas, S. Y. Oudot and P. Skraba,
+       "Persistence-based clustering in Riemannian manifolds", J. ACM 60(6), 2013.
+    """
+    n_leaves = linkage.n_leaves
+    leavers = _leavers(linkage, min_cluster_size, min_prominence)
+    merges = list(zip(linkage.left.tolist(), linkage.right.tolist(), *leavers, strict=True))
+    heights = (1.0 / linkage.distance).tolist()
+    owner = [n_leaves] * (2 * n_leaves - 1)
+    left_at: list[float] = [0.0] * (2 * n_leaves - 1)  # 0: still in its cluster
+    clusters: list[tuple[int, int, float, int]] = []
+    sizes = linkage.node_sizes().tolist()
+    for merge in range(n_leaves - 2, -1, -1):
+        node = n_leaves + merge
+        a, b, is_split, a_leaves, b_leaves = merges[merge]
+        parent, height = owner[node], heights[merge]
+        owner[a] = owner[b] = parent
+        if left_at[node]:
+            left_at[a] = left_at[b] = left_at[node]
+        elif is_split:
+            for side in (a, b):
+                owner[side] = n_leaves + 1 + len(clusters)
+                clusters.append((parent, owner[side], height, sizes[side]))
+        else:
+            left_at[a] = height if a_leaves else 0.0
+            left_at[b] = height if b_leaves else 0.0
+    fallen = np.array(left_at[:n_leaves])
+    fallen = np.where(fallen > 0, fallen, 1.0 / linkage.leaf_distance)
+    return CondensedTree(
+        parent=np.array([*owner[:n_leaves], *(c[0] for c in clusters)], np.int32),
+        child=np.array([*range(n_leaves), *(c[1] for c in clusters)], np.int32),
+        lambda_val=np.array([*fallen.tolist(), *(c[2] for c in clusters)], np.float64),
+        child_size=np.array([*linkage.leaf_size.tolist(), *(c[3] for c in clusters)], np.int64),
+        n_leaves=n_leaves,
+    )

@@ -1,0 +1,147 @@
+"""The tree as an estimator with the conventions of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_is_fitted
+
+from workflow.tree.build import build_tree
+from workflow.tree.cutting import cut
+from workflow.tree.density import MIN_LOG_DENSITY_RISE
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class CentroidTree(ClusterMixin, BaseEstimator):
+    """Clusters of centroids that stand for many images each.
+
+    Parameters
+    ----------
+    method : {"auto", "density", "hdbscan", "contrast"}
+        How to build the tree.
+    min_cluster_size : int or "auto" [images]
+        Fewest images of a cluster.
+    min_samples : int or "auto"
+        Smoothing of the density.
+    cluster_selection_method : {"eom", "leaf"}
+        How clusters are chosen.
+    min_log_density_rise : float
+        How much denser than a split its sides must be, in log density.
+    dimension : float, optional
+        Intrinsic dimension; the number of components if not given.
+
+    Attributes
+    ----------
+    tree_ : ClusterTree
+        The whole result.
+    labels_ : int32 array of shape (n_centroids,)
+        Cluster of each centroid, -1 for noise.
+    probabilities_ : float32 array of shape (n_centroids,)
+        Depth in the cluster, in [0, 1].
+    n_clusters_ : int
+        Number of clusters.
+    condensed_tree_ : CondensedTree
+        Columns `parent`, `child`, `lambda_val`, `child_size` [images].
+    cluster_persistence_ : float64 array of shape (n_clusters,)
+        Persistence of each cluster.
+    n_features_in_ : int
+        Components of a centroid.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: str = "auto",
+        min_cluster_size: int | str = "auto",
+        min_samples: int | str = "auto",
+        cluster_selection_method: str = "eom",
+        min_log_density_rise: float = MIN_LOG_DENSITY_RISE,
+        dimension: float | None = None,
+    ) -> None:
+        self.method = method
+        self.min_cluster_size = min_cluster_size
+        self.min_samples = min_samples
+        self.cluster_selection_method = cluster_selection_method
+        self.min_log_density_rise = min_log_density_rise
+        self.dimension = dimension
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        *,
+        population: ArrayLike | None = None,
+        graph: tuple[ArrayLike, ...] | None = None,
+        mean_distance: ArrayLike | None = None,
+    ) -> Self:
+        """Build the tree.
+
+        Parameters
+        ----------
+        X : float array of shape (n_centroids, n_components)
+            Centroids.
+        y : None
+            Ignored.
+        population : int array of shape (n_centroids,), optional [images]
+            Images per centroid; one each if not given.
+        graph : tuple of arrays, optional
+            CSR arrays of the centroid graph; without it the pieces, here all
+            centroids, are bridged by the Euclidean minimum spanning tree.
+        mean_distance : float array of shape (n_centroids,), optional
+            Mean distance of the images of a centroid to it.
+
+        Returns
+        -------
+        CentroidTree
+            The fitted estimator.
+        """
+        points = np.asarray(X, np.float64)
+        n_centroids = len(points)
+        if population is None:
+            population = np.ones(n_centroids, np.int64)
+        if graph is None:
+            graph = (np.zeros(n_centroids + 1, np.int64), np.empty(0, np.int32), np.empty(0, int))
+        self.tree_ = build_tree(
+            points,
+            population,
+            graph,
+            dimension=float(points.shape[-1]) if self.dimension is None else self.dimension,
+            method=self.method,
+            min_cluster_size=self.min_cluster_size,
+            min_samples=self.min_samples,
+            cluster_selection_method=self.cluster_selection_method,
+            min_log_density_rise=self.min_log_density_rise,
+            mean_distance=mean_distance,
+        )
+        self.n_features_in_ = points.shape[1]
+        return self._publish()
+
+    def recut(self, **how: Any) -> Self:
+        """Label anew from the fitted tree.
+
+        Parameters
+        ----------
+        **how
+            Arguments of `workflow.tree.cut`.
+
+        Returns
+        -------
+        CentroidTree
+            The estimator with other labels.
+        """
+        check_is_fitted(self, "tree_")
+        self.tree_ = cut(self.tree_, **how)
+        return self._publish()
+
+    def _publish(self) -> Self:
+        """Set the attributes that follow from the tree."""
+        self.labels_ = self.tree_.label
+        self.probabilities_ = self.tree_.membership
+        self.n_clusters_ = self.tree_.n_clusters
+        self.condensed_tree_ = self.tree_.condensed
+        self.cluster_persistence_ = self.tree_.persistence
+        return self

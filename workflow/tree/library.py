@@ -1,0 +1,79 @@
+"""Method `hdbscan`: single linkage of the centroids as points, made by the hdbscan library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import hdbscan
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from workflow.tree.core_distances import edge_distances
+from workflow.tree.density import leaf_heights
+from workflow.tree.spanning_tree import Linkage, single_linkage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.tree.nodes import Nodes
+
+
+def library_linkage(nodes: Nodes, min_samples: int) -> Linkage:
+    """Return the single linkage that the hdbscan library makes of the centroids.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Distinct centroids; the graph is not used.
+    min_samples : int
+        The library's parameter, in centroids; lowered to what fits.
+
+    Returns
+    -------
+    Linkage
+        Heights are the library's mutual reachabilities [unit of the scores];
+        sizes are images, which the library cannot count.
+
+    Notes
+    -----
+    The exact spanning tree is asked for, so labels at one image per centroid
+    equal those of ``hdbscan.HDBSCAN(approx_min_span_tree=False)``.  As there,
+    equal heights are ordered by the order of the centroids.
+    """
+    n_nodes = nodes.n_nodes
+    if n_nodes < 3:  # the library wants three points
+        row, col = np.arange(n_nodes - 1), np.arange(1, n_nodes)
+        height = edge_distances(nodes.position, row, col)
+    else:
+        # In the order the centroids came: the library breaks ties of its heights by it.
+        order = np.unique(nodes.node, return_index=True)[1].argsort(kind="stable")
+        model = hdbscan.HDBSCAN(
+            min_cluster_size=2,
+            min_samples=min(min_samples, n_nodes - 1),
+            approx_min_span_tree=False,
+            gen_min_span_tree=False,
+            core_dist_n_jobs=1,
+        )
+        with threadpool_limits(limits=1):
+            merges = model.fit(nodes.position[order]).single_linkage_tree_.to_numpy()
+        # The library's heights may underflow to 0; one over them must stay finite.
+        merges[:, 2] = np.maximum(merges[:, 2], 1e-14 * np.ptp(nodes.position, axis=0).max())
+        merges[:, :2] = np.append(order, np.arange(n_nodes, 2 * n_nodes))[merges[:, :2].astype(int)]
+        return _from_library(merges, nodes.population)
+    leaves = leaf_heights(n_nodes, row, col, height, np.zeros(n_nodes))
+    return single_linkage(row, col, height, nodes.population, leaves)
+
+
+def _from_library(merges: NDArray[np.float64], population: NDArray[np.int64]) -> Linkage:
+    """Count the images under each merge of the library's tree."""
+    n_leaves = len(population)
+    left, right = merges[:, 0].astype(np.int32), merges[:, 1].astype(np.int32)
+    distance = np.maximum.accumulate(merges[:, 2])
+    size = [*population.tolist(), *([0] * (n_leaves - 1))]
+    for node, (a, b) in enumerate(zip(left.tolist(), right.tolist(), strict=True), n_leaves):
+        size[node] = size[a] + size[b]
+    first = np.full(2 * n_leaves - 1, np.inf)
+    for side in (left, right):
+        np.minimum.at(first, side, distance)
+    sizes = np.array(size[n_leaves:], np.int64)
+    return Linkage(left, right, distance, sizes, population, first[:n_leaves])

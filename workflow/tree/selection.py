@@ -1,0 +1,153 @@
+"""Clusters chosen from the condensed tree, their labels, memberships and nested layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from workflow.tree.condensed_tree import CondensedTree
+
+#: Label of centroids that belong to no cluster.
+NOISE_LABEL = -1
+
+
+class Labelling(NamedTuple):
+    """Labels that a set of chosen clusters gives to leaves.
+
+    Attributes
+    ----------
+    selected : int32 array of shape (n_clusters,)
+        The chosen clusters of the condensed tree, in the order of labels.
+    label : int32 array of shape (n_leaves,)
+        Label of each leaf, -1 for noise.
+    membership : float32 array of shape (n_leaves,)
+        How deep in its cluster each leaf lies, in [0, 1]; 0 for noise.
+    persistence : float64 array of shape (n_clusters,)
+        Share of each cluster's images times lambda that lies above its birth,
+        in [0, 1].
+    """
+
+    selected: NDArray[np.int32]
+    label: NDArray[np.int32]
+    membership: NDArray[np.float32]
+    persistence: NDArray[np.float64]
+
+
+def select_excess_of_mass(tree: CondensedTree) -> list[int]:
+    """Return the clusters whose total stability is largest, none inside another.
+
+    Parameters
+    ----------
+    tree : CondensedTree
+        Condensed tree.
+
+    Returns
+    -------
+    list of int
+        Clusters counted from 0 for the root, rising.  The root is chosen only
+        where nothing splits.
+    """
+    if tree.n_nodes == 1:
+        return [0]
+    parents = tree.node_parents().tolist()
+    own = tree.stabilities().tolist()
+    below = [0.0] * tree.n_nodes
+    chosen = [False] * tree.n_nodes
+    has_children = [False] * tree.n_nodes
+    for node in range(tree.n_nodes - 1, 0, -1):
+        # A tie goes to the larger cluster, as in the hdbscan library.
+        chosen[node] = not has_children[node] or own[node] >= below[node]
+        below[parents[node]] += own[node] if chosen[node] else below[node]
+        has_children[parents[node]] = True
+    inside = [False] * tree.n_nodes
+    for node in range(1, tree.n_nodes):
+        above = parents[node]
+        inside[node] = inside[above] or chosen[above]
+    return [node for node in range(1, tree.n_nodes) if chosen[node] and not inside[node]]
+
+
+def select_leaves(tree: CondensedTree) -> list[int]:
+    """Return the clusters without clusters inside.
+
+    Parameters
+    ----------
+    tree : CondensedTree
+        Condensed tree.
+
+    Returns
+    -------
+    list of int
+        Clusters counted from 0 for the root, rising.
+    """
+    parents = set(tree.node_parents().tolist())
+    return [node for node in range(tree.n_nodes) if node not in parents]
+
+
+def label_leaves(
+    tree: CondensedTree, chosen: Iterable[int], first_centroid: NDArray[np.int64]
+) -> Labelling:
+    """Give leaves the label of the chosen cluster that they are in.
+
+    Parameters
+    ----------
+    tree : CondensedTree
+        Condensed tree.
+    chosen : iterable of int
+        Clusters counted from 0 for the root, none inside another.
+    first_centroid : int64 array of shape (n_leaves,)
+        Lowest index of a centroid of each leaf: orders clusters of equal size.
+
+    Returns
+    -------
+    Labelling
+        Clusters numbered by falling images, then by lowest centroid.
+        Where the root is chosen nothing is noise.
+    """
+    inside = np.full(tree.n_nodes, -1, np.int64)
+    chosen_set = set(chosen)
+    for node, above in enumerate(tree.node_parents().tolist()):
+        inside[node] = node if node in chosen_set else (inside[above] if node else -1)
+    leaves = slice(0, tree.n_leaves)
+    cluster = inside[tree.parent[leaves] - tree.n_leaves]
+    lambda_val, images = tree.lambda_val[leaves], tree.child_size[leaves]
+    member = cluster >= 0
+    size = np.bincount(cluster[member], images[member], minlength=tree.n_nodes)
+    lowest = np.full(tree.n_nodes, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, cluster[member], first_centroid[member])
+    order = np.array(sorted(chosen_set), np.int64)
+    order = order[np.lexsort((lowest[order], -size[order]))]
+    number = np.full(tree.n_nodes + 1, NOISE_LABEL, np.int32)  # the last entry serves -1
+    number[order] = np.arange(len(order))
+    deepest = np.zeros(tree.n_nodes)
+    owner = tree.parent - tree.n_leaves
+    np.maximum.at(deepest, owner, tree.lambda_val)
+    membership = np.zeros(tree.n_leaves, np.float32)
+    limit = deepest[cluster[member]]
+    membership[member] = np.minimum(lambda_val[member], limit) / limit
+    return Labelling(
+        order.astype(np.int32) + tree.n_leaves,
+        number[cluster],
+        membership,
+        _persistence(tree, order, cluster),
+    )
+
+
+def _persistence(
+    tree: CondensedTree, order: NDArray[np.int64], cluster: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return one minus birth over the mean lambda at which images leave, per chosen cluster."""
+    leaves = slice(0, tree.n_leaves)
+    member = cluster >= 0
+    images = tree.child_size[leaves][member]
+    mass = np.bincount(
+        cluster[member], images * tree.lambda_val[leaves][member], minlength=tree.n_nodes
+    )
+    size = np.bincount(cluster[member], images, minlength=tree.n_nodes)
+    mean = mass[order] / size[order]
+    return np.clip(1.0 - tree.births()[order] / mean, 0.0, 1.0)

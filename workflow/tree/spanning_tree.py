@@ -1,0 +1,150 @@
+"""Minimum spanning tree of a sparse graph, and its single linkage with sizes in images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linkage:
+    """A binary tree over weighted leaves; merge i makes node ``n_leaves + i``.
+
+    Attributes
+    ----------
+    left, right : int32 arrays of shape (n_leaves - 1,)
+        The two nodes of each merge: leaves are 0 to n_leaves - 1.
+    distance : float64 array of shape (n_leaves - 1,)
+        Height of each merge, positive, never falling.
+    size : int64 array of shape (n_leaves - 1,) [images]
+        Images under each merge.
+    leaf_size : int64 array of shape (n_leaves,) [images]
+        Images of each leaf.
+    leaf_distance : float64 array of shape (n_leaves,)
+        Height below which the leaf itself dissolves, positive and not above
+        its first merge: what a lone heavy leaf lives until.
+    score : float64 array of shape (n_leaves - 1,), optional
+        How real each merge is as a split, never rising from a merge to one
+        inside it; minus infinity where it was never tested.  Plus infinity
+        marks a merge whose right side, a leaf, is noise.  Without scores the
+        heights decide (`workflow.tree.condensed_tree.prominences`).
+    """
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    distance: NDArray[np.float64]
+    size: NDArray[np.int64]
+    leaf_size: NDArray[np.int64]
+    leaf_distance: NDArray[np.float64]
+    score: NDArray[np.float64] | None = None
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of leaves."""
+        return len(self.leaf_size)
+
+    @property
+    def n_images(self) -> int:
+        """Images under the root."""
+        return int(self.leaf_size.sum())
+
+    def node_sizes(self) -> NDArray[np.int64]:
+        """Return the images of every node, leaves first."""
+        return np.concatenate([self.leaf_size, self.size])
+
+
+def minimum_spanning_tree(
+    n_nodes: int,
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    length: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the edges of the minimum spanning tree, shortest first.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Number of nodes of a connected graph.
+    row, col : int64 arrays of shape (n_edges,)
+        Ends of the edges, ``row < col``, no edge twice.
+    length : float64 array of shape (n_edges,)
+        Lengths, positive.
+
+    Returns
+    -------
+    row, col : int64 arrays of shape (n_nodes - 1,)
+        Ends of the edges of the tree.
+    length : float64 array of shape (n_nodes - 1,)
+        Their lengths, never falling.
+
+    Notes
+    -----
+    Equal lengths are told apart by the lower, then the higher end: the tree is
+    found on ranks, which are all different, so it is the only one.
+    """
+    order = np.lexsort((col, row, length))
+    rank = np.empty(len(order))
+    rank[order] = np.arange(1, len(order) + 1)
+    matrix = sparse.coo_array((rank, (row, col)), shape=(n_nodes, n_nodes)).tocsr()
+    tree = csgraph.minimum_spanning_tree(matrix).tocoo()
+    kept = order[np.sort(tree.data.astype(np.int64)) - 1]
+    return row[kept], col[kept], length[kept]
+
+
+def single_linkage(
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    distance: NDArray[np.float64],
+    leaf_size: NDArray[np.int64],
+    leaf_distance: NDArray[np.float64],
+) -> Linkage:
+    """Return the tree of merges along the edges of a spanning tree.
+
+    Parameters
+    ----------
+    row, col : int64 arrays of shape (n_leaves - 1,)
+        Edges of a spanning tree, in the order of merging.
+    distance : float64 array of shape (n_leaves - 1,)
+        Their lengths, never falling.
+    leaf_size : int64 array of shape (n_leaves,) [images]
+        Images of each leaf.
+    leaf_distance : float64 array of shape (n_leaves,)
+        Height below which each leaf dissolves.
+
+    Returns
+    -------
+    Linkage
+        Single linkage with sizes in images.
+
+    Notes
+    -----
+    Union-find with path halving in Python: about 0.1 s for 16,384 leaves.
+    """
+    n_leaves = len(leaf_size)
+    root = list(range(2 * n_leaves - 1))
+    size = [*leaf_size.tolist(), *([0] * (n_leaves - 1))]
+    left = np.empty(n_leaves - 1, np.int32)
+    right = np.empty(n_leaves - 1, np.int32)
+    for merge, (a, b) in enumerate(zip(row.tolist(), col.tolist(), strict=True)):
+        a, b = _find(root, a), _find(root, b)  # noqa: PLW2901 - the pieces, not the leaves
+        joined = n_leaves + merge
+        left[merge], right[merge] = min(a, b), max(a, b)
+        root[a] = root[b] = joined
+        size[joined] = size[a] + size[b]
+    sizes = np.array(size[n_leaves:], np.int64)
+    return Linkage(left, right, distance.astype(np.float64), sizes, leaf_size, leaf_distance)
+
+
+def _find(root: list[int], node: int) -> int:
+    """Return the piece of `node`, shortening the way to it."""
+    while root[node] != node:
+        root[node] = root[root[node]]
+        node = root[node]
+    return node
