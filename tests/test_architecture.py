@@ -30,7 +30,14 @@ def test_step_names__come_in_the_order_of_the_layout():
 
 
 def test_top_level__holds_what_the_card_names():
-    names = ["pyproject.toml", "workflow", "cluster_configs", "notebooks", "tests", "environment.yml"]
+    names = [
+        "pyproject.toml",
+        "workflow",
+        "cluster_configs",
+        "notebooks",
+        "tests",
+        "environment.yml",
+    ]
     assert [name for name in names if not (ROOT / name).exists()] == []
 
 

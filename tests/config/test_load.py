@@ -14,7 +14,9 @@ def load(*assignments, file=None, compute=None, environment=None):
 
 def test_load_config__later_layers_win(tmp_path):
     file = tmp_path / "settings.yaml"
-    file.write_text("seed: 1\npca:\n  n_components: 10\n  whiten: true\ntree:\n  min_cluster_size: 9\n")
+    file.write_text(
+        "seed: 1\npca:\n  n_components: 10\n  whiten: true\ntree:\n  min_cluster_size: 9\n"
+    )
     loaded = load(
         "pca.n_components=30",
         file=file,
@@ -49,7 +51,10 @@ def test_load_config__flat_round_trip():
     [
         ("pca.n_component=3", "Did you mean `pca.n_components`"),
         ("n_centroids=3", "Did you mean `overcluster.n_centroids`"),
-        ("pca.n_components=-3", r"`pca.n_components` must be a whole number .*; got -3 \(from --set\)"),
+        (
+            "pca.n_components=-3",
+            r"`pca.n_components` must be a whole number .*; got -3 \(from --set\)",
+        ),
         ("pca.n_components=1.5", "must be a whole number"),
         ("overcluster.n_centroids=abc", "must be a whole number of at least 1, or auto; got 'abc'"),
         ("tree.method=hdbscn", "must be 'auto', 'contrast', 'density' or 'hdbscan'; got 'hdbscn'"),
@@ -86,7 +91,9 @@ def test_load_config__refuses_a_bad_file(tmp_path, content, match):
         load(file=tmp_path / "missing.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "cluster_configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((PROJECT / "cluster_configs").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_site_file__loads_by_name_and_by_path_and_explains_every_key(path):
     by_name, by_path = load(compute=path.stem), load(compute=str(path))
     assert by_name.config == by_path.config

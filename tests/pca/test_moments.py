@@ -18,6 +18,7 @@ from workflow.pca.moments import (
     FloatMoments,
     IntegerMoments,
     LowRankMoments,
+    about_zero,
     block_moments,
     choose_kind,
     feature_shift,
@@ -389,3 +390,15 @@ def test_block_moments__other_byte_order_and_strides():
     state = block_moments(rows[::2, ::-1].astype(">f4"), kind="float")
     plain = block_moments(np.ascontiguousarray(rows[::2, ::-1], np.float32), kind="float")
     assert_same_state(state, plain)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_about_zero__is_the_same_for_any_shift_and_equals_brute_force(dtype):
+    rng = np.random.default_rng(4)
+    rows = rng.integers(0, np.iinfo(dtype).max, (300, 7), dtype=dtype, endpoint=True)
+    exact = rows.astype(np.int64)
+    for shift in (np.zeros(7, np.int64), rng.integers(0, 256, 7)):
+        state = about_zero(block_moments(rows, kind="integer", shift=shift))
+        assert not state.shift.any()
+        np.testing.assert_array_equal(state.total, exact.sum(axis=0))
+        np.testing.assert_array_equal(state.second, exact.T @ exact)

@@ -38,7 +38,9 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_resume__after_a_stop_before_each_step(step, npy, uninterrupted, client, tmp_path, monkeypatch):
+def test_resume__after_a_stop_before_each_step(
+    step, npy, uninterrupted, client, tmp_path, monkeypatch
+):
     def stop(context):
         raise Stop
 
@@ -132,7 +134,9 @@ def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
     ran = []
     for name, step in list(steps.STEPS.items()):
         monkeypatch.setitem(
-            steps.STEPS, name, lambda context, name=name, step=step: (ran.append(name), step(context))
+            steps.STEPS,
+            name,
+            lambda context, name=name, step=step: (ran.append(name), step(context)),
         )
     with caplog.at_level(logging.INFO, logger="workflow"):
         logging.getLogger("workflow").propagate = True
@@ -209,9 +213,18 @@ def test_update__equals_a_fit_on_all(client, tmp_path):
     store = make_run(tmp_path / "old.npy", tmp_path / "run", client)
     found = commands.update(store.path, tmp_path / "new.npy")
     assert (found["n_samples_before"], found["n_samples"]) == (1700, 5000)
-    names = ["mean", "components", "explained_variance", "moments_n_samples", "moments_total", "moments_second"]
+    names = [
+        "mean",
+        "components",
+        "explained_variance",
+        "moments_count",
+        "moments_sum",
+        "moments_second",
+    ]
     for name in names:
-        np.testing.assert_array_equal(*store.read_model(name), *whole.read_model(name), err_msg=name)
+        np.testing.assert_array_equal(
+            *store.read_model(name), *whole.read_model(name), err_msg=name
+        )
     states = commands.status(store.path)["steps"]
     assert states["pca"]["state"] == "complete"
     assert states["projection"]["state"] == "stale"

@@ -24,7 +24,9 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
             memory_limit=settings.memory_limit,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=_dashboard_address() if settings.dashboard else None,
+            # Without the dashboard the scheduler still serves its health page: on any free port.
+            dashboard_address=_dashboard_address() if settings.dashboard else "127.0.0.1:0",
+            scheduler_kwargs={"dashboard": settings.dashboard},
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

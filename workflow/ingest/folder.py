@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 #: Channels of an image -> the mode Pillow converts to.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-#: Files that one task decodes; fixed, since rows must not depend on the machine.
-PART_FILES = 2_048
+#: Files that one task decodes, at most, and bytes of their decoded images.
+PART_FILES, PART_BYTES = 2_048, 32 * 2**20
 #: What Pillow raises on files that are no images, or are cut or altered.
 DECODING_ERRORS = (
     OSError,
@@ -103,7 +103,8 @@ class FolderSource(SourceShape):
             If fewer than two are readable, or one is not and that is to be fatal.
         """
         names = list_files(self.folder)
-        parts = row_ranges(len(names), PART_FILES)
+        fitting = max(1, PART_BYTES // self.n_features)
+        parts = row_ranges(len(names), min(PART_FILES, fitting))
         for index, rows in enumerate(parts):
             place = _part(folder, index, "names.json")
             if not place.exists():
@@ -199,7 +200,8 @@ class DecodedSource(SourceShape):
 
     def _pieces(self, start: int, stop: int) -> list[tuple[int, RowRange]]:
         """Return the parts that hold images `start` to `stop`, and which of their rows."""
-        ends = _ends(self.folder)
+        place = self.folder / "ends.json"
+        ends = _ends(place, place.stat().st_mtime_ns)
         pieces = []
         index = bisect_right(ends, start)
         while start < stop:
@@ -212,9 +214,10 @@ class DecodedSource(SourceShape):
 
 
 @lru_cache(maxsize=2)
-def _ends(folder: Path) -> list[int]:
+def _ends(place: Path, stamp: int) -> list[int]:
     """Return how many images there are up to the end of each part; read once per process."""
-    ends: list[int] = read_json(folder / "ends.json")
+    del stamp
+    ends: list[int] = read_json(place)
     return ends
 
 

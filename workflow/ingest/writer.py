@@ -203,6 +203,7 @@ def ingest(
         missing = [rows for rows in ranges if not is_written(partial, rows)]
         told(sum(r.n_rows for r in ranges) - sum(r.n_rows for r in missing))
         _write_shards(ready, partial, missing, runner, told)
+        _require_unchanged(source, key)
         report = _finish(ready, partial, key, shard_rows, compressor, len(missing))
         move(partial, target)
     return IngestReport(path=target, **report)
@@ -315,6 +316,13 @@ def _write_shards(
         else:
             mapper.map(WriteShard(source, partial, names), ranges)
         told(sum(rows.n_rows for rows in ranges))
+
+
+def _require_unchanged(source: ImageSource, key: dict[str, Any]) -> None:
+    """Refuse a copy whose files were changed under it: some shards would be of the old ones."""
+    if not isinstance(source, ScatteredSource) and source.fingerprint() != key["source"]:
+        msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
+        raise StoreError(msg)
 
 
 def _finish(

@@ -262,6 +262,56 @@ def merge_moments(left: MomentState, right: MomentState) -> MomentState:
     raise ValueError(msg)
 
 
+def about_zero(state: MomentState) -> MomentState:
+    """Take integer moments about zero instead of about their shift.
+
+    Parameters
+    ----------
+    state : IntegerMoments, FloatMoments or LowRankMoments
+        Moments; those of floating-point rows are returned as they are.
+
+    Returns
+    -------
+    IntegerMoments, FloatMoments or LowRankMoments
+        The plain sums and sums of products of the pixel values: the same bits
+        whatever shift they were summed about, so moments of any origin merge.
+
+    Raises
+    ------
+    ImagesError
+        If a sum of squares does not fit int64.
+
+    See Also
+    --------
+    merge_moments : Wants one shift on both sides.
+
+    Notes
+    -----
+    Exact.  Summing about a shift is for speed only: small numbers let a
+    float32 product of more rows stay exact.
+
+    Examples
+    --------
+    >>> rows = np.array([[3, 5], [4, 9]], dtype=np.uint8)
+    >>> state = block_moments(rows, kind="integer", shift=np.array([3, 7]))
+    >>> about_zero(state).second.tolist()
+    [[25, 51], [51, 106]]
+    """
+    if not isinstance(state, IntegerMoments):
+        return state
+    n, shift, total = state.n_samples, state.shift, state.total
+    largest = max(
+        (
+            int(second) + 2 * int(s) * int(t) + n * int(s) ** 2
+            for second, s, t in zip(state.second.diagonal(), shift, total, strict=True)
+        ),
+    )
+    kernels.require_below_int64(largest, n)
+    cross = np.outer(shift, total)
+    second = state.second + cross + cross.T + n * np.outer(shift, shift)
+    return IntegerMoments(n, np.zeros_like(shift), total + n * shift, second)
+
+
 def _merge_integer(left: IntegerMoments, right: IntegerMoments) -> IntegerMoments:
     """Add the sums, if they fit."""
     if not np.array_equal(left.shift, right.shift):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import resource
 import sys
@@ -121,6 +122,10 @@ class Executor:
         self.progress = progress
         self.shared_folder = shared_folder
         self.peak_rss_bytes = 0
+
+    def as_dask_scheduler(self) -> contextlib.AbstractContextManager[Any]:
+        """Let Dask collections compute where the tasks run, while inside."""
+        return contextlib.nullcontext() if self.client is None else self.client.as_current()
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workflow.pca import PrincipalComponents
     from workflow.runstore import RunStore
 
+#: What the fields of moments are called in ``model.zarr``.
+STORED_MOMENTS = {"n_samples": "count", "total": "sum"}
 #: Arrays and the names of their dimensions, as `RunStore.write_model` takes them.
 ModelArrays = dict[str, tuple["NDArray[Any]", tuple[str, ...]]]
 
@@ -36,9 +38,9 @@ def moments_model(state: MomentState) -> ModelArrays:
     """Return moments as arrays of the model."""
     model: ModelArrays = {}
     for name, value in moments_to_arrays(state).items():
-        array = np.asarray(value)
-        dims = tuple(f"moments_{name}_{axis}" for axis in range(array.ndim))
-        model[schema.MOMENTS_PREFIX + name] = (array, dims)
+        array, stored = np.asarray(value), STORED_MOMENTS.get(name, name)
+        dims = tuple(f"moments_{stored}_{axis}" for axis in range(array.ndim))
+        model[schema.MOMENTS_PREFIX + stored] = (array, dims)
     return model
 
 
@@ -71,7 +73,9 @@ def components_details(found: PrincipalComponents) -> dict[str, Any]:
 
 def stored_moments(store: RunStore) -> MomentState:
     """Return the moments of a run."""
-    return moments_from_arrays(_prefixed(store, schema.MOMENTS_PREFIX))
+    names = {stored: name for name, stored in STORED_MOMENTS.items()}
+    arrays = _prefixed(store, schema.MOMENTS_PREFIX)
+    return moments_from_arrays({names.get(name, name): array for name, array in arrays.items()})
 
 
 def tree_model(tree: ClusterTree) -> ModelArrays:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from workflow.chunks import RowRange
 from workflow.pca import (
     MomentState,
+    about_zero,
     choose_kind,
     feature_shift,
     merge_moments,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.chunks import RowRange
     from workflow.pipeline.executor import Executor, Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
@@ -40,7 +41,6 @@ def moments_pass(
     folder: Path,
     journal: Journal,
     max_full_features: int,
-    shift: NDArray[Any] | None = None,
 ) -> tuple[MomentState, dict[int, dict[str, Any]]]:
     """Sum the moments of all images and take a checksum of each block.
 
@@ -58,23 +58,19 @@ def moments_pass(
         Where finished partitions are noted.
     max_full_features : int
         Most features for which the full second moments are kept.
-    shift : ndarray of shape (n_features,), optional
-        What the moments are taken about; found in the first block by default.
-        Moments merge exactly only about the same shift.
 
     Returns
     -------
     state : MomentState
-        Moments of all images, merged in the order of the partitions.
+        Moments of all images, merged in the order of the partitions; of
+        integers about zero, so that they merge with any others.
     reports : dict of int to dict
         What each task reported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
-    if shift is None:
-        # A task of its own: the client may not see the images.
-        first = RowRange(*partitions[0].blocks[0])
-        shift = executor.map(functools.partial(first_shift, images), [first])[0]
+    # A task of its own: the client may not see the images.
+    shift = executor.map(functools.partial(first_shift, images), [partitions[0].blocks[0]])[0]
     task = MomentsTask(images, kind, shift, LOW_RANK, folder)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=lambda p: p.n_rows)
@@ -92,7 +88,7 @@ def merged_moments(folder: Path, reports: Mapping[int, Mapping[str, Any]]) -> Mo
         moments_from_arrays(read_arrays(part_path(folder, report["index"]), report["file_crc"]))
         for report in ordered(reports)
     )
-    return functools.reduce(merge_moments, states)
+    return about_zero(functools.reduce(merge_moments, states))
 
 
 def update_states(store: RunStore) -> list[MomentState]:

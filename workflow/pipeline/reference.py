@@ -8,6 +8,7 @@ block, and `hdbscan.HDBSCAN` clusters the centroids (the tree's method
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,7 +59,11 @@ def components(
         msg = f"`pca.n_components` must be at most {limit}, the smaller of features and images; got {wanted}. Lower it."
         raise ConfigError(msg)
     array = zarr_io.rows_as_dask(images, block_rows).astype(np.float64)
-    fitted = IncrementalPCA(n_components=wanted, batch_size=max(block_rows, 5 * wanted)).fit(array)
+    estimator = IncrementalPCA(n_components=wanted, batch_size=max(block_rows, 5 * wanted))
+    # dask-ml divides by the count of rows before its first batch, which is zero, on any scheduler.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="invalid value encountered in divide")
+        fitted = estimator.fit(array)
     variance = np.asarray(fitted.explained_variance_)
     ratio = np.asarray(fitted.explained_variance_ratio_)
     total = float(variance.sum() / ratio.sum()) if ratio.sum() > 0 else 0.0

@@ -72,7 +72,8 @@ def run_pca(context: Context) -> None:
     """Find the principal components; the pixels are read once."""
     store, settings = context.store, context.config.pca
     if context.config.profile == "reference":
-        found = reference.components(context.images, context.block_rows, settings.n_components)
+        with context.executor.as_dask_scheduler():
+            found = reference.components(context.images, context.block_rows, settings.n_components)
     else:
         state = _moments(context)
         found = principal_components(state, settings.n_components)
@@ -172,9 +173,10 @@ def run_overcluster(context: Context) -> None:
         raise ConfigError(msg)
     sample = draw_sample(context, n_centroids)
     if context.config.profile == "reference":
-        centroids = reference.centroids(
-            context.scores, context.block_rows, n_centroids, context.config.seed
-        )
+        with context.executor.as_dask_scheduler():
+            centroids = reference.centroids(
+                context.scores, context.block_rows, n_centroids, context.config.seed
+            )
         details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_rounds": 1}
     else:
         fitted = fit(context, sample, n_centroids)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Types that images may have.
 IMAGE_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+#: What other kinds of values are called in errors.
+_TYPE_NAMES = {"U": "text", "S": "text", "T": "text", "O": "object", "V": "structured"}
 #: Name of the images in a group.
 IMAGES = "images"
 
@@ -202,9 +204,7 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
     """
     # A wide type such as float128 has a name of its own; the byte order is no part of a name.
     if dtype.name not in IMAGE_DTYPES:
-        msg = (
-            f"images must be {', '.join(IMAGE_DTYPES)}; {name} is {dtype.name}. Convert them first."
-        )
+        msg = f"images must be {', '.join(IMAGE_DTYPES)}; {name} is {_TYPE_NAMES.get(dtype.kind, dtype.name)}. Convert them first."
         raise ImagesError(msg)
     if len(shape) < 2:
         msg = f"images must have two dimensions or more, the first one counting them; {name} has shape {tuple(shape)}. Reshape them first."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,8 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workflow.errors import StoreError
-from workflow.runstore.zarr_read import node_kind, open_array, open_node
+from workflow.runstore.files import read_json, write_json
+from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,10 +225,14 @@ def write_rows(
         msg = f"rows of {folder} must have shape {array.shape[1:]} and type {array.dtype}; got {block.shape[1:]} and {block.dtype}."
         raise ValueError(msg)
     try:
+        files = [shard_file(path, name, first) for first in range(start, stop, shard_rows)]
+        for file in files:
+            # Zarr reads a shard that is there before it writes one: a damaged one could never be redone.
+            file.unlink(missing_ok=True)
         array[start:stop] = block.astype(array.dtype) if text else block
         if sync:
-            for first in range(start, stop, shard_rows):
-                _sync_file(shard_file(path, name, first))
+            for file in files:
+                _sync_file(file)
     except OSError as err:
         msg = f"{folder} must take rows {start} to {stop - 1}; the disk refused ({err.strerror or err}). Make room or give another place, then run the same command again."
         raise StoreError(msg) from err
@@ -314,12 +318,27 @@ def write_attrs(path: Path | str, attrs: Mapping[str, Any], name: str = "") -> N
 def consolidate(path: Path | str) -> None:
     """Copy the metadata of a group's arrays into its own: xarray warns without.
 
-    To be called last: what is added later is not seen by xarray.
+    To be called last: xarray does not see what is added later, and attributes
+    written later take the copy away.
+
+    Raises
+    ------
+    StoreError
+        If there is no group.
+
+    Notes
+    -----
+    Written here and not by zarr, whose own function warns of other files in
+    the folder, and of itself.
     """
-    with warnings.catch_warnings():
-        # zarr warns that other readers may ignore it; they may, the arrays carry their own.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(str(path), zarr_format=3)
+    place = Path(path)
+    metadata = read_json(place / "zarr.json")
+    metadata["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": {name: read_json(place / name / "zarr.json") for name in array_names(place)},
+    }
+    write_json(place / "zarr.json", metadata)
 
 
 def compresses(block: NDArray[Any]) -> bool:

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.errors import ConfigError
-from workflow.tree.chooser import is_density_believable, separates_more
-from workflow.tree.contrast_tree import contrast_linkage
-from workflow.tree.crossing import DEFAULT_RATIO
-from workflow.tree.cutting import assemble, check_choices, is_testable
-from workflow.tree.density import MIN_LOG_DENSITY_RISE, density_linkage
-from workflow.tree.flow_tree import RESOLUTION, flow_linkage
-from workflow.tree.layers import SELECTION_METHODS, Cut, Leaves
-from workflow.tree.library import library_linkage
+from workflow.tree.cutting import check_choices
+from workflow.tree.density import MIN_LOG_DENSITY_RISE
+from workflow.tree.makers import Makers
 from workflow.tree.nodes import make_nodes
 
 if TYPE_CHECKING:
@@ -26,10 +21,6 @@ if TYPE_CHECKING:
 
 #: Names of `method`.
 METHODS = ("auto", "contrast", "density", "hdbscan", "modularity")
-#: Fewest centroids of average size that a cluster has, unless its size is given.
-CENTROIDS_PER_CLUSTER = 5
-#: The hdbscan library's own default.
-LIBRARY_MIN_SAMPLES = 5
 
 
 def build_tree(
@@ -60,12 +51,17 @@ def build_tree(
         of the nearest three.
     dimension : float
         Intrinsic dimension of the images, positive.
-    method : {"auto", "density", "hdbscan"}
-        How to build the tree; ``"auto"`` is ``"density"``.  ``"hdbscan"`` has
-        the hdbscan library link the centroids as points; sizes are in images,
-        which the library cannot weigh, so condensing and selecting are ours.
+    method : {"auto", "contrast", "density", "hdbscan", "modularity"}
+        How to build the tree.  ``"density"``: single linkage on the spacing of
+        images.  ``"contrast"``: bottom-up, with a test of each join.
+        ``"modularity"``: the cut of largest modularity of the dendrogram of the
+        flows.  ``"hdbscan"`` has the hdbscan library link the centroids as
+        points; sizes are in images, which the library cannot weigh, so
+        condensing and selecting are ours.  ``"auto"`` chooses between the first
+        three (`workflow.tree.makers.Makers.auto`); the result says which.
     min_cluster_size : int or "auto" [images]
-        Fewest images of a cluster; ``"auto"`` is five times the mean population.
+        Fewest images of a cluster; ``"auto"`` is five times the mean population,
+        once that for ``"modularity"`` on too few images for a test.
     min_samples : int or "auto"
         ``"density"``: neighbours in the graph, nearest first, averaged in a
         core length; ``"auto"`` is all.  ``"hdbscan"``: the library's
@@ -100,64 +96,26 @@ def build_tree(
     nodes = make_nodes(centroids, population, graph)
     images = np.asarray(population, np.int64)
     _check_numbers(method, dimension, min_log_density_rise)
-    _check_size(min_cluster_size)
-    check_choices(cluster_selection_method, 1)
-    samples = _samples(min_samples)
-    distance = _mean_distances(mean_distance, nodes, images)
-
-    def size(n_centroids: float = CENTROIDS_PER_CLUSTER) -> int:
-        """Return the smallest cluster in images; that of `n_centroids` unless it is given."""
-        if not isinstance(min_cluster_size, str):
-            return int(min_cluster_size)
-        return max(2, round(n_centroids * int(images.sum()) / len(images)))
-
-    def density() -> ClusterTree:
-        linkage = density_linkage(
-            nodes, dimension=dimension, min_samples=samples or 0, mean_distance=distance
-        )
-        how = Cut(size(), min_log_density_rise / dimension, cluster_selection_method)
-        return assemble(Leaves(linkage, nodes.node, images), how, method="density")
-
-    def contrast() -> tuple[ClusterTree, NDArray[np.bool_]]:
-        linkage, ladder, is_sparse = contrast_linkage(nodes, size())
-        how = Cut(size(), -math.log(DEFAULT_RATIO), "leaf")
-        leaves = Leaves(linkage, nodes.node, images)
-        return assemble(leaves, how, method="contrast", ladder=ladder), is_sparse
-
-    def by_modularity() -> ClusterTree:
-        how = Cut(size(1), -math.log(RESOLUTION), "leaf")
-        leaves = Leaves(flow_linkage(nodes), nodes.node, images)
-        return assemble(leaves, how, method="modularity")
-
-    def library() -> ClusterTree:
-        linkage = library_linkage(nodes, samples or LIBRARY_MIN_SAMPLES)
-        how = Cut(size(), 0.0, cluster_selection_method)
-        return assemble(Leaves(linkage, nodes.node, images), how, method="hdbscan")
-
-    def automatic() -> ClusterTree:
-        """Choose between the others; the rules are those of the docstring."""
-        dense = density()
-        first = np.unique(nodes.node, return_index=True)[1]
-        label = dense.label[first]
-        if is_testable(images):
-            other, is_sparse = contrast()
-            if not separates_more(nodes, label, other.label[first]):
-                return other
-            believable = is_density_believable(nodes, label, is_sparse, testable=True)
-        else:
-            other = by_modularity()
-            none_sparse = np.zeros(nodes.n_nodes, bool)
-            believable = is_density_believable(nodes, label, none_sparse, testable=False)
-        return dense if believable else other
-
-    makers = {
-        "auto": automatic,
-        "contrast": lambda: contrast()[0],
-        "density": density,
-        "hdbscan": library,
-        "modularity": by_modularity,
+    size = _whole_number("min_cluster_size", min_cluster_size)
+    check_choices(cluster_selection_method, 1 if size is None else size)
+    makers = Makers(
+        nodes=nodes,
+        population=images,
+        dimension=dimension,
+        min_cluster_size=size,
+        min_samples=_whole_number("min_samples", min_samples),
+        selection=cluster_selection_method,
+        min_log_density_rise=min_log_density_rise,
+        mean_distance=_mean_distances(mean_distance, nodes, images),
+    )
+    make = {
+        "auto": makers.auto,
+        "contrast": makers.contrast,
+        "density": makers.density,
+        "hdbscan": makers.hdbscan,
+        "modularity": makers.modularity,
     }
-    return makers[method]()
+    return make[method]()
 
 
 def _check_numbers(method: str, dimension: float, rise: float) -> None:
@@ -176,24 +134,14 @@ def _check_numbers(method: str, dimension: float, rise: float) -> None:
         raise ConfigError(msg)
 
 
-def _check_size(size: int | str) -> None:
-    """Raise ConfigError unless the smallest cluster is a number or automatic."""
-    if isinstance(size, str):
-        if size != "auto":
-            msg = f"min_cluster_size must be a number of images or 'auto'; got {size!r}. Pass one."
-            raise ConfigError(msg)
-    else:
-        check_choices(SELECTION_METHODS[0], size)
-
-
-def _samples(min_samples: int | str) -> int | None:
-    """Return `min_samples` as a number, None for automatic."""
-    if min_samples == "auto":
+def _whole_number(name: str, value: int | str) -> int | None:
+    """Return a number that may be automatic, then None."""
+    if value == "auto":
         return None
-    if isinstance(min_samples, str) or min_samples < 1:
-        msg = f"min_samples must be at least 1 or 'auto'; got {min_samples!r}. Pass one of them."
+    if isinstance(value, str) or value < 1:
+        msg = f"{name} must be at least 1 or 'auto'; got {value!r}. Pass one of them."
         raise ConfigError(msg)
-    return int(min_samples)
+    return int(value)
 
 
 def _mean_distances(

@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.tree.cluster_tree import ClusterTree
     from workflow.tree.nodes import Nodes
 
 #: Most of the images outside of sparse regions that `density` may call noise and still be
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MOST_STRAY, MOST_STRAY_UNTESTED = 0.10, 0.05
 #: Largest share of the images in one cluster for `density` to be believed untested.
 LARGEST_SHARE = 0.9
+#: Threshold of the lenient contrast test, a rung of every ladder.
+LENIENT_RATIO = 0.9
 #: Entropy that `density` may fall short of `contrast` by: small differences are all noise.
 ENTROPY_MARGIN = 0.1
 
@@ -78,3 +81,23 @@ def _entropy(nodes: Nodes, label: NDArray[np.int32]) -> float:
     images = np.bincount(label[member], nodes.population[member])
     share = images[images > 0] / images.sum()
     return float(-(share * np.log(share)).sum())
+
+
+def is_within_ladder(tree: ClusterTree, contrast: ClusterTree) -> bool:
+    """Return whether a tree has a number of clusters that the contrast test can agree with.
+
+    Parameters
+    ----------
+    tree : ClusterTree
+        Any tree.
+    contrast : ClusterTree
+        Tree of the contrast test, with its ladder.
+
+    Returns
+    -------
+    bool
+        Whether the number lies between those at the default threshold and at
+        `LENIENT_RATIO`.
+    """
+    lenient = contrast.ladder[contrast.ladder[:, 0] == LENIENT_RATIO, 1]
+    return bool(contrast.n_clusters <= tree.n_clusters <= lenient.max(initial=0.0))

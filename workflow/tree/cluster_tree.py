@@ -49,7 +49,8 @@ class ClusterTree:
     Attributes
     ----------
     method : str
-        ``"density"``, ``"hdbscan"`` or ``"contrast"``: how the tree was made.
+        ``"density"``, ``"contrast"``, ``"modularity"`` or ``"hdbscan"``: how the
+        tree was made.
     structure : str
         ``"clusters"``; ``"none"`` for one cluster; ``"untested"`` where there
         are too few images to tell.
@@ -82,8 +83,8 @@ class ClusterTree:
         How to cut each layer: min cluster size, min prominence, 0 for
         ``"eom"`` or 1 for ``"leaf"``, largest lambda of a split.
     ladder : float64 array of shape (n_rungs, 2)
-        Threshold of the contrast test and number of clusters at it; empty for
-        other methods.
+        Threshold of the contrast test and number of clusters at it; empty
+        where the test had no part in the choice.
     """
 
     method: str
@@ -112,6 +113,26 @@ class ClusterTree:
     def n_centroids(self) -> int:
         """Number of centroids."""
         return len(self.node)
+
+    @property
+    def parent(self) -> NDArray[np.int32]:
+        """Parents of the condensed tree."""
+        return self.condensed.parent
+
+    @property
+    def child(self) -> NDArray[np.int32]:
+        """Children of the condensed tree."""
+        return self.condensed.child
+
+    @property
+    def lambda_val(self) -> NDArray[np.float64]:
+        """Where each child of the condensed tree leaves its parent."""
+        return self.condensed.lambda_val
+
+    @property
+    def child_size(self) -> NDArray[np.int64]:
+        """Images of each child of the condensed tree."""
+        return self.condensed.child_size
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by name.

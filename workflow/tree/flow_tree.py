@@ -7,36 +7,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree.flow_dendrogram import Merges, flow_merges
-from workflow.tree.spanning_tree import Linkage
+from workflow.tree.flow_dendrogram import Merges
+from workflow.tree.flow_graph import joins_to_linkage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.tree.flow_graph import Kept
     from workflow.tree.nodes import Nodes
+    from workflow.tree.spanning_tree import Linkage
 
-#: Resolution of the default cut.  1 is the modularity of Newman and Girvan; on small sets of
-#: labelled images 2 to 3 came nearer to the labels.
-RESOLUTION = 2.0
-#: Heights are one over the resolution, kept within these bounds.
-_COARSEST, _FINEST = 1e-3, 1e3
+#: Resolution of the cut where nothing can be tested.  1 is the modularity of Newman and Girvan;
+#: on small sets of labelled images 2 to 3 came nearer to the labels.
+UNTESTED_RESOLUTION = 2.0
+#: Resolution of the cut where a test has found structure.
+RESOLUTION = 1.0
+#: Splits that only open at a larger resolution are never made.
+_FINEST = 1e3
 
 
-def flow_linkage(nodes: Nodes) -> Linkage:
+def modularity_linkage(nodes: Nodes, kept: Kept, merges: Merges) -> Linkage:
     """Return the dendrogram of the flows with the resolution at which each merge opens.
 
     Parameters
     ----------
     nodes : Nodes
-        Distinct centroids and their graph; the flows over the nearest three
-        are used.
+        Distinct centroids and their graph.
+    kept : Kept
+        The nodes that are not set aside.
+    merges : Merges
+        Dendrogram of the kept nodes.
 
     Returns
     -------
     Linkage
         Heights are one over the critical resolution, scores minus its log:
         splits with a score of at least ``-log(r)`` are the cut of the
-        dendrogram with the largest modularity at resolution r.
+        dendrogram with the largest modularity at resolution r.  Nodes set
+        aside as noise are joined last.
 
     Notes
     -----
@@ -49,29 +57,11 @@ def flow_linkage(nodes: Nodes) -> Linkage:
     .. [1] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and
        Regression Trees", chapter 3, 1984.
     """
-    used = nodes.triples > 0
-    row, col, weight = nodes.row[used], nodes.col[used], nodes.triples[used]
-    merges = join_pieces(nodes.n_nodes, flow_merges(nodes.n_nodes, row, col, weight))
-    critical = critical_resolutions(nodes.n_nodes, merges, row, col, weight)
-    critical = np.clip(critical, _COARSEST, _FINEST)
-    order = np.argsort(-critical, kind="stable")
-    name = np.arange(2 * nodes.n_nodes - 1)
-    name[nodes.n_nodes + order] = nodes.n_nodes + np.arange(len(order))
-    ends = np.sort(name[np.stack([merges.left, merges.right], axis=1)][order], axis=1)
-    size = [*nodes.population.tolist(), *([0] * len(order))]
-    for node, (a, b) in enumerate(ends.tolist(), nodes.n_nodes):
-        size[node] = size[a] + size[b]
-    flow = np.bincount(np.concatenate([row, col]), np.tile(weight, 2), minlength=nodes.n_nodes)
-    share = np.sqrt((1 + flow) / (1 + flow.max(initial=0)))
-    return Linkage(
-        ends[:, 0].astype(np.int32),
-        ends[:, 1].astype(np.int32),
-        1.0 / critical[order],
-        np.array(size[nodes.n_nodes :], np.int64),
-        nodes.population,
-        1.0 / (_FINEST * (1 + share)),
-        -np.log(critical[order]),
-    )
+    n_kept = len(kept.nodes)
+    merges = join_pieces(n_kept, merges)
+    critical = critical_resolutions(n_kept, merges, kept.row, kept.col, kept.weight)
+    sides = zip(merges.left.tolist(), merges.right.tolist(), critical.tolist(), strict=True)
+    return joins_to_linkage(nodes, kept.level, kept.nodes, list(sides), _FINEST)
 
 
 def join_pieces(n_nodes: int, merges: Merges) -> Merges:

@@ -1,0 +1,1 @@
+"""How fast each step is against a peer, in the same run on the same images."""

@@ -1,0 +1,90 @@
+"""Run the benchmarks: ``python -m benchmarks.run [--scale tiny|small|full] [--only NAME]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributed import Client, LocalCluster
+
+from benchmarks import overcluster, pca, pipeline, tree
+from benchmarks.data import SCALES, Data
+from benchmarks.measure import machine, table, warn_if_busy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.measure import Result
+
+#: Where the table is kept.
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+#: The problems that need no workers.
+PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
+    "moments": pca.moments,
+    "components": pca.components,
+    "nearest": overcluster.nearest,
+    "fitting": overcluster.fitting,
+    "tree": tree.tree,
+}
+NAMES = (*PROBLEMS, "run")
+
+
+def measure(data: Data, names: Sequence[str], client: Client | None) -> list[Result]:
+    """Solve the problems one after the other, saying which."""
+    results: list[Result] = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        solve = PROBLEMS.get(name) or partial(pipeline.whole_run, client=client)
+        results += solve(data)
+    return results
+
+
+def page(scale: str, text: str) -> str:
+    """Return docs/performance.md."""
+    missing = overcluster.absent()
+    absent = f"Not installed, so left out: {', '.join(missing)}.\n\n" if missing else ""
+    return (
+        "# Performance\n\n"
+        "Each line times this package and a peer in turn, in one process, on the same images of "
+        'the demo; "times faster" above 1 is in our favour. Made by '
+        f"`python -m benchmarks.run --scale {scale}` (`make bench`), which replaces this page.\n\n"
+        f"{machine()}\n\n{absent}{text}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and write it to the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--scale", choices=tuple(SCALES), default="small")
+    parser.add_argument("--only", choices=NAMES, action="append", help="one problem; repeatable")
+    parser.add_argument("--output", type=Path, help="page to write; docs/performance.md for all")
+    asked = parser.parse_args(arguments)
+    warn_if_busy()
+    names = asked.only or NAMES
+    data = Data(SCALES[asked.scale])
+    if "run" in names:
+        with (
+            LocalCluster(threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            # Measured first: the data of the others would only fill the memory beside it.
+            results = measure(data, ["run"], client)
+        results = measure(data, [n for n in names if n != "run"], None) + results
+    else:
+        results = measure(data, names, None)
+    text = table(results)
+    print(text)
+    if missing := overcluster.absent():
+        print(f"not installed, so left out: {', '.join(missing)}")
+    # A few problems only must not replace the table of all.
+    place = asked.output or (None if asked.only else PAGE)
+    if place:
+        place.write_text(page(asked.scale, text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

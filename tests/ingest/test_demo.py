@@ -1,0 +1,101 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.cluster import HDBSCAN
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from tests.ingest.helpers import ThreadMapper, files_of
+from workflow.ingest import DemoSource, demo, ingest
+
+N_IMAGES = 12_000
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Some demo images and their sources."""
+    source = DemoSource(N_IMAGES)
+    return source.read(0, N_IMAGES), source.truth(0, N_IMAGES)
+
+
+def test_demo__any_cutting_gives_the_same_images(made):
+    images, truth = made
+    source = pickle.loads(pickle.dumps(DemoSource(10_001)))
+    assert len(pickle.dumps(source)) < 200
+    edge = demo.BLOCK_ROWS
+    for start, stop in [(edge - 3, edge + 2), (0, 1), (10_000, 10_001), (5000, 5000), (9, 9000)]:
+        np.testing.assert_array_equal(source.read(start, stop), images[start:stop])
+        np.testing.assert_array_equal(source.truth(start, stop), truth[start:stop])
+
+
+def test_demo__threads_of_blas_change_nothing(made):
+    demo._make_block.cache_clear()
+    with threadpool_limits(limits=4, user_api="blas"):
+        again = DemoSource(N_IMAGES).read(0, 4096)
+    np.testing.assert_array_equal(again, made[0][:4096])
+
+
+def test_demo__seeds_draw_other_images_of_the_same_sources(made):
+    images, truth = made
+    other = DemoSource(N_IMAGES, seed=1)
+    found, sources = other.read(0, N_IMAGES), other.truth(0, N_IMAGES)
+    assert (found != images).mean() > 0.5
+    for source in (0, demo.N_SOURCES - 1):
+        means = [a[t == source].mean(axis=0) for a, t in ((images, truth), (found, sources))]
+        assert abs(means[0] - means[1]).mean() < 5
+
+
+def test_demo__sources_are_of_very_unequal_size(made):
+    truth = made[1]
+    assert truth.dtype == np.int32
+    share = np.bincount(truth + 1, minlength=demo.N_SOURCES + 1) / N_IMAGES
+    assert len(share) == DemoSource().n_sources + 1
+    assert 0.03 < share[0] < 0.05
+    assert share[1:].min() > 0.002
+    assert share[1:].max() > 0.25
+    photographs, digits = share[1 : 1 + demo.N_WINDOWS], share[1 + demo.N_WINDOWS :]
+    assert photographs.sum() > 0.1
+    assert digits.sum() > 0.1
+
+
+def test_demo__sources_are_clusters_and_clutter_is_not(made):
+    images, truth = made
+    with threadpool_limits(limits=1):
+        scores = PCA(50, svd_solver="covariance_eigh").fit_transform(
+            images.reshape(N_IMAGES, -1).astype(np.float32)
+        )
+        nearest = NearestNeighbors(n_neighbors=2).fit(scores).kneighbors(scores)[1][:, 1]
+        has_source = truth >= 0
+        assert (truth[nearest] == truth)[has_source].mean() > 0.999
+        means = np.stack([scores[truth == k].mean(axis=0) for k in range(demo.N_SOURCES)])
+        within = np.array(
+            [
+                np.sqrt(((scores[truth == k] - means[k]) ** 2).sum(axis=1).mean())
+                for k in range(demo.N_SOURCES)
+            ]
+        )
+        between = np.linalg.norm(means[:, None] - means, axis=2)
+        np.fill_diagonal(between, np.inf)
+        assert (between.min(axis=1) / within).min() > 3
+        few = slice(0, 6000)
+        labels = HDBSCAN(min_cluster_size=10, min_samples=5, copy=True).fit_predict(scores[few])
+    some = has_source[few]
+    assert adjusted_rand_score(truth[few][some], labels[some]) > 0.98
+    # None of the clusters is made of clutter for the most part, and most clutter is in none.
+    assert abs(labels.max() + 1 - demo.N_SOURCES) <= 2
+    assert (labels[~some] < 0).mean() > 0.5
+
+
+def test_demo__ingested_by_any_mapper(tmp_path):
+    source = DemoSource(9000)
+    ingest(source, tmp_path / "serial.zarr", block_rows=2048)
+    ingest(source, tmp_path / "threads.zarr", block_rows=2048, mapper=ThreadMapper())
+    assert files_of(tmp_path / "serial.zarr") == files_of(tmp_path / "threads.zarr")
+
+
+def test_demo__names_the_photographers():
+    assert len(demo.PHOTOGRAPHS) == 2
+    assert all("CC BY 2.0" in line and "flickr.com" in line for line in demo.PHOTOGRAPHS)

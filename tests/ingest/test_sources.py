@@ -1,0 +1,325 @@
+import pickle
+import zipfile
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from workflow.blocks import SerialMapper
+from workflow.chunks import RowRange
+from workflow.errors import ImagesError
+from workflow.ingest import ArraySource, DaskSource, DemoSource, open_source
+from workflow.ingest.base import PreparedSource
+
+DTYPES = ["uint8", "uint16", "float16", "float32", "float64"]
+
+
+def write_npy(folder, images):
+    np.save(folder / "i.npy", images)
+    return folder / "i.npy"
+
+
+def write_npz(folder, images):
+    np.savez(folder / "i.npz", labels=np.zeros(3), images=images)
+    return folder / "i.npz"
+
+
+def write_packed_npz(folder, images):
+    np.savez_compressed(folder / "p.npz", vectors=images, labels=np.zeros(3))
+    return folder / "p.npz"
+
+
+def write_fortran_npz(folder, images):
+    np.savez(folder / "f.npz", images=np.asfortranarray(images))
+    return folder / "f.npz"
+
+
+def write_zarr(folder, images):
+    chunks = (7, *(max(1, n - 1) for n in images.shape[1:]))
+    array = zarr.create_array(
+        folder / "g.zarr", name="images", shape=images.shape, dtype=images.dtype, chunks=chunks
+    )
+    array[:] = images
+    return folder / "g.zarr"
+
+
+def write_hdf5(folder, images):
+    with h5py.File(folder / "i.h5", "w") as file:
+        file.create_dataset("deep/pictures", data=images, chunks=True, compression="gzip")
+        file["labels"] = np.zeros(3)
+    return f"{folder / 'i.h5'}::deep/pictures"
+
+
+def write_lone_hdf5(folder, images):
+    with h5py.File(folder / "lone.hdf5", "w") as file:
+        file["anything"] = images
+    return folder / "lone.hdf5"
+
+
+WRITERS = [
+    write_npy,
+    write_npz,
+    write_packed_npz,
+    write_fortran_npz,
+    write_zarr,
+    write_hdf5,
+    write_lone_hdf5,
+]
+
+
+def prepared(source, folder):
+    """Return a source that can be read by ranges."""
+    folder.mkdir(exist_ok=True)
+    return source.prepare(folder, SerialMapper()) if isinstance(source, PreparedSource) else source
+
+
+def check_source(source, images, folder):
+    """What holds of every source."""
+    assert source.n_samples == len(images)
+    assert source.image_shape == images.shape[1:]
+    assert source.n_features == np.prod(images.shape[1:])
+    assert source.dtype == images.dtype.newbyteorder("=")
+    assert source.dtype.isnative
+    assert source.fingerprint() == source.fingerprint()
+    ready = prepared(source, folder / "working")
+    for start, stop in [(0, len(images)), (0, 1), (13, 31), (len(images) - 1, len(images))]:
+        block = ready.read(start, stop)
+        assert block.dtype == source.dtype
+        np.testing.assert_array_equal(block, images[start:stop])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("write", WRITERS)
+def test_open_source__every_format_and_type(tmp_path, images, write, dtype):
+    images = images.astype(dtype)
+    source = open_source(write(tmp_path, images))
+    assert len(pickle.dumps(source)) < 1000
+    check_source(pickle.loads(pickle.dumps(source)), images, tmp_path)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_open_source__big_endian(tmp_path, images, write):
+    check_source(open_source(write(tmp_path, images.astype(">f4"))), images.astype("f4"), tmp_path)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_open_source__vectors_seen_as_images(tmp_path, images, write):
+    path = write(tmp_path, images.reshape(60, 60))
+    check_source(open_source(path), images.reshape(60, 60), tmp_path)
+    check_source(open_source(path, shape=(5, 4, 3), dtype="uint8"), images, tmp_path)
+    with pytest.raises(ImagesError, match=r"as many values as an image; .*\(60,\) and \(5, 4\)"):
+        open_source(path, shape=(5, 4))
+    with pytest.raises(
+        ImagesError, match=r"is uint8 and float32 was asked for\. Leave --dtype out"
+    ):
+        open_source(path, dtype="float32")
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, ">u2", "<f8"])
+def test_open_source__raw(tmp_path, images, dtype):
+    images = images.astype(dtype)
+    images.tofile(tmp_path / "i.bin")
+    source = open_source(tmp_path / "i.bin", shape=(5, 4, 3), dtype=dtype)
+    check_source(source, images, tmp_path)
+
+
+def test_array_source(tmp_path, images):
+    check_source(ArraySource(images), images, tmp_path)
+    check_source(ArraySource(images.astype(">u2")), images.astype("u2"), tmp_path)
+    changed = images.copy()
+    changed[59, 0, 0, 0] ^= 1
+    assert ArraySource(changed).fingerprint() != ArraySource(images).fingerprint()
+    with pytest.raises(ImagesError, match="the array is int64"):
+        ArraySource(np.zeros((4, 4), int))
+
+
+def test_dask_source(tmp_path, images):
+    source = DaskSource(da.from_array(images, chunks=(17, 2, 4, 3)))
+    check_source(source, images, tmp_path)
+    assert source.fingerprint() != DaskSource(da.from_array(images[::-1])).fingerprint()
+    ranges = [(0, 20), (20, 60)]
+    found = DaskSource(da.from_array(images, chunks=(17, 2, 4, 3))).map_blocks(
+        lambda rows, block: (rows, block.sum()), [RowRange(*r) for r in ranges]
+    )
+    assert found == [(r, images[slice(*r)].sum()) for r in ranges]
+    array = da.from_array(images, chunks=17)
+    with pytest.raises(ImagesError, match=r"known shape; .*compute_chunk_sizes"):
+        DaskSource(array[array[:, 0, 0, 0] > 3])
+
+
+def test_demo_source__is_a_source(tmp_path):
+    source = DemoSource(100)
+    check_source(source, source.read(0, 100), tmp_path)
+
+
+def test_npz_source__packed_values_are_not_read_by_ranges(tmp_path, images):
+    with pytest.raises(ImagesError, match="must be unpacked before it is read by ranges"):
+        open_source(write_packed_npz(tmp_path, images)).read(0, 3)
+
+
+def test_npz_source__unpacked_once(tmp_path, images):
+    source = open_source(write_packed_npz(tmp_path, images))
+    prepared(source, tmp_path / "working")
+    stamp = (tmp_path / "working/unpacked.npy").stat().st_mtime_ns
+    prepared(source, tmp_path / "working")
+    assert (tmp_path / "working/unpacked.npy").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("write", [write_npz, write_packed_npz])
+def test_npz_source__altered_value_is_found(tmp_path, images, write):
+    path = write(tmp_path, images)
+    source = open_source(path)
+    content = bytearray(path.read_bytes())
+    # Behind the headers, so that opening sees nothing of it.
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ImagesError, match=r"must be a whole \.npz archive; it cannot be read"):
+        prepared(source, tmp_path / "working")
+
+
+def write_hdf5_of(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file[name] = values
+
+
+def write_text_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=[["a", "b"]] * 3, dtype=h5py.string_dtype())
+
+
+def write_empty_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["images"] = h5py.Empty("f4")
+
+
+def cut_half(path, write):
+    write(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def write_foreign_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", b"no header")
+
+
+BAD = {
+    "missing": ("none.h5", lambda p: None, r"images must exist; .*none\.h5 does not"),
+    "suffix": ("i.xyz", lambda p: p.write_bytes(b"1"), r"got .*i\.xyz \(\.xyz\)\. Convert"),
+    "no suffix": ("images", lambda p: p.write_bytes(b"1"), r"images must be a folder .*no suffix"),
+    "npz other names": (
+        "i.npz",
+        lambda p: np.savez(p, x=np.zeros(3), y=np.zeros(2)),
+        r"`images` or `vectors`; it holds x, y\. Give PATH::NAME",
+    ),
+    "npz objects": (
+        "i.npz",
+        lambda p: np.savez(p, images=np.array([[1], ["a"]], dtype=object)),
+        r"i\.npz::images is object",
+    ),
+    "npz int64": (
+        "i.npz",
+        lambda p: np.savez(p, images=np.zeros((5, 3), "i8")),
+        r"i\.npz::images is int64",
+    ),
+    "npz cut": (
+        "i.npz",
+        lambda p: cut_half(p, lambda q: np.savez(q, images=np.zeros((50, 30)))),
+        r"whole \.npz archive; it cannot be read \(File is not a zip",
+    ),
+    "npz junk": ("i.npz", lambda p: p.write_bytes(b"PK\x03\x04junk"), r"whole \.npz archive"),
+    "npz no array": ("i.npz", write_foreign_zip, r"whole \.npz archive; .*magic string"),
+    "npz one image": (
+        "i.npz",
+        lambda p: np.savez(p, images=np.zeros((1, 3))),
+        r"two images or more; .*i\.npz::images has 1",
+    ),
+    "h5 junk": ("i.h5", lambda p: p.write_bytes(b"junk" * 99), r"whole HDF5 file; it cannot be"),
+    "h5 cut": (
+        "i.h5",
+        lambda p: cut_half(p, lambda q: write_hdf5_of(q, images=np.zeros((50, 30)))),
+        r"whole HDF5 file; .*truncated",
+    ),
+    "h5 choice": (
+        "i.h5",
+        lambda p: write_hdf5_of(p, a=np.zeros((5, 3)), b=np.zeros((5, 3))),
+        r"dataset `images` or one only; .* holds a, b\. Give .*i\.h5::a",
+    ),
+    "h5 nothing": ("i.h5", write_hdf5_of, r"i\.h5 holds none"),
+    "h5 text": ("i.h5", write_text_hdf5, r"i\.h5::images is object"),
+    "h5 empty": ("i.h5", write_empty_hdf5, r"two dimensions or more"),
+    "h5 vector": (
+        "i.h5",
+        lambda p: write_hdf5_of(p, images=np.zeros(5)),
+        r"two dimensions or more.*\(5,\)",
+    ),
+    "raw without shape": (
+        "i.bin",
+        lambda p: p.write_bytes(b"1234"),
+        r"needs --shape and --dtype; --shape H,W,C and --dtype T is missing",
+    ),
+    "folder without images": ("photos", lambda p: p.mkdir(), r"photos holds none"),
+    "empty npy": ("i.npy", lambda p: p.write_bytes(b""), r"header cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_open_source__refuses_in_one_line(tmp_path, case):
+    name, make, match = BAD[case]
+    make(tmp_path / name)
+    with pytest.raises(ImagesError, match=match) as caught:
+        open_source(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_open_source__close_match(tmp_path, images):
+    write_npz(tmp_path, images)
+    with pytest.raises(ImagesError, match=r"Did you mean .*/i\.npz\?"):
+        open_source(tmp_path / "1.npz")
+
+
+def test_open_source__named_arrays_that_are_not_there(tmp_path, images):
+    for spec in (write_npz(tmp_path, images), tmp_path / "i.npz"):
+        with pytest.raises(
+            ImagesError, match=r"must hold the array `pics`; it holds labels, images"
+        ):
+            open_source(f"{spec}::pics")
+    write_hdf5(tmp_path, images)
+    with pytest.raises(ImagesError, match=r"`pics` or one only; .* holds deep/pictures, labels"):
+        open_source(f"{tmp_path / 'i.h5'}::pics")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "match"),
+    [
+        ((5, 4, 3), None, r"--dtype T is missing"),
+        (None, "uint8", r"--shape H,W,C is missing"),
+        ((5, 4, 3), "int64", r"`--dtype` must be one of uint8, .*; got int64"),
+        ((5, 4, 3), "nonsense", r"got nonsense"),
+        ((5, 0, 3), "uint8", r"`--shape` must be positive numbers"),
+        ((7, 4, 3), "uint8", r"multiple of 84 bytes, .*; it has 3600\. Check"),
+        ((60, 60), "uint8", r"two images or more; .* has 1"),
+    ],
+)
+def test_open_source__raw_needs_the_right_numbers(tmp_path, images, shape, dtype, match):
+    images.tofile(tmp_path / "i.bin")
+    with pytest.raises(ImagesError, match=match):
+        open_source(tmp_path / "i.bin", shape=shape, dtype=dtype)
+
+
+def test_read__files_that_were_cut_after_opening(tmp_path, images):
+    images.tofile(tmp_path / "i.bin")
+    raw = open_source(tmp_path / "i.bin", shape=(5, 4, 3), dtype="uint8")
+    hdf5 = open_source(write_lone_hdf5(tmp_path, images))
+    plain = open_source(write_npz(tmp_path, images))
+    for name in ("i.bin", "lone.hdf5", "i.npz"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:2500])
+    with pytest.raises(ImagesError, match="images 50 to 59; the file ends before"):
+        raw.read(50, 60)
+    with pytest.raises(ImagesError, match="whole HDF5 file"):
+        hdf5.read(50, 60)
+    with pytest.raises(ImagesError, match="images 50 to 59; the file ends before"):
+        plain.read(50, 60)

@@ -1,0 +1,335 @@
+"""The methods on the flows between centroids, and the choice between methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from workflow.tree import ClusterTree, build_tree, cut
+from workflow.tree.contrast import UNTESTED, Contrast, History, Piece
+from workflow.tree.contrast_tree import contrast_linkage
+from workflow.tree.crossing import crossing, node_levels, weighted_median
+from workflow.tree.flow_dendrogram import flow_merges
+from workflow.tree.flow_graph import keep_nodes, sparse_nodes
+from workflow.tree.flow_tree import critical_resolutions, join_pieces
+from workflow.tree.nodes import make_nodes
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def random_graph(seed: int, n: int, n_edges: int):
+    rng = np.random.default_rng(seed)
+    dense = np.zeros((n, n), np.int64)
+    ends = rng.integers(0, n, (n_edges, 2))
+    dense[ends[:, 0], ends[:, 1]] = rng.integers(1, 40, n_edges)
+    dense = np.triu(dense + dense.T, 1)
+    row, col = np.nonzero(dense)
+    return row, col, dense[row, col]
+
+
+def brute_merges(n, row, col, weight):
+    """Greedy agglomeration by the smallest p_a p_b / p_ab over all pairs."""
+    flow = np.zeros((n, n))
+    flow[row, col] = flow[col, row] = weight
+    clusters = {frozenset([i]): None for i in range(n)}
+    degree = flow.sum(axis=1)
+    found = []
+    while True:
+        best = None
+        names = sorted(clusters, key=min)
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                between = flow[np.ix_(sorted(a), sorted(b))].sum()
+                if between > 0:
+                    d = degree[sorted(a)].sum() * degree[sorted(b)].sum() / between
+                    if best is None or d < best[0]:
+                        best = (d, a, b)
+        if best is None:
+            return found
+        _, a, b = best
+        del clusters[a], clusters[b]
+        clusters[a | b] = None
+        found.append((best[0] / weight.sum(), a | b))
+
+
+@given(seeds, st.integers(2, 14), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_chain_finds_the_merges_of_the_greedy_rule(seed, n, n_edges):
+    row, col, weight = random_graph(seed, n, n_edges)
+    # Distinct weights: ties may be resolved either way.
+    weight = weight * 1_000 + np.random.default_rng(seed).permutation(len(weight))
+    got = flow_merges(n, row, col, weight)
+    expected = brute_merges(n, row, col, weight)
+    members = {i: frozenset([i]) for i in range(n)}
+    for node, (a, b) in enumerate(zip(got.left.tolist(), got.right.tolist(), strict=True), n):
+        members[node] = members[a] | members[b]
+    assert {members[n + i] for i in range(len(got.left))} == {m for _, m in expected}
+    np.testing.assert_allclose(np.sort([d for d, _ in expected]), got.distance, rtol=1e-9)
+    assert (np.diff(got.distance) >= 0).all()
+
+
+def antichains(node: int, n: int, left, right):
+    """Every cut of the subtree at `node`, as lists of nodes."""
+    yield [node]
+    if node >= n:
+        for a in antichains(left[node - n], n, left, right):
+            for b in antichains(right[node - n], n, left, right):
+                yield a + b
+
+
+@given(seeds, st.integers(2, 8), st.integers(3, 30), st.floats(0.05, 5))
+@settings(max_examples=40, deadline=None)
+def test_critical_resolutions_give_the_cut_of_largest_modularity(seed, n, n_edges, resolution):
+    row, col, weight = random_graph(seed, n, n_edges)
+    if not len(row):
+        return
+    merges = join_pieces(n, flow_merges(n, row, col, weight))
+    critical = critical_resolutions(n, merges, row, col, weight)
+    left, right = merges.left.tolist(), merges.right.tolist()
+    members = {i: [i] for i in range(n)}
+    for node, (a, b) in enumerate(zip(left, right, strict=True), n):
+        members[node] = members[a] + members[b]
+    degree = np.bincount(np.concatenate([row, col]), np.tile(weight, 2), minlength=n)
+
+    def modularity(nodes):
+        label = np.empty(n, int)
+        for i, node in enumerate(nodes):
+            label[members[node]] = i
+        inside = weight[label[row] == label[col]].sum() / weight.sum()
+        shares = np.bincount(label, degree) / degree.sum()
+        return inside - resolution * np.square(shares).sum()
+
+    chosen, stack = [], [2 * n - 2]
+    while stack:
+        node = stack.pop()
+        if node >= n and critical[node - n] <= resolution:
+            stack += [left[node - n], right[node - n]]
+        else:
+            chosen.append(node)
+    best = max(modularity(nodes) for nodes in antichains(2 * n - 2, n, left, right))
+    np.testing.assert_allclose(modularity(chosen), best, atol=1e-12)
+
+
+def test_weighted_median_is_that_of_repeated_values():
+    rng = np.random.default_rng(0)
+    values, weights = rng.standard_normal(31), rng.integers(1, 9, 31)
+    expected = np.sort(np.repeat(values, weights))[(weights.sum() - 1) // 2]
+    assert weighted_median(values, weights) == expected
+
+
+def test_levels_follow_the_formula():
+    row, col, weight = np.array([0, 0]), np.array([1, 2]), np.array([3, 1])
+    level = node_levels(np.array([4, 9, 2, 5]), row, col, weight, np.array([1.0, 5.0]))
+    mean = np.array([2.0, 1.0, 5.0, 5.0])  # the last has no flow: the largest
+    np.testing.assert_allclose(level, np.log([4, 9, 2, 5]) - 2 * np.log(mean))
+
+
+@pytest.fixture(scope="module")
+def small(overcluster):
+    """Two touching lumps: nodes, and the graph of the flows."""
+    rng = np.random.default_rng(4)
+    images = rng.standard_normal((6_000, 4)) * 0.7
+    images[:3_000, 0] += 4.0
+    cells = overcluster(images, 200)
+    nodes = make_nodes(cells.centroids, cells.population, cells.graph)
+    return nodes, keep_nodes(nodes)
+
+
+def test_crossing_follows_the_formula(small):
+    nodes, kept = small
+    flows = kept.flows
+    dense = sparse.csr_array((flows.weight, flows.indices, flows.indptr)).toarray()
+    middle = nodes.position[kept.nodes, 0]
+    a, b = np.flatnonzero(middle > 2), np.flatnonzero((middle <= 2) & (middle > -1))
+    core = 100.0
+    chance, error, border = 1.0, 0.0, 0.0
+    for own, far in ((a, b), (b, a)):
+        out, stay = dense[np.ix_(own, far)].sum(axis=1), dense[np.ix_(own, own)].sum(axis=1)
+        both = np.where(out + stay > 1, out * (out - 1) / np.maximum(out + stay - 1, 1), 0)
+        mean = both.sum() / out.sum()
+        chance *= mean
+        error += (((both - mean * out) ** 2).sum() / out.sum() ** 2 + 0.02 / out.sum()) / mean**2
+        border += (out * flows.level[own]).sum() / out.sum() / 2
+    drop = np.exp(0.5 * min(0.0, border - core))
+    got = crossing(flows, a, b, core)
+    assert got.flow == dense[np.ix_(a, b)].sum() > 0
+    np.testing.assert_allclose(got.concentration, np.sqrt(chance) * drop, rtol=1e-12)
+    np.testing.assert_allclose(got.error, np.sqrt(chance) * drop / 2 * np.sqrt(error), rtol=1e-12)
+    assert not flows.side.any()
+    swapped = crossing(flows, b, a, core)
+    np.testing.assert_allclose(swapped[1:], got[1:], rtol=1e-12)
+
+
+def test_pieces_without_references_join_untested(small):
+    nodes, kept = small
+    rule = Contrast(kept.flows, nodes.position, 1)
+    a = Piece(np.array([0]), int(kept.flows.population[0]), 0.0, 0.0, 0)
+    other = int(kept.flows.indices[kept.flows.indptr[0]])
+    b = Piece(np.array([other]), int(kept.flows.population[other]), 0.0, 0.0, other)
+    test = rule.test(a, b)
+    assert (test.ratio, test.flow) == (UNTESTED, kept.flows.weight[kept.flows.indptr[0]])
+    history = History(10)
+    joined = rule.join(a, b, history, test)
+    assert history.joins == [(0, other, UNTESTED)]
+    assert joined.reference() is not None
+    assert joined.images == a.images + b.images
+
+
+def test_nothing_is_set_aside_for_less_than_half_a_percent():
+    level, population = np.array([0.0, 0.0, -9.0]), np.array([500, 500, 4])
+    assert not sparse_nodes(level, population).any()
+    assert sparse_nodes(level, np.array([500, 500, 6])).tolist() == [False, False, True]
+
+
+def test_the_rule_and_its_linkage_agree(blobs):
+    cells, _ = blobs
+    nodes = make_nodes(cells.centroids, cells.population, cells.graph)
+    kept = keep_nodes(nodes)
+    merges = flow_merges(len(kept.nodes), kept.row, kept.col, kept.weight)
+    linkage, ladder = contrast_linkage(nodes, kept, merges, 150)
+    assert ladder[:, 0].tolist() == sorted(ladder[:, 0].tolist())
+    assert linkage.size[-1] == nodes.population.sum()
+    assert (np.diff(linkage.distance) >= 0).all()
+    assert np.isfinite(linkage.distance).all()
+    first_merge = np.full(2 * nodes.n_nodes - 1, np.inf)
+    for side in (linkage.left, linkage.right):
+        np.minimum.at(first_merge, side, linkage.distance)
+    assert (linkage.leaf_distance <= first_merge[: nodes.n_nodes]).all()
+    assert (linkage.leaf_distance > 0).all()
+    tree = run(cells, "contrast")
+    found = dict(ladder.tolist())[0.8]
+    assert tree.n_clusters == found == 10
+    assert np.array_equal(
+        np.flatnonzero(tree.label[np.argsort(nodes.node)] < 0), np.flatnonzero(kept.is_sparse)
+    )
+
+
+def run(cells, method, dimension=8.0, **how) -> ClusterTree:
+    return build_tree(
+        cells.centroids,
+        cells.population,
+        cells.graph,
+        dimension=dimension,
+        method=method,
+        mean_distance=cells.mean_distance,
+        **how,
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "least"), [("contrast", 0.97), ("modularity", 0.9), ("auto", 0.98)]
+)
+def test_blobs_are_found(blobs, method, least):
+    cells, truth = blobs
+    tree = run(cells, method)
+    real = truth >= 0
+    label = tree.label[cells.nearest]
+    assert adjusted_rand_score(truth[real], label[real]) > least
+    assert tree.structure == "clusters"
+    assert tree.method == ("density" if method == "auto" else method)
+    assert (tree.membership[tree.label >= 0] > 0).all()
+    assert (tree.membership[tree.label < 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["normal", "plane", "uniform", "ring"])
+@pytest.mark.parametrize("method", ["contrast", "auto"])
+def test_sets_without_structure_are_one_cluster_without_noise(
+    name, method, structureless, dimensions
+):
+    tree = run(structureless[name], method, dimensions[name])
+    assert (tree.method, tree.structure, tree.n_clusters) == ("contrast", "none", 1)
+    assert (tree.label == 0).all()
+
+
+def test_touching_clusters_are_left_to_the_flows(overcluster):
+    rng = np.random.default_rng(2)
+    label = rng.integers(0, 6, 24_000)
+    images = rng.standard_normal((24_000, 12))
+    images[np.arange(24_000), label] += 4.6
+    cells = overcluster(images, 480)
+    dense = run(cells, "density", 12.0)
+    tree = run(cells, "auto", 12.0)
+    assert tree.method in {"contrast", "modularity"}
+    assert len(tree.ladder) > 0
+    assert tree.n_clusters == 6
+    reached = adjusted_rand_score(label, tree.label[cells.nearest])
+    assert reached > 0.9 > adjusted_rand_score(label, dense.label[cells.nearest])
+
+
+def test_too_few_images_are_untested(overcluster):
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((600, 6))
+    tree = run(overcluster(images, 200), "auto", 6.0)
+    assert (tree.method, tree.structure) == ("modularity", "untested")
+    assert (tree.label >= 0).all()
+    images[:200] += 12.0
+    apart = run(overcluster(images, 200), "auto", 6.0)
+    assert (apart.method, apart.structure, apart.n_clusters) == ("density", "untested", 2)
+
+
+@pytest.mark.parametrize("method", ["contrast", "modularity"])
+def test_other_numbers_and_layers_can_be_had(blobs, method):
+    cells, _ = blobs
+    tree = run(cells, method)
+    for n_clusters in (1, 2, 5, tree.n_clusters):
+        assert cut(tree, n_clusters=n_clusters).n_clusters == n_clusters
+    for index, layer in enumerate(tree.layers):
+        assert np.array_equal(cut(tree, layer=index).label, layer)
+    again = ClusterTree.from_arrays(tree.to_arrays(), tree.attrs())
+    for name, array in again.to_arrays().items():
+        assert np.array_equal(array, tree.to_arrays()[name])
+    assert np.array_equal(
+        cut(again, min_cluster_size=900).label, cut(tree, min_cluster_size=900).label
+    )
+
+
+@pytest.mark.parametrize("method", ["contrast", "modularity", "auto"])
+def test_the_order_of_centroids_changes_nothing(blobs, method):
+    cells, _ = blobs
+    order = np.random.default_rng(5).permutation(len(cells.centroids))
+    position = np.argsort(order)
+    indptr, indices, *weights = cells.graph
+    rows = np.concatenate([np.arange(indptr[i], indptr[i + 1]) for i in order])
+    graph = (
+        np.concatenate([[0], np.cumsum(np.diff(indptr)[order])]),
+        position[indices[rows]],
+        *(w[rows] for w in weights),
+    )
+    moved = cells._replace(
+        centroids=cells.centroids[order],
+        population=cells.population[order],
+        mean_distance=cells.mean_distance[order],
+        graph=graph,
+    )
+    assert np.array_equal(run(moved, method).label, run(cells, method).label[order])
+
+
+@pytest.mark.parametrize("method", ["contrast", "modularity"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("is_coincident", [False, True])
+def test_no_flows_at_all_are_legal(method, n, is_coincident, empty_graph):
+    points = np.ones((n, 2)) if is_coincident else np.arange(2.0 * n).reshape(n, 2)
+    tree = build_tree(points, np.full(n, 4), empty_graph(n), dimension=2.0, method=method)
+    assert tree.label.min() >= 0
+    assert all(np.isfinite(a).all() for k, a in tree.to_arrays().items() if k != "score")
+
+
+def test_pieces_without_flow_between_them_are_clusters(empty_graph):
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.standard_normal((40, 2)), rng.standard_normal((40, 2)) + 30])
+    dense = np.zeros((80, 80), np.int64)
+    for start in (0, 40):
+        gaps = np.linalg.norm(
+            points[start : start + 40, None] - points[None, start : start + 40], axis=2
+        )
+        for i, others in enumerate(np.argsort(gaps, axis=1)[:, 1:7]):
+            dense[start + i, start + others] = dense[start + others, start + i] = 5
+    row, col = np.nonzero(dense)
+    graph = (np.searchsorted(row, np.arange(81)), col, dense[row, col])
+    tree = build_tree(points, np.full(80, 100), graph, dimension=2.0, method="contrast")
+    assert tree.n_clusters == 2
+    assert len(set(tree.label[:40].tolist())) == 1
