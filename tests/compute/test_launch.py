@@ -1,11 +1,14 @@
 """Clients: local ones are bound to loopback, others are joined and left running."""
 
+import numpy as np
 import pytest
 from distributed import Client
+from threadpoolctl import threadpool_info
 
 from workflow.compute import open_client
 from workflow.config import ComputeSettings, load_config
 from workflow.errors import ComputeError, ConfigError
+from workflow.pipeline.executor import run_task
 
 
 def settings(**values):
@@ -14,11 +17,6 @@ def settings(**values):
 
 
 def blas_threads():
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
-    from workflow.pipeline.executor import run_task
-
     np.ones((2, 2)) @ np.ones((2, 2))
     return run_task(None, lambda _: [p["num_threads"] for p in threadpool_info()]).result
 

@@ -81,7 +81,7 @@ def test_run__labels_have_the_types_of_the_contract(finished):
     }
     assert labels["label"].dims == ("sample",)
     assert labels["label_resolved"].min() >= 0
-    assert 0 <= labels["strength"].min()
+    assert labels["strength"].min() >= 0
     assert labels["strength"].max() <= 1
 
 

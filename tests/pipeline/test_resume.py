@@ -13,9 +13,9 @@ import pytest
 from tests.conftest import picture_set, spawn_cli
 from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.errors import StoreError
-from workflow.pipeline import steps
+from workflow.pipeline import commands, steps
 from workflow.pipeline.runner import read_summary
-from workflow.runstore import RunStore
+from workflow.runstore import RunStore, files
 from workflow.runstore.layout import STEPS
 
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
@@ -33,7 +33,7 @@ def uninterrupted(npy, client, tmp_path_factory):
     return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client)
 
 
-class Stop(Exception):
+class StopHereError(Exception):
     """Stands for a kill at a known place."""
 
 
@@ -42,11 +42,11 @@ def test_resume__after_a_stop_before_each_step(
     step, npy, uninterrupted, client, tmp_path, monkeypatch
 ):
     def stop(context):
-        raise Stop
+        raise StopHereError
 
     with monkeypatch.context() as patch:
         patch.setitem(steps.STEPS, step, stop)
-        with pytest.raises(Stop):
+        with pytest.raises(StopHereError):
             make_run(npy, tmp_path / "run", client)
     store = RunStore.open(tmp_path / "run")
     assert store.step(step).state == "partial"
@@ -61,19 +61,17 @@ def test_resume__in_the_middle_of_a_pass_repeats_only_the_rest(
     n_tasks, npy, uninterrupted, client, tmp_path, monkeypatch
 ):
     """The journal stops taking entries after some: as if the client had been killed there."""
-    from workflow.runstore import files
-
     append, noted = files.Journal.append, []
 
     def limited(journal, index, record):
         if len(noted) >= n_tasks:
-            raise Stop
+            raise StopHereError
         noted.append((journal.path.parent.name, journal.path.stem, index))
         append(journal, index, record)
 
     with monkeypatch.context() as patch:
         patch.setattr(files.Journal, "append", limited)
-        with pytest.raises(Stop):
+        with pytest.raises(StopHereError):
             make_run(npy, tmp_path / "run", client)
     seen = []
     with monkeypatch.context() as patch:
@@ -176,8 +174,6 @@ def test_stale__images_altered_between_the_passes_are_noticed(client, tmp_path, 
 
 
 def test_recut__and_back(npy, uninterrupted, client, tmp_path):
-    from workflow.pipeline import commands
-
     store = make_run(npy, tmp_path / "run", client)
     summary = commands.recut(store.path, n_clusters=3)
     assert summary["n_clusters"] == 3
@@ -189,13 +185,11 @@ def test_recut__and_back(npy, uninterrupted, client, tmp_path):
 
 
 def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, monkeypatch):
-    from workflow.pipeline import commands
-
     store = make_run(npy, tmp_path / "run", client)
     before = labels_of(store)["label"].values
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "_finish_moves", lambda self: (_ for _ in ()).throw(Stop))
-        with pytest.raises(Stop):
+        patch.setattr(RunStore, "_finish_moves", lambda self: (_ for _ in ()).throw(StopHereError))
+        with pytest.raises(StopHereError):
             commands.recut(store.path, n_clusters=3)
     assert (labels_of(store)["label"].values == before).all()
     reopened = RunStore.open(store.path)
@@ -204,8 +198,6 @@ def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, 
 
 
 def test_update__equals_a_fit_on_all(client, tmp_path):
-    from workflow.pipeline import commands
-
     images = picture_set(n=5000, seed=5)[0]
     for name, part in (("all", images), ("old", images[:1700]), ("new", images[1700:])):
         np.save(tmp_path / f"{name}.npy", part)

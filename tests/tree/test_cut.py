@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from workflow.errors import ConfigError, StoreError
 from workflow.tree import CentroidTree, ClusterTree, build_tree, cut
-from workflow.tree.cutting import refines
+from workflow.tree.layers import refines
 
 
 @pytest.fixture(scope="module")

@@ -132,5 +132,8 @@ def ingest_images(given: ImagesInput, place: Path, executor: Executor) -> Ingest
     """
     assert given.source is not None
     place.parent.mkdir(parents=True, exist_ok=True)
-    with executor.progress.bar("ingest", given.n_samples) as bar:
+    with (
+        executor.progress.bar("ingest", given.n_samples) as bar,
+        executor.as_dask_scheduler(),
+    ):
         return ingest(given.source, place, mapper=executor, on_progress=bar.advance)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
 from workflow.config import flatten
-from workflow.errors import ComputeError, StoreError
+from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.pipeline.context import Context
 from workflow.pipeline.executor import Executor, peak_rss_bytes
 from workflow.pipeline.images import ImagesInput, open_input
@@ -22,6 +22,7 @@ from workflow.pipeline.summary import summarize
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import read_json, write_json
 from workflow.runstore.manifest import software_versions
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from workflow.config import Config, LoadedConfig
 
 log = logging.getLogger(__name__)
+
+#: Steps that read the images before anything was made of them.
+FIRST_READERS = ("ingest", "pca")
 
 
 def run_pipeline(
@@ -81,6 +85,7 @@ def run_pipeline(
         if any(plan.is_due for plan in plans):
             with executor_for(store, config, client, progress, reads=given.path) as executor:
                 _run_steps(store, config, given, plans, executor)
+            discard(store.path / layout.WIP)
         write_summary(store, config)
     return store
 
@@ -116,6 +121,11 @@ def _run_steps(
         started = time.monotonic()
         try:
             STEPS[plan.name](context)
+        except (ImagesError, StoreError):
+            if plan.name in FIRST_READERS:
+                # Nothing of these images counts yet: once repaired, they are not other images.
+                store.manifest.images = {}
+            raise
         finally:
             record.seconds += time.monotonic() - started
             peak = max(executor.peak_rss_bytes, peak_rss_bytes())

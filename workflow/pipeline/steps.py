@@ -203,6 +203,7 @@ def run_overcluster(context: Context) -> None:
     pairs = store.folder("overcluster") / "pairs.npz"
     checksum = write_arrays(pairs, done.pairs.to_arrays())
     store.step("overcluster").checksums["overcluster/pairs.npz"] = checksum
+    discard(store.folder("overcluster") / "parts")
     store.step("overcluster").details = details | {"assign_part": done.part}
 
 

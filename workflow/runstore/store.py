@@ -123,7 +123,7 @@ class RunStore:
         if record.key != key or record.state != "partial":
             self.manifest.steps[name] = record = StepRecord()
             # What was noted for a result that is made anew is void.
-            for journal in self.folder(name).glob("*.jsonl"):
+            for journal in layout.step_folder(self.path, name).glob("*.jsonl"):
                 if Journal.key_of(journal) == key:
                     journal.unlink()
         record.state = "partial"

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Compressor = Literal["zstd"] | None
 
-#: Chunks inside a shard have about so many bytes: what is decoded at once.
-CHUNK_BYTES = 1 << 20
+#: Chunks inside a shard have at most about so many bytes: what is decoded at once.  With 1 MiB,
+#: Zarr writes and reads three times slower than with 4.
+CHUNK_BYTES = 1 << 22
 #: Small arrays are one chunk up to this size.
 WHOLE_BYTES = 1 << 26
 #: A completely empty chunk is written too: a missing file then always means a lost one.
@@ -79,7 +80,7 @@ def create_rows_array(
         Names of its dimensions, for xarray.
     chunk_rows : int, optional
         Rows that are decoded at once; must divide `shard_rows`.  By default
-        about a mebibyte of them.
+        about 4 MiB of them.
     attrs : mapping, optional
         Attributes, such as ``units``.
     compressor : "zstd" or None

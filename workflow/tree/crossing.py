@@ -108,8 +108,7 @@ def node_levels(
         return np.log(population.astype(np.float64))
     mean = spread / np.maximum(flow, 1)
     mean[~has_flow] = mean[has_flow].max()
-    smallest = max(float(np.quantile(mean, 0.001)), np.finfo(np.float64).tiny)
-    result: NDArray[np.float64] = np.log(population) - 2 * np.log(np.maximum(mean, smallest))
+    result: NDArray[np.float64] = np.log(population) - 2 * np.log(mean)
     return result
 
 

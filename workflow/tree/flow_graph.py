@@ -24,6 +24,8 @@ PEEL = float(np.log(8.0))
 LEAST_PEEL = 0.005
 #: Ratios are kept above this, so that heights stay finite.
 SMALLEST = 1e-3
+#: Equal values are put this far apart, relatively: any number of clusters can be had.
+_STEP = 1e-12
 
 
 class Kept(NamedTuple):
@@ -153,13 +155,15 @@ def joins_to_linkage(
     order = np.argsort(-merged, kind="stable")
     name = np.concatenate([kept, np.empty(len(joins), np.int64)])
     name[n_kept + order] = n_nodes + np.arange(len(joins))
+    # Heights that rise strictly leave no ties, in an order that children precede.
+    merged[order] *= 1.0 - _STEP * np.arange(len(joins))
     tested = np.array([value < largest for *_, value in joins], bool)[order]
     ends = np.array([(a, b) for a, b, _ in joins], np.int64).reshape(-1, 2)[order]
     left, right = np.sort(name[ends], axis=1).T
     # Each node set aside is the right side of a join above everything.
     first_noise = n_nodes + len(joins)
-    tops = [int(name[-1])] if len(name) == n_kept + len(joins) and len(noise) else []
-    tops += list(range(first_noise, first_noise + len(noise) - 1))
+    top = first_noise - 1 if joins else int(kept[0])
+    tops = [top, *range(first_noise, first_noise + len(noise) - 1)][: len(noise)]
     height = np.concatenate([1.0 / merged[order], np.full(len(noise), 2.0 / SMALLEST)])
     score = np.where(tested, -np.log(merged[order]), -np.inf)
     left = np.concatenate([left, np.array(tops, np.int64)])

@@ -17,7 +17,7 @@ from workflow.tree.density import density_linkage
 from workflow.tree.flow_dendrogram import flow_merges
 from workflow.tree.flow_graph import keep_nodes
 from workflow.tree.flow_tree import RESOLUTION, UNTESTED_RESOLUTION, modularity_linkage
-from workflow.tree.layers import Cut, Leaves
+from workflow.tree.layers import Cut, Leaves, label_cut
 from workflow.tree.library import library_linkage
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CENTROIDS_PER_CLUSTER = 5
 #: The same where nothing can be tested: small sets have small clusters.
 CENTROIDS_PER_CLUSTER_UNTESTED = 1
+#: Rise of log density that counts as a trace of structure; half of what makes a cluster.
+HINT_LOG_DENSITY_RISE = 1.0
 #: The hdbscan library's own default.
 LIBRARY_MIN_SAMPLES = 5
 
@@ -140,7 +142,9 @@ class Makers:
             Otherwise `contrast` decides whether there is structure.  `density`
             is preferred where it tells as much and its noise lies where images
             are sparse: then clusters are apart, and it finds smaller ones.
-            Where they touch, the cut of largest modularity is taken if its
+            Structure that leaves no trace at all in the density is not believed:
+            along a thin curve the test of `contrast` is fooled at times.
+            Where clusters touch, the cut of largest modularity is taken if its
             number of clusters lies between those of the strict and the lenient
             test, for it is the steadier of the two, else that of `contrast`.
         """
@@ -156,6 +160,9 @@ class Makers:
             return density
         if contrast.n_clusters == 1:
             return contrast
+        hint = Cut(density.min_cluster_size, HINT_LOG_DENSITY_RISE / self.dimension, "leaf")
+        if len(label_cut(self.leaves(density.linkage), hint)[1].selected) == 1:
+            return replace(density, ladder=contrast.ladder)
         modularity = self.modularity()
         if not is_within_ladder(modularity, contrast):
             return contrast
