@@ -14,7 +14,7 @@ MAX_QUERIES, MAX_ROWS = 4_096, 20_000
 #: Share of the largest ratios left out; they are the noisiest.
 DISCARDED = 0.1
 #: Queries of one product with all rows: 512 x 20,000 float64 are 78 MiB.
-PANEL_ROWS = 512
+PANEL_ROWS = 128
 #: Neighbours looked up in rounded distances and compared again by direct difference.
 N_CANDIDATES = 6
 
@@ -50,7 +50,7 @@ def intrinsic_dimension(
     Equal rows count once, so no distance is zero.  The largest tenth of the
     ratios r2 / r1 is left out and a line through the origin is fitted to
     -log(1 - F) against log(r2 / r1).  No random draw.  Cost: 2 `max_queries`
-    x `max_rows` x n_features operations, less than 200 MiB.
+    x `max_rows` x n_features operations, about 60 MiB.
 
     References
     ----------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from workflow import schema
 from workflow.labels import CentroidLabels, centroid_labels
 from workflow.pipeline.tasks import LabelsTask, PredictTask
@@ -13,10 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from workflow.pipeline.executor import Executor, Partition, StoredArrays
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
     from workflow.tree import ClusterTree
+
+#: Methods whose tree joins by length; the others join by flow.
+TREES_OF_LENGTHS = ("density", "hdbscan")
 
 
 def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
@@ -29,14 +36,34 @@ def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
         "graph_indices",
         "graph_weights_three",
     )
+    strength: NDArray[Any] = weights
+    if tree.method in TREES_OF_LENGTHS:
+        dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
+        strength = closeness(centroids, population, indptr, indices, dimension)
     return centroid_labels(
         tree.label,
         tree.membership,
-        (indptr, indices, weights),
+        (indptr, indices, strength),
         centroids=centroids,
         rms_radius=rms_radius,
         population=population,
     )
+
+
+def closeness(
+    centroids: NDArray[Any],
+    population: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    dimension: float,
+) -> NDArray[np.float64]:
+    """Return one over the spacing of images along each edge: large where a tree of lengths joins first."""
+    start = np.repeat(np.arange(len(centroids)), np.diff(indptr))
+    gap = np.linalg.norm(centroids[start].astype(np.float64) - centroids[indices], axis=1)
+    images = population[start].astype(np.float64) * population[indices]
+    spacing = gap * images ** (-0.5 / dimension)
+    strength: NDArray[np.float64] = 1 / np.maximum(spacing, np.finfo(np.float64).tiny)
+    return strength
 
 
 def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:

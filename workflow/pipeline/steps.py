@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimens
 from workflow.errors import ConfigError
 from workflow.overcluster import auto_n_centroids, sample_counts
 from workflow.pca import merge_moments, principal_components
-from workflow.pipeline import reference
 from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
 from workflow.pipeline.executor import flat_checksums
 from workflow.pipeline.images import ingest_images
@@ -38,6 +38,7 @@ from workflow.tree import build_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from workflow.pca import MomentState
     from workflow.pipeline.context import Context
@@ -72,6 +73,7 @@ def run_pca(context: Context) -> None:
     """Find the principal components; the pixels are read once."""
     store, settings = context.store, context.config.pca
     if context.config.profile == "reference":
+        reference = _reference()
         with context.executor.as_dask_scheduler():
             found = reference.components(context.images, context.block_rows, settings.n_components)
     else:
@@ -80,6 +82,11 @@ def run_pca(context: Context) -> None:
         store.write_model("pca", moments_model(state))
     store.write_model("pca", components_model(found), components_attrs(found))
     store.step("pca").details = components_details(found)
+
+
+def _reference() -> ModuleType:
+    """Import the literal way when it is asked for: dask-ml takes half a second."""
+    return importlib.import_module("workflow.pipeline.reference")
 
 
 def _moments(context: Context) -> MomentState:
@@ -173,6 +180,7 @@ def run_overcluster(context: Context) -> None:
         raise ConfigError(msg)
     sample = draw_sample(context, n_centroids)
     if context.config.profile == "reference":
+        reference = _reference()
         with context.executor.as_dask_scheduler():
             centroids = reference.centroids(
                 context.scores, context.block_rows, n_centroids, context.config.seed

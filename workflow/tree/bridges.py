@@ -32,8 +32,10 @@ def bridge_edges(
 
     Returns
     -------
-    row, col : int64 arrays of shape (n_bridges,)
-        Further edges with ``row < col``; none where the graph is connected.
+    row : int64 array of shape (n_bridges,)
+        Lower ends of further edges; none where the graph is connected.
+    col : int64 array of shape (n_bridges,)
+        Higher ends.
 
     Notes
     -----

@@ -116,22 +116,22 @@ class ClusterTree:
 
     @property
     def parent(self) -> NDArray[np.int32]:
-        """Parents of the condensed tree."""
+        """The column `parent` of the condensed tree."""
         return self.condensed.parent
 
     @property
     def child(self) -> NDArray[np.int32]:
-        """Children of the condensed tree."""
+        """The column `child` of the condensed tree."""
         return self.condensed.child
 
     @property
     def lambda_val(self) -> NDArray[np.float64]:
-        """Where each child of the condensed tree leaves its parent."""
+        """The column `lambda_val` of the condensed tree."""
         return self.condensed.lambda_val
 
     @property
     def child_size(self) -> NDArray[np.int64]:
-        """Images of each child of the condensed tree."""
+        """The column `child_size` of the condensed tree [images]."""
         return self.condensed.child_size
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -121,7 +121,7 @@ def critical_resolutions(
     parent = [-1] * (n_nodes + n_merges)
     for merge, (a, b) in enumerate(zip(left, right, strict=True)):
         parent[a] = parent[b] = n_nodes + merge
-    held, chance = _gains(n_nodes, merges, parent, row, col, weight)
+    held, chance = _gains(n_nodes, merges, parent, (row, col, weight))
     held_below, chance_below = [0.0] * len(parent), [0.0] * len(parent)
     chance_below[:n_nodes] = chance[:n_nodes]
     for node in range(n_nodes, n_nodes + n_merges):
@@ -165,11 +165,10 @@ def _gains(
     n_nodes: int,
     merges: Merges,
     parent: list[int],
-    row: NDArray[np.int64],
-    col: NDArray[np.int64],
-    weight: NDArray[np.int64],
+    edges: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[list[float], list[float]]:
     """Return, per node, the share of the flow inside it and the share expected by chance."""
+    row, col, weight = edges
     total = max(1, int(weight.sum()))
     inside = [0] * len(parent)
     degree = np.bincount(np.concatenate([row, col]), np.tile(weight, 2), minlength=n_nodes)

@@ -52,7 +52,7 @@ class Linkage:
 
     @property
     def n_images(self) -> int:
-        """Images under the root."""
+        """Number of images under the root."""
         return int(self.leaf_size.sum())
 
     def node_sizes(self) -> NDArray[np.int64]:

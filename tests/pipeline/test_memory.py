@@ -1,0 +1,34 @@
+"""No process holds more than the plan says, for narrow and for wide images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.conftest import spawn_cli
+from workflow.config import load_config
+from workflow.pipeline.plan import PROCESS_BYTES, plan_run
+from workflow.runstore import RunStore
+from workflow.runstore.zarr_io import open_images
+
+#: Python and the packages, in the process that leads the run [bytes]: it also draws the report.
+LEADER_BYTES = 260 * 2**20
+
+
+@pytest.mark.parametrize(("n", "shape"), [(60_000, (5, 5, 3)), (6_000, (32, 32, 3))])
+def test_plan__bounds_what_is_used(n, shape, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "images.npy"
+    pictures = rng.integers(0, 256, (30, *shape))
+    noisy = pictures[rng.integers(0, 30, n)] + rng.normal(0, 12, (n, *shape)).astype(np.float32)
+    np.save(path, noisy.clip(0, 255).astype(np.uint8))
+    del noisy
+    process = spawn_cli("run", path, "--out", tmp_path / "run", "--set", "compute.n_workers=2")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    store = RunStore.open(tmp_path / "run")
+    plan = plan_run(open_images(path), load_config(environment={}).config, None)
+    worst = max(task.memory_bytes for task in plan.tasks) + LEADER_BYTES
+    used = max(record.counters["peak_rss_bytes"] for record in store.manifest.steps.values())
+    assert PROCESS_BYTES / 2 < used < worst
+    assert used < 2 * 2**30

@@ -1,0 +1,122 @@
+"""The run folder: made, opened, locked, replaced in one move; journals survive a cut last line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from workflow.errors import StoreError
+from workflow.runstore import RunStore, files
+from workflow.runstore.files import Journal, read_arrays, write_arrays
+
+
+def test_journal__keeps_what_was_appended_and_drops_a_cut_line(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, "key")
+    journal.append(0, {"crc": [1, 2]})
+    journal.append(7, {"crc": [3]})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        again = Journal(path, "key")
+        assert set(again.entries) <= {0, 7}
+        again.append(9, {"crc": [4]})
+        assert set(Journal(path, "key").entries) == {*again.entries}
+    path.write_bytes(whole)
+    assert Journal(path, "key").entries[7] == {"index": 7, "crc": [3]}
+
+
+def test_journal__of_another_key_is_void(tmp_path):
+    Journal(tmp_path / "journal.jsonl", "old").append(0, {})
+    assert Journal.key_of(tmp_path / "journal.jsonl") == "old"
+    assert Journal(tmp_path / "journal.jsonl", "new").entries == {}
+    assert Journal(tmp_path / "journal.jsonl", "old").entries == {}
+
+
+def test_arrays__round_trip_and_an_altered_byte_is_noticed(tmp_path):
+    arrays = {"a": np.arange(5), "b": np.eye(3, dtype=np.float32), "n": np.asarray(4)}
+    checksum = write_arrays(tmp_path / "arrays.npz", arrays)
+    back = read_arrays(tmp_path / "arrays.npz", checksum)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert back[name].dtype == array.dtype
+    altered = bytearray((tmp_path / "arrays.npz").read_bytes())
+    altered[60] ^= 4
+    (tmp_path / "arrays.npz").write_bytes(altered)
+    with pytest.raises(StoreError, match="checksum differs"):
+        read_arrays(tmp_path / "arrays.npz", checksum)
+    with pytest.raises(StoreError, match="missing"):
+        read_arrays(tmp_path / "none.npz")
+
+
+def test_write_bytes__leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    files.write_bytes(target, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left"))
+        )
+        with pytest.raises(OSError, match="No space left"):
+            files.write_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_open__refuses_what_is_no_run_folder(tmp_path):
+    with pytest.raises(StoreError, match=r"has no manifest\.json"):
+        RunStore.open(tmp_path)
+    store = RunStore.create(tmp_path / "run")
+    manifest = tmp_path / "run" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"format_version": 99}))
+    with pytest.raises(StoreError, match="format version 1; got 99"):
+        RunStore.open(store.path)
+    manifest.write_text("{")
+    with pytest.raises(StoreError, match="must be JSON"):
+        RunStore.open(store.path)
+    manifest.write_text(json.dumps({"format_version": 1}))
+    with pytest.raises(StoreError, match="damaged"):
+        RunStore.open(store.path)
+
+
+def test_write_model__is_all_or_nothing(tmp_path, monkeypatch):
+    store = RunStore.create(tmp_path / "run")
+    old = {"a": (np.arange(3), ("x",)), "b": (np.arange(4), ("y",))}
+    new = {"a": (np.arange(3) + 10, ("x",)), "b": (np.arange(6) + 10, ("y",))}
+    store.write_model("pca", old, {"n": 1})
+    moves = store._finish_moves
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_finish_moves", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.write_model("pca", new, {"n": 2})
+    np.testing.assert_array_equal(store.read_model("a")[0], np.arange(3))
+    assert moves.__self__ is store
+    again = RunStore.open(store.path)
+    for name in new:
+        np.testing.assert_array_equal(again.read_model(name)[0], new[name][0])
+    assert again.model_attrs("pca") == {"n": 2}
+    assert again.manifest.moves == []
+
+
+def test_lock__names_the_holder_and_is_given_back(tmp_path):
+    store = RunStore.create(tmp_path / "run")
+    with store.lock(), pytest.raises(StoreError, match=r"process \d+ on "), store.lock():
+        pass
+    with store.lock():
+        pass
+
+
+def test_begin__goes_on_or_starts_anew(tmp_path):
+    store = RunStore.create(tmp_path / "run")
+    store.begin("pca", "one", {"a": 1})
+    store.journal("pca", "blocks").append(0, {})
+    store.begin("pca", "one", {"a": 1})
+    assert list(store.journal("pca", "blocks").entries) == [0]
+    store.finish("pca")
+    store.begin("pca", "one", {"a": 1})
+    assert store.journal("pca", "blocks").entries == {}
+    store.journal("pca", "blocks").append(0, {})
+    store.begin("pca", "two", {"a": 2})
+    assert store.journal("pca", "blocks").entries == {}

@@ -1,0 +1,249 @@
+"""The documents say what is so: their commands run, their names exist, their tables are those of the code."""
+
+import dataclasses
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from docs import tables
+from workflow.cli import main, program
+from workflow.config.load import known_keys
+from workflow.ingest import DemoSource, ingest
+from workflow.pca import block_moments, feature_shift
+from workflow.pipeline.model import moments_model
+from workflow.runstore import layout, zarr_io
+from workflow.tree.spanning_tree import Linkage
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+#: Enough images for clusters, few enough for seconds.
+N_IMAGES = 6_000
+
+
+def blocks(text, kind):
+    """Return the code blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """Return the words of every command of the README that is marked runnable."""
+    lines = [line for block in blocks(README, "sh runnable") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the images that the README speaks of, after all its commands were run in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    ingest(DemoSource(N_IMAGES, seed=0), folder / "images.zarr")
+    fresh = DemoSource(1_000, seed=1).read(0, 1_000)
+    np.save(folder / "more.npy", fresh)
+    (folder / "photos").mkdir()
+    for index, image in enumerate(fresh[:20]):
+        Image.fromarray(image).save(folder / "photos" / f"{index:02d}.png")
+    with h5py.File(folder / "images.h5", "w") as file:
+        file["images"] = fresh[:20]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("WORKFLOW_COMPUTE__N_WORKERS", "1")
+        patch.setenv("WORKFLOW_COMPUTE__DASHBOARD", "false")
+        ended = {shlex.join(words): main(words[3:]) for words in commands()}
+    return folder, ended
+
+
+def test_readme_commands__all_succeed(place):
+    _, ended = place
+    assert len(ended) > 10
+    assert {words: status for words, status in ended.items() if status != 0} == {}
+
+
+def test_readme_commands__are_ours_and_name_every_command():
+    assert all(words[:3] == ["python", "-m", "workflow"] for words in commands())
+    missing = [
+        name
+        for name in program.commands
+        if f"`{name}" not in README and not re.search(rf"workflow {name}\b", README)
+    ]
+    assert [name for name in missing if f"make {name}" not in README] == []
+    run = {words[3] for words in commands()}
+    assert {
+        "plan",
+        "run",
+        "recut",
+        "predict",
+        "update",
+        "report",
+        "ingest",
+        "config",
+        "status",
+    } <= run
+
+
+def test_readme_python__runs(place, monkeypatch):
+    folder, _ = place
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WORKFLOW_COMPUTE__N_WORKERS", "1")
+    monkeypatch.setenv("WORKFLOW_COMPUTE__DASHBOARD", "false")
+    interactive, script = blocks(README, "python")
+    names = {}
+    exec(compile(interactive, "README.md", "exec"), names)
+    assert names["run"].n_clusters >= 1
+    assert 0 < names["clean"].sizes["sample"] <= N_IMAGES
+    assert names["new"].sizes["sample"] == 1_000
+    assert 'if __name__ == "__main__":' in script
+    compile(script, "README.md", "exec")
+
+
+def test_makefile__has_the_targets_that_are_named():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?<![\w-])make ([a-z]+)(?=[\s`)]|$)", code_of(page))
+    }
+    assert {"demo", "test", "check", "bench"} <= named
+    assert named - targets == set()
+
+
+def code_of(page, besides=None):
+    """Return what a page shows as code, besides blocks of one kind."""
+    text = page.read_text(encoding="utf-8")
+    for block in blocks(text, besides) if besides else ():
+        text = text.replace(block, "")
+    return "\n".join(
+        re.findall(r"^```.*?^```$", text, flags=re.MULTILINE | re.DOTALL)
+        + re.findall(r"`[^`\n]+`", text)
+    )
+
+
+def test_readme__begins_with_the_two_commands():
+    first = blocks(README, "console")[0]
+    assert re.findall(r"^make (\w+)", first, flags=re.MULTILINE) == ["demo", "test"]
+
+
+def test_settings__that_are_named_exist():
+    keys = {key for key, _ in known_keys()}
+    sections = {key.split(".")[0] for key in keys if "." in key}
+    pattern = rf"(?<![\w./-])(?:{'|'.join(sections)})\.[a-z_]+(?![\w(/])"
+    files = {"html", "zarr", "jsonl", "npz", "py", "yaml", "json"}
+    for page in PAGES:
+        # What Python blocks have dots in are attributes.
+        named = set(re.findall(pattern, code_of(page, besides="python")))
+        unknown = {n for n in named - keys if n.split(".")[1] not in files}
+        assert unknown == set(), page.name
+    assigned = re.findall(r"--set ([\w.]+)=", "\n".join(page.read_text() for page in PAGES))
+    assert set(assigned) <= keys | {"KEY"}
+
+
+def test_settings_page__holds_a_configuration_that_loads():
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    (example,) = blocks(text, "yaml")
+    named = set(tables.flatten(yaml.safe_load(example)))
+    assert named <= {key for key, _ in known_keys()}
+
+
+@pytest.mark.parametrize("page", tables.TABLES)
+def test_tables__are_those_of_the_code(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert text == tables.filled(page), "run: python docs/tables.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links__lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link.split("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages__name_no_place_of_one_machine(page):
+    assert re.findall(r"(?<![\w.:/-])/(?:home|root|tmp|work|Users)/", page.read_text()) == []
+
+
+def bounds(requirements):
+    """Return package -> bounds; dask[distributed] is two packages where there are no extras."""
+    found = {}
+    for requirement in requirements:
+        name, extra, limits = re.fullmatch(r"([\w-]+)(?:\[(\w+)\])?(.*)", requirement).groups()
+        found[name] = limits
+        if extra:
+            found[extra] = limits
+    return found
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_environment__holds_what_the_project_depends_on(project):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *names, pip = environment["dependencies"]
+    assert pip == {"pip": ["-e .[dev]"]}
+    found = bounds(names)
+    assert found.pop("pip") == ""
+    assert found.pop("python") == project["requires-python"]
+    assert found == bounds(project["dependencies"])
+
+
+def test_dependencies__have_a_reason_each(project):
+    text = (ROOT / "docs" / "decisions" / "0001-dependencies.md").read_text(encoding="utf-8")
+    reasons = dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", text, flags=re.MULTILINE))
+    assert set(reasons) == set(bounds(project["dependencies"]))
+    assert min(map(len, reasons.values())) > 10
+
+
+def test_decisions__have_the_house_form():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{n:04d}" for n in range(1, len(pages) + 1)]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {page.name[:4]} ")
+        assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == [
+            "Motivation",
+            "Decision",
+            "Alternatives",
+            "Open questions",
+        ]
+
+
+def test_formats__name_everything_in_a_run_folder(place):
+    run = place[0] / "my-run"
+    rows = "\n".join(line for line in FORMATS.splitlines() if line.startswith("| `"))
+    named = re.findall(r"`([^`]+)`", rows)
+    patterns = [re.sub(r"N+", r"\\d+", re.escape(name.rstrip("/"))) for name in named]
+    for path in [*run.iterdir(), *(p for step in layout.STEPS for p in (run / step).glob("*"))]:
+        names = {path.name, path.relative_to(run).as_posix()}
+        assert any(re.fullmatch(p, n) for p in patterns for n in names), path.name
+    assert f"Format version {layout.FORMAT_VERSION}," in FORMATS
+
+
+def test_formats__name_every_array_of_a_model(place):
+    stored = set(zarr_io.array_names(place[0] / "my-run" / layout.MODEL))
+    for dtype, kind in (("uint8", "integer"), ("float32", "float"), ("float32", "low_rank")):
+        rows = np.eye(4, dtype=dtype)
+        stored |= set(moments_model(block_moments(rows, kind=kind, shift=feature_shift(rows))))
+    named = set(re.findall(r"`(\w+)`", FORMATS))
+    assert stored - named == set()
+    # Of these, some are there with some methods only.
+    possible = stored | {f"tree_{field.name}" for field in dataclasses.fields(Linkage)}
+    documented = {n for n in named if n.startswith(("tree_", "moments_"))} - {"tree_method"}
+    assert documented - possible == set()
+
+
+def test_formats__name_every_key_of_the_records(place):
+    run = place[0] / "my-run"
+    for file in (layout.MANIFEST, layout.SUMMARY):
+        for key in yaml.safe_load((run / file).read_text()):
+            assert f"`{key}`" in FORMATS, f"{file}: {key}"
