@@ -6,7 +6,6 @@ import shlex
 import tomllib
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import yaml
@@ -43,7 +42,16 @@ def commands():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workers(client):
+    """The environment of a user whose workers run already: starting some for each command takes seconds."""
+    return {
+        "WORKFLOW_COMPUTE__LAUNCHER": "address",
+        "WORKFLOW_COMPUTE__ADDRESS": client.scheduler.address,
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, workers):
     """A folder with the images that the README speaks of, after all its commands were run in it."""
     folder = tmp_path_factory.mktemp("readme")
     ingest(DemoSource(N_IMAGES, seed=0), folder / "images.zarr")
@@ -52,12 +60,10 @@ def place(tmp_path_factory):
     (folder / "photos").mkdir()
     for index, image in enumerate(fresh[:20]):
         Image.fromarray(image).save(folder / "photos" / f"{index:02d}.png")
-    with h5py.File(folder / "images.h5", "w") as file:
-        file["images"] = fresh[:20]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("WORKFLOW_COMPUTE__N_WORKERS", "1")
-        patch.setenv("WORKFLOW_COMPUTE__DASHBOARD", "false")
+        for name, value in workers.items():
+            patch.setenv(name, value)
         ended = {shlex.join(words): main(words[3:]) for words in commands()}
     return folder, ended
 
@@ -90,11 +96,11 @@ def test_readme_commands__are_ours_and_name_every_command():
     } <= run
 
 
-def test_readme_python__runs(place, monkeypatch):
+def test_readme_python__runs(place, workers, monkeypatch):
     folder, _ = place
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("WORKFLOW_COMPUTE__N_WORKERS", "1")
-    monkeypatch.setenv("WORKFLOW_COMPUTE__DASHBOARD", "false")
+    for name, value in workers.items():
+        monkeypatch.setenv(name, value)
     interactive, script = blocks(README, "python")
     names = {}
     exec(compile(interactive, "README.md", "exec"), names)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def set_up_logging(verbose: int) -> None:
     """Send our messages to stderr; Dask's only where they are errors, or when asked for."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     own = logging.getLogger("workflow")
     own.handlers[:] = [handler]
@@ -73,6 +72,14 @@ def set_up_logging(verbose: int) -> None:
     own.setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("distributed", "tornado", "bokeh"):
         logging.getLogger(name).setLevel(logging.INFO if verbose > 1 else logging.CRITICAL)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        click.echo(self.format(record), err=True)
 
 
 def say(text: str, content: Any, *, as_json: bool) -> None:

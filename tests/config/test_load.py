@@ -57,7 +57,10 @@ def test_load_config__flat_round_trip():
         ),
         ("pca.n_components=1.5", "must be a whole number"),
         ("overcluster.n_centroids=abc", "must be a whole number of at least 1, or auto; got 'abc'"),
-        ("tree.method=hdbscn", "must be 'auto', 'contrast', 'density' or 'hdbscan'; got 'hdbscn'"),
+        (
+            "tree.method=hdbscn",
+            "must be 'auto', 'contrast', 'density', 'hdbscan' or 'modularity'; got 'hdbscn'",
+        ),
         ("seed=-1", "`seed` must be greater than or equal to 0"),
         ("seed", "must be KEY=VALUE"),
         ("pca=3", "must be a known one; got `pca`"),

@@ -82,7 +82,7 @@ class OverclusterSettings(Section):
     """Mini-batch k-means with many more centroids than clusters are expected."""
 
     n_centroids: AutoInt = "auto"
-    """Number of centroids, or auto: one for 30 images, up to 16,384."""
+    """Number of centroids, or auto: one for 30 images, up to 16,384; one for 2 below 5,000 images."""
     max_rounds: int = Field(default=40, ge=1, le=10_000)
     """Most rounds of assignment and update on the sample."""
 
@@ -97,7 +97,7 @@ class CentroidGraphSettings(Section):
 class TreeSettings(Section):
     """Hierarchy of the centroids and the clusters chosen from it."""
 
-    method: Literal["auto", "contrast", "density", "hdbscan"] = "auto"
+    method: Literal["auto", "contrast", "density", "hdbscan", "modularity"] = "auto"
     """Rule that finds the clusters."""
     min_cluster_size: AutoInt = "auto"
     """Fewest images of a cluster."""

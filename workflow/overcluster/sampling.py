@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 #: Rows behind each centroid when their number is chosen here: the tree has no power below that.
 ROWS_PER_CENTROID = 30
 #: Most centroids chosen here, and the number that small data get where they can.
-MAX_CENTROIDS, SMALL_CENTROIDS = 16_384, 64
+MAX_CENTROIDS = 16_384
+#: Below so many rows there is one centroid for so many rows.
+FEW_ROWS, ROWS_PER_CENTROID_OF_FEW = 5_000, 2
 #: Rows of the sample for each centroid, and the fewest rows worth sampling at all.
 SAMPLE_ROWS_PER_CENTROID, MIN_SAMPLE_ROWS = 64, 65_536
 
@@ -32,8 +34,9 @@ def auto_n_centroids(n_samples: int) -> int:
     Returns
     -------
     int
-        One centroid for 30 rows, 16,384 at most; for small data up to 64
-        centroids of at least 4 rows.  Between 1 and `n_samples`.
+        One centroid for 30 rows, 16,384 at most.  Below 5,000 rows that would
+        be too few centroids to tell anything apart, and too few rows for a
+        test: one for 2 rows there.
 
     Raises
     ------
@@ -43,13 +46,13 @@ def auto_n_centroids(n_samples: int) -> int:
     Examples
     --------
     >>> [auto_n_centroids(n) for n in (1, 100, 1_000, 70_000, 48_000_000)]
-    [1, 25, 64, 2333, 16384]
+    [1, 50, 500, 2333, 16384]
     """
     if n_samples < 1:
         msg = f"`n_samples` must be at least 1; got {n_samples}. Give some images."
         raise ValueError(msg)
-    wanted = max(n_samples // ROWS_PER_CENTROID, min(n_samples // 4, SMALL_CENTROIDS))
-    return min(max(1, wanted), MAX_CENTROIDS)
+    rows = ROWS_PER_CENTROID if n_samples >= FEW_ROWS else ROWS_PER_CENTROID_OF_FEW
+    return min(max(1, n_samples // rows), MAX_CENTROIDS)
 
 
 def sample_size(n_samples: int, n_centroids: int) -> int:

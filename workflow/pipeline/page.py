@@ -12,6 +12,7 @@ from workflow.pipeline.summary import summarize
 from workflow.pipeline.tasks import part_path
 from workflow.report import (
     CondensedTree,
+    Ladder,
     ReportData,
     Sheet,
     cluster_sheet,
@@ -78,6 +79,8 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
         rms_radius=radius,
         centroid_label=shown,
         tree=_tree_data(tree),
+        cluster_persistence=_persistence(store, tree),
+        ladder=_ladder(tree),
         sheets=_sheets(store, config, images, summary),
         steps=_steps(store),
         notes=_notes(store, summary),
@@ -98,6 +101,18 @@ def _tree_data(tree: ClusterTree) -> CondensedTree | None:
         child_size=condensed.child_size,
         selected=tree.selected.astype(np.int64),
     )
+
+
+def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | None:
+    """Return the persistence of the clusters shown; None for another cut, whose nodes are others."""
+    return None if store.manifest.cut else tree.persistence
+
+
+def _ladder(tree: ClusterTree) -> Ladder | None:
+    """Return the number of clusters at each strictness, None where the method has no such dial."""
+    if not len(tree.ladder):
+        return None
+    return Ladder(tree.ladder[:, 0], tree.ladder[:, 1].astype(np.int64), name="strictness rho")
 
 
 def _steps(store: RunStore) -> list[dict[str, Any]]:

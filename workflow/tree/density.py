@@ -106,7 +106,8 @@ def inner_spacing(
         ``ratio * mean_distance * population ** (-1 / dimension)``, where the
         ratio makes it equal to the core length for the median node.  Without a
         mean distance the core length; for a node without neighbours as if its
-        cell were as wide as the median one.  0 where no node has neighbours.
+        cell were as wide as the median one.  Next to nothing for a cell of
+        duplicates.  0 where no node has neighbours.
     """
     per_image = np.exp(-np.log(nodes.population.astype(np.float64)) / dimension)
     has_core = core > 0
@@ -117,10 +118,12 @@ def inner_spacing(
     if mean_distance is None:
         return inner
     known = has_core & (mean_distance > 0)
-    if not known.any():
-        return inner
-    ratio = float(np.median(core[known] / (mean_distance[known] * per_image[known])))
-    return np.where(mean_distance > 0, ratio * mean_distance * per_image, inner)
+    if known.any():
+        ratio = float(np.median(core[known] / (mean_distance[known] * per_image[known])))
+        inner = np.where(mean_distance > 0, ratio * mean_distance * per_image, inner)
+    # One image tells nothing of its surroundings; several at no distance are duplicates.
+    is_duplicates = (mean_distance == 0) & (nodes.population > 1)
+    return np.where(is_duplicates, np.finfo(np.float64).tiny, inner)
 
 
 def leaf_heights(

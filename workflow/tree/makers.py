@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Fewest centroids of average size that a cluster has, unless its size is given.
 CENTROIDS_PER_CLUSTER = 5
+#: But never more than this share of all images.
+LARGEST_SHARE = 0.05
 #: The same where nothing can be tested: small sets have small clusters.
 CENTROIDS_PER_CLUSTER_UNTESTED = 1
 #: Rise of log density that counts as a trace of structure; half of what makes a cluster.
@@ -91,8 +93,18 @@ class Makers:
         """Return the fewest images of a cluster: those of so many centroids, unless given."""
         if self.min_cluster_size is not None:
             return self.min_cluster_size
-        mean = int(self.population.sum()) / len(self.population)
-        return max(2, round(n_centroids * mean))
+        n_images = int(self.population.sum())
+        return max(2, round(n_images * n_centroids / len(self.population)))
+
+    def density_size(self) -> int:
+        """Return the fewest images of a cluster where images tell more than centroids do.
+
+        Of a few centroids each may be a cluster, such as cells of duplicates,
+        and five of them could be everything.
+        """
+        if self.min_cluster_size is not None:
+            return self.min_cluster_size
+        return max(2, min(self.size(), round(int(self.population.sum()) * LARGEST_SHARE)))
 
     def leaves(self, linkage: Linkage) -> Leaves:
         """Return a linkage with the centroids on it."""
@@ -106,7 +118,7 @@ class Makers:
             min_samples=self.min_samples or 0,
             mean_distance=self.mean_distance,
         )
-        how = Cut(self.size(), self.min_log_density_rise / self.dimension, self.selection)
+        how = Cut(self.density_size(), self.min_log_density_rise / self.dimension, self.selection)
         return assemble(self.leaves(linkage), how, method="density")
 
     def hdbscan(self) -> ClusterTree:
