@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import logging
 from pathlib import Path
@@ -12,13 +13,10 @@ import click
 
 from workflow.config import flatten, load_config
 from workflow.errors import WorkflowError
-from workflow.pipeline import commands, demo
-from workflow.pipeline.ingest_command import ingest_to
-from workflow.pipeline.plan import plan_images
-from workflow.pipeline.runner import read_summary, run_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from workflow.config import LoadedConfig
 
@@ -87,13 +85,21 @@ def say(text: str, content: Any, *, as_json: bool) -> None:
     click.echo(json.dumps(content) if as_json else text)
 
 
+def room(name: str) -> ModuleType:
+    """Import a module of the pipeline when a command needs it: help and mistakes answer at once."""
+    return importlib.import_module(f"workflow.pipeline.{name}")
+
+
 def given(loaded: LoadedConfig) -> dict[str, Any]:
     """Return the settings that the user set, by dotted key."""
     flat = flatten(loaded.config.model_dump(mode="json"))
     return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="overcluster", prog_name="overcluster")
 def program() -> None:
     """Find the natural clusters of very many images.
@@ -117,7 +123,8 @@ def program() -> None:
 )
 @shared_options
 def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Run the whole workflow on images it makes itself, and compare with the truth it knows."""
+    """Run the workflow on images made here; compare with their truth."""
+    demo = room("demo")
     found = demo.run_demo(out, n_images, loaded)
     say(demo.told(found), found, as_json=as_json)
 
@@ -140,7 +147,9 @@ def ingest_command(
     """Copy images of any supported kind into a Zarr store, resumably."""
     asked = {"ingest.shape": shape, "ingest.dtype": dtype}
     merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
-    found = ingest_to(source, images, load_config(None, merged, environment={}).config)
+    found = room("ingest_command").ingest_to(
+        source, images, load_config(None, merged, environment={}).config
+    )
     text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {images}"
     if found["n_unreadable"]:
         text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
@@ -153,8 +162,8 @@ def ingest_command(
 @click.argument("images")
 @shared_options
 def plan_command(images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Print shapes, blocks, bytes and memory per task; refuse what cannot fit."""
-    text, content = plan_images(images, loaded.config)
+    """Print what a run would cost; refuse what cannot fit."""
+    text, content = room("plan").plan_images(images, loaded.config)
     say(text, content, as_json=as_json)
 
 
@@ -163,9 +172,9 @@ def plan_command(images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
 @click.option("--out", metavar="RUN", required=True, type=Path, help="Run folder.")
 @shared_options
 def run_command(images: str, out: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Find the clusters of IMAGES; the same command again resumes where it stopped."""
-    store = run_pipeline(images, out, loaded)
-    summary = read_summary(store)
+    """Find the clusters of IMAGES; the same command again resumes."""
+    runner = room("runner")
+    summary = runner.read_summary(runner.run_pipeline(images, out, loaded))
     say(told(summary), summary, as_json=as_json)
 
 
@@ -189,7 +198,7 @@ def told(summary: dict[str, Any]) -> str:
 @shared_options
 def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bool) -> None:
     """Print each step: absent, partial, complete or stale."""
-    found = commands.status(run, verify=verify, overrides=given(loaded))
+    found = room("commands").status(run, verify=verify, overrides=given(loaded))
     lines = [
         f"{name:15} {step['state']:9} {step['seconds']:8.1f} s  {step['reason']}".rstrip()
         for name, step in found["steps"].items()
@@ -227,7 +236,7 @@ def recut_command(
     as_json: bool,
 ) -> None:
     """Give a run other labels from its stored tree, without the images."""
-    summary = commands.recut(
+    summary = room("commands").recut(
         run,
         n_clusters=n_clusters,
         min_cluster_size=min_cluster_size,
@@ -243,7 +252,7 @@ def recut_command(
 @shared_options
 def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Merge new images into the stored moments of a run."""
-    found = commands.update(run, images, overrides=given(loaded))
+    found = room("commands").update(run, images, overrides=given(loaded))
     text = (
         f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
         f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
@@ -263,7 +272,7 @@ def predict_command(
     run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
     """Label new images by the clusters of a run."""
-    found = commands.predict_images(run, images, out, overrides=given(loaded))
+    found = room("commands").predict_images(run, images, out, overrides=given(loaded))
     text = f"{found['n_samples']:,} images in {found['n_clusters']} clusters, {found['noise_fraction']:.1%} noise: {out}"
     say(text, found, as_json=as_json)
 
@@ -273,7 +282,7 @@ def predict_command(
 @shared_options
 def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Write the page RUN/report.html."""
-    path = commands.report(run, overrides=given(loaded))
+    path = room("commands").report(run, overrides=given(loaded))
     say(str(path), {"report": str(path)}, as_json=as_json)
 
 

@@ -78,12 +78,12 @@ def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
 
 
 def test_demo__finds_its_sources(run_cli, tmp_path):
-    status, out, err = run_cli("demo", "--images", 6000, "--out", tmp_path / "demo", "--json")
+    status, out, err = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo", "--json")
     assert status == 0, err
     found = last_json(out)
     assert found["truth"]["n_sources"] >= 24
     assert found["truth"]["ari"] > 0.9
-    status, out, _ = run_cli("demo", "--images", 6000, "--out", tmp_path / "demo")
+    status, out, _ = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo")
     assert status == 0
     for word in ("sources", "clusters found", "ARI", "clutter", "seconds", "report.html"):
         assert word in out
@@ -162,6 +162,9 @@ def test_run__of_a_folder_joins_labels_to_files(run_cli, tmp_path):
         kinds = [str(path).split("/")[0] for path in labels["path"].values]
         found = labels["label_resolved"].values
     assert len({(kind, label) for kind, label in zip(kinds, found, strict=True)}) == 3
+    assert run_cli("recut", run, "--n-clusters", 2)[0] == 0
+    with xr.open_zarr(run / "labels.zarr") as labels:
+        assert [str(path).split("/")[0] for path in labels["path"].values] == kinds
 
 
 def bad(tmp_path, name):
@@ -319,6 +322,7 @@ def test_bad_input__a_cut_zarr_chunk_is_named(run_cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        ([], "Missing command"),
         (["run"], "IMAGES"),
         (["runn"], "runn"),
         (["run", "a.npy"], "--out"),

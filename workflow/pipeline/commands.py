@@ -81,7 +81,14 @@ def recut(
                 n_clusters=n_clusters,
                 min_cluster_size=min_cluster_size,
                 layer=layer,
+                paths=named_images(store),
             )
+
+
+def named_images(store: RunStore) -> Path | None:
+    """Return the group that holds the file names of a run's images, None where there are none."""
+    group = store.path / layout.IMAGES
+    return group if group.exists() and "path" in zarr_io.array_names(group) else None
 
 
 def update(

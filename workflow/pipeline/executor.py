@@ -7,6 +7,7 @@ import itertools
 import resource
 import sys
 import uuid
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -126,6 +127,13 @@ class Executor:
     def as_dask_scheduler(self) -> contextlib.AbstractContextManager[Any]:
         """Let Dask collections compute where the tasks run, while inside."""
         return contextlib.nullcontext() if self.client is None else self.client.as_current()
+
+    def ignore_warning(self, message: str) -> None:
+        """Keep a library's warning, known to be harmless, off the user's screen."""
+        if self.client is None:
+            warnings.filterwarnings("ignore", message=message)
+        else:
+            self.client.run(warnings.filterwarnings, "ignore", message=message)
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``."""

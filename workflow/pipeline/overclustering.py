@@ -119,7 +119,7 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
         n_noted += 1
 
     with context.executor.progress.bar(
-        "overcluster: rounds", context.config.overcluster.max_rounds, "rounds"
+        "overcluster: rounds, at most", context.config.overcluster.max_rounds, "rounds"
     ) as bar:
 
         def on_round(state: RoundState) -> None:

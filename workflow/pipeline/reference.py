@@ -8,7 +8,6 @@ block, and `hdbscan.HDBSCAN` clusters the centroids (the tree's method
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 #: What "auto" means here: the number of components of the case that started the project.
 AUTO_COMPONENTS = 50
+#: `IncrementalPCA` divides by the number of rows before its first batch, which is zero.
+HARMLESS_WARNING = "invalid value encountered in divide"
 
 
 def components(
@@ -60,10 +61,7 @@ def components(
         raise ConfigError(msg)
     array = zarr_io.rows_as_dask(images, block_rows).astype(np.float64)
     estimator = IncrementalPCA(n_components=wanted, batch_size=max(block_rows, 5 * wanted))
-    # dask-ml divides by the count of rows before its first batch, which is zero, on any scheduler.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="invalid value encountered in divide")
-        fitted = estimator.fit(array)
+    fitted = estimator.fit(array)
     variance = np.asarray(fitted.explained_variance_)
     ratio = np.asarray(fitted.explained_variance_ratio_)
     total = float(variance.sum() / ratio.sum()) if ratio.sum() > 0 else 0.0

@@ -74,6 +74,7 @@ def run_pca(context: Context) -> None:
     store, settings = context.store, context.config.pca
     if context.config.profile == "reference":
         reference = _reference()
+        context.executor.ignore_warning(reference.HARMLESS_WARNING)
         with context.executor.as_dask_scheduler():
             found = reference.components(context.images, context.block_rows, settings.n_components)
     else:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from workflow.tree.spanning_tree import Linkage
 
 
+#: Less than any difference of scores that means something.
+TIE_BREAK = 1e-9
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CondensedTree:
     """Clusters, their splits, and where each leaf leaves them; one row per child.
@@ -125,7 +129,12 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
     size = linkage.node_sizes()
     fits = (size[linkage.left] >= min_cluster_size) & (size[linkage.right] >= min_cluster_size)
     if linkage.score is not None:
-        return np.where(fits & np.isfinite(linkage.score), linkage.score, -np.inf)
+        # Many splits have the largest score there is; of these the highest merge counts first,
+        # so that every number of clusters can be had.
+        order = np.arange(len(linkage.score)) / max(1, len(linkage.score))
+        return np.where(
+            fits & np.isfinite(linkage.score), linkage.score + TIE_BREAK * order, -np.inf
+        )
     peak = log_peaks(linkage, min_cluster_size)
     lower = np.minimum(peak[linkage.left], peak[linkage.right])
     # Rounding of the means must not turn a rise of nothing into a fall.
