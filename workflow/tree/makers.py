@@ -97,11 +97,9 @@ class Makers:
         return max(2, round(n_images * n_centroids / len(self.population)))
 
     def density_size(self) -> int:
-        """Return the fewest images of a cluster where images tell more than centroids do.
-
-        Of a few centroids each may be a cluster, such as cells of duplicates,
-        and five of them could be everything.
-        """
+        """Return the fewest images of a cluster for a method that sees inside a centroid."""
+        # Of a few centroids each may be a cluster, such as cells of duplicates, and five of
+        # them could be everything.
         if self.min_cluster_size is not None:
             return self.min_cluster_size
         return max(2, min(self.size(), round(int(self.population.sum()) * LARGEST_SHARE)))
