@@ -10,6 +10,7 @@ import uuid
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distributed import KilledWorker, as_completed
@@ -21,7 +22,6 @@ from workflow.runstore.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from distributed import Client, Future
     from numpy.typing import NDArray
