@@ -38,8 +38,8 @@ def choose_block_rows(n_features: int, stored_rows: int | None = None) -> int:
     -------
     int
         A power of two that depends on the data alone, never on a worker's
-        memory: results must not change with the machine.  Where stored chunks
-        are larger and bearable, their rows, so that none is decoded twice.
+        memory: results must not change with the machine.  Whole stored chunks
+        where that can be, so that none is decoded twice.
 
     Examples
     --------
@@ -47,12 +47,16 @@ def choose_block_rows(n_features: int, stored_rows: int | None = None) -> int:
     16384
     >>> choose_block_rows(768, stored_rows=50_000)
     50000
+    >>> choose_block_rows(768, stored_rows=10_000)
+    10000
     """
     fitting = max(1, BLOCK_BYTES // (4 * max(1, n_features)))
     rows = 1 << (fitting.bit_length() - 1)
     rows = min(max(rows, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
     if stored_rows and rows < stored_rows <= MAX_STORED_BLOCK_BYTES // (4 * max(1, n_features)):
         return stored_rows
+    if stored_rows and stored_rows < rows:
+        rows -= rows % stored_rows
     return rows
 
 

@@ -58,7 +58,9 @@ def test_write_bytes__leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
         patch.setattr(
             files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left"))
         )
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(
+            StoreError, match=r"file must be written; the disk refused \(No space left\)"
+        ):
             files.write_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from workflow.pipeline.runner import executor_for, write_summary
 from workflow.pipeline.status import run_status
 from workflow.pipeline.update import require_new_images, require_same_kind, update_moments
 from workflow.runstore import RunStore, layout, zarr_io
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,29 +32,40 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Up to so many images, a recut or a prediction is done in this process: sooner than workers start.
-HERE_IMAGES = 2_000_000
+#: Up to so many bytes to read, the work is done in this process: sooner than workers start.
+HERE_BYTES = 256 * 2**20
+#: Bytes of an image that a recut reads: its nearest centroids and their distances.
+NEAREST_BYTES = 24
 
 
 def stored_config(store: RunStore, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings that a run was last made with, some of them overridden."""
-    return load_config(None, {**store.manifest.config, **(overrides or {})}, environment={}).config
+    """Return the settings that a run was last made with, some of them overridden.
+
+    Where it ran is left out: that scheduler may be gone, and a stranger's run
+    folder must not choose one.
+    """
+    config = store.manifest.config
+    kept = {key: value for key, value in config.items() if not key.startswith("compute.")}
+    return load_config(None, {**kept, **(overrides or {})}, environment={}).config
 
 
 @contextlib.contextmanager
 def _executor(
-    store: RunStore,
-    config: Config,
-    client: Client | None,
-    n_samples: int,
-    progress: Progress | None,
+    shared: Path, config: Config, client: Client | None, n_bytes: int, progress: Progress | None
 ) -> Iterator[Executor]:
-    """Open an executor: in this process for few images, on workers for many."""
-    if client is None and n_samples <= HERE_IMAGES and config.compute.launcher == "local":
-        yield Executor(None, progress or Progress(), store.path / layout.WIP / "shared")
-    else:
-        with executor_for(store, config, client, progress) as executor:
-            yield executor
+    """Open an executor: in this process for little work, on workers for much.
+
+    What tasks share lies in a folder of its own, which is removed at the end.
+    """
+    shared.mkdir(parents=True, exist_ok=True)
+    try:
+        if client is None and n_bytes <= HERE_BYTES and config.compute.launcher == "local":
+            yield Executor(None, progress or Progress(), shared)
+        else:
+            with executor_for(shared, config, client, progress, reads=[shared]) as executor:
+                yield executor
+    finally:
+        discard(shared)
 
 
 def recut(
@@ -72,8 +83,9 @@ def recut(
     config = stored_config(store, overrides)
     with store.lock():
         require_labels(store)
-        n_samples = store.manifest.images["shape"][0]
-        with _executor(store, config, client, n_samples, progress) as executor:
+        n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
+        shared = store.path / layout.WIP / "shared-recut"
+        with _executor(shared, config, client, n_bytes, progress) as executor:
             return recut_labels(
                 store,
                 config,
@@ -86,9 +98,9 @@ def recut(
 
 
 def named_images(store: RunStore) -> Path | None:
-    """Return the group that holds the file names of a run's images, None where there are none."""
-    group = store.path / layout.IMAGES
-    return group if group.exists() and "path" in zarr_io.array_names(group) else None
+    """Return the group that holds the file names, which the present labels have, too."""
+    labels = store.path / layout.LABELS
+    return labels if "path" in zarr_io.array_names(labels) else None
 
 
 def update(
@@ -105,12 +117,11 @@ def update(
     with store.lock():
         given = open_input(images, config.ingest)
         require_new_images(store, given)
-        work = store.path / layout.WIP / "update-images"
-        with _executor(store, config, client, given.n_samples, progress) as executor:
-            opened = readable_images(given, work / layout.IMAGES, executor)
-            require_same_kind(store, opened, given.name)
+        work = store.path / layout.WIP / f"update-{given.digest}"
+        with _executor(work / "shared", config, client, given.n_bytes, progress) as executor:
+            opened = _readable_images(store, given, work, executor)
             found = update_moments(store, config, executor, opened, given)
-        shutil.rmtree(work, ignore_errors=True)
+        discard(work)
     return found
 
 
@@ -130,12 +141,11 @@ def predict_images(
     target = Path(out).absolute()
     given = open_input(images, config.ingest)
     _require_place_for_labels(target)
-    work = target.with_name(f"{target.name}.images")
-    with _executor(store, config, client, given.n_samples, progress) as executor:
-        opened = readable_images(given, work / layout.IMAGES, executor)
-        require_same_kind(store, opened, given.name)
+    work = target.with_name(f"{target.name}.{given.digest}.work")
+    with _executor(work / "shared", config, client, given.n_bytes, progress) as executor:
+        opened = _readable_images(store, given, work, executor)
         found = predict(store, config, executor, opened, target)
-    shutil.rmtree(work, ignore_errors=True)
+    discard(work)
     return found
 
 
@@ -156,12 +166,21 @@ def _require_place_for_labels(target: Path) -> None:
         raise StoreError(msg) from None
 
 
-def readable_images(given: ImagesInput, place: Path, executor: Executor) -> ImageStore:
-    """Return images that can be read in place, copied to `place` where they must be."""
-    if given.store is not None:
-        return given.store
-    ingest_images(given, place, executor)
-    return zarr_io.open_images(place)
+def _readable_images(
+    store: RunStore, given: ImagesInput, work: Path, executor: Executor
+) -> ImageStore:
+    """Return images like those of a run, copied to `work` where they cannot be read in place."""
+    images = given.store
+    if images is None:
+        place = work / layout.IMAGES
+        ingest_images(given, place, executor)
+        images = zarr_io.open_images(place)
+    try:
+        require_same_kind(store, images, given.name)
+    except ImagesError:
+        discard(work)
+        raise
+    return images
 
 
 def report(run: Path | str, *, overrides: Mapping[str, Any] | None = None) -> Path:

@@ -95,7 +95,10 @@ class Context:
 
     def paths(self) -> Path | None:
         """Return the group that holds the file names of the images, None where there are none."""
-        group = self.store.path / layout.IMAGES
-        if self.images.path == group and "path" in zarr_io.array_names(group):
-            return group
-        return None
+        return named_group(self.images)
+
+
+def named_group(images: ImageStore) -> Path | None:
+    """Return the Zarr group that holds the file names beside the images, None where there are none."""
+    has_names = images.kind == "zarr" and images.key and "path" in zarr_io.array_names(images.path)
+    return images.path if has_names else None

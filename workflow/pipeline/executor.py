@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distributed import KilledWorker, as_completed
+from distributed.client import FutureCancelledError
 
 from workflow.blocks import one_blas_thread
 from workflow.chunks import RowRange, blocks_per_partition, row_ranges
@@ -266,6 +267,9 @@ def _outcome(future: Future[Any]) -> Any:
         return future.result()
     except KilledWorker as err:
         msg = f"workers must stay alive; {err.allowed_failures + 1} died in a row over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on."
+        return ComputeError(msg)
+    except FutureCancelledError:
+        msg = "the scheduler must stay up; the connection to it was lost. Start it, then run the same command again."
         return ComputeError(msg)
     except Exception as err:  # noqa: BLE001 - raised by the caller once the tasks before it are done
         return err

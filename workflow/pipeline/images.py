@@ -65,6 +65,13 @@ class ImagesInput:
         return known.n_features
 
     @property
+    def n_bytes(self) -> int:
+        """Bytes of all images; of a folder of compressed ones, when they are decoded."""
+        known = self.store or self.source
+        assert known is not None
+        return self.n_samples * self.n_features * known.dtype.itemsize
+
+    @property
     def path(self) -> Path | None:
         """Where the images lie, when they are read in place."""
         return None if self.store is None else self.store.path
@@ -97,7 +104,7 @@ def open_input(images: Any, settings: IngestSettings) -> ImagesInput:
         return ImagesInput("the array", None, source, source.fingerprint())
     if zarr_io.is_readable_in_place(images):
         store = zarr_io.open_images(images)
-        return ImagesInput(str(images), store, None, zarr_io.fingerprint(store))
+        return ImagesInput(str(Path(images).absolute()), store, None, zarr_io.fingerprint(store))
     source = open_source(
         str(images),
         shape=settings.shape,

@@ -16,6 +16,7 @@ from workflow.pca import (
 from workflow.pipeline.executor import ordered
 from workflow.pipeline.tasks import MomentsTask, part_path
 from workflow.runstore.files import read_arrays
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,11 +68,14 @@ def moments_pass(
     reports : dict of int to dict
         What each task reported.
     """
+    if not journal.entries:
+        discard(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
     # A task of its own: the client may not see the images.
     shift = executor.map(functools.partial(first_shift, images), [partitions[0].blocks[0]])[0]
-    task = MomentsTask(images, kind, shift, LOW_RANK, folder)
+    # Only exact integers are summed about a shift; for wide images it would weigh a megabyte.
+    task = MomentsTask(images, kind, shift if kind == "integer" else None, LOW_RANK, folder)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=lambda p: p.n_rows)
     return merged_moments(folder, reports), reports

@@ -58,8 +58,9 @@ def draw_sample(context: Context, n_centroids: int) -> Rows:
     counts = sample_counts(sizes, sample_size(context.n_samples, n_centroids))
     parts, target = store.folder(STEP) / "drawn", layout.sample(store.path)
     pieces = row_ranges(int(counts.sum()), SAMPLE_PIECE_ROWS)
-    shuffled = store.journal(STEP, "sample")
+    shuffled = store.journal(STEP, "sample", needs=(target,))
     if len(shuffled.entries) < len(pieces):
+        drawn_before = store.journal(STEP, "drawn", needs=(parts,))
         parts.mkdir(exist_ok=True)
         scores = context.scores
         items = {
@@ -72,7 +73,7 @@ def draw_sample(context: Context, n_centroids: int) -> Rows:
             "overcluster: sample",
             DrawTask(scores, seed, parts),
             items,
-            journal=store.journal(STEP, "drawn"),
+            journal=drawn_before,
             n_rows=n_rows,
         )
         context.count(STEP, drawn)
@@ -178,12 +179,12 @@ def assign(context: Context, centroids: NDArray[np.float32]) -> Assignment:
 def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) -> Assignment:
     """Do one pass over all rows."""
     store = context.store
-    target, parts = layout.nearest(store.path), store.folder(STEP) / "parts"
-    journal = store.journal(STEP, part)
+    target, parts = layout.nearest(store.path), store.folder(STEP) / "parts" / part
+    journal = store.journal(STEP, part, needs=(target, parts))
     if not journal.entries:
         discard(target)
         discard(parts)
-        parts.mkdir()
+        parts.mkdir(parents=True)
         for name, dtype in (("nearest", "int32"), ("sq_distance", "float32")):
             zarr_io.create_rows_array(
                 target,

@@ -124,7 +124,8 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
     limit = min(n, d_in)
     d = min(limit, AUTO_COMPONENTS) if wanted == "auto" else limit if wanted < 1 else int(wanted)
     cut = min(block, n)
-    sizes = _Sizes(n, d_in, images.dtype.itemsize, cut, d, n_centroids)
+    stored_rows = min(n, getattr(images, "stored_rows", None) or 0)
+    sizes = _Sizes(n, d_in, images.dtype.itemsize, cut, d, n_centroids, stored_rows)
     tasks = [
         sizes.task("pca", len(parts), sizes.images, 0, sizes.moments(config.pca.max_full_features)),
         sizes.task("projection", len(parts), sizes.images, sizes.scores, sizes.projection()),
@@ -157,6 +158,7 @@ class _Sizes:
     block: int
     d: int
     k: int
+    stored_rows: int
 
     @property
     def images(self) -> int:
@@ -212,8 +214,9 @@ class _Sizes:
         }
 
     def _block(self) -> int:
-        """Bytes of a block as it is stored, twice: as read and as decoded."""
-        return 2 * self.block * self.n_features * self.itemsize
+        """Bytes of a block, and of the stored pieces that are decoded whole to read it."""
+        decoded = max(self.block, self.stored_rows)
+        return (self.block + decoded) * self.n_features * self.itemsize
 
 
 def check_settings(n_samples: int, n_features: int, config: Config) -> None:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.chunks import choose_block_rows
+from workflow.chunks import choose_block_rows, row_ranges
 from workflow.errors import StoreError
 from workflow.pipeline.carry import label_arrays, predict_labels
+from workflow.pipeline.context import named_group
 from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import stored_labels
 from workflow.pipeline.tasks import Basis, PredictTask
@@ -71,18 +72,20 @@ def predict(
     labels = stored_labels(store)
     partial = target.with_name(f"{target.name}.partial")
     journal_file = partial.with_name(f"{partial.name}.jsonl")
+    if not partial.is_dir():
+        # The labels that it tells of were moved to their place already, or never were.
+        journal_file.unlink(missing_ok=True)
     key = digest(
         {
             "images": zarr_io.fingerprint(images),
             "model": store.step("labels").key,
             "cut": store.manifest.cut,
+            "noise": config.labels.noise,
         }
     )
     journal = Journal(journal_file, key)
     if not journal.entries:
         discard(partial)
-    group = images.path
-    named = images.path.suffix == ".zarr" and "path" in zarr_io.array_names(group)
     task = PredictTask(
         images=images,
         basis=Basis(executor.share(basis), attrs["whiten"]),
@@ -91,17 +94,22 @@ def predict(
         centroid_labels=executor.share(label_arrays(labels)),
         noise=config.labels.noise,
         target=partial,
-        paths=group if named else None,
+        paths=named_group(images),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
     predict_labels(executor, task, partitions(images.n_samples, block_rows), journal)
     discard(target)
     partial.replace(target)
     journal_file.unlink()
-    label = zarr_io.read_rows(target, "label", 0, images.n_samples)
+    met: set[int] = set()
+    n_noise = 0
+    for rows in row_ranges(images.n_samples, block_rows):
+        label = zarr_io.read_rows(target, "label", *rows)
+        n_noise += int(np.count_nonzero(label < 0))
+        met.update(np.unique(label[label >= 0]).tolist())
     return {
         "n_samples": images.n_samples,
-        "n_clusters": len(np.unique(label[label >= 0])),
-        "noise_fraction": float((label < 0).mean()),
+        "n_clusters": len(met),
+        "noise_fraction": n_noise / images.n_samples,
         "labels": str(target),
     }

@@ -25,7 +25,7 @@ from workflow.runstore.manifest import software_versions
 from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from distributed import Client
 
@@ -83,7 +83,9 @@ def run_pipeline(
         store.manifest.versions = software_versions()
         store.save()
         if any(plan.is_due for plan in plans):
-            with executor_for(store, config, client, progress, reads=given.path) as executor:
+            reads = [store.path, *([given.path] if given.path else [])]
+            shared = store.path / layout.WIP / "shared"
+            with executor_for(shared, config, client, progress, reads=reads) as executor:
                 _run_steps(store, config, given, plans, executor)
             discard(store.path / layout.WIP)
         write_summary(store, config)
@@ -125,6 +127,7 @@ def _run_steps(
             if plan.name in FIRST_READERS:
                 # Nothing of these images counts yet: once repaired, they are not other images.
                 store.manifest.images = {}
+                store.step("ingest").state = "partial"
             raise
         finally:
             record.seconds += time.monotonic() - started
@@ -177,16 +180,15 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
 
 @contextlib.contextmanager
 def executor_for(
-    store: RunStore,
+    shared: Path,
     config: Config,
     client: Client | None,
     progress: Progress | None,
     *,
-    reads: Path | None = None,
+    reads: Sequence[Path],
 ) -> Iterator[Executor]:
     """Open an executor on the client given or on one opened from the settings."""
     shown = progress or Progress()
-    shared = store.path / layout.WIP / "shared"
     with (
         contextlib.nullcontext(client)
         if client is not None
@@ -194,10 +196,9 @@ def executor_for(
     ):
         if client is None and opened.dashboard_link and config.compute.dashboard:
             log.info("dashboard: %s", opened.dashboard_link)
-        places = [store.path, *([reads] if reads is not None else [])]
         blind = {
             address: missing
-            for address, missing in opened.run(missing_places, [str(p) for p in places]).items()
+            for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()
             if missing
         }
         if blind:

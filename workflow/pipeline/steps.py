@@ -29,6 +29,7 @@ from workflow.pipeline.model import (
 from workflow.pipeline.moments import moments_pass, update_states
 from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
 from workflow.pipeline.page import write_report
+from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
@@ -109,8 +110,14 @@ def _moments_journal(context: Context) -> Journal:
     """Return the journal of the first pass: it depends on the images, not on the components."""
     limit = context.config.pca.max_full_features
     images = context.store.manifest.images["digest"]
-    key = digest({"images": images, "max_full_features": limit})
-    return context.store.journal("pca", "moments", key=key)
+    content = {
+        "images": images,
+        "max_full_features": limit,
+        "block_rows": context.block_rows,
+        "version": STEP_VERSIONS["pca"],
+    }
+    parts = context.store.folder("pca") / "parts"
+    return context.store.journal("pca", "moments", key=digest(content), needs=(parts,))
 
 
 def run_projection(context: Context) -> None:
@@ -124,7 +131,7 @@ def run_projection(context: Context) -> None:
         {"whiten": settings.pca.whiten, "dtype": settings.projection.dtype},
     )
     target, kept = layout.scores(store.path), layout.kept_images(store.path)
-    journal = store.journal("projection", "blocks")
+    journal = store.journal("projection", "blocks", needs=(target, kept))
     if not journal.entries:
         discard(target)
         discard(kept)
@@ -212,13 +219,14 @@ def run_overcluster(context: Context) -> None:
     pairs = store.folder("overcluster") / "pairs.npz"
     checksum = write_arrays(pairs, done.pairs.to_arrays())
     store.step("overcluster").checksums["overcluster/pairs.npz"] = checksum
-    discard(store.folder("overcluster") / "parts")
     store.step("overcluster").details = details | {"assign_part": done.part}
 
 
 def run_centroid_graph(context: Context) -> None:
     """Make the graph of the centroids from the counts of the last pass."""
     store = context.store
+    # What the last pass left was needed until its step was recorded as complete.
+    discard(store.folder("overcluster") / "parts")
     record = store.step("overcluster")
     counts = read_arrays(
         store.folder("overcluster") / "pairs.npz", record.checksums["overcluster/pairs.npz"]
@@ -284,7 +292,7 @@ def run_labels(context: Context) -> None:
     labels = labels_of_centroids(store, stored_tree(store))
     store.write_model("labels", label_model(labels))
     target = store.path / layout.WIP / layout.LABELS
-    journal = store.journal("labels", "blocks")
+    journal = store.journal("labels", "blocks", needs=(target,))
     if not journal.entries:
         target = store.wip(layout.LABELS)
     reports = carry_labels(

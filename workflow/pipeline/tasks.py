@@ -43,7 +43,7 @@ class MomentsTask:
 
     images: Rows
     kind: str
-    shift: NDArray[Any]
+    shift: NDArray[Any] | None
     rank: int
     folder: Path
 

@@ -16,8 +16,9 @@ from workflow.pipeline.model import (
     stored_moments,
 )
 from workflow.pipeline.moments import moments_pass
-from workflow.pipeline.stale import step_plans
+from workflow.pipeline.stale import STEP_VERSIONS, step_plans
 from workflow.runstore.files import write_arrays
+from workflow.runstore.manifest import digest
 from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
@@ -82,12 +83,14 @@ def update_moments(
     before = stored_moments(store)
     folder = store.folder("pca")
     place = folder / f"update-{len(store.manifest.updates):03d}"
+    block_rows = choose_block_rows(images.n_features, images.stored_rows)
+    content = {"images": given.digest, "block_rows": block_rows, "version": STEP_VERSIONS["pca"]}
     added, _ = moments_pass(
         executor,
         images,
-        partitions(images.n_samples, choose_block_rows(images.n_features, images.stored_rows)),
+        partitions(images.n_samples, block_rows),
         folder=place,
-        journal=store.journal("pca", place.name, key=given.digest),
+        journal=store.journal("pca", place.name, key=digest(content), needs=(place,)),
         max_full_features=config.pca.max_full_features,
     )
     merged = merge_moments(before, added)

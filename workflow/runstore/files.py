@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -12,7 +14,7 @@ import numpy as np
 from workflow.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,14 +23,15 @@ if TYPE_CHECKING:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one move: readers see the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _disk_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -56,17 +59,28 @@ def read_json(path: Path) -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
     """Write arrays to one .npz in one move; return the crc32c of the file."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        checksum = crc_of_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp.npz")
+    with _disk_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            checksum = crc_of_file(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return checksum
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Tell what the disk refused, and that nothing is lost."""
+    try:
+        yield
+    except OSError as err:
+        msg = f"{path} must be written; the disk refused ({err.strerror or err}). Make room or give write access, then run the same command again."
+        raise StoreError(msg) from err
 
 
 def read_arrays(path: Path, checksum: int | None = None) -> dict[str, NDArray[Any]]:
@@ -129,7 +143,7 @@ class Journal:
     def append(self, index: int, record: Mapping[str, Any]) -> None:
         """Add what task `index` reported."""
         entry = {"index": index, **record}
-        with self.path.open("a", encoding="utf-8") as file:
+        with _disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())

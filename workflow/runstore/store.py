@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +80,10 @@ class RunStore:
             msg = f"RUN must be a run folder; {run} has no {layout.MANIFEST}. Make one with `run IMAGES --out {path}`."
             raise StoreError(msg)
         store = cls(run, Manifest.load(run))
-        if store.manifest.moves and os.access(run, os.W_OK):
-            store._finish_moves()
+        if store.manifest.moves:
+            # Whoever holds the lock does the moves itself; who may not write leaves them.
+            with contextlib.suppress(StoreError), store.lock():
+                pass
         return store
 
     @contextlib.contextmanager
@@ -91,8 +95,8 @@ class RunStore:
         StoreError
             If another process holds it.
         """
-        file = (self.path / layout.LOCK).open("a+")
         try:
+            file = (self.path / layout.LOCK).open("a+")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
@@ -100,14 +104,21 @@ class RunStore:
             file.close()
             msg = f"one command at a time may write {self.path}; {holder} does. Wait for it, or give another run folder."
             raise StoreError(msg) from None
-        try:
+        except OSError as err:
+            msg = f"a run folder must be on a file system that can be written and locked; {self.path} refuses ({err.strerror}). Mount it with locks, or give another run folder."
+            raise StoreError(msg) from None
+        with file:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {os.uname().nodename}")
             file.flush()
-            yield
-        finally:
-            file.truncate(0)
-            file.close()
+            # Another process may have changed it since it was read.
+            self.manifest = Manifest.load(self.path)
+            if self.manifest.moves:
+                self._finish_moves()
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
     def step(self, name: str) -> StepRecord:
         """Return the record of a step."""
@@ -129,6 +140,10 @@ class RunStore:
         record.state = "partial"
         record.key = key
         record.settings = dict(settings)
+        for later in layout.STEPS[layout.STEPS.index(name) + 1 :]:
+            # Made from a result that is about to be replaced: a kill must not let it pass for new.
+            if self.step(later).state == "complete":
+                self.step(later).state = "absent"
         self.save()
 
     def finish(self, name: str) -> None:
@@ -142,9 +157,17 @@ class RunStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def journal(self, name: str, part: str, key: str | None = None) -> Journal:
-        """Return the journal of a part of a step; void unless made with the same key."""
-        return Journal(self.folder(name) / f"{part}.jsonl", key or self.step(name).key)
+    def journal(
+        self, name: str, part: str, key: str | None = None, needs: Sequence[Path] = ()
+    ) -> Journal:
+        """Return the journal of a part of a step; void unless made with the same key.
+
+        Also void where one of the places that it tells of, `needs`, is gone.
+        """
+        path = self.folder(name) / f"{part}.jsonl"
+        if not all(place.exists() for place in needs):
+            path.unlink(missing_ok=True)
+        return Journal(path, key or self.step(name).key)
 
     def wip(self, name: str) -> Path:
         """Return a fresh place for a result that is not yet real."""
@@ -218,6 +241,7 @@ class RunStore:
 
     def _finish_moves(self) -> None:
         """Do the recorded moves that have not been done."""
+        self._require_own_moves()
         for source_name, target_name in self.manifest.moves:
             source, target = self.path / source_name, self.path / target_name
             if source.exists():
@@ -227,11 +251,22 @@ class RunStore:
         self.manifest.moves = []
         self.save()
 
+    def _require_own_moves(self) -> None:
+        """Refuse moves that leave the run folder: a stranger's manifest must not delete files."""
+        root = self.path.resolve()
+        for name in itertools.chain.from_iterable(self.manifest.moves):
+            place = self.path / name
+            if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
+                msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
+                raise StoreError(msg)
+
 
 def discard(path: Path) -> None:
     """Remove a file or folder; a folder is renamed first, so that half of it is never taken for it."""
     if path.is_dir() and not path.is_symlink():
-        doomed = path.with_name(f".{path.name}.{os.getpid()}.discarded")
+        for left in path.parent.glob(f".{path.name}.*.discarded"):
+            shutil.rmtree(left, ignore_errors=True)
+        doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex}.discarded")
         path.replace(doomed)
         shutil.rmtree(doomed)
     else:
