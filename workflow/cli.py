@@ -286,6 +286,22 @@ def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     say(str(path), {"report": str(path)}, as_json=as_json)
 
 
+@program.group("compute", no_args_is_help=False)
+def compute_group() -> None:
+    """Look at the places where work can run."""
+
+
+@compute_group.command("check")
+@click.argument("name", metavar="NAME_OR_FILE_OR_ADDRESS")
+@shared_options
+def compute_check_command(name: str, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Start a small job at a site and say what it saw."""
+    checked = load_config(None, given(loaded), compute=name, environment={})
+    site_check = room("site_check")
+    found = site_check.check_site(checked.config)
+    say(site_check.told(found), found, as_json=as_json)
+
+
 @program.command("config")
 @shared_options
 def config_command(loaded: LoadedConfig, *, as_json: bool) -> None:

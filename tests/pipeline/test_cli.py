@@ -77,6 +77,22 @@ def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
     assert "projection is stale: the moments were updated" in err
 
 
+def test_compute_check__says_what_a_worker_saw(run_cli, client):
+    status, out, err = run_cli(
+        "compute", "check", "local", "--set", "compute.n_workers=1", "--json"
+    )
+    assert status == 0, err
+    found = last_json(out)
+    assert (found["n_workers"], found["shares_folder"], found["differing"]) == (1, True, {})
+    address = client.scheduler_info()["address"]
+    status, out, _ = run_cli("compute", "check", address)
+    assert status == 0
+    assert "2 workers" in out
+    status, out, err = run_cli("compute", "check", "slrum")
+    assert (status, out) == (2, "")
+    assert "Did you mean `slurm`" in err
+
+
 def test_demo__finds_its_sources(run_cli, tmp_path):
     status, out, err = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo", "--json")
     assert status == 0, err
