@@ -6,6 +6,8 @@ import functools
 import importlib
 import json
 import logging
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from workflow.config import LoadedConfig
 
+#: What is said after Ctrl-C or a scheduler's SIGTERM.
+STOPPED = "stopped; the same command goes on from here"
 #: Exit statuses.
 DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 
@@ -68,8 +72,12 @@ def set_up_logging(verbose: int) -> None:
     own.handlers[:] = [handler]
     own.propagate = False
     own.setLevel(logging.DEBUG if verbose else logging.INFO)
-    for name in ("distributed", "tornado", "bokeh"):
-        logging.getLogger(name).setLevel(logging.INFO if verbose > 1 else logging.CRITICAL)
+    # Imported first: it sets levels of its own.
+    importlib.import_module("distributed")
+    quiet = logging.INFO if verbose > 1 else logging.CRITICAL
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "bokeh", "asyncio"):
+            logging.getLogger(name).setLevel(quiet)
 
 
 class _StderrHandler(logging.Handler):
@@ -322,6 +330,16 @@ def _shown(value: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    was_stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal was_stopped
+        was_stopped = True
+        raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    stops = (signal.SIGTERM, signal.SIGINT) if in_main_thread else ()
+    before = {number: signal.signal(number, stop) for number in stops}
     try:
         program.main(args=arguments, prog_name="overcluster", standalone_mode=False)
     except click.exceptions.Exit as err:
@@ -334,9 +352,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return USER_MISTAKE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; the same command goes on from here", err=True)
+        click.echo(STOPPED, err=True)
         return UNEXPECTED
     except WorkflowError as err:
         click.echo(f"error: {' '.join(str(err).split())}", err=True)
         return USER_MISTAKE
+    except Exception:
+        if not was_stopped:
+            raise
+        # Workers that were stopped in the middle of starting or closing complain in many ways.
+        click.echo(STOPPED, err=True)
+        return UNEXPECTED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return DONE

@@ -338,7 +338,8 @@ def _follow_edges(
     rank = np.concatenate([np.full(known.size, 0.5), np.arange(1.0, start.size + 1)])
     rows = np.concatenate([np.full(known.size, n), start])
     columns = np.concatenate([known, end])
-    edges = sparse.csr_array((rank, (rows, columns)), shape=(n + 1, n + 1))
+    ends = (rows.astype(np.int32), columns.astype(np.int32))  # SciPy before 1.17.1 takes only these
+    edges = sparse.csr_array((rank, ends), shape=(n + 1, n + 1))
     tree = csgraph.minimum_spanning_tree(edges)
     order, predecessor = csgraph.breadth_first_order(tree, n, directed=False)
     for node in order[1:]:

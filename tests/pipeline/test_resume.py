@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import time
 
@@ -232,3 +233,50 @@ def test_lock__a_second_writer_is_refused(npy, client, tmp_path):
     store = make_run(npy, tmp_path / "run", client)
     with store.lock(), pytest.raises(StoreError, match="one command at a time"):
         make_run(npy, tmp_path / "run", client)
+
+
+@pytest.mark.parametrize("lost", ["labels.zarr", "report.html", "model.zarr", "projection/kept"])
+def test_resume__makes_again_what_was_deleted(lost, npy, uninterrupted, client, tmp_path):
+    store = make_run(npy, tmp_path / "run", client)
+    place = store.path / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert "absent" in {s["state"] for s in commands.status(store.path)["steps"].values()}
+    again = make_run(npy, tmp_path / "run", client)
+    assert (store.path / lost).exists()
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+def test_resume__after_another_cut_of_the_blocks(npy, uninterrupted, client, tmp_path):
+    make_run(npy, tmp_path / "run", client, block_rows=700)
+    again = make_run(npy, tmp_path / "run", client)
+    assert again.read_model("moments_count")[0] == 6000
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
+    npy, uninterrupted, client, tmp_path, monkeypatch
+):
+    store = make_run(npy, tmp_path / "run", client)
+    commands.recut(store.path, n_clusters=3)
+
+    def stop(context):
+        raise StopHereError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(steps.STEPS, "labels", stop)
+        with pytest.raises(StopHereError):
+            make_run(npy, tmp_path / "run", client)
+    again = make_run(npy, tmp_path / "run", client)
+    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal__ends_with_one_line_and_status_1(number, npy, tmp_path):
+    process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
+    time.sleep(4)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if process.returncode != 0:
+        assert process.returncode == 1
+        assert err.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+        assert "Traceback" not in err

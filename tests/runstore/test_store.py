@@ -122,3 +122,16 @@ def test_begin__goes_on_or_starts_anew(tmp_path):
     store.journal("pca", "blocks").append(0, {})
     store.begin("pca", "two", {"a": 2})
     assert store.journal("pca", "blocks").entries == {}
+
+
+@pytest.mark.parametrize("moves", [[["wip/x", "../victim"]], [["wip/x", "/victim"]], [["a"]], [3]])
+def test_open__a_strangers_manifest_moves_nothing_outside(moves, tmp_path):
+    store = RunStore.create(tmp_path / "run")
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    manifest = store.path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"moves": moves}).replace("/victim", str(victim)))
+    with pytest.raises(StoreError, match=r"inside the run only|damaged"):
+        RunStore.open(store.path)
+    assert victim.is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
             threads_per_worker=settings.threads_per_worker,
             memory_limit=settings.memory_limit,
             processes=True,
+            silence_logs=logging.CRITICAL,
             host="127.0.0.1",
             # Without the dashboard the scheduler still serves its health page: on any free port.
             dashboard_address=_dashboard_address() if settings.dashboard else "127.0.0.1:0",

@@ -121,8 +121,10 @@ def _layers(
         yield Path(file).name, flatten(read_yaml(Path(file)))
     variables = os.environ if environment is None else environment
     for name in sorted(variables):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        # Other programs have variables that begin so: only what parts a section is surely ours.
+        is_ours = "." in key or key in Config.model_fields
+        if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
             yield name, {key: _value(variables[name], key)}
     if compute is not None:
         yield f"--compute {compute}", _compute_layer(compute)

@@ -23,9 +23,13 @@ def _shape(value: Any) -> Any:
 
 def _memory(value: Any) -> Any:
     """Read ``"4 GiB"`` as bytes; leave ``"auto"`` and numbers alone."""
-    if isinstance(value, str) and value != "auto":
-        return parse_bytes(value)
-    return value
+    if value == "auto":
+        return value
+    n_bytes = parse_bytes(value) if isinstance(value, str) else value
+    if isinstance(n_bytes, bool) or not isinstance(n_bytes, int) or n_bytes < 1:
+        msg = "must be auto or a positive amount of memory such as 4 GiB"
+        raise ValueError(msg)
+    return n_bytes
 
 
 def _components(value: Any) -> Any:

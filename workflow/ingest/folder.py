@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ImagesError
@@ -71,12 +71,12 @@ class FolderSource(SourceShape):
     def fingerprint(self) -> dict[str, Any]:
         """Return the number, bytes and a digest of names, sizes and times of the files."""
         files = list_files(self.folder)
-        known = [(self.folder / name).stat() for name in files]
+        # Of a link that leads nowhere, what the link itself is: it is listed as unreadable later.
+        known = [(self.folder / name).lstat() for name in files]
         named = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(files, known, strict=True)]
         return {
             "kind": "folder",
             "shape": list(self.image_shape),
-            "on_unreadable": self.on_unreadable,
             "n_files": len(files),
             "n_bytes": sum(s.st_size for s in known),
             "files": hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest(),
@@ -271,7 +271,8 @@ def decode(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             opened.load()
-            image = _to_mode(opened, mode)
+            upright = ImageOps.exif_transpose(opened)
+            image = _to_mode(upright, mode)
             size = image_shape[1], image_shape[0]
             if image.size != size:
                 image = image.resize(size, Image.Resampling.BICUBIC)

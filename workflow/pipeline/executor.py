@@ -290,7 +290,7 @@ def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
 
 def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
     """Return the checksums of all blocks, in the order of the blocks."""
-    return list(itertools.chain.from_iterable(report[name] for report in ordered(reports)))
+    return list(itertools.chain.from_iterable(report.get(name, []) for report in ordered(reports)))
 
 
 __all__ = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from workflow.config import load_config
+from workflow.errors import ComputeError
 from workflow.pipeline import commands
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.runner import read_summary, run_pipeline
@@ -156,6 +158,10 @@ def run(
     workflow.errors.WorkflowError
         If the images, the settings or the run folder are not as required.
     """
+    if client is None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker imports the script that starts it: without a guard it would start workers, too.
+        msg = 'a script must call workflow.run under `if __name__ == "__main__":`; got a call while a worker imports it. Indent the call under that line.'
+        raise ComputeError(msg)
     loaded = load_config(config, settings or {}, compute=compute)
     store = run_pipeline(images, out, loaded, client=client, progress=Progress(enabled=progress))
     return Run(store.path, client=client)

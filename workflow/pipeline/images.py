@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workflow.errors import ImagesError
 from workflow.ingest import (
     ArraySource,
     DaskSource,
@@ -102,6 +103,9 @@ def open_input(images: Any, settings: IngestSettings) -> ImagesInput:
     if not isinstance(images, str | Path):
         source = array_source(images)
         return ImagesInput("the array", None, source, source.fingerprint())
+    if not str(images).strip():
+        msg = "IMAGES must be a path; got an empty text. Give the path of the images."
+        raise ImagesError(msg)
     if zarr_io.is_readable_in_place(images):
         store = zarr_io.open_images(images)
         return ImagesInput(str(Path(images).absolute()), store, None, zarr_io.fingerprint(store))
@@ -116,7 +120,15 @@ def open_input(images: Any, settings: IngestSettings) -> ImagesInput:
 
 def array_source(images: Any) -> ImageSource:
     """Return the source that copies an array in memory or a Dask array."""
-    data = getattr(images, "data", images) if hasattr(images, "dims") else images
+    if hasattr(images, "data_vars"):
+        if "images" not in images:
+            msg = f"a Dataset must hold `images`; got {', '.join(map(str, images.data_vars)) or 'nothing'}. Pass dataset[NAME]."
+            raise ImagesError(msg)
+        images = images["images"]
+    data = images.data if hasattr(images, "dims") else images
+    if not hasattr(data, "__array__"):
+        msg = f"images must be a path or an array; got a {type(images).__name__}. Pass a NumPy, Dask or xarray array."
+        raise ImagesError(msg)
     return DaskSource(data) if hasattr(data, "dask") else ArraySource(data)
 
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
+from workflow.errors import StoreError
 from workflow.ingest import ingest, open_source
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
     """Copy images into a Zarr store; return what was found."""
+    if target.suffix != ".zarr":
+        msg = f"the destination must be called NAME.zarr, as commands know it by that; got {target.name}. Add .zarr."
+        raise StoreError(msg)
     settings = config.ingest
     opened = open_source(
         source, shape=settings.shape, dtype=settings.dtype, on_unreadable=settings.on_unreadable

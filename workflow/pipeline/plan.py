@@ -247,6 +247,9 @@ def worker_memory(settings: ComputeSettings, client: Client | None = None) -> in
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         return min(limits, default=None)
+    if settings.launcher == "address":
+        # Unknown until it is joined; a run checks then.
+        return None
     n_workers = settings.n_workers
     if settings.memory_limit == "auto" and n_workers != "auto":
         total = parse_memory_limit("auto", 1, 1, logger=log)

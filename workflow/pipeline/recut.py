@@ -64,6 +64,10 @@ def recut_labels(
     if not asked:
         msg = "`recut` must be told how; got none of --n-clusters, --min-cluster-size, --layer. Give one."
         raise ConfigError(msg)
+    n_samples = store.manifest.images["shape"][0]
+    if min_cluster_size is not None and min_cluster_size > n_samples:
+        msg = f"`--min-cluster-size` must be at most the number of images; got {min_cluster_size} for {n_samples} images. Lower it."
+        raise ConfigError(msg)
     tree = cut(
         stored_tree(store), n_clusters=n_clusters, min_cluster_size=min_cluster_size, layer=layer
     )

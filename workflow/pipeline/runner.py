@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
+from workflow.compute.places import missing_places
 from workflow.config import flatten
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.pipeline.context import Context
@@ -26,6 +26,7 @@ from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from distributed import Client
 
@@ -76,13 +77,16 @@ def run_pipeline(
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
-        plans = step_plans(store.manifest, config)
+        plans = step_plans(store, config)
         _tell(plans)
         store.manifest.config = flatten(config.model_dump(mode="json"))
         store.manifest.seed = config.seed
         store.manifest.versions = software_versions()
         store.save()
         if any(plan.is_due for plan in plans):
+            if client is None and config.compute.launcher == "local":
+                known = given.store or given.source
+                check_memory(known, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
             shared = store.path / layout.WIP / "shared"
             with executor_for(shared, config, client, progress, reads=reads) as executor:
@@ -206,8 +210,3 @@ def executor_for(
             msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
             raise ComputeError(msg)
         yield Executor(opened, shown, shared)
-
-
-def missing_places(places: list[str]) -> list[str]:
-    """Return the paths that do not exist where this runs."""
-    return [place for place in places if not Path(place).exists()]

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workflow.config import flatten
+from workflow.runstore import layout
 from workflow.runstore.layout import STEPS
 from workflow.runstore.manifest import digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workflow.config import Config
+    from workflow.runstore import RunStore
     from workflow.runstore.manifest import Manifest
 
 #: Settings that each step depends on, beside the step before it.
@@ -66,13 +70,13 @@ class StepPlan:
         return self.state != "complete"
 
 
-def step_plans(manifest: Manifest, config: Config) -> list[StepPlan]:
+def step_plans(store: RunStore, config: Config) -> list[StepPlan]:
     """Compare what a run has with what a configuration asks for.
 
     Parameters
     ----------
-    manifest : Manifest
-        The record of the run; its images must be set.
+    store : RunStore
+        The run; its images must be known.
     config : Config
         The settings.
 
@@ -81,6 +85,7 @@ def step_plans(manifest: Manifest, config: Config) -> list[StepPlan]:
     list of StepPlan
         All steps in order.  After one that is due, every later one is due.
     """
+    manifest = store.manifest
     flat = flatten(config.model_dump(mode="json"))
     before: Any = {"images": manifest.images.get("digest")}
     plans: list[StepPlan] = []
@@ -90,13 +95,19 @@ def step_plans(manifest: Manifest, config: Config) -> list[StepPlan]:
         if name == "pca":
             content["updates"] = [update["digest"] for update in manifest.updates]
         key = digest({**content, "before": before})
-        plans.append(_compare(manifest, name, key, settings, plans))
+        lost = [p for p in layout.leaves(store.path, name) if not p.exists()]
+        plans.append(_compare(manifest, name, key, settings, plans, lost))
         before = key
     return plans
 
 
 def _compare(
-    manifest: Manifest, name: str, key: str, settings: dict[str, Any], earlier: list[StepPlan]
+    manifest: Manifest,
+    name: str,
+    key: str,
+    settings: dict[str, Any],
+    earlier: list[StepPlan],
+    lost: list[Path],
 ) -> StepPlan:
     """Return the plan of one step, given those before it."""
     record = manifest.steps[name]
@@ -109,6 +120,8 @@ def _compare(
     if record.state != "complete":
         same = record.key == key
         return StepPlan(name, key, settings, record.state if same else "absent", "")
+    if lost:
+        return StepPlan(name, key, settings, "absent", f"{lost[0].name} is gone")
     if changed:
         return StepPlan(name, key, settings, "stale", "; ".join(changed))
     if name == "tree" and manifest.cut:

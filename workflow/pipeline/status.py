@@ -46,10 +46,8 @@ def run_status(store: RunStore, config: Config, *, verify: bool = False) -> dict
             "reason": plan.reason,
             "seconds": round(store.step(plan.name).seconds, 3),
         }
-        for plan in step_plans(store.manifest, config)
+        for plan in step_plans(store, config)
     }
-    if steps["report"]["state"] == "complete" and not (store.path / layout.REPORT).is_file():
-        steps["report"] |= {"state": "absent", "reason": f"{layout.REPORT} is gone"}
     damaged = list(_damages(store)) if verify else []
     return {"run": str(store.path), "steps": steps, "verified": verify, "damaged": damaged}
 
@@ -60,10 +58,10 @@ def _damages(store: RunStore) -> Iterator[str]:
         for name, checksum in record.checksums.items():
             yield from _check_named(store.path / name, name, checksum)
     done = {name for name, record in store.manifest.steps.items() if record.state == "complete"}
-    n_samples = store.manifest.images["shape"][0]
     block_rows = store.manifest.images.get("block_rows")
     if not block_rows:
         return
+    n_samples = store.manifest.images["shape"][0]
     if "projection" in done:
         journal = store.journal("projection", "blocks").entries
         checksums = [[crc] for crc in flat_checksums(journal)]
@@ -72,7 +70,9 @@ def _damages(store: RunStore) -> Iterator[str]:
         )
         for index, report in sorted(journal.items()):
             part = layout.kept_images(store.path) / f"part-{index:06d}.npz"
-            yield from _check_named(part, str(part.relative_to(store.path)), report["file_crc"])
+            yield from _check_named(
+                part, str(part.relative_to(store.path)), report.get("file_crc", -1)
+            )
     if "overcluster" in done:
         part = store.step("overcluster").details["assign_part"]
         of_pairs: list[Any] = flat_checksums(store.journal("overcluster", part).entries)
@@ -103,7 +103,11 @@ def _check_rows(
     group: Path, names: list[str], n_samples: int, block_rows: int, checksums: list[Any]
 ) -> Iterator[str]:
     """Check arrays with a checksum for each block."""
-    for rows, expected in zip(row_ranges(n_samples, block_rows), checksums, strict=True):
+    ranges = row_ranges(n_samples, block_rows)
+    if len(ranges) != len(checksums):
+        yield f"{group.name}: the journal of its checksums is damaged"
+        return
+    for rows, expected in zip(ranges, checksums, strict=True):
         for name, checksum in zip(names, expected, strict=True):
             try:
                 found = zarr_io.crc(zarr_io.read_rows(group, name, *rows))

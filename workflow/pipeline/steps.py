@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimension
-from workflow.errors import ConfigError
+from workflow.errors import ConfigError, ImagesError
 from workflow.overcluster import auto_n_centroids, sample_counts
 from workflow.pca import merge_moments, principal_components
 from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from workflow.pca import MomentState
+    from workflow.pca import MomentState, PrincipalComponents
     from workflow.pipeline.context import Context
     from workflow.runstore.files import Journal
 
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 #: Pictures kept while reading, for the report: at most so many, and so many bytes.
 KEPT_IMAGES, KEPT_BYTES = 65_536, 256 * 2**20
+#: Standard deviations whose squares stay well inside float32.
+SMALLEST_SPREAD, LARGEST_SPREAD = 1e-12, 1e12
 #: Unreadable files that the manifest names; the store of the images lists them all.
 MAX_LISTED = 1000
 
@@ -80,10 +83,23 @@ def run_pca(context: Context) -> None:
             found = reference.components(context.images, context.block_rows, settings.n_components)
     else:
         state = _moments(context)
-        found = principal_components(state, settings.n_components)
+        found = _components(state, settings.n_components)
         store.write_model("pca", moments_model(state))
     store.write_model("pca", components_model(found), components_attrs(found))
     store.step("pca").details = components_details(found)
+
+
+def _components(state: MomentState, n_components: float | str) -> PrincipalComponents:
+    """Find the components; refuse images whose squared scores float32 cannot hold."""
+    try:
+        found = principal_components(state, n_components)
+        widest = math.sqrt(found.explained_variance[0])
+    except OverflowError:
+        widest = math.inf
+    if widest and not SMALLEST_SPREAD < widest < LARGEST_SPREAD:
+        msg = f"images must spread between {SMALLEST_SPREAD:g} and {LARGEST_SPREAD:g} along their first component; got {widest:.3g}. Scale them, for example to standard deviation 1."
+        raise ImagesError(msg)
+    return found
 
 
 def _reference() -> ModuleType:
@@ -103,7 +119,11 @@ def _moments(context: Context) -> MomentState:
     )
     context.count("pca", reports)
     # Images merged by `update` stay in, in the order in which they came.
-    return functools.reduce(merge_moments, update_states(context.store), state)
+    try:
+        return functools.reduce(merge_moments, update_states(context.store), state)
+    except ValueError:
+        msg = "`pca.max_full_features` must stay as it was when images were merged by `update`: moments of another kind cannot be merged. Set it back, or start a run in a new folder."
+        raise ConfigError(msg) from None
 
 
 def _moments_journal(context: Context) -> Journal:

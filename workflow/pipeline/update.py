@@ -107,7 +107,7 @@ def update_moments(
         }
     )
     record = store.step("pca")
-    record.key = next(plan.key for plan in step_plans(store.manifest, config) if plan.name == "pca")
+    record.key = next(plan.key for plan in step_plans(store, config) if plan.name == "pca")
     record.details = components_details(found)
     staged = store.wip("update")
     arrays = moments_model(merged) | components_model(found)

@@ -38,6 +38,20 @@ def step_folder(run: Path, step: str) -> Path:
     return run / step
 
 
+def leaves(run: Path, step: str) -> list[Path]:
+    """Return what a complete step has left, without which it is not complete."""
+    model = run / MODEL / "zarr.json"
+    return {
+        "pca": [model, run / MODEL / "components"],
+        "projection": [model, scores(run), kept_images(run)],
+        "overcluster": [model, run / MODEL / "centroids", sample(run), nearest(run)],
+        "centroid_graph": [model, run / MODEL / "graph_indptr"],
+        "tree": [model, run / MODEL / "tree_label"],
+        "labels": [run / LABELS / "zarr.json"],
+        "report": [run / REPORT],
+    }.get(step, [])
+
+
 def scores(run: Path) -> Path:
     """Return the Zarr group of the scores."""
     return run / "projection" / "scores.zarr"

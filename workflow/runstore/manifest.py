@@ -101,10 +101,28 @@ class Manifest:
             raise StoreError(msg)
         try:
             steps = {name: StepRecord(**record) for name, record in content.pop("steps").items()}
-            return cls(**content, steps=steps)
-        except (TypeError, KeyError, AttributeError) as err:
+            found = cls(**content, steps=steps)
+            _require_sound(found)
+        except (TypeError, KeyError, AttributeError, ValueError) as err:
             msg = f"{run / layout.MANIFEST} must hold what a run records; it is damaged ({err}). Restore it, or give another run folder."
             raise StoreError(msg) from None
+        return found
+
+
+def _require_sound(manifest: Manifest) -> None:
+    """Refuse what no run records; a stranger may have written it."""
+    if tuple(manifest.steps) != layout.STEPS:
+        msg = "`steps` must be those of a run"
+        raise ValueError(msg)
+    kinds = {"config": dict, "versions": dict, "images": dict, "cut": dict, "updates": list}
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(manifest, name), kind)]
+    items: list[Any] = list(manifest.updates)
+    wrong += ["updates" for update in items if not isinstance(update, dict)]
+    pairs: list[Any] = list(manifest.moves)
+    wrong += ["moves" for move in pairs if [type(part) for part in move] != [str, str]]
+    if wrong:
+        msg = f"`{wrong[0]}` is of another kind"
+        raise ValueError(msg)
 
 
 def digest(content: Mapping[str, Any]) -> str:

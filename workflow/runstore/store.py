@@ -81,6 +81,7 @@ class RunStore:
             raise StoreError(msg)
         store = cls(run, Manifest.load(run))
         if store.manifest.moves:
+            store._require_own_moves()
             # Whoever holds the lock does the moves itself; who may not write leaves them.
             with contextlib.suppress(StoreError), store.lock():
                 pass

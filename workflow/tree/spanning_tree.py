@@ -92,7 +92,8 @@ def minimum_spanning_tree(
     order = np.lexsort((col, row, length))
     rank = np.empty(len(order))
     rank[order] = np.arange(1, len(order) + 1)
-    matrix = sparse.coo_array((rank, (row, col)), shape=(n_nodes, n_nodes)).tocsr()
+    ends = (row.astype(np.int32), col.astype(np.int32))  # SciPy before 1.17.1 takes only these
+    matrix = sparse.coo_array((rank, ends), shape=(n_nodes, n_nodes)).tocsr()
     tree = csgraph.minimum_spanning_tree(matrix).tocoo()
     kept = order[np.sort(tree.data.astype(np.int64)) - 1]
     return row[kept], col[kept], length[kept]
