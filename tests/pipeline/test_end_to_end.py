@@ -192,7 +192,13 @@ def test_python__gives_the_same_as_the_steps(finished, npy, client, tmp_path):
 def test_status__verify_finds_an_altered_byte(npy, client, tmp_path):
     store = make_run(npy, tmp_path / "run", client)
     assert status(store.path, verify=True)["damaged"] == []
-    for name in ("projection/scores.zarr/scores", "labels.zarr/label", "model.zarr/centroids"):
+    for name in (
+        "projection/scores.zarr/scores",
+        "labels.zarr/label",
+        "model.zarr/centroids",
+        "overcluster/nearest.zarr/nearest",
+        "overcluster/sample.zarr/sample",
+    ):
         shard = next(p for p in (store.path / name / "c").rglob("*") if p.is_file())
         intact = shard.read_bytes()
         altered = bytearray(intact)
@@ -200,6 +206,13 @@ def test_status__verify_finds_an_altered_byte(npy, client, tmp_path):
         shard.write_bytes(altered)
         assert status(store.path, verify=True)["damaged"], name
         shard.write_bytes(intact)
+    files = ("report.html", "summary.json", "model.zarr/zarr.json", "overcluster/pairs.npz")
+    for name in files:
+        intact = (store.path / name).read_bytes()
+        (store.path / name).write_bytes(intact.replace(b"1", b"2", 1))
+        assert status(store.path, verify=True)["damaged"], name
+        (store.path / name).write_bytes(intact)
+    assert status(store.path, verify=True)["damaged"] == []
 
 
 def test_profile_reference__agrees_with_ours(npy, finished, client, tmp_path, pictures):

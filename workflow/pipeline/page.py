@@ -21,7 +21,7 @@ from workflow.report import (
     render,
 )
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import read_arrays, read_json, write_bytes
+from workflow.runstore.files import crc_of_file, read_arrays, read_json, write_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,10 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
         notes=_notes(store, summary),
         truth=read_json(truth) if truth.is_file() else None,
     )
-    write_bytes(store.path / layout.REPORT, render(data).encode())
+    page = store.path / layout.REPORT
+    write_bytes(page, render(data).encode())
+    store.step("report").checksums[layout.REPORT] = crc_of_file(page)
+    store.save()
 
 
 def _tree_data(tree: ClusterTree) -> CondensedTree | None:

@@ -18,9 +18,9 @@ from workflow.pipeline.plan import check_memory, check_settings, worker_memory
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.stale import StepPlan, step_plans
 from workflow.pipeline.steps import STEPS
-from workflow.pipeline.summary import summarize
+from workflow.pipeline.summary import read_summary, summarize
 from workflow.runstore import RunStore, layout
-from workflow.runstore.files import read_json, write_json
+from workflow.runstore.files import write_json
 from workflow.runstore.manifest import software_versions
 from workflow.runstore.store import discard
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from workflow.config import Config, LoadedConfig
+
+__all__ = ["executor_for", "read_summary", "run_pipeline", "write_summary"]
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +102,6 @@ def write_summary(store: RunStore, config: Config) -> dict[str, Any]:
     """Write ``summary.json``; return what it holds."""
     summary = summarize(store, config.labels.noise)
     write_json(store.path / layout.SUMMARY, summary)
-    return summary
-
-
-def read_summary(store: RunStore) -> dict[str, Any]:
-    """Return what ``summary.json`` holds."""
-    summary: dict[str, Any] = read_json(store.path / layout.SUMMARY)
     return summary
 
 

@@ -10,9 +10,11 @@ from workflow import schema
 from workflow.chunks import row_ranges
 from workflow.errors import StoreError
 from workflow.pipeline.executor import flat_checksums
+from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
 from workflow.pipeline.stale import step_plans
+from workflow.pipeline.summary import read_summary, summarize
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import crc_of_file
+from workflow.runstore.files import Journal, crc_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +50,11 @@ def run_status(store: RunStore, config: Config, *, verify: bool = False) -> dict
         }
         for plan in step_plans(store, config)
     }
-    damaged = list(_damages(store)) if verify else []
+    damaged = list(_damages(store, config)) if verify else []
     return {"run": str(store.path), "steps": steps, "verified": verify, "damaged": damaged}
 
 
-def _damages(store: RunStore) -> Iterator[str]:
+def _damages(store: RunStore, config: Config) -> Iterator[str]:
     """Yield a line for everything whose bytes are not what was written."""
     for record in store.manifest.steps.values():
         for name, checksum in record.checksums.items():
@@ -62,6 +64,16 @@ def _damages(store: RunStore) -> Iterator[str]:
     if not block_rows:
         return
     n_samples = store.manifest.images["shape"][0]
+    if "pca" in done and (store.path / layout.IMAGES).exists():
+        yield from _check_images(store, n_samples, block_rows)
+    if "overcluster" in done:
+        sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
+        pieces: list[Any] = [
+            [c] for c in flat_checksums(store.journal("overcluster", "sample").entries)
+        ]
+        yield from _check_rows(sample.path, ["sample"], sample.n_samples, SAMPLE_PIECE_ROWS, pieces)
+    if "report" in done and read_summary(store) != summarize(store, config.labels.noise):
+        yield f"{layout.SUMMARY}: says other things than the run holds"
     if "projection" in done:
         journal = store.journal("projection", "blocks").entries
         checksums = [[crc] for crc in flat_checksums(journal)]
@@ -85,10 +97,28 @@ def _damages(store: RunStore) -> Iterator[str]:
         )
 
 
+def _check_images(store: RunStore, n_samples: int, block_rows: int) -> Iterator[str]:
+    """Check the copy of the images against what was read in the first pass."""
+    images = zarr_io.open_images(store.path / layout.IMAGES)
+    path = store.folder("pca") / "moments.jsonl"
+    key = Journal.key_of(path) if path.is_file() else None
+    checksums = flat_checksums(Journal(path, key).entries) if key else []
+    if not checksums:
+        return
+    for rows, expected in zip(row_ranges(n_samples, block_rows), checksums, strict=False):
+        try:
+            found = zarr_io.crc(images.read(*rows))
+        except StoreError as err:
+            yield f"{layout.IMAGES}: cannot be read ({err})"
+            continue
+        if found != expected:
+            yield f"{layout.IMAGES}, images {rows.start} to {rows.stop - 1}: checksum differs"
+
+
 def _check_named(path: Path, name: str, checksum: int) -> Iterator[str]:
     """Check an array of the model or a file."""
     try:
-        if path.parent.name == layout.MODEL:
+        if path.parent.name == layout.MODEL and path.is_dir():
             found = zarr_io.crc(np.asarray(zarr_io.read_array(path.parent, path.name)))
         else:
             found = crc_of_file(path)

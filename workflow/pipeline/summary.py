@@ -8,6 +8,7 @@ import numpy as np
 
 from workflow.pipeline.model import stored_labels
 from workflow.runstore import layout
+from workflow.runstore.files import read_json
 
 if TYPE_CHECKING:
     from workflow.labels import CentroidLabels
@@ -62,3 +63,9 @@ def summarize(
         "n_unreadable": steps["ingest"].details.get("n_unreadable", 0),
         "report": str(store.path / layout.REPORT),
     }
+
+
+def read_summary(store: RunStore) -> dict[str, Any]:
+    """Return what ``summary.json`` holds."""
+    summary: dict[str, Any] = read_json(store.path / layout.SUMMARY)
+    return summary

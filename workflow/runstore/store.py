@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import Journal
+from workflow.runstore.files import Journal, crc_of_file
 from workflow.runstore.manifest import Manifest, StepRecord
 
 if TYPE_CHECKING:
@@ -208,6 +208,10 @@ class RunStore:
         for name, (array, dims) in arrays.items():
             zarr_io.write_array(staged, name, array, dims=dims)
             record.checksums[f"{layout.MODEL}/{name}"] = zarr_io.crc(array)
+        metadata = f"{layout.MODEL}/{zarr_io.GROUP_METADATA}"
+        for other in self.manifest.steps.values():
+            other.checksums.pop(metadata, None)
+        record.checksums[metadata] = crc_of_file(staged / zarr_io.GROUP_METADATA)
         names = [*arrays, zarr_io.GROUP_METADATA]
         return [(staged / name, self.model / name) for name in names]
 
