@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a worker holds before it has done anything: Python and the packages [bytes].
-PROCESS_BYTES = 320 * 2**20
+#: What a worker holds before it has done anything: Python (3.13 the most) and the packages [bytes].
+PROCESS_BYTES = 384 * 2**20
 #: Rows of a panel in the inner loops.
 MOMENT_PANEL_ROWS, SEARCH_PANEL_ROWS = 4096, 1024
 #: Components that "auto" takes at most.
