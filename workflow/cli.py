@@ -6,7 +6,9 @@ import functools
 import importlib
 import json
 import logging
+import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -364,6 +366,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(STOPPED, err=True)
         return UNEXPECTED
     finally:
+        if was_stopped:
+            # Dask's own clean-up at exit stumbles over a cluster that was stopped while it
+            # started, at length; workers end by themselves when this process does.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(UNEXPECTED)
         for number, handler in before.items():
             signal.signal(number, handler)
     return DONE
