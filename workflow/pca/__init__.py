@@ -1,7 +1,12 @@
 """Principal components from streamed moments."""
 
 from workflow.pca.arrays import delayed_moments
-from workflow.pca.components import PrincipalComponents, fixed_signs, principal_components
+from workflow.pca.components import (
+    AUTO_MAX_COMPONENTS,
+    PrincipalComponents,
+    fixed_signs,
+    principal_components,
+)
 from workflow.pca.estimator import PCA
 from workflow.pca.moments import (
     DEFAULT_RANK,
@@ -22,6 +27,7 @@ from workflow.pca.moments import from_arrays as moments_from_arrays
 from workflow.pca.moments import to_arrays as moments_to_arrays
 
 __all__ = [
+    "AUTO_MAX_COMPONENTS",
     "DEFAULT_RANK",
     "MAX_FULL_FEATURES",
     "PCA",

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from workflow.pca import (
+    DEFAULT_RANK,
     MomentState,
     about_zero,
     choose_kind,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
     from workflow.runstore.zarr_io import ImageStore
-
-#: Components of a low-rank state, when the images are too wide for full second moments.
-LOW_RANK = 256
 
 
 def moments_pass(
@@ -75,7 +73,7 @@ def moments_pass(
     # A task of its own: the client may not see the images.
     shift = executor.map(functools.partial(first_shift, images), [partitions[0].blocks[0]])[0]
     # Only exact integers are summed about a shift; for wide images it would weigh a megabyte.
-    task = MomentsTask(images, kind, shift if kind == "integer" else None, LOW_RANK, folder)
+    task = MomentsTask(images, kind, shift if kind == "integer" else None, DEFAULT_RANK, folder)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=lambda p: p.n_rows)
     return merged_moments(folder, reports), reports

@@ -20,6 +20,7 @@ from workflow.overcluster import (
 )
 from workflow.pipeline.executor import ordered
 from workflow.pipeline.tasks import (
+    N_NEAREST,
     AssignTask,
     DrawTask,
     SampleItem,
@@ -190,7 +191,7 @@ def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) ->
                 target,
                 name,
                 n_rows=context.n_samples,
-                tail_shape=(3,),
+                tail_shape=(N_NEAREST,),
                 dtype=dtype,
                 shard_rows=context.block_rows,
                 dims=("sample", "rank"),

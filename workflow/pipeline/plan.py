@@ -12,6 +12,7 @@ from distributed.worker_memory import parse_memory_limit
 from workflow.chunks import choose_block_rows
 from workflow.errors import ConfigError, MemoryBudgetError
 from workflow.overcluster import auto_n_centroids, sample_size
+from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
 from workflow.pipeline.executor import partitions
 from workflow.pipeline.images import open_input
 
@@ -26,10 +27,6 @@ log = logging.getLogger(__name__)
 PROCESS_BYTES = 384 * 2**20
 #: Rows of a panel in the inner loops.
 MOMENT_PANEL_ROWS, SEARCH_PANEL_ROWS = 4096, 1024
-#: Components that "auto" takes at most.
-AUTO_COMPONENTS = 50
-#: Components of a low-rank state.
-LOW_RANK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,13 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
     n_centroids = auto_n_centroids(n) if k == "auto" else k
     wanted = config.pca.n_components
     limit = min(n, d_in)
-    d = min(limit, AUTO_COMPONENTS) if wanted == "auto" else limit if wanted < 1 else int(wanted)
+    d = (
+        min(limit, AUTO_MAX_COMPONENTS)
+        if wanted == "auto"
+        else limit
+        if wanted < 1
+        else int(wanted)
+    )
     cut = min(block, n)
     stored_rows = min(n, getattr(images, "stored_rows", None) or 0)
     sizes = _Sizes(n, d_in, images.dtype.itemsize, cut, d, n_centroids, stored_rows)
@@ -184,7 +187,7 @@ class _Sizes:
 
     def moments(self, max_full: int) -> dict[str, int]:
         """Return what a task of the first pass holds."""
-        rank = self.n_features if self.n_features <= max_full else LOW_RANK
+        rank = self.n_features if self.n_features <= max_full else DEFAULT_RANK
         panel = min(self.block, MOMENT_PANEL_ROWS) * self.n_features * 8
         state = 8 * self.n_features * rank
         return {"block": self._block(), "panel": panel, "moments": 4 * state}

@@ -16,7 +16,7 @@ from dask_ml.wrappers import Incremental
 from sklearn.cluster import MiniBatchKMeans
 
 from workflow.errors import ConfigError
-from workflow.pca import PrincipalComponents
+from workflow.pca import AUTO_MAX_COMPONENTS, PrincipalComponents
 from workflow.runstore import zarr_io
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from workflow.blocks import Rows
 
-#: What "auto" means here: the number of components of the case that started the project.
-AUTO_COMPONENTS = 50
 #: `IncrementalPCA` divides by the number of rows before its first batch, which is zero.
 HARMLESS_WARNING = "invalid value encountered in divide"
 
@@ -55,7 +53,7 @@ def components(
         msg = f"`pca.n_components` must be a whole number or auto in profile reference; got {n_components}. IncrementalPCA takes no share of the variance."
         raise ConfigError(msg)
     limit = min(images.n_features, images.n_samples)
-    wanted = min(AUTO_COMPONENTS, limit) if n_components == "auto" else int(n_components)
+    wanted = min(AUTO_MAX_COMPONENTS, limit) if n_components == "auto" else int(n_components)
     if wanted > limit:
         msg = f"`pca.n_components` must be at most {limit}, the smaller of features and images; got {wanted}. Lower it."
         raise ConfigError(msg)
