@@ -21,7 +21,7 @@ from workflow.rng import generator
 def test_auto_n_centroids__is_legal(n_samples):
     chosen = auto_n_centroids(n_samples)
     assert 1 <= chosen <= min(n_samples, 16_384)
-    assert chosen == min(max(1, n_samples // (30 if n_samples >= 5000 else 2)), 16_384)
+    assert chosen == min(max(1, n_samples // (15 if n_samples >= 5000 else 2)), 16_384)
 
 
 def test_auto_n_centroids__refuses_no_rows():

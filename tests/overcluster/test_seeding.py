@@ -9,11 +9,11 @@ from workflow.overcluster.seeding import _thin, distance_cap, kmeans_plus_plus
 
 
 def sequential(rows, n_seeds, rng):
-    """k-means++ as in the paper."""
+    """k-means++ as in the paper, one draw after another, but by distance."""
     chosen = [rng.integers(len(rows))]
     while len(chosen) < n_seeds:
-        squared = np.square(rows[:, None] - rows[chosen]).sum(-1).min(1)
-        chosen.append(rng.choice(len(rows), p=squared / squared.sum()))
+        distance = np.sqrt(np.square(rows[:, None] - rows[chosen]).sum(-1).min(1))
+        chosen.append(rng.choice(len(rows), p=distance / distance.sum()))
     return np.array(chosen)
 
 
@@ -39,7 +39,7 @@ def test_thin__drops_proposals_that_an_earlier_one_covers():
     far = np.full(4, 9.0)
     kept = _thin(x, np.array([0, 1, 0, 2, 3]), (far, np.inf), np.full(5, 0.5))
     assert kept.tolist() == [0, 2, 3]
-    assert _thin(x, np.array([0, 2]), (np.full(4, 30.0), np.inf), np.full(2, 0.5)).tolist() == [0]
+    assert _thin(x, np.array([0, 2]), (np.full(4, 40.0), np.inf), np.full(2, 0.5)).tolist() == [0]
 
 
 def test_kmeans_plus_plus__chooses_every_distinct_row_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workflow.overcluster.assignment import NearestCentroids
 from workflow.overcluster.cells import CellSums, cell_sums, merge_cell_sums
+from workflow.overcluster.duplicates import DuplicateCells, duplicate_cells
 from workflow.overcluster.estimator import Overcluster
 from workflow.overcluster.fitting import FittedCentroids, fit_centroids
 from workflow.overcluster.rounds import RoundState
@@ -17,6 +18,7 @@ from workflow.overcluster.sampling import (
 
 __all__ = [
     "CellSums",
+    "DuplicateCells",
     "FittedCentroids",
     "NearestCentroids",
     "Overcluster",
@@ -24,6 +26,7 @@ __all__ = [
     "auto_n_centroids",
     "cell_sums",
     "draw_rows",
+    "duplicate_cells",
     "fit_centroids",
     "merge_cell_sums",
     "sample_counts",

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.overcluster._search_kernels import frozen, pair_distances
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Pairs whose differences are held at a time: 2**15 pairs of 50 float64 features are 13 MiB.
-PAIRS_AT_A_TIME = 2**15
 #: Columns are first reduced to one minimum per group of this many, where there are enough.
 GROUP_SIZE = 16
 #: Fewer columns than this are searched one by one.
@@ -41,13 +41,10 @@ def pair_sq_distances(
         vectors alone: every sum runs over one contiguous row of features, in
         the same order whatever else is in the call.
     """
-    out = np.empty(row_index.size, dtype=np.float64)
-    for start in range(0, row_index.size, PAIRS_AT_A_TIME):
-        stop = start + PAIRS_AT_A_TIME
-        difference = rows[row_index[start:stop]].astype(np.float64)
-        difference -= centroids[centroid_index[start:stop]]
-        np.einsum("ij,ij->i", difference, difference, out=out[start:stop])
-    return out
+    if rows.dtype != centroids.dtype:
+        rows, centroids = rows.astype(np.float64), centroids.astype(np.float64)
+    index = (frozen(places.astype(np.intp, copy=False)) for places in (row_index, centroid_index))
+    return pair_distances(frozen(rows), frozen(centroids), *index)
 
 
 def smallest_columns(

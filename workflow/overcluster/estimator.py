@@ -38,7 +38,7 @@ class Overcluster(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     n_centroids : int or "auto", default "auto"
-        Centroids wanted; "auto" takes one for 30 rows, 16,384 at most.
+        Centroids wanted; "auto" takes one for 15 rows, 16,384 at most.
     seed : int, default 0
         Seed of every random draw.
     max_rounds : int, default 60

@@ -18,7 +18,7 @@ from workflow.overcluster.rounds import (
     record,
     relocations,
 )
-from workflow.overcluster.seeding import distance_cap, kmeans_plus_plus
+from workflow.overcluster.seeding import distance_cap, kmeans_plus_plus, pull
 from workflow.rng import generator
 
 if TYPE_CHECKING:
@@ -134,17 +134,18 @@ def fit_centroids(
     Seeds come from k-means++ on the first 32 rows a centroid (at least
     65,536), or from k-means|| [1]_ where that is more than 2**30 pairs: half
     as many uniform rows as centroids, three draws of about as many rows as
-    centroids, reclustered by weighted k-means++.  In both the squared
-    distance of a row is capped at 32 times the 90th percentile, so that
-    outliers do not take the seeds of rare clusters.
+    centroids, reclustered by weighted k-means++.  In both a row is drawn by
+    its distance, not the square, so that sparse noise does not take the
+    centroids of small clusters, and its squared distance is capped at 32
+    times the 90th percentile, so that outliers do not take those of rare ones.
 
     Then Lloyd rounds on a prefix of the sample, which doubles when the median
     centroid moves less than its standard error, after [2]_ (which reuses
     distances instead of assigning every row anew in each round), and a stop
     on the whole sample when it moves less than a fifth of that.  In the first
     rounds of each batch size the least useful centroids move to cells with 3
-    times the mean capped error.  An empty centroid always moves, to a row of
-    the cell with the largest capped error.
+    times the mean pull.  An empty centroid always moves, to a row of the cell
+    with the largest pull.
 
     Pieces have a fixed number of rows and merge in order in float64, and
     every draw is seeded by pass and piece: no bit depends on the mapper.  A
@@ -273,9 +274,9 @@ class _Fit:
             size = max(1, self.n_centroids // 2)
             drawn = np.sort(rng.choice(state.n_batch, size=size, replace=False))
         else:
-            pull = np.minimum(state.row_sq_distance.astype(np.float64), state.cap)
+            pulled = pull(state.row_sq_distance.astype(np.float64), state.cap)
             uniform = rng.random(state.n_batch)
-            drawn = np.flatnonzero(uniform * pull.sum() < self.n_centroids * pull)
+            drawn = np.flatnonzero(uniform * pulled.sum() < self.n_centroids * pulled)
         if drawn.size:
             state = self._add_candidates(state, drawn)
         if state.n_seedings == 0:

@@ -11,7 +11,7 @@ import numpy as np
 from workflow.chunks import RowRange, row_ranges
 from workflow.overcluster._kernels import first_of_groups, sum_by_group
 from workflow.overcluster.assignment import NearestCentroids, as_float_rows
-from workflow.overcluster.seeding import distance_cap
+from workflow.overcluster.seeding import distance_cap, pull
 from workflow.rng import generator
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class PassSums:
     sq_distance : float64 array of shape (n_centroids,)
         Sum of squared distances [score squared].
     error : float64 array of shape (n_centroids,)
-        The same with each squared distance capped, so that no outlier decides.
+        Sum of the pulls of the rows (`seeding.pull`) [score].
     loss : float64 array of shape (n_centroids,)
-        By how much the capped sum would grow without this centroid.
+        By how much that sum would grow without this centroid [score].
     pick : int64 array of shape (n_centroids,)
-        A row of the cell drawn in proportion to its capped squared distance;
+        A row of the cell drawn in proportion to its pull;
         -1 where all are 0.
     pick_key : float64 array of shape (n_centroids,)
         Its key in the draw, the smallest of the cell.
@@ -159,20 +159,20 @@ def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSu
     nearest, sq_distance = search.query(rows, k=2)
     group = nearest[:, 0].astype(np.intp)
     squared = sq_distance.astype(np.float64)
-    capped = np.minimum(squared, draw.cap)
+    pulled = pull(squared, draw.cap)
     n_centroids = search.n_centroids
     # Exponential races: the smallest key of a cell belongs to a row drawn in proportion to its
     # weight, and the smallest of several pieces to a row drawn from all of them.
     rng = generator(draw.seed, f"overcluster/pass/{draw.n_passes}", piece.number)
     with np.errstate(divide="ignore", invalid="ignore"):
-        key = rng.standard_exponential(group.size) / capped[:, 0]
+        key = rng.standard_exponential(group.size) / pulled[:, 0]
     order = np.lexsort((key, group))
     position, cell, _ = first_of_groups(group[order], n_centroids, 1)
     pick = np.full(n_centroids, -1, dtype=np.int64)
     pick_key = np.full(n_centroids, np.inf)
     pick_key[cell] = key[order[position]]
     pick[cell] = np.where(np.isfinite(pick_key[cell]), order[position] + piece.rows.start, -1)
-    per_row = np.stack([squared[:, 0], capped[:, 0], capped[:, 1] - capped[:, 0]], axis=1)
+    per_row = np.stack([squared[:, 0], pulled[:, 0], pulled[:, 1] - pulled[:, 0]], axis=1)
     summed = sum_by_group(per_row, group, n_centroids)
     return PassSums(
         population=np.bincount(group, minlength=n_centroids).astype(np.int64),

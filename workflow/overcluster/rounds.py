@@ -155,14 +155,14 @@ def relocations(sums: PassSums, *, may_swap: bool) -> Relocation:
     Returns
     -------
     Relocation
-        Empty centroids split the cells with the largest capped error, then
+        Empty centroids split the cells with the largest error, then
         the least useful ones the crowded cells that are left.
 
     Notes
     -----
     A cell is crowded from 3 times the mean error; the centroid that leaves
     must add less than a quarter of that error by leaving.  Errors are sums of
-    capped squared distances, so a lone outlier crowds no cell and a centroid
+    capped distances, so a lone outlier crowds no cell and a centroid
     of its own is worth little, while a dozen rows together do and are.
     """
     n_centroids = sums.population.size

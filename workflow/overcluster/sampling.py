@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Rows behind each centroid when their number is chosen here: the tree has no power below that.
-ROWS_PER_CENTROID = 30
+#: Rows behind each centroid when their number is chosen here: fewer leave the test of the tree
+#: no power, more leave small clusters too few centroids to be seen.
+ROWS_PER_CENTROID = 15
 #: Most centroids chosen here, and the number that small data get where they can.
 MAX_CENTROIDS = 16_384
 #: Below so many rows there is one centroid for so many rows.
@@ -34,7 +35,7 @@ def auto_n_centroids(n_samples: int) -> int:
     Returns
     -------
     int
-        One centroid for 30 rows, 16,384 at most.  Below 5,000 rows that would
+        One centroid for 15 rows, 16,384 at most.  Below 5,000 rows that would
         be too few centroids to tell anything apart, and too few rows for a
         test: one for 2 rows there.
 
@@ -46,7 +47,7 @@ def auto_n_centroids(n_samples: int) -> int:
     Examples
     --------
     >>> [auto_n_centroids(n) for n in (1, 100, 1_000, 70_000, 48_000_000)]
-    [1, 50, 500, 2333, 16384]
+    [1, 50, 500, 4666, 16384]
     """
     if n_samples < 1:
         msg = f"`n_samples` must be at least 1; got {n_samples}. Give some images."

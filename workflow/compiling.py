@@ -1,0 +1,51 @@
+"""How inner loops are compiled: when first called, and kept on disk for the next process."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import numba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
+    """Return a decorator that compiles functions when they are first called.
+
+    Parameters
+    ----------
+    module : str
+        ``__file__`` of the module that the functions stand in.
+    *others : str
+        Files beside it whose constants or functions they contain; those whose
+        name begins with an underscore count anyway.
+
+    Returns
+    -------
+    callable
+        Decorator.  Compiled code is kept on disk where that can be written.
+
+    Notes
+    -----
+    One thread and no reordering of sums: the same bits on every machine of a
+    kind.  What is kept is found by the name and the file of a function but
+    also contains code of other files, so the name is given a checksum of all.
+    """
+    room = Path(module).parent
+    sources = sorted({*room.glob("_[!_]*.py"), *(room / name for name in others)})
+    version = f"{zlib.crc32(b''.join(source.read_bytes() for source in sources)):08x}"
+
+    def compiled(function: _Function) -> _Function:
+        function.__qualname__ = f"{function.__qualname__}_{version}"
+        try:
+            return cast("_Function", numba.njit(cache=True)(function))
+        except RuntimeError:  # neither beside the module nor at home can anything be written
+            return cast("_Function", numba.njit(function))
+
+    return compiled

@@ -1,0 +1,342 @@
+"""Compiled loops of the search: bounds in small tiles, exact distances of what they leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.compiling import compiler
+from workflow.overcluster._tiles import (
+    N_STAGES,
+    PANEL_CENTROIDS,
+    TILE_ROWS,
+    sq_distance_of,
+    tile_scores,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Score of places without centroid.
+NO_CENTROID = 1e30
+#: Rows whose boxes are looked at together.
+BATCH_ROWS = 256
+
+compiled = compiler(__file__)
+
+
+class Panels(NamedTuple):
+    """Centroids in panels, as the compiled search takes them.
+
+    Attributes
+    ----------
+    factors : float32 array of shape (n_panels, 2 + 1 + n_features, 32)
+        For each stage but the last the negative norm of the features behind
+        it; half the squared norm less rounding; the negative features.
+    ids : int32 array of shape (n_panels, 32)
+        Which centroids; -1 where there is none.
+    low, high : float32 arrays of shape (n_panels, n_first + 1)
+        Box around the centroids of a panel: the features of the first stage,
+        and the norm of the features behind it.
+    centers : float32 array of shape (n_panels_of_centers, 2 + 1 + n_features, 32)
+        The centres of the panels, laid out as `factors`.
+    stops : int64 array of shape (3,)
+        Features that each stage has behind it.
+    """
+
+    factors: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    centers: NDArray[np.float32]
+    stops: NDArray[np.int64]
+
+
+class Queries(NamedTuple):
+    """Rows, and what is known of their nearest centroids so far.
+
+    Attributes
+    ----------
+    rows : float array of shape (n_samples, n_features)
+        As they came.
+    scaled : float32 array of shape (n_samples, 2 + n_features)
+        Norms of the features behind the first stages; the features.
+    sq_norm : float64 array of shape (n_samples,)
+        Squared norms of the scaled rows.
+    limit, box_limit : float32 arrays of shape (n_samples,)
+        Score, and squared distance of a box, above which a centroid is too far.
+    nearest : int64 array of shape (n_samples, k)
+        Nearest centroids found so far.
+    sq_distance : float64 array of shape (n_samples, k)
+        Their squared distances.
+    sq_scale, roundoff : float
+        Square of the scale; relative error of a score.
+    """
+
+    rows: NDArray[Any]
+    scaled: NDArray[np.float32]
+    sq_norm: NDArray[np.float64]
+    limit: NDArray[np.float32]
+    box_limit: NDArray[np.float32]
+    nearest: NDArray[np.int64]
+    sq_distance: NDArray[np.float64]
+    sq_scale: float
+    roundoff: float
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a contiguous view that cannot be written to, so that one kind of code is compiled."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+@compiled
+def pair_distances(
+    rows: NDArray[Any],
+    centroids: NDArray[Any],
+    row_index: NDArray[np.intp],
+    centroid_index: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Return squared distances of listed pairs; C-contiguous rows and centroids."""
+    out = np.empty(row_index.size, dtype=np.float64)
+    for i in range(row_index.size):
+        out[i] = sq_distance_of(rows, row_index[i], centroids, centroid_index[i])
+    return out
+
+
+@compiled
+def find_nearest(queries: Queries, centroids: NDArray[Any], panels: Panels) -> None:
+    """Find the nearest centroids of all queries; writes ``nearest`` and ``sq_distance``."""
+    home = _home_panels(queries, panels)
+    order = _sorted_by_home(home, panels.ids.shape[0])
+    _search_homes(queries, centroids, panels, home, order)
+    for start in range(0, order.size, BATCH_ROWS):
+        _search_others(queries, centroids, panels, home, order[start : start + BATCH_ROWS])
+
+
+@compiled
+def _home_panels(queries: Queries, panels: Panels) -> NDArray[np.int64]:
+    """Return the panel with the nearest centre for each row."""
+    n_rows = queries.scaled.shape[0]
+    home = np.zeros(n_rows, dtype=np.int64)
+    lowest = np.full(n_rows, NO_CENTROID, dtype=np.float32)
+    scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
+    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
+    for start in range(0, n_rows, TILE_ROWS):
+        rows = _tile_of(start, n_rows)
+        for group in range(panels.centers.shape[0]):
+            at = (rows[0], rows[1], rows[2], rows[3], group)
+            if not tile_scores(queries.scaled, panels.centers, lowest, scores, at, stops):
+                continue
+            for i in range(min(TILE_ROWS, n_rows - start)):
+                for lane in range(PANEL_CENTROIDS):
+                    if scores[i, lane] < lowest[start + i]:
+                        lowest[start + i] = scores[i, lane]
+                        home[start + i] = group * PANEL_CENTROIDS + lane
+    return home
+
+
+@compiled
+def _tile_of(start: int, n_rows: int) -> tuple[int, int, int, int]:
+    """Return four neighbouring places, the last one repeated where there are fewer."""
+    last = n_rows - 1
+    return start, min(start + 1, last), min(start + 2, last), min(start + 3, last)
+
+
+@compiled
+def _sorted_by_home(home: NDArray[np.int64], n_panels: int) -> NDArray[np.int64]:
+    """Return the rows by rising home panel: neighbours then need the same panels."""
+    starts = np.zeros(n_panels + 1, dtype=np.int64)
+    for row in range(home.size):
+        starts[home[row] + 1] += 1
+    starts = np.cumsum(starts)
+    order = np.empty(home.size, dtype=np.int64)
+    for row in range(home.size):
+        order[starts[home[row]]] = row
+        starts[home[row]] += 1
+    return order
+
+
+@compiled
+def _search_homes(
+    queries: Queries,
+    centroids: NDArray[Any],
+    panels: Panels,
+    home: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> None:
+    """Compare each row with the centroids of its home, which gives its first limits."""
+    scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
+    nowhere = np.full(home.size, -1, dtype=np.int64)
+    start = 0
+    while start < order.size:
+        panel = home[order[start]]
+        stop = start + 1
+        while stop < order.size and stop < start + TILE_ROWS and home[order[stop]] == panel:
+            stop += 1
+        _compare(queries, centroids, panels, (order, start, stop, panel), (scores, nowhere))
+        start = stop
+
+
+@compiled
+def _search_others(
+    queries: Queries,
+    centroids: NDArray[Any],
+    panels: Panels,
+    home: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> None:
+    """Compare a batch of rows with every panel whose box is near enough."""
+    scaled, limit, factors = queries.scaled, queries.limit, panels.factors
+    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
+    scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
+    near = np.empty(order.size + TILE_ROWS, dtype=np.int64)
+    sq_gap = np.empty(order.size, dtype=np.float32)
+    box_limit = np.empty(order.size, dtype=np.float32)
+    columns = _columns(scaled, order, panels.low.shape[1])
+    is_stale = True
+    for panel in range(factors.shape[0]):
+        if is_stale:
+            for i in range(order.size):
+                box_limit[i] = queries.box_limit[order[i]]
+            is_stale = False
+        _sq_gaps(columns, panels.low[panel], panels.high[panel], sq_gap)
+        n_near = 0
+        for i in range(order.size):
+            near[n_near] = order[i]
+            n_near += sq_gap[i] <= box_limit[i]
+        for i in range(n_near, n_near + TILE_ROWS):
+            near[i] = near[max(n_near - 1, 0)]
+        for start in range(0, n_near, TILE_ROWS):
+            at = (near[start], near[start + 1], near[start + 2], near[start + 3], panel)
+            if tile_scores(scaled, factors, limit, scores, at, stops):
+                stop = min(start + TILE_ROWS, n_near)
+                places = (near, start, stop, panel)
+                is_stale |= _compare_near(queries, centroids, panels.ids, home, places, scores)
+
+
+@compiled
+def _columns(
+    scaled: NDArray[np.float32], order: NDArray[np.int64], n_columns: int
+) -> NDArray[np.float32]:
+    """Return the columns of some rows that boxes bound."""
+    columns = np.empty((n_columns, order.size), dtype=np.float32)
+    for i in range(order.size):
+        columns[n_columns - 1, i] = scaled[order[i], 0]
+        for feature in range(n_columns - 1):
+            columns[feature, i] = scaled[order[i], N_STAGES - 1 + feature]
+    return columns
+
+
+@compiled
+def _sq_gaps(
+    columns: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    sq_gap: NDArray[np.float32],
+) -> None:
+    """Write the squared distance from each row to a box."""
+    zero = np.float32(0)
+    sq_gap[:] = zero
+    for feature in range(columns.shape[0]):
+        bottom, top = low[feature], high[feature]
+        for i in range(sq_gap.size):
+            value = columns[feature, i]
+            below, above = bottom - value, value - top
+            gap = max(below, above, zero)
+            sq_gap[i] += gap * gap
+
+
+@compiled
+def _compare(
+    queries: Queries,
+    centroids: NDArray[Any],
+    panels: Panels,
+    places: tuple[NDArray[np.int64], int, int, int],
+    room: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> None:
+    """Score rows at ``start`` to ``stop`` of some against a panel, and compare."""
+    rows, start, stop, panel = places
+    scores, done = room
+    last = stop - 1
+    at = (
+        rows[start],
+        rows[min(start + 1, last)],
+        rows[min(start + 2, last)],
+        rows[min(start + 3, last)],
+        panel,
+    )
+    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
+    if tile_scores(queries.scaled, panels.factors, queries.limit, scores, at, stops):
+        _compare_near(queries, centroids, panels.ids, done, places, scores)
+
+
+@compiled
+def _compare_near(
+    queries: Queries,
+    centroids: NDArray[Any],
+    ids: NDArray[np.int32],
+    home: NDArray[np.int64],
+    places: tuple[NDArray[np.int64], int, int, int],
+    scores: NDArray[np.float32],
+) -> bool:
+    """Compare rows of a tile exactly with what its scores leave; return whether any came nearer."""
+    rows, start, stop, panel = places
+    nearest, sq_distances = queries.nearest, queries.sq_distance
+    is_nearer = False
+    for i in range(start, stop):
+        row = rows[i]
+        if home[row] == panel:
+            continue
+        limit = queries.limit[row]
+        for lane in range(PANEL_CENTROIDS):
+            if scores[i - start, lane] <= limit and ids[panel, lane] >= 0:
+                centroid = ids[panel, lane]
+                sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
+                if _insert(nearest, sq_distances, row, (centroid, sq_distance)):
+                    limit = _lower_limits(queries, row)
+                    is_nearer = True
+    return is_nearer
+
+
+@compiled
+def _insert(
+    nearest: NDArray[np.int64],
+    sq_distances: NDArray[np.float64],
+    row: int,
+    found: tuple[int, float],
+) -> bool:
+    """Put a centroid in its place among the nearest of a row; return whether it is one."""
+    centroid, sq_distance = found
+    last = nearest.shape[1] - 1
+    if sq_distance > sq_distances[row, last] or (
+        sq_distance == sq_distances[row, last] and centroid > nearest[row, last]
+    ):
+        return False
+    place = last
+    while place > 0 and (
+        sq_distance < sq_distances[row, place - 1]
+        or (sq_distance == sq_distances[row, place - 1] and centroid < nearest[row, place - 1])
+    ):
+        nearest[row, place] = nearest[row, place - 1]
+        sq_distances[row, place] = sq_distances[row, place - 1]
+        place -= 1
+    nearest[row, place] = centroid
+    sq_distances[row, place] = sq_distance
+    return True
+
+
+@compiled
+def _lower_limits(queries: Queries, row: int) -> np.float32:
+    """Set the limits of a row from the farthest of its nearest, errors of rounding added."""
+    sq_norm = queries.sq_norm[row]
+    scaled = queries.sq_distance[row, -1] * queries.sq_scale
+    slack = queries.roundoff * sq_norm + 3e-7 * (scaled + sq_norm) + 1e-30
+    limit = np.float32((scaled - sq_norm) / 2 + slack)
+    queries.limit[row] = limit
+    # Scaled features are off by 1e-7 of the row at most, stored norms by 1e-6.
+    gap = np.sqrt(scaled) + 4e-6 * np.sqrt(sq_norm)
+    queries.box_limit[row] = np.float32(gap * gap * 1.00002 + 1e-30)
+    return limit

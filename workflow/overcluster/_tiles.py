@@ -1,0 +1,277 @@
+"""Code of one tile, written for the registers: scores of four rows and a panel of centroids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+#: Rows and centroids of a tile: its scores stay in registers until the tile is done.
+TILE_ROWS, PANEL_CENTROIDS = 4, 32
+#: Stages after which a tile may be given up; the last has all features.
+N_STAGES = 3
+
+_INDEX, _LANE_INDEX = ir.IntType(64), ir.IntType(32)
+_FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
+_LANES = 16
+_SCORES = ir.VectorType(_FLOAT, _LANES)
+_SUM_LANES = 8
+
+_intrinsic = cast("Callable[[AnyFunction], Any]", intrinsic)
+
+
+class _Array:
+    """Address and shape of an array argument while code is generated."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
+        array = context.make_array(kind)(context, builder, value)
+        self.builder = builder
+        self.data = array.data
+        self.shape = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+        self.is_double = kind.dtype == types.float64
+
+    def load(self, index: Any) -> Any:
+        """Load one number."""
+        return self.builder.load(self.builder.gep(self.data, [index]))
+
+    def load_lanes(self, index: Any, kind: ir.VectorType) -> Any:
+        """Load neighbouring numbers, aligned or not."""
+        place = self.builder.gep(self.data, [index])
+        loaded = self.builder.load(self.builder.bitcast(place, kind.as_pointer()))
+        loaded.align = 4
+        return loaded
+
+    def load_double(self, index: Any) -> Any:
+        """Load one number as float64."""
+        one = self.load(index)
+        return one if self.is_double else self.builder.fpext(one, _DOUBLE)
+
+    def load_doubles(self, index: Any) -> Any:
+        """Load eight numbers as float64."""
+        wide = ir.VectorType(_DOUBLE, _SUM_LANES)
+        if self.is_double:
+            return self.load_lanes(index, wide)
+        return self.builder.fpext(self.load_lanes(index, ir.VectorType(_FLOAT, _SUM_LANES)), wide)
+
+
+class _Tile:
+    """Writes the code of one tile: scores of four rows and a panel, stage by stage."""
+
+    def __init__(self, builder: Any, x: _Array, factors: _Array, at: list[Any]) -> None:
+        self.builder, self.x, self.factors = builder, x, factors
+        self.row_starts = [builder.mul(row, x.shape[1]) for row in at[:TILE_ROWS]]
+        width = ir.Constant(_INDEX, PANEL_CENTROIDS)
+        self.panel_start = builder.mul(at[TILE_ROWS], builder.mul(factors.shape[1], width))
+        signature = ir.FunctionType(_SCORES, [_SCORES] * 3)
+        # Fused or not: the error taken off the scores covers both.
+        self.multiply_add = cgutils.get_or_insert_function(
+            builder.module, signature, f"llvm.fmuladd.v{_LANES}f32"
+        )
+        first = self.panel_lines(ir.Constant(_INDEX, N_STAGES - 1))
+        self.scores = [list(first) for _ in range(TILE_ROWS)]
+
+    def spread(self, value: Any) -> Any:
+        """Return one number in all lanes."""
+        empty = ir.Constant(_SCORES, ir.Undefined)
+        one = self.builder.insert_element(empty, value, ir.Constant(_LANE_INDEX, 0))
+        zeros = ir.Constant(ir.VectorType(_LANE_INDEX, _LANES), [0] * _LANES)
+        return self.builder.shuffle_vector(one, empty, zeros)
+
+    def panel_lines(self, line: Any) -> list[Any]:
+        """Load one line of the panel."""
+        width = ir.Constant(_INDEX, PANEL_CENTROIDS)
+        start = self.builder.add(self.panel_start, self.builder.mul(line, width))
+        return [
+            self.factors.load_lanes(self.builder.add(start, ir.Constant(_INDEX, lane)), _SCORES)
+            for lane in range(0, PANEL_CENTROIDS, _LANES)
+        ]
+
+    def added(self, column: Any, line: Any, scores: list[list[Any]]) -> list[list[Any]]:
+        """Return the scores with one column of the rows times one line of the panel added."""
+        lines = self.panel_lines(line)
+        out = []
+        for start, row_scores in zip(self.row_starts, scores, strict=True):
+            value = self.spread(self.x.load(self.builder.add(start, column)))
+            pairs = zip(lines, row_scores, strict=True)
+            out.append([self.builder.call(self.multiply_add, [value, c, s]) for c, s in pairs])
+        return out
+
+    def add_features(self, start: Any, stop: Any) -> None:
+        """Add features from ``start`` up to ``stop`` to the scores, in a loop."""
+        builder = self.builder
+        before = builder.block
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        feature = builder.phi(_INDEX)
+        feature.add_incoming(start, before)
+        carried = [[builder.phi(_SCORES) for _ in row] for row in self.scores]
+        builder.cbranch(builder.icmp_signed("<", feature, stop), body, after)
+        builder.position_at_end(body)
+        column = builder.add(feature, ir.Constant(_INDEX, N_STAGES - 1))
+        line = builder.add(feature, ir.Constant(_INDEX, N_STAGES))
+        new = self.added(column, line, carried)
+        feature.add_incoming(builder.add(feature, ir.Constant(_INDEX, 1)), body)
+        for phis, old, later in zip(carried, self.scores, new, strict=True):
+            for phi, first, second in zip(phis, old, later, strict=True):
+                phi.add_incoming(first, before)
+                phi.add_incoming(second, body)
+        builder.branch(head)
+        builder.position_at_end(after)
+        self.scores = carried
+
+    def is_near(self, limits: list[Any], stage: int) -> Any:
+        """Return whether any score of the tile, its tail bounded, is within its row's limit."""
+        scores, builder = self.scores, self.builder
+        if stage < N_STAGES - 1:
+            place = ir.Constant(_INDEX, stage)
+            scores = self.added(place, place, scores)
+        near = None
+        for limit, row_scores in zip(limits, scores, strict=True):
+            for score in row_scores:
+                lanes = builder.fcmp_ordered("<=", score, limit)
+                near = lanes if near is None else builder.or_(near, lanes)
+        bits = builder.bitcast(near, ir.IntType(_LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(_LANES), 0))
+
+
+@_intrinsic
+def tile_scores(
+    typing_context: Any, x: Any, factors: Any, limits: Any, scores: Any, at: Any, stops: Any
+) -> Any:
+    """Score four rows against a panel; return whether one is near, else give up at any stage.
+
+    Parameters
+    ----------
+    typing_context : numba typing context
+        Given by numba; callers leave it out.
+    x : float32 array of shape (n_rows, n_features)
+        Rows.
+    factors : float32 array of shape (n_panels, n_features, 32)
+        Panels of centroids.
+    limits : float32 array of shape (n_rows,)
+        Scores up to which a centroid is near to a row.
+    scores : float32 array of shape (4, 32)
+        Written only where True is returned: the scores of all features.
+    at : tuple of five int
+        Four rows and the panel.
+    stops : tuple of int
+        Features after which each stage ends.
+
+    Returns
+    -------
+    bool
+        Whether a centroid of the panel is near to one of the rows.
+    """
+    signature = types.boolean(x, factors, limits, scores, at, stops)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds = signature.args
+        arrays = [_Array(context, builder, kinds[i], values[i]) for i in range(4)]
+        at, stops = (cgutils.unpack_tuple(builder, values[i]) for i in (4, 5))
+        tile = _Tile(builder, arrays[0], arrays[1], at)
+        limits = [tile.spread(arrays[2].load(row)) for row in at[:TILE_ROWS]]
+        done = builder.append_basic_block("done")
+        exits = []
+        start = ir.Constant(_INDEX, 0)
+        for stage, stop in enumerate(stops):
+            tile.add_features(start, stop)
+            near = tile.is_near(limits, stage)
+            following = builder.append_basic_block("following")
+            exits.append(builder.block)
+            builder.cbranch(near, following, done)
+            builder.position_at_end(following)
+            start = stop
+        for row, row_scores in enumerate(tile.scores):
+            for part, score in enumerate(row_scores):
+                place = ir.Constant(_INDEX, row * PANEL_CENTROIDS + part * _LANES)
+                place = builder.gep(arrays[3].data, [place])
+                builder.store(score, builder.bitcast(place, _SCORES.as_pointer())).align = 4
+        last = builder.block
+        builder.branch(done)
+        builder.position_at_end(done)
+        answer = builder.phi(ir.IntType(1))
+        for block in exits:
+            answer.add_incoming(ir.Constant(ir.IntType(1), 0), block)
+        answer.add_incoming(ir.Constant(ir.IntType(1), 1), last)
+        return answer
+
+    return signature, generate
+
+
+@_intrinsic
+def sq_distance_of(typing_context: Any, rows: Any, row: Any, others: Any, other: Any) -> Any:
+    """Return the squared distance of two vectors in float64, added up in one order everywhere.
+
+    Parameters
+    ----------
+    typing_context : numba typing context
+        Given by numba; callers leave it out.
+    rows : float32 array of shape (n_rows, n_features)
+        Where the one vector stands.
+    row : int
+        Its place there.
+    others : float32 array of shape (n_others, n_features)
+        Where the other vector stands.
+    other : int
+        Its place there.
+
+    Returns
+    -------
+    float
+        Squared distance.
+
+    Notes
+    -----
+    Eight sums run side by side, then meet pairwise; what is left over is added
+    one by one.  No product is fused with a sum.
+    """
+    signature = types.float64(rows, types.intp, others, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds = signature.args
+        left, right = (_Array(context, builder, kinds[i], values[i]) for i in (0, 2))
+        n_features = left.shape[1]
+        starts = [builder.mul(values[i], n_features) for i in (1, 3)]
+        whole = builder.and_(n_features, ir.Constant(_INDEX, -_SUM_LANES))
+
+        def squares(load: str, feature: Any) -> Any:
+            one, two = (builder.add(start, feature) for start in starts)
+            difference = builder.fsub(getattr(left, load)(one), getattr(right, load)(two))
+            return builder.fmul(difference, difference)
+
+        def add_up(load: str, first: Any, span: tuple[Any, Any], step: int) -> Any:
+            before = builder.block
+            head, body, after = (builder.append_basic_block() for _ in range(3))
+            builder.branch(head)
+            builder.position_at_end(head)
+            feature, total = builder.phi(_INDEX), builder.phi(first.type)
+            feature.add_incoming(span[0], before)
+            total.add_incoming(first, before)
+            builder.cbranch(builder.icmp_signed("<", feature, span[1]), body, after)
+            builder.position_at_end(body)
+            total.add_incoming(builder.fadd(total, squares(load, feature)), body)
+            feature.add_incoming(builder.add(feature, ir.Constant(_INDEX, step)), body)
+            builder.branch(head)
+            builder.position_at_end(after)
+            return total
+
+        zeros = ir.Constant(ir.VectorType(_DOUBLE, _SUM_LANES), [0.0] * _SUM_LANES)
+        sums = add_up("load_doubles", zeros, (ir.Constant(_INDEX, 0), whole), _SUM_LANES)
+        parts = [
+            builder.extract_element(sums, ir.Constant(_LANE_INDEX, i)) for i in range(_SUM_LANES)
+        ]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [builder.fadd(parts[i], parts[i + half]) for i in range(half)]
+        return add_up("load_double", parts[0], (whole, n_features), 1)
+
+    return signature, generate

@@ -1,0 +1,236 @@
+"""Sums and products of bytes by the processor's own dot product of bytes, where it has one (VNNI)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+from workflow.compiling import compiler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+#: Features of a tile: its 8 x 48 sums stay in 24 registers of 16 lanes until the tile is done.
+TILE_LEFT, TILE_RIGHT = 8, 48
+#: Rows that one instruction multiplies and adds up, and such groups packed at a time: both packings
+#: of 768 features then stay in a second-level cache of 1 MiB.
+GROUP_ROWS, PACKED_GROUPS = 4, 128
+#: Rows after which sums of products of a byte and a signed byte could leave int32.
+MAX_INT32_ROWS = (2**31 - 1) // (255 * 128)
+
+_LANES = 16
+_INDEX, _WORD = ir.IntType(64), ir.IntType(32)
+_SUMS = ir.VectorType(_WORD, _LANES)
+_DOT = "llvm.x86.avx512.vpdpbusd.512"
+
+compiled = compiler(__file__)
+_intrinsic = cast("Callable[[AnyFunction], Any]", intrinsic)
+
+
+def has_byte_products() -> bool:
+    """Return whether this processor multiplies bytes, and numba compiles for this processor."""
+    # Set by name when numba is imported; the instruction is there only where code is for this processor.
+    if any(getattr(config, name, None) is not None for name in ("CPU_NAME", "CPU_FEATURES")):
+        return False
+    if not getattr(config, "ENABLE_AVX", True):
+        return False
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("avx512f") and features.get("avx512vnni"))
+
+
+def byte_sums(rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sum rows of bytes and their outer products, exactly; see `has_byte_products`.
+
+    One factor of each product is made signed by taking 128 off, which is put
+    back from the sums at the end.
+    """
+    n_samples, n_features = rows.shape
+    n_right = -(-n_features // TILE_RIGHT)
+    width = n_right * TILE_RIGHT
+    left = np.zeros((width // TILE_LEFT, PACKED_GROUPS, TILE_LEFT), np.uint32)
+    right = np.zeros((n_right, PACKED_GROUPS, TILE_RIGHT), np.uint32)
+    total = np.zeros(width, np.int64)
+    second = np.zeros((n_features, n_features), np.int64)
+    for start in range(0, n_samples, MAX_INT32_ROWS):
+        piece = np.ascontiguousarray(rows[start : start + MAX_INT32_ROWS])
+        sums, products = np.zeros(width, np.int32), np.zeros((width, width), np.int32)
+        _add_products(piece, left, right, sums, products)
+        total += sums
+        second += products[:n_features, :n_features]
+    total = total[:n_features]
+    second += 128 * total
+    # Tiles left of the diagonal were not computed.
+    upper = np.triu(second)
+    return total, upper + np.triu(upper, 1).T
+
+
+@compiled
+def _add_products(
+    rows: NDArray[np.uint8],
+    left: NDArray[np.uint32],
+    right: NDArray[np.uint32],
+    sums: NDArray[np.int32],
+    products: NDArray[np.int32],
+) -> None:
+    """Add up rows, and products of all features with those from their own tile on."""
+    n_rows, n_features = rows.shape
+    last = np.zeros((GROUP_ROWS, n_features), np.uint8)
+    n_whole = n_rows // GROUP_ROWS
+    n_groups = -(-n_rows // GROUP_ROWS)
+    last[: n_rows - n_whole * GROUP_ROWS] = rows[n_whole * GROUP_ROWS :]
+    for first in range(0, n_groups, PACKED_GROUPS):
+        n_packed = min(PACKED_GROUPS, n_groups - first)
+        for place in range(n_packed):
+            row = (first + place) * GROUP_ROWS
+            if first + place < n_whole:
+                _pack(rows[row : row + GROUP_ROWS], place, left, right, sums)
+            else:
+                _pack(last, place, left, right, sums)
+        for column in range(right.shape[0]):
+            for row in range((column + 1) * (TILE_RIGHT // TILE_LEFT)):
+                _add_tile(left, right, products, (row, column, n_packed))
+
+
+@compiled
+def _pack(
+    four: NDArray[np.uint8],
+    place: int,
+    left: NDArray[np.uint32],
+    right: NDArray[np.uint32],
+    sums: NDArray[np.int32],
+) -> None:
+    """Put the bytes of four rows side by side, feature by feature, in the order of the tiles."""
+    n_features = four.shape[1]
+    one, two, three, four_ = four[0], four[1], four[2], four[3]
+    for tile in range(right.shape[0]):
+        start = tile * TILE_RIGHT
+        packed = right[tile, place]
+        for i in range(min(TILE_RIGHT, n_features - start)):
+            a, b = np.uint32(one[start + i]), np.uint32(two[start + i])
+            c, d = np.uint32(three[start + i]), np.uint32(four_[start + i])
+            packed[i] = a | (b << np.uint32(8)) | (c << np.uint32(16)) | (d << np.uint32(24))
+            sums[start + i] += np.int32(a + b + c + d)
+        for part in range(TILE_RIGHT // TILE_LEFT):
+            signed = left[tile * (TILE_RIGHT // TILE_LEFT) + part, place]
+            for i in range(TILE_LEFT):
+                # A byte less 128, as a signed byte, is the byte with its highest bit turned.
+                signed[i] = packed[part * TILE_LEFT + i] ^ np.uint32(0x80808080)
+
+
+@_intrinsic
+def _add_tile(typing_context: Any, left: Any, right: Any, products: Any, at: Any) -> Any:
+    """Add the products of 8 and 48 features over packed rows; `at` are both tiles and the groups."""
+    signature = types.void(left, right, products, at)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[:3], values[:3], strict=True)
+        ]
+        row, column, n_groups = cgutils.unpack_tuple(builder, values[3])
+        _Tile(builder, arrays, row, column).write(n_groups)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Tile:
+    """Writes the code of one tile."""
+
+    def __init__(self, builder: Any, arrays: list[Any], row: Any, column: Any) -> None:
+        self.builder, self.row, self.column = builder, row, column
+        left, right, products = arrays
+        self.left = self._start_of(left, row, PACKED_GROUPS * TILE_LEFT)
+        self.right = self._start_of(right, column, PACKED_GROUPS * TILE_RIGHT)
+        self.products = products.data
+        self.width = cgutils.unpack_tuple(builder, products.shape, 2)[1]
+        self.dot = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_SUMS, [_SUMS] * 3), _DOT
+        )
+
+    def write(self, n_groups: Any) -> None:
+        """Loop over the groups, then add what was summed to the products."""
+        builder = self.builder
+        before = builder.block
+        loop, after = builder.append_basic_block("groups"), builder.append_basic_block("tile_done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        group = builder.phi(_INDEX)
+        group.add_incoming(ir.Constant(_INDEX, 0), before)
+        n_parts = TILE_RIGHT // _LANES
+        sums = [[builder.phi(_SUMS) for _ in range(n_parts)] for _ in range(TILE_LEFT)]
+        new = self._with_group(group, sums)
+        following = builder.add(group, ir.Constant(_INDEX, 1))
+        group.add_incoming(following, loop)
+        for row_sums, row_new in zip(sums, new, strict=True):
+            for lanes, lanes_new in zip(row_sums, row_new, strict=True):
+                lanes.add_incoming(ir.Constant(_SUMS, [0] * _LANES), before)
+                lanes.add_incoming(lanes_new, loop)
+        builder.cbranch(builder.icmp_signed("<", following, n_groups), loop, after)
+        builder.position_at_end(after)
+        self._add_to_products(new)
+
+    def _with_group(self, group: Any, sums: list[list[Any]]) -> list[list[Any]]:
+        """Return the sums with the products of one more group of rows."""
+        builder = self.builder
+        start = builder.mul(group, ir.Constant(_INDEX, TILE_RIGHT))
+        columns = [
+            self._lanes(self.right, builder.add(start, ir.Constant(_INDEX, part * _LANES)))
+            for part in range(TILE_RIGHT // _LANES)
+        ]
+        start = builder.mul(group, ir.Constant(_INDEX, TILE_LEFT))
+        new = []
+        for i, row_sums in enumerate(sums):
+            place = builder.gep(self.left, [builder.add(start, ir.Constant(_INDEX, i))])
+            same = self._spread(builder.load(place))
+            new.append(
+                [
+                    builder.call(self.dot, [lanes, column, same])
+                    for lanes, column in zip(row_sums, columns, strict=True)
+                ]
+            )
+        return new
+
+    def _add_to_products(self, sums: list[list[Any]]) -> None:
+        """Add the sums of the tile to the products where they belong."""
+        builder = self.builder
+        first_row = builder.mul(self.row, ir.Constant(_INDEX, TILE_LEFT))
+        first_column = builder.mul(self.column, ir.Constant(_INDEX, TILE_RIGHT))
+        for i, row_sums in enumerate(sums):
+            row = builder.mul(builder.add(first_row, ir.Constant(_INDEX, i)), self.width)
+            for part, lanes in enumerate(row_sums):
+                column = builder.add(first_column, ir.Constant(_INDEX, part * _LANES))
+                place = builder.add(row, column)
+                added = builder.add(self._lanes(self.products, place), lanes)
+                builder.store(added, self._place(self.products, place)).align = 4
+
+    def _start_of(self, array: Any, tile: Any, n_words: int) -> Any:
+        """Return the address of a packed tile."""
+        offset = self.builder.mul(tile, ir.Constant(_INDEX, n_words))
+        return self.builder.gep(array.data, [offset])
+
+    def _place(self, data: Any, index: Any) -> Any:
+        """Return the address of neighbouring numbers."""
+        return self.builder.bitcast(self.builder.gep(data, [index]), _SUMS.as_pointer())
+
+    def _lanes(self, data: Any, index: Any) -> Any:
+        """Load neighbouring numbers, aligned or not."""
+        loaded = self.builder.load(self._place(data, index))
+        loaded.align = 4
+        return loaded
+
+    def _spread(self, word: Any) -> Any:
+        """Return one word in all lanes."""
+        undefined = ir.Constant(_SUMS, ir.Undefined)
+        first = self.builder.insert_element(undefined, word, ir.Constant(_WORD, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(_SUMS, [0] * _LANES))
