@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from workflow.tree import ClusterTree, build_tree, cut
-from workflow.tree.contrast import UNTESTED, Contrast, History, Piece
-from workflow.tree.contrast_tree import contrast_linkage
-from workflow.tree.crossing import crossing, node_levels, weighted_median
+from workflow.tree.contrast_tree import LADDER, contrast_ladder, contrast_linkage
+from workflow.tree.crossing import DEFAULT_RATIO, node_levels, weighted_median
 from workflow.tree.flow_dendrogram import flow_merges
 from workflow.tree.flow_graph import keep_nodes, sparse_nodes
 from workflow.tree.flow_tree import critical_resolutions, join_pieces
@@ -128,57 +126,6 @@ def test_levels_follow_the_formula():
     np.testing.assert_allclose(level, np.log([4, 9, 2, 5]) - 2 * np.log(mean))
 
 
-@pytest.fixture(scope="module")
-def small(overcluster):
-    """Two touching lumps: nodes, and the graph of the flows."""
-    rng = np.random.default_rng(4)
-    images = rng.standard_normal((6_000, 4)) * 0.7
-    images[:3_000, 0] += 4.0
-    cells = overcluster(images, 200)
-    nodes = make_nodes(cells.centroids, cells.population, cells.graph)
-    return nodes, keep_nodes(nodes)
-
-
-def test_crossing_follows_the_formula(small):
-    nodes, kept = small
-    flows = kept.flows
-    dense = sparse.csr_array((flows.weight, flows.indices, flows.indptr)).toarray()
-    middle = nodes.position[kept.nodes, 0]
-    a, b = np.flatnonzero(middle > 2), np.flatnonzero((middle <= 2) & (middle > -1))
-    core = 100.0
-    chance, error, border = 1.0, 0.0, 0.0
-    for own, far in ((a, b), (b, a)):
-        out, stay = dense[np.ix_(own, far)].sum(axis=1), dense[np.ix_(own, own)].sum(axis=1)
-        both = np.where(out + stay > 1, out * (out - 1) / np.maximum(out + stay - 1, 1), 0)
-        mean = both.sum() / out.sum()
-        chance *= mean
-        error += (((both - mean * out) ** 2).sum() / out.sum() ** 2 + 0.02 / out.sum()) / mean**2
-        border += (out * flows.level[own]).sum() / out.sum() / 2
-    drop = np.exp(0.5 * min(0.0, border - core))
-    got = crossing(flows, a, b, core)
-    assert got.flow == dense[np.ix_(a, b)].sum() > 0
-    np.testing.assert_allclose(got.concentration, np.sqrt(chance) * drop, rtol=1e-12)
-    np.testing.assert_allclose(got.error, np.sqrt(chance) * drop / 2 * np.sqrt(error), rtol=1e-12)
-    assert not flows.side.any()
-    swapped = crossing(flows, b, a, core)
-    np.testing.assert_allclose(swapped[1:], got[1:], rtol=1e-12)
-
-
-def test_pieces_without_references_join_untested(small):
-    nodes, kept = small
-    rule = Contrast(kept.flows, nodes.position, 1)
-    a = Piece(np.array([0]), int(kept.flows.population[0]), 0.0, 0.0, 0)
-    other = int(kept.flows.indices[kept.flows.indptr[0]])
-    b = Piece(np.array([other]), int(kept.flows.population[other]), 0.0, 0.0, other)
-    test = rule.test(a, b)
-    assert (test.ratio, test.flow) == (UNTESTED, kept.flows.weight[kept.flows.indptr[0]])
-    history = History(10)
-    joined = rule.join(a, b, history, test)
-    assert history.joins == [(0, other, UNTESTED)]
-    assert joined.reference() is not None
-    assert joined.images == a.images + b.images
-
-
 def test_nothing_is_set_aside_for_less_than_half_a_percent():
     level, population = np.array([0.0, 0.0, -9.0]), np.array([500, 500, 4])
     assert not sparse_nodes(level, population).any()
@@ -190,8 +137,9 @@ def test_the_rule_and_its_linkage_agree(blobs):
     nodes = make_nodes(cells.centroids, cells.population, cells.graph)
     kept = keep_nodes(nodes)
     merges = flow_merges(len(kept.nodes), kept.row, kept.col, kept.weight)
-    linkage, ladder = contrast_linkage(nodes, kept, merges, 150)
-    assert ladder[:, 0].tolist() == sorted(ladder[:, 0].tolist())
+    linkage = contrast_linkage(nodes, kept, merges, 150)
+    ladder = contrast_ladder(nodes, kept, merges, 150)
+    assert ladder[:, 0].tolist() == list(LADDER) == sorted(LADDER)
     assert linkage.size[-1] == nodes.population.sum()
     assert (np.diff(linkage.distance) >= 0).all()
     assert np.isfinite(linkage.distance).all()
@@ -201,7 +149,7 @@ def test_the_rule_and_its_linkage_agree(blobs):
     assert (linkage.leaf_distance <= first_merge[: nodes.n_nodes]).all()
     assert (linkage.leaf_distance > 0).all()
     tree = run(cells, "contrast")
-    found = dict(ladder.tolist())[0.8]
+    found = dict(ladder.tolist())[DEFAULT_RATIO]
     assert tree.n_clusters == found == 10
     assert np.array_equal(
         np.flatnonzero(tree.label[np.argsort(nodes.node)] < 0), np.flatnonzero(kept.is_sparse)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workflow.errors import ConfigError
-from workflow.tree.cutting import check_choices
+from workflow.tree.chooser import Choice, choose
+from workflow.tree.cutting import check_choices, is_testable
 from workflow.tree.density import MIN_LOG_DENSITY_RISE
 from workflow.tree.makers import Makers
 from workflow.tree.nodes import make_nodes
+from workflow.tree.resampling import assess
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -35,6 +38,7 @@ def build_tree(
     cluster_selection_method: str = "eom",
     min_log_density_rise: float = MIN_LOG_DENSITY_RISE,
     mean_distance: ArrayLike | None = None,
+    n_resamples: int = 0,
 ) -> ClusterTree:
     """Build the hierarchy of the centroids and cut it into clusters.
 
@@ -55,10 +59,11 @@ def build_tree(
         How to build the tree.  ``"density"``: single linkage on the spacing of
         images.  ``"contrast"``: bottom-up, with a test of each join.
         ``"modularity"``: the cut of largest modularity of the dendrogram of the
-        flows.  ``"hdbscan"`` has the hdbscan library link the centroids as
+        flows within and above communities.  ``"hdbscan"`` has the hdbscan library link the centroids as
         points; sizes are in images, which the library cannot weigh, so
         condensing and selecting are ours.  ``"auto"`` chooses between the first
-        three (`workflow.tree.makers.Makers.auto`); the result says which.
+        three (`workflow.tree.chooser.choose`); the result says which, why, and
+        how many clusters the others find.
     min_cluster_size : int or "auto" [images]
         Fewest images of a cluster; ``"auto"`` is five times the mean population,
         once that for ``"modularity"`` on too few images for a test.
@@ -75,6 +80,9 @@ def build_tree(
     mean_distance : float array of shape (n_centroids,), optional [unit of the scores]
         Mean distance of the images of a centroid to it; lets ``"density"``
         see how dense a lone heavy centroid is.
+    n_resamples : int
+        Trees to build on redrawn counts, to tell how sure the clusters are
+        (`ClusterTree.certainty`); 0 leaves that unknown.
 
     Returns
     -------
@@ -91,11 +99,11 @@ def build_tree(
     -----
     Nothing depends on the order of the centroids but the order of clusters of
     equal size; a centroid given as two coincident halves changes nothing.
-    16,384 centroids take one to two seconds.
+    16,384 centroids take a few seconds.
     """
     nodes = make_nodes(centroids, population, graph)
     images = np.asarray(population, np.int64)
-    _check_numbers(method, dimension, min_log_density_rise)
+    _check_numbers(method, dimension, min_log_density_rise, n_resamples)
     size = _whole_number("min_cluster_size", min_cluster_size)
     check_choices(cluster_selection_method, 1 if size is None else size)
     makers = Makers(
@@ -107,19 +115,20 @@ def build_tree(
         selection=cluster_selection_method,
         min_log_density_rise=min_log_density_rise,
         mean_distance=_mean_distances(mean_distance, nodes, images),
+        testable=is_testable(images),
     )
-    make = {
-        "auto": makers.auto,
-        "contrast": makers.contrast,
-        "density": makers.density,
-        "hdbscan": makers.hdbscan,
-        "modularity": makers.modularity,
-    }
-    return make[method]()
+    choice = choose(makers) if method == "auto" else Choice(method, "it was asked for")
+    tree = makers.tree(choice)
+    if not n_resamples:
+        return tree
+    return replace(tree, certainty=assess(makers, tree, n_resamples))
 
 
-def _check_numbers(method: str, dimension: float, rise: float) -> None:
+def _check_numbers(method: str, dimension: float, rise: float, n_resamples: int) -> None:
     """Raise ConfigError unless the scalar arguments are legal."""
+    if n_resamples < 0:
+        msg = f"n_resamples must be at least 0; got {n_resamples}. Pass 0 to switch it off."
+        raise ConfigError(msg)
     if method not in METHODS:
         msg = f"method must be one of {', '.join(METHODS)}; got {method!r}. Choose one of them."
         raise ConfigError(msg)

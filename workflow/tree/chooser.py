@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from workflow.tree.layers import Cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.cluster_tree import ClusterTree
+    from workflow.tree.makers import Makers
     from workflow.tree.nodes import Nodes
 
 #: Most of the images outside of sparse regions that `density` may call noise and still be
@@ -18,10 +20,80 @@ if TYPE_CHECKING:
 MOST_STRAY, MOST_STRAY_UNTESTED = 0.10, 0.05
 #: Largest share of the images in one cluster for `density` to be believed untested.
 LARGEST_SHARE = 0.9
-#: Threshold of the lenient contrast test, a rung of every ladder.
-LENIENT_RATIO = 0.9
 #: Entropy that `density` may fall short of `contrast` by: small differences are all noise.
 ENTROPY_MARGIN = 0.1
+
+#: Rise of log density that counts as a trace of structure; half of what makes a cluster.
+HINT_LOG_DENSITY_RISE = 1.0
+#: Rise that clusters of `density` must have where `contrast` sees none: half as much again.
+SURE_LOG_DENSITY_RISE = 3.0
+
+
+class Choice(NamedTuple):
+    """How to build the tree.
+
+    Attributes
+    ----------
+    method : str
+        ``"contrast"``, ``"density"``, ``"modularity"`` or ``"hdbscan"``.
+    reason : str
+        Why, as a clause.
+    how : Cut, optional
+        Another cut than the method's own.
+    """
+
+    method: str
+    reason: str
+    how: Cut | None = None
+
+
+def choose(makers: Makers) -> Choice:
+    """Choose between the methods.
+
+    Parameters
+    ----------
+    makers : Makers
+        Checked input.
+
+    Returns
+    -------
+    Choice
+        With too few images for a test: `density` where its clusters are
+        apart, else `modularity`.  Otherwise `contrast` decides whether there
+        is structure.  `density` is preferred where it tells as much and its
+        noise lies where images are sparse: then clusters are apart, and it
+        finds smaller ones.  Structure that leaves no trace at all in the
+        density is not believed, nor clusters of `density` that are not much
+        denser than their borders where `contrast` sees none.
+    """
+    nodes, is_sparse = makers.nodes, makers.kept.is_sparse
+    density = makers.labelling("density").label
+    apart = is_density_believable(nodes, density, is_sparse, testable=makers.testable)
+    if not makers.testable:
+        if apart:
+            return Choice("density", "there are too few images for a test, and clusters lie apart")
+        return Choice(
+            "modularity", "there are too few images for a test, and clusters do not lie apart"
+        )
+    contrast = makers.labelling("contrast").label
+    n_contrast = int(contrast.max()) + 1
+    if apart and n_contrast == 1:
+        sure = makers.density_cut(SURE_LOG_DENSITY_RISE, makers.selection)
+        apart = makers.labelling("density", sure).label.max() > 0
+    if apart and separates_more(nodes, density, contrast):
+        return Choice("density", "clusters lie apart, with sparse images between them")
+    if n_contrast == 1:
+        return Choice("contrast", "no border is crossed by fewer images than the parts it divides")
+    hint = makers.labelling("density", makers.density_cut(HINT_LOG_DENSITY_RISE, "leaf")).label
+    if hint.max() < 1:
+        return Choice(
+            "contrast",
+            "borders are crossed by fewer images, but nothing is denser than they are",
+            Cut(makers.size(), np.finfo(np.float64).max, "leaf"),
+        )
+    return Choice(
+        "contrast", "clusters touch, and borders are crossed by fewer images than their insides"
+    )
 
 
 def is_density_believable(
@@ -81,23 +153,3 @@ def _entropy(nodes: Nodes, label: NDArray[np.int32]) -> float:
     images = np.bincount(label[member], nodes.population[member])
     share = images[images > 0] / images.sum()
     return float(-(share * np.log(share)).sum())
-
-
-def is_within_ladder(tree: ClusterTree, contrast: ClusterTree) -> bool:
-    """Return whether a tree has a number of clusters that the contrast test can agree with.
-
-    Parameters
-    ----------
-    tree : ClusterTree
-        Any tree.
-    contrast : ClusterTree
-        Tree of the contrast test, with its ladder.
-
-    Returns
-    -------
-    bool
-        Whether the number lies between those at the default threshold and at
-        `LENIENT_RATIO`.
-    """
-    lenient = contrast.ladder[contrast.ladder[:, 0] == LENIENT_RATIO, 1]
-    return bool(contrast.n_clusters <= tree.n_clusters <= lenient.max(initial=0.0))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from workflow.errors import StoreError
+from workflow.tree.certainty import Certainty
 from workflow.tree.condensed_tree import CondensedTree
+from workflow.tree.crossing import DEFAULT_RATIO
 from workflow.tree.spanning_tree import Linkage
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ _DTYPES: dict[str, str] = {
     "layers": "int32",
     "layer_cuts": "float64",
     "ladder": "float64",
+    "resampled_n_clusters": "int64",
+    "recovery": "float64",
+    "border": "float64",
+    "nearest": "int32",
 }
 _OPTIONAL = frozenset({"score"})
 
@@ -84,7 +90,14 @@ class ClusterTree:
         ``"eom"`` or 1 for ``"leaf"``, largest lambda of a split.
     ladder : float64 array of shape (n_rungs, 2)
         Threshold of the contrast test and number of clusters at it; empty
-        where the test had no part in the choice.
+        where there are too few images for it.
+    reason : str
+        Why this method, as a clause.
+    opinions : dict of str to int
+        Number of clusters that each method finds; empty where none but this
+        was asked.
+    certainty : Certainty
+        How sure the clusters are; unknown for a tree that was cut elsewhere.
     """
 
     method: str
@@ -103,11 +116,53 @@ class ClusterTree:
     layers: NDArray[np.int32]
     layer_cuts: NDArray[np.float64]
     ladder: NDArray[np.float64]
+    reason: str = ""
+    opinions: dict[str, int] = dataclasses.field(default_factory=dict)
+    certainty: Certainty = dataclasses.field(default_factory=Certainty.unknown)
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters."""
         return len(self.selected)
+
+    @property
+    def n_clusters_interval(self) -> tuple[int, int]:
+        """Between which numbers of clusters the right one is thought to lie.
+
+        The 5th and 95th percentile of the redrawn trees; where the contrast
+        test decided also its numbers at the thresholds next to the one used.
+
+        Returns
+        -------
+        tuple of int
+            Lowest and highest number.
+        """
+        low, high = self.certainty.bounds(self.n_clusters)
+        used = np.flatnonzero(self.ladder[:, 0] == DEFAULT_RATIO)
+        if self.method == "contrast" and len(used):
+            near = self.ladder[max(0, used[0] - 1) : used[0] + 2, 1].astype(int).tolist()
+            low, high = min(low, *near), max(high, *near)
+        return low, high
+
+    @property
+    def plateau(self) -> tuple[float, float] | None:
+        """Range of thresholds around the one used that give as many clusters.
+
+        Returns
+        -------
+        tuple of float or None
+            Lowest and highest threshold; None where the contrast test did not decide.
+        """
+        used = np.flatnonzero(self.ladder[:, 0] == DEFAULT_RATIO)
+        if self.method != "contrast" or not len(used):
+            return None
+        low = high = int(used[0])
+        same = self.ladder[:, 1] == self.ladder[low, 1]
+        while low > 0 and same[low - 1]:
+            low -= 1
+        while high + 1 < len(same) and same[high + 1]:
+            high += 1
+        return float(self.ladder[low, 0]), float(self.ladder[high, 0])
 
     @property
     def n_centroids(self) -> int:
@@ -143,7 +198,7 @@ class ClusterTree:
             Plain numeric arrays; with `attrs` they hold the whole tree.
         """
         parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for part in (self.linkage, self.condensed):
+        for part in (self.linkage, self.condensed, self.certainty):
             parts.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)})
         return {name: parts[name] for name in _DTYPES if parts[name] is not None}
 
@@ -162,6 +217,8 @@ class ClusterTree:
             "min_cluster_size": self.min_cluster_size,
             "min_prominence": self.min_prominence,
             "n_clusters": self.n_clusters,
+            "reason": self.reason,
+            "opinions": self.opinions,
         }
 
     @classmethod
@@ -221,6 +278,11 @@ class ClusterTree:
             layers=a["layers"],
             layer_cuts=a["layer_cuts"],
             ladder=a["ladder"],
+            reason=str(attrs.get("reason", "")),
+            certainty=Certainty(
+                a["resampled_n_clusters"], a["recovery"], a["border"], a["nearest"]
+            ),
+            opinions={str(k): int(v) for k, v in dict(attrs.get("opinions", {})).items()},
         )
 
 
@@ -236,6 +298,8 @@ def _check_shapes(a: Mapping[str, NDArray[Any]]) -> None:
         and len({a[k].shape for k in per_row}) == 1
         and all(a[k].shape == (n_centroids,) for k in ("population", "label", "membership"))
         and a["persistence"].shape == a["selected"].shape
+        and all(a[k].shape in {a["selected"].shape, (0,)} for k in ("recovery", "border"))
+        and a["recovery"].shape == a["border"].shape == a["nearest"].shape
         and a["layers"].shape == (len(a["layer_cuts"]), n_centroids)
         and a["layer_cuts"].shape[1:] == (4,)
         and 0 <= int(a["node"].min()) <= int(a["node"].max()) < n_leaves

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workflow.tree._cuts import highest_means, leave_clusters
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -92,20 +94,8 @@ def log_peaks(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
         The mean over a whole piece tells a cluster from a ripple of the
         density where the single largest lambda does not.
     """
-    n_leaves = linkage.n_leaves
-    mass = np.concatenate([-np.log(linkage.leaf_distance) * linkage.leaf_size, np.empty(n_leaves)])
-    mass = mass[: 2 * n_leaves - 1]
-    size = linkage.node_sizes()
-    peak = np.full(2 * n_leaves - 1, -np.inf)
-    heavy = linkage.leaf_size >= min_cluster_size
-    peak[:n_leaves][heavy] = -np.log(linkage.leaf_distance[heavy])
-    merges = zip(linkage.left.tolist(), linkage.right.tolist(), strict=True)
-    for node, (left, right) in enumerate(merges, n_leaves):
-        mass[node] = mass[left] + mass[right]
-        peak[node] = max(peak[left], peak[right])
-        if size[node] >= min_cluster_size:
-            peak[node] = max(peak[node], mass[node] / size[node])
-    return peak
+    rise = -np.log(linkage.leaf_distance)
+    return highest_means(linkage.left, linkage.right, linkage.node_sizes(), rise, min_cluster_size)
 
 
 def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
@@ -143,22 +133,22 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
 
 def _leavers(
     linkage: Linkage, min_cluster_size: int, min_prominence: float
-) -> tuple[list[bool], list[bool], list[bool]]:
+) -> tuple[NDArray[np.bool_], tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return, per merge: is it a split; does its left, its right side leave the cluster."""
     splits = prominences(linkage, min_cluster_size) >= min_prominence
     if linkage.score is not None:
-        right = linkage.score == np.inf
-        return splits.tolist(), np.zeros_like(splits).tolist(), right.tolist()
+        return splits, (np.zeros_like(splits), linkage.score == np.inf)
     peak = log_peaks(linkage, min_cluster_size)
     needed = min_prominence - np.log(linkage.distance)
-    sides = []
-    for side in (linkage.left, linkage.right):
+
+    def leaves(side: NDArray[np.int32]) -> NDArray[np.bool_]:
         if min_prominence > 0:
             stays = peak[side] >= needed
         else:
             stays = linkage.node_sizes()[side] >= min_cluster_size
-        sides.append((~stays & ~splits).tolist())
-    return splits.tolist(), sides[0], sides[1]
+        return ~stays & ~splits
+
+    return splits, (leaves(linkage.left), leaves(linkage.right))
 
 
 def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.0) -> CondensedTree:
@@ -181,7 +171,7 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
 
     Notes
     -----
-    O(n_leaves), about 0.1 s for 16,384 leaves.  At `min_prominence` 0 and
+    O(n_leaves).  At `min_prominence` 0 and
     leaves of one image this is the condensed tree of [1]_; a positive one
     cancels features of low persistence as in [2]_, with the log of the density
     averaged over a piece in place of its maximum.
@@ -194,33 +184,16 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
        "Persistence-based clustering in Riemannian manifolds", J. ACM 60(6), 2013.
     """
     n_leaves = linkage.n_leaves
-    leavers = _leavers(linkage, min_cluster_size, min_prominence)
-    merges = list(zip(linkage.left.tolist(), linkage.right.tolist(), *leavers, strict=True))
-    heights = (1.0 / linkage.distance).tolist()
-    owner = [n_leaves] * (2 * n_leaves - 1)
-    left_at: list[float] = [0.0] * (2 * n_leaves - 1)  # 0: still in its cluster
-    clusters: list[tuple[int, int, float, int]] = []
-    sizes = linkage.node_sizes().tolist()
-    for merge in range(n_leaves - 2, -1, -1):
-        node = n_leaves + merge
-        a, b, is_split, a_leaves, b_leaves = merges[merge]
-        parent, height = owner[node], heights[merge]
-        owner[a] = owner[b] = parent
-        if left_at[node]:
-            left_at[a] = left_at[b] = left_at[node]
-        elif is_split:
-            for side in (a, b):
-                owner[side] = n_leaves + 1 + len(clusters)
-                clusters.append((parent, owner[side], height, sizes[side]))
-        else:
-            left_at[a] = height if a_leaves else 0.0
-            left_at[b] = height if b_leaves else 0.0
-    fallen = np.array(left_at[:n_leaves])
+    splits, leavers = _leavers(linkage, min_cluster_size, min_prominence)
+    owner, fallen, clusters, births = leave_clusters(
+        (linkage.left, linkage.right), 1.0 / linkage.distance, linkage.node_sizes(), splits, leavers
+    )
     fallen = np.where(fallen > 0, fallen, 1.0 / linkage.leaf_distance)
+    below = np.arange(n_leaves + 1, n_leaves + 1 + len(clusters))
     return CondensedTree(
-        parent=np.array([*owner[:n_leaves], *(c[0] for c in clusters)], np.int32),
-        child=np.array([*range(n_leaves), *(c[1] for c in clusters)], np.int32),
-        lambda_val=np.array([*fallen.tolist(), *(c[2] for c in clusters)], np.float64),
-        child_size=np.array([*linkage.leaf_size.tolist(), *(c[3] for c in clusters)], np.int64),
+        parent=np.concatenate([owner, clusters[:, 0]]).astype(np.int32),
+        child=np.concatenate([np.arange(n_leaves), below]).astype(np.int32),
+        lambda_val=np.concatenate([fallen, births]),
+        child_size=np.concatenate([linkage.leaf_size, clusters[:, 1]]),
         n_leaves=n_leaves,
     )

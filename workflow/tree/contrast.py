@@ -2,99 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.tree.crossing import (
-    CAUTION,
-    PRIOR_CONCENTRATION,
-    PRIOR_FLOWS,
-    SINGLE_REFERENCE_LIMIT,
-    crossing,
-    weighted_median,
-)
+from workflow.tree._kernels import leaf_places, renumbered_csr, subtree_sums
+from workflow.tree._pieces import Graph
+from workflow.tree._rule import run_rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.tree._pieces import Joins, Pieces
     from workflow.tree.crossing import Flows
     from workflow.tree.flow_dendrogram import Merges
 
-#: Ratio of joins that were not tested.
-UNTESTED = 10.0
 
-
-@dataclass(slots=True, eq=False)
-class Piece:
-    """A cluster while it grows.
+class Outcome(NamedTuple):
+    """What the rule found.
 
     Attributes
     ----------
-    members : int64 array
-        Its nodes.
-    images : int
-        Their images.
-    held, flow : float
-        Sums of concentration times flow, and flow, over the joins that made it.
-    tree : int
-        Its node in the history of joins.
-    core : float, optional
-        Log density of its median image, once it is known.
+    label : int32 array of shape (n_nodes,)
+        Cluster of each node: 0 has the most images, then the lowest node.
+    n_clusters : int
+        Number of clusters.
+    ends : int64 array of shape (n_joins, 2)
+        Sides of the joins in the order they were made; join i makes node
+        ``n_nodes + i``.
+    ratio : float64 array of shape (n_joins,)
+        Ratio of the test of each join, `workflow.tree.crossing.UNTESTED` without one.
     """
 
-    members: NDArray[np.int64]
-    images: int
-    held: float
-    flow: float
-    tree: int
-    core: float | None = None
-
-    def reference(self) -> float | None:
-        """Return the concentration that joins inside had, None where none was tested."""
-        if self.flow <= 0:
-            return None
-        return (self.held + PRIOR_FLOWS * PRIOR_CONCENTRATION) / (self.flow + PRIOR_FLOWS)
-
-
-class Test(NamedTuple):
-    """Result of testing the join of two pieces.
-
-    Attributes
-    ----------
-    ratio : float
-        Concentration of the crossing over that of the joins inside.
-    flow : float
-        Images that cross.
-    concentration : float
-        Concentration of the crossing.
-    """
-
-    ratio: float
-    flow: float
-    concentration: float
-
-
-@dataclass(slots=True, eq=False)
-class History:
-    """Joins in the order they were made.
-
-    Attributes
-    ----------
-    n_nodes : int
-        Leaves of the history.
-    joins : list of (int, int, float)
-        The two sides and the ratio of the test, `UNTESTED` without one.
-    """
-
-    n_nodes: int
-    joins: list[tuple[int, int, float]] = field(default_factory=list)
-
-    def add(self, a: int, b: int, ratio: float) -> int:
-        """Record a join and return its node."""
-        self.joins.append((a, b, ratio))
-        return self.n_nodes + len(self.joins) - 1
+    label: NDArray[np.int32]
+    n_clusters: int
+    ends: NDArray[np.int64]
+    ratio: NDArray[np.float64]
 
 
 class Contrast:
@@ -106,126 +49,124 @@ class Contrast:
         The graph.
     position : float64 array of shape (n_nodes, n_components)
         Where the nodes are; decides only where nothing flows.
+    merges : Merges
+        Dendrogram of the nodes.
     min_images : int
         Smaller pieces are joined without a test.
+
+    Notes
+    -----
+    Where two groups of pieces meet at a merge, each pair that touches is
+    tested, and the pair with the highest ratio is joined while that is at
+    least the threshold.  A group smaller than `min_images` is one piece; it is
+    given to the piece with the largest flow without a test.  A test costs the
+    edges of the smaller piece and those of the border of the larger one.
     """
 
-    def __init__(self, flows: Flows, position: NDArray[np.float64], min_images: int) -> None:
-        self.flows = flows
-        self.position = position
+    def __init__(
+        self, flows: Flows, position: NDArray[np.float64], merges: Merges, min_images: int
+    ) -> None:
+        place = leaf_places(len(position), merges.left, merges.right)
+        order = np.argsort(place)
+        csr = renumbered_csr((flows.indptr, flows.indices, flows.weight), order, place)
+        self.graph = Graph(
+            *csr, flows.level[order], flows.population[order], position[order], order
+        )
+        self.place = place
+        self.population = flows.population
+        self.merges = merges
         self.min_images = min_images
         self.total = int(flows.population.sum())
 
-    def core(self, piece: Piece) -> float:
-        """Return the log density of the median image of a piece, computed when first asked for."""
-        if piece.core is None:
-            members = piece.members
-            piece.core = weighted_median(self.flows.level[members], self.flows.population[members])
-        return piece.core
+    def run(self, rho: float, *, join_on: bool = False) -> Outcome:
+        """Return the clusters at a threshold and how they came about.
 
-    def test(self, a: Piece, b: Piece) -> Test:
-        """Compare the crossings between two pieces that touch with those inside them."""
-        core = min(self.core(a), self.core(b))
-        between = crossing(self.flows, a.members, b.members, core)
-        references = [r for r in (a.reference(), b.reference()) if r is not None]
-        if not references:
-            return Test(UNTESTED, between.flow, between.concentration)
-        reference = float(np.sqrt(references[0] * references[-1]))
-        if len(references) == 1:
-            reference = min(references[0], SINGLE_REFERENCE_LIMIT)
-        # More pieces of this size could have been split off by chance: ask for more.
-        caution = CAUTION * np.sqrt(2 * np.log(self.total / min(a.images, b.images)))
-        ratio = (between.concentration + caution * between.error) / reference
-        return Test(float(ratio), between.flow, between.concentration)
+        Parameters
+        ----------
+        rho : float
+            Least ratio of a join.
+        join_on : bool
+            Whether to record how the clusters would be joined further: the
+            highest ratio first, at last those without any flow, at ratio 0.
 
-    def join(self, a: Piece, b: Piece, history: History, tested: Test | None) -> Piece:
-        """Return the union of two pieces; older joins count half where this one was tested."""
-        held, flow, ratio = a.held + b.held, a.flow + b.flow, UNTESTED
-        if tested is not None:
-            ratio = tested.ratio
-            held = tested.concentration * tested.flow + held / 2
-            flow = tested.flow + flow / 2
-        members = np.concatenate([a.members, b.members])
-        node = history.add(a.tree, b.tree, ratio)
-        return Piece(members, a.images + b.images, held, flow, node)
+        Returns
+        -------
+        Outcome
+            Clusters at `rho` whether or not joins go on.
+        """
+        left, right = _rooted(self.merges, self.population)
+        owner, pieces, joins = self.join(left, right, rho, join_on=join_on)
+        label = numbered(owner, self.population)
+        n_made = int(joins.made[0])
+        ends = np.stack([joins.left[:n_made], joins.right[:n_made]], axis=1)
+        ratio = joins.ratio[:n_made]
+        if join_on:
+            more = _without_flow(self.graph, pieces, n_made)
+            ends, ratio = np.concatenate([ends, more]), np.append(ratio, np.zeros(len(more)))
+        return Outcome(label, int(label.max()) + 1, ends, ratio)
 
-    def run(self, merges: Merges, rho: float, history: History) -> list[Piece]:
-        """Return the clusters at threshold `rho` and record how they came about."""
-        n_nodes = len(self.flows.population)
-        images = self.flows.population.tolist()
-        groups = {i: [Piece(np.array([i]), images[i], 0.0, 0.0, i)] for i in range(n_nodes)}
-        for merge, (a, b) in enumerate(
-            zip(merges.left.tolist(), merges.right.tolist(), strict=True)
-        ):
-            groups[n_nodes + merge] = self.unite(groups.pop(a), groups.pop(b), rho, history)
-        united: list[Piece] = []
-        # Pieces that nothing connects come last, the largest first.
-        for group in sorted(groups.values(), key=lambda g: -sum(p.images for p in g)):
-            united = self.unite(united, group, rho, history) if united else group
-        return united
+    def join(
+        self, left: NDArray[np.int64], right: NDArray[np.int64], rho: float, *, join_on: bool
+    ) -> tuple[NDArray[np.int64], Pieces, Joins]:
+        """Return the piece of each node, all pieces and all joins along the merges of a forest."""
+        # Each pair of pieces that can be tested has an edge of the graph for itself.
+        n_pieces = min(len(self.graph.population), self.total // max(1, self.min_images))
+        n_tests = min(len(self.graph.indices) // 2, n_pieces * (n_pieces - 1) // 2) + 1
+        limits = (self.min_images, self.total, n_tests, rho)
+        renamed = np.concatenate(
+            [self.place, np.arange(len(self.place), len(self.place) + len(left))]
+        )
+        owner, pieces, joins = run_rule(self.graph, renamed[left], renamed[right], limits, join_on)
+        return owner[self.place], pieces, joins
 
-    def unite(self, a: list[Piece], b: list[Piece], rho: float, history: History) -> list[Piece]:
-        """Return what two groups of pieces become when their parent is reached."""
-        small_a = sum(p.images for p in a) < self.min_images
-        small_b = sum(p.images for p in b) < self.min_images
-        if small_a and small_b:
-            return [self.join(a[0], b[0], history, None)]
-        if small_a or small_b:
-            fragment, group = (a[0], b) if small_a else (b[0], a)
-            return self.attach(fragment, group, history)
-        return self.settle([*a, *b], rho, history)
 
-    def attach(self, fragment: Piece, group: list[Piece], history: History) -> list[Piece]:
-        """Give a fragment to the piece with the largest flow, or the nearest one."""
-        best = 0
-        if len(group) > 1:
-            flow = self.flow_to(fragment, group)
-            best = int(np.argmax(flow)) if max(flow) > 0 else self.nearest(fragment, group)
-        kept = list(group)
-        kept[best] = self.join(group[best], fragment, history, None)
-        return kept
+def numbered(owner: NDArray[np.int64], population: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return labels by falling images, then by the lowest node.
 
-    def flow_to(self, piece: Piece, group: list[Piece]) -> list[float]:
-        """Return the flow from a piece to each of a group."""
-        owner = np.full(len(self.flows.population), -1)
-        for index, other in enumerate(group):
-            owner[other.members] = index
-        _, entry = self.flows.entries(piece.members)
-        target = owner[self.flows.indices[entry]]
-        inside = target >= 0
-        flow = np.bincount(target[inside], self.flows.weight[entry][inside], minlength=len(group))
-        return [float(f) for f in flow]
+    Parameters
+    ----------
+    owner : int64 array of shape (n_nodes,)
+        Any name of the cluster of each node.
+    population : int64 array of shape (n_nodes,) [images]
+        Images of each node.
 
-    def nearest(self, piece: Piece, group: list[Piece]) -> int:
-        """Return which of a group has the node nearest to a piece."""
-        middle = self.position[piece.members].mean(axis=0)
-        gaps = [np.square(self.position[p.members] - middle).sum(axis=1).min() for p in group]
-        return int(np.argmin(gaps))
+    Returns
+    -------
+    int32 array of shape (n_nodes,)
+        Labels from 0.
+    """
+    _, first, name = np.unique(owner, return_index=True, return_inverse=True)
+    images = np.zeros(len(first), np.int64)
+    np.add.at(images, name, population)
+    number = np.empty(len(first), np.int32)
+    number[np.lexsort((first, -images))] = np.arange(len(first))
+    return number[name]
 
-    def settle(self, pieces: list[Piece], rho: float, history: History) -> list[Piece]:
-        """Join the pair with the highest ratio while that is at least `rho`."""
-        alive = {p.tree: p for p in pieces}
-        tests: dict[tuple[int, int], Test] = {}
-        for index, piece in enumerate(pieces):
-            self.test_against(piece, pieces[index + 1 :], tests)
-        while tests:
-            best = max(tests, key=lambda pair: (tests[pair].ratio, tests[pair].flow, pair))
-            if tests[best].ratio < rho:
-                break
-            a, b = (alive.pop(tree) for tree in best)
-            joined = self.join(a, b, history, tests[best])
-            tests = {pair: t for pair, t in tests.items() if not {*best} & {*pair}}
-            self.test_against(joined, list(alive.values()), tests)
-            alive[joined.tree] = joined
-        return list(alive.values())
 
-    def test_against(
-        self, piece: Piece, others: list[Piece], tests: dict[tuple[int, int], Test]
-    ) -> None:
-        """Test a piece against those of `others` to which it has a flow; the rest has ratio 0."""
-        if not others:
-            return
-        for other, flow in zip(others, self.flow_to(piece, others), strict=True):
-            if flow:
-                pair = (min(piece.tree, other.tree), max(piece.tree, other.tree))
-                tests[pair] = self.test(piece, other)
+def _rooted(
+    merges: Merges, population: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return both sides of merges, the trees of a forest joined last, the largest first."""
+    left, right = merges.left, merges.right
+    images = subtree_sums(population, left, right)
+    is_root = np.ones(len(images), bool)
+    is_root[left] = is_root[right] = False
+    roots = np.flatnonzero(is_root)
+    roots = roots[np.argsort(-images[roots], kind="stable")]
+    tops = np.concatenate([roots[:1], np.arange(len(images), len(images) + len(roots) - 2)])
+    return (
+        np.concatenate([left, tops[: len(roots) - 1]]).astype(np.int64),
+        np.concatenate([right, roots[1:]]).astype(np.int64),
+    )
+
+
+def _without_flow(graph: Graph, pieces: Pieces, n_made: int) -> NDArray[np.int64]:
+    """Return joins of the pieces that are left, the largest first, then by the lowest node."""
+    n_nodes = len(pieces.owner)
+    lowest = np.full(n_nodes, n_nodes)
+    np.minimum.at(lowest, pieces.owner, graph.name)
+    left = np.flatnonzero(pieces.tree >= 0)
+    tree = pieces.tree[left[np.lexsort((lowest[left], -pieces.images[left]))]]
+    first = n_nodes + n_made
+    tops = np.concatenate([tree[:1], np.arange(first, first + len(tree) - 2)])
+    return np.stack([tops[: len(tree) - 1], tree[1:]], axis=1).astype(np.int64)

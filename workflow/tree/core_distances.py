@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workflow.tree._kernels import mean_of_nearest
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -98,17 +100,8 @@ def core_lengths(
     O(n_edges log n_edges).  With `min_samples` 1 and equal populations the
     core is no longer than any edge of the node, so it changes no tree.
     """
-    start = np.concatenate([nodes.row, nodes.col])
-    length = np.concatenate([distance, distance])
-    order = np.lexsort((length, start))
-    start, length = start[order], length[order]
-    degree = np.bincount(start, minlength=nodes.n_nodes)
-    first = np.concatenate([[0], np.cumsum(degree)[:-1]])
-    rank = np.arange(len(start)) - first[start]
-    used = rank < (min_samples or len(start))
-    total = np.bincount(start[used], length[used], minlength=nodes.n_nodes)
-    count = np.bincount(start[used], minlength=nodes.n_nodes)
-    mean = total / np.maximum(count, 1)
+    most = min_samples or 2 * len(distance) + 1
+    mean = mean_of_nearest(nodes.n_nodes, nodes.row, nodes.col, distance, most)
     return mean * np.exp(-np.log(nodes.population.astype(np.float64)) / dimension)
 
 

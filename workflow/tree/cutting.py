@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.errors import ConfigError
+from workflow.tree.certainty import Certainty
 from workflow.tree.cluster_tree import ClusterTree
 from workflow.tree.condensed_tree import prominences
 from workflow.tree.layers import SELECTION_METHODS, Cut, Leaves, label_cut, nested_layers
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from workflow.tree.spanning_tree import Linkage
 
 #: Below so many images, or images per centroid, no statement about structure is made.
-TESTABLE_IMAGES, TESTABLE_IMAGES_PER_CENTROID = 5_000, 20
+TESTABLE_IMAGES, TESTABLE_IMAGES_PER_CENTROID = 5_000, 8
 
 
 def assemble(
@@ -78,7 +79,7 @@ def is_testable(population: NDArray[np.int64]) -> bool:
     Returns
     -------
     bool
-        False below 5,000 images or 20 images per centroid.
+        False below 5,000 images or 8 images per centroid.
     """
     n_images = int(population.sum())
     enough_each = n_images >= TESTABLE_IMAGES_PER_CENTROID * len(population)
@@ -157,6 +158,7 @@ def cut(
         label=labelling.label[tree.node],
         membership=labelling.membership[tree.node],
         persistence=labelling.persistence,
+        certainty=Certainty.unknown(),
     )
 
 

@@ -77,6 +77,17 @@ def density_linkage(
     reach = mutual_reachability(length, core, row, col)
     row, col, height = minimum_spanning_tree(nodes.n_nodes, row, col, reach)
     inner = inner_spacing(nodes, core, dimension, mean_distance)
+    if mean_distance is not None:
+        gap = np.full(nodes.n_nodes, np.inf)
+        for ends, gaps in (
+            ((nodes.row, nodes.col), distance),
+            ((bridge_row, bridge_col), bridge),
+        ):
+            np.minimum.at(gap, ends[0], gaps)
+            np.minimum.at(gap, ends[1], gaps)
+        # Where images lie farther from their centroid than the next one does, as in many
+        # dimensions, how near they lie says nothing of a cluster of its own.
+        inner = np.where(mean_distance < gap, inner, np.maximum(inner, core))
     leaf_distance = leaf_heights(nodes.n_nodes, row, col, height, inner)
     return single_linkage(row, col, height, nodes.population, leaf_distance)
 

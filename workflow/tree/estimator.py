@@ -21,7 +21,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
 
     Parameters
     ----------
-    method : {"auto", "density", "hdbscan", "contrast"}
+    method : {"auto", "contrast", "density", "hdbscan", "modularity"}
         How to build the tree.
     min_cluster_size : int or "auto" [images]
         Fewest images of a cluster.
@@ -33,6 +33,8 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         How much denser than a split its sides must be, in log density.
     dimension : float, optional
         Intrinsic dimension; the number of components if not given.
+    n_resamples : int
+        Trees on redrawn counts that tell how sure the clusters are.
 
     Attributes
     ----------
@@ -48,6 +50,8 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         Columns `parent`, `child`, `lambda_val`, `child_size` [images].
     cluster_persistence_ : float64 array of shape (n_clusters,)
         Persistence of each cluster.
+    certainty_ : Certainty
+        How sure the clusters are; unknown without `n_resamples`, and after `recut`.
     n_features_in_ : int
         Components of a centroid.
     """
@@ -61,6 +65,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         cluster_selection_method: str = "eom",
         min_log_density_rise: float = MIN_LOG_DENSITY_RISE,
         dimension: float | None = None,
+        n_resamples: int = 0,
     ) -> None:
         self.method = method
         self.min_cluster_size = min_cluster_size
@@ -68,6 +73,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         self.cluster_selection_method = cluster_selection_method
         self.min_log_density_rise = min_log_density_rise
         self.dimension = dimension
+        self.n_resamples = n_resamples
 
     def fit(
         self,
@@ -116,6 +122,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
             cluster_selection_method=self.cluster_selection_method,
             min_log_density_rise=self.min_log_density_rise,
             mean_distance=mean_distance,
+            n_resamples=self.n_resamples,
         )
         self.n_features_in_ = points.shape[1]
         return self._publish()
@@ -144,4 +151,5 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         self.n_clusters_ = self.tree_.n_clusters
         self.condensed_tree_ = self.tree_.condensed
         self.cluster_persistence_ = self.tree_.persistence
+        self.certainty_ = self.tree_.certainty
         return self

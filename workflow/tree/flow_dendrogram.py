@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from workflow.tree._kernels import chain_merges, parents, raised
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ def flow_merges(
     row: NDArray[np.int64],
     col: NDArray[np.int64],
     weight: NDArray[np.int64],
+    strength: NDArray[np.int64] | None = None,
 ) -> Merges:
     """Merge the nodes of a graph two by two, closest first.
 
@@ -42,6 +45,9 @@ def flow_merges(
         Edges, each given once.
     weight : int64 array of shape (n_edges,)
         Their weights, positive.
+    strength : int64 array of shape (n_nodes,), optional
+        Total weight at each node, more than that of its edges where these are
+        those of a larger graph.
 
     Returns
     -------
@@ -52,87 +58,102 @@ def flow_merges(
     -----
     The distance of [1]_, ``p_a p_b / p_ab`` with p the shares of the total
     weight, by its nearest-neighbour chain.  Ties go to the lower node, weights
-    are exact integers: the same merges everywhere.  About 2 s for 16,384
-    nodes with 90 edges each.
+    are exact integers: the same merges everywhere.  A tenth of a second for
+    16,384 nodes with 90 edges each.
 
     References
     ----------
     .. [1] T. Bonald, B. Charpentier, A. Galland and A. Hollocou, "Hierarchical
        graph clustering using node pair sampling", MLG workshop at KDD 2018.
     """
-    flows: dict[int, dict[int, int]] = {node: {} for node in range(n_nodes)}
-    degree = dict.fromkeys(range(n_nodes), 0)
-    for a, b, w in zip(row.tolist(), col.tolist(), weight.tolist(), strict=True):
-        flows[a][b] = flows[b][a] = w
-        degree[a] += w
-        degree[b] += w
-    total = max(1, int(weight.sum()))
-    found: list[tuple[int, int, float]] = []
-    waiting = list(range(n_nodes - 1, -1, -1))
-    while waiting:
-        start = waiting.pop()
-        if start in flows:
-            _follow_chain(start, flows, degree, found, n_nodes)
-    return _in_order(found, n_nodes, total)
-
-
-def _follow_chain(
-    start: int,
-    flows: dict[int, dict[int, int]],
-    degree: dict[int, int],
-    found: list[tuple[int, int, float]],
-    n_nodes: int,
-) -> None:
-    """Merge everything that the chain of nearest neighbours from `start` reaches."""
-    chain = [start]
-    while chain:
-        last = chain.pop()
-        nearest, closeness = -1, -1.0
-        for other, flow in flows[last].items():
-            value = flow / degree[other]
-            if value > closeness or (value == closeness and other < nearest):
-                nearest, closeness = other, value
-        if nearest < 0:  # the piece is whole
-            del flows[last]
-            continue
-        if not chain or chain[-1] != nearest:
-            chain.extend((last, nearest))
-            continue
-        chain.pop()
-        found.append((last, nearest, degree[last] / closeness))
-        _join(last, nearest, n_nodes + len(found) - 1, flows, degree)
-        if not chain:
-            chain.append(n_nodes + len(found) - 1)
-
-
-def _join(
-    a: int, b: int, joined: int, flows: dict[int, dict[int, int]], degree: dict[int, int]
-) -> None:
-    """Replace nodes a and b by one."""
-    if len(flows[a]) < len(flows[b]):
-        a, b = b, a
-    into, gone = flows.pop(a), flows.pop(b)
-    into.pop(b)
-    gone.pop(a)
-    for other, flow in gone.items():
-        into[other] = into.get(other, 0) + flow
-        del flows[other][b]
-    for other, flow in into.items():
-        flows[other].pop(a, None)
-        flows[other][joined] = flow
-    flows[joined] = into
-    degree[joined] = degree[a] + degree[b]
-
-
-def _in_order(found: list[tuple[int, int, float]], n_nodes: int, total: int) -> Merges:
-    """Sort merges by distance, raised where rounding put a parent below its child."""
-    height = [0.0] * (n_nodes + len(found))
-    for merge, (a, b, distance) in enumerate(found):
-        height[n_nodes + merge] = max(distance / total, height[a], height[b])
-    heights = np.array(height[n_nodes:], np.float64)
+    if strength is None:
+        strength = node_strengths(n_nodes, row, col, weight)
+    ends, distance = chain_merges(row, col, weight, strength)
+    # Rounding may have put a parent below its child.
+    heights = raised(n_nodes, ends, 2 * distance / max(1, int(strength.sum())))
     order = np.argsort(heights, kind="stable")
-    name = np.arange(n_nodes + len(found))
-    name[n_nodes + order] = np.arange(n_nodes, n_nodes + len(found))
-    ends = np.array([(a, b) for a, b, _ in found], np.int64).reshape(-1, 2)[order]
-    renamed = np.sort(name[ends], axis=1)
-    return Merges(renamed[:, 0], renamed[:, 1], heights[order])
+    name = np.arange(n_nodes + len(ends))
+    name[n_nodes + order] = np.arange(n_nodes, n_nodes + len(ends))
+    renamed = np.sort(name[ends[order]], axis=1)
+    return Merges(renamed[:, 0].copy(), renamed[:, 1].copy(), heights[order])
+
+
+def nested_merges(
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    weight: NDArray[np.int64],
+    community: NDArray[np.int64],
+) -> Merges:
+    """Merge the nodes of each community, then the communities.
+
+    Parameters
+    ----------
+    row, col : int64 arrays of shape (n_edges,)
+        Edges, each given once.
+    weight : int64 array of shape (n_edges,)
+        Their weights, positive.
+    community : int64 array of shape (n_nodes,)
+        Community of each node.
+
+    Returns
+    -------
+    Merges
+        A forest with one tree per connected piece; heights of communities are
+        not below any inside one.
+
+    Notes
+    -----
+    Greedy merges alone cross the borders that matter now and then, and
+    nothing above can mend that; communities of largest modularity
+    (`find_communities`) keep them from doing so.
+    """
+    n_nodes = len(community)
+    strength = node_strengths(n_nodes, row, col, weight)
+    inside = community[row] == community[col]
+    below = flow_merges(n_nodes, row[inside], col[inside], weight[inside], strength)
+    parent = parents(n_nodes, below.left, below.right)
+    root = np.arange(len(parent))
+    for node in range(len(parent) - 1, -1, -1):
+        if parent[node] >= 0:
+            root[node] = root[parent[node]]
+    roots, piece = np.unique(root[:n_nodes], return_inverse=True)
+    n_pieces = len(roots)
+    ends = np.sort(np.stack([piece[row[~inside]], piece[col[~inside]]], axis=1), axis=1)
+    pairs, which = np.unique(ends, axis=0, return_inverse=True)
+    between = np.zeros(len(pairs), np.int64)
+    np.add.at(between, which.reshape(-1), weight[~inside])
+    total = np.zeros(n_pieces, np.int64)
+    np.add.at(total, piece, strength)
+    above = flow_merges(n_pieces, pairs[:, 0].copy(), pairs[:, 1].copy(), between, total)
+    name = np.concatenate([roots, len(parent) + np.arange(len(above.left))])
+    sides = np.stack([name[above.left], name[above.right]], axis=1)
+    sides.sort(axis=1)
+    floor = below.distance.max(initial=0.0)
+    return Merges(
+        np.concatenate([below.left, sides[:, 0]]),
+        np.concatenate([below.right, sides[:, 1]]),
+        np.concatenate([below.distance, np.maximum(above.distance, floor)]),
+    )
+
+
+def node_strengths(
+    n_nodes: int, row: NDArray[np.int64], col: NDArray[np.int64], weight: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the total weight of the edges at each node.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Number of nodes.
+    row, col, weight : int64 arrays of shape (n_edges,)
+        Edges, each given once.
+
+    Returns
+    -------
+    int64 array of shape (n_nodes,)
+        Exact sums.
+    """
+    strength = np.zeros(n_nodes, np.int64)
+    np.add.at(strength, row, weight)
+    np.add.at(strength, col, weight)
+    return strength

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
+from workflow.tree._kernels import lowest_so_far, subtree_sums, symmetric_csr
 from workflow.tree.core_distances import edge_distances
 from workflow.tree.crossing import Flows, node_levels, weighted_median
 from workflow.tree.spanning_tree import Linkage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from workflow.tree.nodes import Nodes
@@ -102,16 +100,13 @@ def keep_nodes(nodes: Nodes, *, peel: bool = True) -> Kept:
     number[kept] = np.arange(len(kept))
     inside = ~is_sparse[row] & ~is_sparse[col]
     row, col, weight = number[row[inside]], number[col[inside]], weight[inside]
-    ends = (np.concatenate([row, col]), np.concatenate([col, row]))
-    matrix = sparse.coo_array((np.tile(weight, 2), ends), shape=(len(kept), len(kept))).tocsr()
-    matrix.sort_indices()
+    indptr, indices, flow = symmetric_csr(len(kept), row, col, weight)
     flows = Flows(
-        indptr=matrix.indptr.astype(np.int64),
-        indices=matrix.indices.astype(np.int64),
-        weight=matrix.data.astype(np.float64),
+        indptr=indptr,
+        indices=indices,
+        weight=flow,
         level=level[kept],
         population=nodes.population[kept],
-        side=np.zeros(len(kept), np.int8),
     )
     return Kept(kept, level, is_sparse, flows, row, col, weight)
 
@@ -120,7 +115,7 @@ def joins_to_linkage(
     nodes: Nodes,
     level: NDArray[np.float64],
     kept: NDArray[np.int64],
-    joins: Sequence[tuple[int, int, float]],
+    joins: tuple[NDArray[np.int64], NDArray[np.float64]],
     largest: float,
 ) -> Linkage:
     """Return joins of the kept nodes, then of those set aside, as a linkage over all nodes.
@@ -133,7 +128,7 @@ def joins_to_linkage(
         Their log densities: how deep each lies in its cluster.
     kept : int64 array of shape (n_kept,)
         Nodes that are not set aside.
-    joins : sequence of (int, int, float)
+    joins : tuple of int64 array of shape (n_joins, 2) and float64 array of shape (n_joins,)
         Two sides, leaves counted among the kept, and a value that is small
         where the two are apart.
     largest : float
@@ -146,36 +141,31 @@ def joins_to_linkage(
         Nodes set aside are joined last, each marked as noise.
     """
     n_nodes, n_kept = nodes.n_nodes, len(kept)
+    ends, value = joins
     noise = np.setdiff1d(np.arange(n_nodes), kept)
     # A join is never below one inside it: the lowest ratio so far counts.
-    ratio = [largest] * n_kept
-    for a, b, value in joins:
-        ratio.append(min(max(value, SMALLEST), ratio[a], ratio[b]))
-    merged = np.array(ratio[n_kept:], np.float64)
+    merged = lowest_so_far(n_kept, ends, np.maximum(value, SMALLEST), largest)
     order = np.argsort(-merged, kind="stable")
-    name = np.concatenate([kept, np.empty(len(joins), np.int64)])
-    name[n_kept + order] = n_nodes + np.arange(len(joins))
+    name = np.concatenate([kept, np.empty(len(ends), np.int64)])
+    name[n_kept + order] = n_nodes + np.arange(len(ends))
     # Heights that rise strictly leave no ties, in an order that children precede.
-    merged[order] *= 1.0 - _STEP * np.arange(len(joins))
-    tested = np.array([value < largest for *_, value in joins], bool)[order]
-    ends = np.array([(a, b) for a, b, _ in joins], np.int64).reshape(-1, 2)[order]
-    left, right = np.sort(name[ends], axis=1).T
+    merged[order] *= 1.0 - _STEP * np.arange(len(ends))
+    tested = (value < largest)[order]
+    left, right = np.sort(name[ends[order]], axis=1).T
     # Each node set aside is the right side of a join above everything.
-    first_noise = n_nodes + len(joins)
-    top = first_noise - 1 if joins else int(kept[0])
+    first_noise = n_nodes + len(ends)
+    top = first_noise - 1 if len(ends) else int(kept[0])
     tops = [top, *range(first_noise, first_noise + len(noise) - 1)][: len(noise)]
     height = np.concatenate([1.0 / merged[order], np.full(len(noise), 2.0 / SMALLEST)])
     score = np.where(tested, -np.log(merged[order]), -np.inf)
     left = np.concatenate([left, np.array(tops, np.int64)])
     right = np.concatenate([right, noise])
-    size = [*nodes.population.tolist(), *([0] * len(height))]
-    for node, (a, b) in enumerate(zip(left.tolist(), right.tolist(), strict=True), n_nodes):
-        size[node] = size[a] + size[b]
+    size = subtree_sums(nodes.population, left, right)
     return Linkage(
         left.astype(np.int32),
         right.astype(np.int32),
         height,
-        np.array(size[n_nodes:], np.int64),
+        size[n_nodes:],
         nodes.population,
         np.exp(0.5 * (level.min() - level)) / largest,
         np.concatenate([score, np.full(len(noise), np.inf)]),

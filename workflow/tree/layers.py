@@ -77,11 +77,16 @@ def label_cut(leaves: Leaves, how: Cut) -> tuple[CondensedTree, Labelling]:
         Labels of leaves, not of centroids.
     """
     condensed = condense(leaves.linkage, how.min_cluster_size, how.min_prominence)
+    return condensed, _label(leaves, condensed, how)
+
+
+def _label(leaves: Leaves, condensed: CondensedTree, how: Cut) -> Labelling:
+    """Choose clusters from a condensed tree and label the leaves."""
     choose = select_excess_of_mass if how.selection == "eom" else select_leaves
     chosen = merge_deep(condensed, choose(condensed), how.max_lambda)
     first = np.full(leaves.linkage.n_leaves, len(leaves.node), np.int64)
     np.minimum.at(first, leaves.node, np.arange(len(leaves.node)))
-    return condensed, label_leaves(condensed, chosen, first)
+    return label_leaves(condensed, chosen, first)
 
 
 def nested_layers(leaves: Leaves, how: Cut) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -111,19 +116,22 @@ def nested_layers(leaves: Leaves, how: Cut) -> tuple[NDArray[np.int32], NDArray[
     """
     condensed, base = label_cut(leaves, how)
     n_clusters = len(base.selected)
-    tried = []
     births = np.unique(condensed.births()[base.selected - condensed.n_leaves])
     steps = births[:: max(1, len(births) // 16)].tolist()
-    tried = [how._replace(max_lambda=birth) for birth in steps]
+    # Cuts that only undo splits have the condensed tree of the default one.
+    tried = [
+        (other, _label(leaves, condensed, other))
+        for other in (how._replace(max_lambda=birth) for birth in steps)
+    ]
     rank = np.sort(prominences(leaves.linkage, how.min_cluster_size))[::-1]
     rank = rank[np.isfinite(rank)]
     counts = [
         n for n in (2 * n_clusters, 4 * n_clusters, 8 * n_clusters) if 2 <= n <= len(rank) + 1
     ]
-    tried += [Cut(how.min_cluster_size, float(rank[n - 2]), "leaf") for n in counts]
+    finer = [Cut(how.min_cluster_size, float(rank[n - 2]), "leaf") for n in counts]
+    tried += [(other, label_cut(leaves, other)[1]) for other in finer]
     coarse, fine = [], []
-    for other in tried:
-        _, labelling = label_cut(leaves, other)
+    for other, labelling in tried:
         found = len(labelling.selected)
         if 1 < found < n_clusters and refines(base.label, labelling.label):
             coarse.append((found, labelling.label, other))
@@ -189,5 +197,10 @@ def refines(fine: NDArray[np.int32], coarse: NDArray[np.int32]) -> bool:
         True if so; noise of `fine` may lie anywhere.
     """
     inside = fine >= 0
-    pairs = np.unique(np.stack([fine[inside], coarse[inside]]), axis=1)
-    return bool((pairs[1] >= 0).all()) and len(np.unique(pairs[0])) == pairs.shape[1]
+    if not inside.any():
+        return True
+    # Each cluster lies where its last leaf does, or it is spread.
+    where = np.full(int(fine.max()) + 1, -1, np.int64)
+    where[fine[inside]] = coarse[inside]
+    together = where[fine[inside]] == coarse[inside]
+    return bool((coarse[inside] >= 0).all() and together.all())

@@ -8,6 +8,7 @@ import hdbscan
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from workflow.tree._kernels import subtree_sums
 from workflow.tree.core_distances import edge_distances
 from workflow.tree.density import leaf_heights
 from workflow.tree.spanning_tree import Linkage, single_linkage
@@ -69,11 +70,8 @@ def _from_library(merges: NDArray[np.float64], population: NDArray[np.int64]) ->
     n_leaves = len(population)
     left, right = merges[:, 0].astype(np.int32), merges[:, 1].astype(np.int32)
     distance = np.maximum.accumulate(merges[:, 2])
-    size = [*population.tolist(), *([0] * (n_leaves - 1))]
-    for node, (a, b) in enumerate(zip(left.tolist(), right.tolist(), strict=True), n_leaves):
-        size[node] = size[a] + size[b]
     first = np.full(2 * n_leaves - 1, np.inf)
     for side in (left, right):
         np.minimum.at(first, side, distance)
-    sizes = np.array(size[n_leaves:], np.int64)
+    sizes = subtree_sums(population, left.astype(np.int64), right.astype(np.int64))[n_leaves:]
     return Linkage(left, right, distance, sizes, population, first[:n_leaves])

@@ -1,4 +1,4 @@
-"""One maker of the tree per method, and the automatic choice between them."""
+"""From checked input to the linkage of each method, and where it is cut."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree.chooser import is_density_believable, is_within_ladder, separates_more
-from workflow.tree.contrast_tree import contrast_linkage
+from workflow.tree.communities import N_STARTS, find_communities, improved_communities
+from workflow.tree.contrast_tree import contrast_ladder, contrast_linkage
 from workflow.tree.crossing import DEFAULT_RATIO
-from workflow.tree.cutting import assemble, is_testable
+from workflow.tree.cutting import assemble
 from workflow.tree.density import density_linkage
-from workflow.tree.flow_dendrogram import flow_merges
+from workflow.tree.flow_dendrogram import nested_merges
 from workflow.tree.flow_graph import keep_nodes
 from workflow.tree.flow_tree import RESOLUTION, UNTESTED_RESOLUTION, modularity_linkage
 from workflow.tree.layers import Cut, Leaves, label_cut
@@ -23,10 +23,12 @@ from workflow.tree.library import library_linkage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.tree.chooser import Choice
     from workflow.tree.cluster_tree import ClusterTree
     from workflow.tree.flow_dendrogram import Merges
     from workflow.tree.flow_graph import Kept
     from workflow.tree.nodes import Nodes
+    from workflow.tree.selection import Labelling
     from workflow.tree.spanning_tree import Linkage
 
 #: Fewest centroids of average size that a cluster has, unless its size is given.
@@ -35,15 +37,15 @@ CENTROIDS_PER_CLUSTER = 5
 LARGEST_SHARE = 0.05
 #: The same where nothing can be tested: small sets have small clusters.
 CENTROIDS_PER_CLUSTER_UNTESTED = 1
-#: Rise of log density that counts as a trace of structure; half of what makes a cluster.
-HINT_LOG_DENSITY_RISE = 1.0
+#: More centroids are not given to the hdbscan library only to hear what it says.
+MOST_NODES_OF_LIBRARY = 5_000
 #: The hdbscan library's own default.
 LIBRARY_MIN_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Makers:
-    """Checked input of the tree; each method makes it in one way.
+    """Checked input of the tree; each method links the nodes in one way.
 
     Attributes
     ----------
@@ -63,6 +65,12 @@ class Makers:
         How much denser than a split its sides must be, in log density.
     mean_distance : float64 array of shape (n_nodes,), optional
         Mean distance of the images of a node to it.
+    testable : bool
+        Whether there are enough images to tell structure from chance.
+    start : int64 array of shape (n_nodes,), optional
+        Communities to improve instead of looking for new ones.
+    n_starts : int
+        Orders of visit in the search for communities.
     """
 
     nodes: Nodes
@@ -73,11 +81,9 @@ class Makers:
     selection: str
     min_log_density_rise: float
     mean_distance: NDArray[np.float64] | None
-
-    @cached_property
-    def testable(self) -> bool:
-        """Whether there are enough images to tell structure from chance."""
-        return is_testable(self.population)
+    testable: bool
+    start: NDArray[np.int64] | None = None
+    n_starts: int = N_STARTS
 
     @cached_property
     def kept(self) -> Kept:
@@ -85,9 +91,40 @@ class Makers:
         return keep_nodes(self.nodes, peel=self.testable)
 
     @cached_property
+    def resolution(self) -> float:
+        """Resolution of the communities."""
+        return RESOLUTION if self.testable else UNTESTED_RESOLUTION
+
+    @cached_property
+    def community(self) -> NDArray[np.int64]:
+        """The communities of the flows."""
+        kept = self.kept
+        if self.start is not None:
+            known = self.start[kept.nodes]
+            return improved_communities(
+                kept.row, kept.col, kept.weight, known, resolution=self.resolution
+            )
+        return find_communities(
+            kept.row,
+            kept.col,
+            kept.weight,
+            self.nodes.position[kept.nodes],
+            resolution=self.resolution,
+            n_starts=self.n_starts,
+        )
+
+    @cached_property
+    def community_of_nodes(self) -> NDArray[np.int64]:
+        """The community of every node; those set aside are communities of their own."""
+        community = np.arange(self.nodes.n_nodes) + len(self.community)
+        community[self.kept.nodes] = self.community
+        return community
+
+    @cached_property
     def merges(self) -> Merges:
-        """The dendrogram of the flows."""
-        return flow_merges(len(self.kept.nodes), self.kept.row, self.kept.col, self.kept.weight)
+        """The dendrogram of the flows within and above the communities."""
+        kept = self.kept
+        return nested_merges(kept.row, kept.col, kept.weight, self.community)
 
     def size(self, n_centroids: int = CENTROIDS_PER_CLUSTER) -> int:
         """Return the fewest images of a cluster: those of so many centroids, unless given."""
@@ -108,72 +145,69 @@ class Makers:
         """Return a linkage with the centroids on it."""
         return Leaves(linkage, self.nodes.node, self.population)
 
-    def density(self) -> ClusterTree:
-        """Build the tree of method `density`."""
-        linkage = density_linkage(
-            self.nodes,
-            dimension=self.dimension,
-            min_samples=self.min_samples or 0,
-            mean_distance=self.mean_distance,
+    def density_cut(self, rise: float, selection: str) -> Cut:
+        """Return the cut of `density` where clusters are so much denser than their splits."""
+        return Cut(self.density_size(), rise / self.dimension, selection)
+
+    @cached_property
+    def _linked(self) -> dict[str, tuple[Linkage, Cut]]:
+        """Linkages that were made."""
+        return {}
+
+    def linked(self, method: str) -> tuple[Linkage, Cut]:
+        """Return the linkage of a method, and where it is cut; made once."""
+        if method not in self._linked:
+            self._linked[method] = self._link(method)
+        return self._linked[method]
+
+    def _link(self, method: str) -> tuple[Linkage, Cut]:
+        """Link the nodes in the way of a method."""
+        if method == "density":
+            linkage = density_linkage(
+                self.nodes,
+                dimension=self.dimension,
+                min_samples=self.min_samples or 0,
+                mean_distance=self.mean_distance,
+            )
+            return linkage, self.density_cut(self.min_log_density_rise, self.selection)
+        if method == "hdbscan":
+            linkage = library_linkage(self.nodes, self.min_samples or LIBRARY_MIN_SAMPLES)
+            return linkage, Cut(self.size(), 0.0, self.selection)
+        if method == "contrast":
+            linkage = contrast_linkage(self.nodes, self.kept, self.merges, self.size())
+            return linkage, Cut(self.size(), -math.log(DEFAULT_RATIO), "leaf")
+        linkage = modularity_linkage(
+            self.nodes, self.kept, self.merges, self.community, self.resolution
         )
-        how = Cut(self.density_size(), self.min_log_density_rise / self.dimension, self.selection)
-        return assemble(self.leaves(linkage), how, method="density")
+        n_centroids = CENTROIDS_PER_CLUSTER if self.testable else CENTROIDS_PER_CLUSTER_UNTESTED
+        return linkage, Cut(self.size(n_centroids), -math.log(self.resolution), "leaf")
 
-    def hdbscan(self) -> ClusterTree:
-        """Build the tree of method `hdbscan`."""
-        linkage = library_linkage(self.nodes, self.min_samples or LIBRARY_MIN_SAMPLES)
-        how = Cut(self.size(), 0.0, self.selection)
-        return assemble(self.leaves(linkage), how, method="hdbscan")
+    @cached_property
+    def ladder(self) -> NDArray[np.float64]:
+        """Number of clusters at each threshold of the contrast test."""
+        return contrast_ladder(self.nodes, self.kept, self.merges, self.size())
 
-    def contrast(self) -> ClusterTree:
-        """Build the tree of method `contrast`."""
-        linkage, ladder = contrast_linkage(self.nodes, self.kept, self.merges, self.size())
-        how = Cut(self.size(), -math.log(DEFAULT_RATIO), "leaf")
-        return assemble(self.leaves(linkage), how, method="contrast", ladder=ladder)
+    def labelling(self, method: str, how: Cut | None = None) -> Labelling:
+        """Return the clusters of the nodes that a method finds."""
+        linkage, own = self.linked(method)
+        return label_cut(self.leaves(linkage), how or own)[1]
 
-    def modularity(self) -> ClusterTree:
-        """Build the tree of method `modularity`."""
-        linkage = modularity_linkage(self.nodes, self.kept, self.merges)
-        if self.testable:
-            how = Cut(self.size(), -math.log(RESOLUTION), "leaf")
-        else:
-            size = self.size(CENTROIDS_PER_CLUSTER_UNTESTED)
-            how = Cut(size, -math.log(UNTESTED_RESOLUTION), "leaf")
-        return assemble(self.leaves(linkage), how, method="modularity")
+    def tree(self, choice: Choice) -> ClusterTree:
+        """Build the tree that was chosen, with what the other methods say."""
+        linkage, own = self.linked(choice.method)
+        tree = assemble(self.leaves(linkage), choice.how or own, method=choice.method)
+        has_ladder = self.testable and choice.method != "hdbscan"
+        return replace(
+            tree,
+            reason=choice.reason,
+            opinions=self.opinions(),
+            ladder=self.ladder if has_ladder else tree.ladder,
+        )
 
-    def auto(self) -> ClusterTree:
-        """Choose between the trees of the other methods.
-
-        Returns
-        -------
-        ClusterTree
-            With too few images for a test: that of `density` where its
-            clusters are apart, else that of `modularity`, untested.
-            Otherwise `contrast` decides whether there is structure.  `density`
-            is preferred where it tells as much and its noise lies where images
-            are sparse: then clusters are apart, and it finds smaller ones.
-            Structure that leaves no trace at all in the density is not believed:
-            along a thin curve the test of `contrast` is fooled at times.
-            Where clusters touch, the cut of largest modularity is taken if its
-            number of clusters lies between those of the strict and the lenient
-            test, for it is the steadier of the two, else that of `contrast`.
-        """
-        density = self.density()
-        first = np.unique(self.nodes.node, return_index=True)[1]
-        label, is_sparse = density.label[first], self.kept.is_sparse
-        if not self.testable:
-            apart = is_density_believable(self.nodes, label, is_sparse, testable=False)
-            return density if apart else self.modularity()
-        contrast = self.contrast()
-        apart = is_density_believable(self.nodes, label, is_sparse, testable=True)
-        if apart and separates_more(self.nodes, label, contrast.label[first]):
-            return density
-        if contrast.n_clusters == 1:
-            return contrast
-        hint = Cut(density.min_cluster_size, HINT_LOG_DENSITY_RISE / self.dimension, "leaf")
-        if len(label_cut(self.leaves(density.linkage), hint)[1].selected) == 1:
-            return replace(density, ladder=contrast.ladder)
-        modularity = self.modularity()
-        if not is_within_ladder(modularity, contrast):
-            return contrast
-        return replace(modularity, ladder=contrast.ladder)
+    def opinions(self) -> dict[str, int]:
+        """Return how many clusters each method finds; the library where that takes seconds."""
+        methods = ["contrast"] if self.testable else []
+        methods += ["density", "modularity"]
+        if self.nodes.n_nodes <= MOST_NODES_OF_LIBRARY:
+            methods.append("hdbscan")
+        return {method: len(self.labelling(method).selected) for method in methods}

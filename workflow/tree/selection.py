@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from workflow.tree._cuts import most_stable, nearest_chosen
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -55,21 +57,7 @@ def select_excess_of_mass(tree: CondensedTree) -> list[int]:
     """
     if tree.n_nodes == 1:
         return [0]
-    parents = tree.node_parents().tolist()
-    own = tree.stabilities().tolist()
-    below = [0.0] * tree.n_nodes
-    chosen = [False] * tree.n_nodes
-    has_children = [False] * tree.n_nodes
-    for node in range(tree.n_nodes - 1, 0, -1):
-        # A tie goes to the larger cluster, as in the hdbscan library.
-        chosen[node] = not has_children[node] or own[node] >= below[node]
-        below[parents[node]] += own[node] if chosen[node] else below[node]
-        has_children[parents[node]] = True
-    inside = [False] * tree.n_nodes
-    for node in range(1, tree.n_nodes):
-        above = parents[node]
-        inside[node] = inside[above] or chosen[above]
-    return [node for node in range(1, tree.n_nodes) if chosen[node] and not inside[node]]
+    return [int(n) for n in np.flatnonzero(most_stable(tree.node_parents(), tree.stabilities()))]
 
 
 def select_leaves(tree: CondensedTree) -> list[int]:
@@ -85,8 +73,9 @@ def select_leaves(tree: CondensedTree) -> list[int]:
     list of int
         Clusters counted from 0 for the root, rising.
     """
-    parents = set(tree.node_parents().tolist())
-    return [node for node in range(tree.n_nodes) if node not in parents]
+    has_children = np.zeros(tree.n_nodes + 1, bool)
+    has_children[tree.node_parents()] = True  # the last entry serves the root's -1
+    return [int(n) for n in np.flatnonzero(~has_children[:-1])]
 
 
 def label_leaves(
@@ -109,10 +98,10 @@ def label_leaves(
         Clusters numbered by falling images, then by lowest centroid.
         Where the root is chosen nothing is noise.
     """
-    inside = np.full(tree.n_nodes, -1, np.int64)
-    chosen_set = set(chosen)
-    for node, above in enumerate(tree.node_parents().tolist()):
-        inside[node] = node if node in chosen_set else (inside[above] if node else -1)
+    order = np.unique(np.fromiter(chosen, np.int64))
+    is_chosen = np.zeros(tree.n_nodes, bool)
+    is_chosen[order] = True
+    inside = nearest_chosen(tree.node_parents(), is_chosen)
     leaves = slice(0, tree.n_leaves)
     cluster = inside[tree.parent[leaves] - tree.n_leaves]
     lambda_val, images = tree.lambda_val[leaves], tree.child_size[leaves]
@@ -120,7 +109,6 @@ def label_leaves(
     size = np.bincount(cluster[member], images[member], minlength=tree.n_nodes)
     lowest = np.full(tree.n_nodes, np.iinfo(np.int64).max)
     np.minimum.at(lowest, cluster[member], first_centroid[member])
-    order = np.array(sorted(chosen_set), np.int64)
     order = order[np.lexsort((lowest[order], -size[order]))]
     number = np.full(tree.n_nodes + 1, NOISE_LABEL, np.int32)  # the last entry serves -1
     number[order] = np.arange(len(order))

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from workflow.tree._kernels import linked, subtree_sums
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -126,26 +128,15 @@ def single_linkage(
 
     Notes
     -----
-    Union-find with path halving in Python: about 0.1 s for 16,384 leaves.
+    Union-find with path halving.
     """
-    n_leaves = len(leaf_size)
-    root = list(range(2 * n_leaves - 1))
-    size = [*leaf_size.tolist(), *([0] * (n_leaves - 1))]
-    left = np.empty(n_leaves - 1, np.int32)
-    right = np.empty(n_leaves - 1, np.int32)
-    for merge, (a, b) in enumerate(zip(row.tolist(), col.tolist(), strict=True)):
-        a, b = _find(root, a), _find(root, b)  # noqa: PLW2901 - the pieces, not the leaves
-        joined = n_leaves + merge
-        left[merge], right[merge] = min(a, b), max(a, b)
-        root[a] = root[b] = joined
-        size[joined] = size[a] + size[b]
-    sizes = np.array(size[n_leaves:], np.int64)
-    return Linkage(left, right, distance.astype(np.float64), sizes, leaf_size, leaf_distance)
-
-
-def _find(root: list[int], node: int) -> int:
-    """Return the piece of `node`, shortening the way to it."""
-    while root[node] != node:
-        root[node] = root[root[node]]
-        node = root[node]
-    return node
+    left, right = linked(len(leaf_size), row, col)
+    size = subtree_sums(leaf_size, left, right)[len(leaf_size) :]
+    return Linkage(
+        left.astype(np.int32),
+        right.astype(np.int32),
+        distance.astype(np.float64),
+        size,
+        leaf_size,
+        leaf_distance,
+    )
