@@ -134,6 +134,27 @@ def test_centroid_labels__radius_and_offset():
     ] * 3
 
 
+def radii(rms_radius, population):
+    """Return the reference radii of centroids of one cluster."""
+    n = len(rms_radius)
+    made = centroid_labels(
+        np.zeros(n, int),
+        np.ones(n),
+        graph_of(n, {}),
+        centroids=np.zeros((n, 2)),
+        rms_radius=np.array(rms_radius),
+        population=np.array(population),
+    )
+    return np.sqrt(made.radius_sq).tolist()
+
+
+def test_centroid_labels__cuts_the_radius_of_wide_cells():
+    # A cell of strays; one that is twice as wide as usual, in the outskirts, keeps its radius.
+    assert radii([1, 1, 1, 2, 17], [30, 30, 30, 20, 3]) == [1, 1, 1, 2, 2]
+    # Most rows are near-duplicates in one cell: those of the other cells are not strays.
+    assert radii([0.001, 1, 1, 1.5], [900, 30, 30, 30]) == pytest.approx([0.001, 1, 1, 1.5])
+
+
 def test_centroid_labels__without_any_cluster():
     _, graph, centroids = example()
     made = centroid_labels(
@@ -151,8 +172,10 @@ def test_centroid_labels__without_any_cluster():
     assert rows.strength.tolist() == [0.0]
 
 
-@pytest.mark.parametrize("noise", ["keep", "resolve"])
-def test_label_rows__equals_a_loop(noise):
+@pytest.mark.parametrize(
+    ("noise", "limit"), [("keep", 0.75), ("keep", 0.6), ("keep", None), ("resolve", 0.75)]
+)
+def test_label_rows__equals_a_loop(noise, limit):
     rng = np.random.default_rng(0)
     label, graph, centroids = example()
     membership = np.array([1.0, 0.5, 0.75, 0.0, 0.25])
@@ -168,28 +191,69 @@ def test_label_rows__equals_a_loop(noise):
     squared = np.square(points[:, None] - centroids).sum(-1)
     nearest = np.argsort(squared, axis=1)[:, :3].astype(np.int32)
     q = np.take_along_axis(squared, nearest, axis=1).astype(np.float32)
-    rows = label_rows(nearest, q, made, noise=noise)
+    rows = label_rows(nearest, q, made, noise=noise, max_outlier_score=limit)
     for i in range(200):
         a, b = nearest[i, :2]
         resolved = made.label_resolved
-        assert rows.label[i] == (resolved if noise == "resolve" else label)[a]
+        outside = q[i, 0] + made.offset_sq[a]
+        expected = outside / (outside + made.radius_sq[a])
+        assert rows.outlier_score[i] == pytest.approx(expected, rel=1e-5)
+        if noise == "resolve":
+            assert rows.label[i] == resolved[a]
+        elif limit is None:
+            assert rows.label[i] == label[a]
+        else:
+            assert rows.label[i] == (-1 if expected > limit else resolved[a])
         assert rows.label_resolved[i] == resolved[a]
         margin = 1.0
         if resolved[a] != resolved[b]:
             margin = (q[i, 1] - q[i, 0]) / (q[i, 1] + q[i, 0])
-        assert rows.strength[i] == pytest.approx(membership[a] * margin, rel=1e-5)
+        strength = 0 if rows.label[i] < 0 else membership[a] * margin
+        assert rows.strength[i] == pytest.approx(strength, rel=1e-5)
         assert rows.distance[i] == pytest.approx(np.sqrt(q[i, 0]), rel=1e-6)
-        outside = q[i, 0] + made.offset_sq[a]
-        expected = outside / (outside + made.radius_sq[a])
-        assert rows.outlier_score[i] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_array_equal(rows.centroid, nearest[:, 0])
     np.testing.assert_array_equal(rows.second_centroid, nearest[:, 1])
     assert [array.dtype.name for array in rows] == [
-        "int32", "int32", "float32", "int32", "int32", "float32", "float32",
+        "int32", "int32", "float32", "int32", "int32", "float32", "float32", "int32", "float32",
     ]  # fmt: skip
-    part = label_rows(nearest[7:9], q[7:9], made, noise=noise)
+    part = label_rows(nearest[7:9], q[7:9], made, noise=noise, max_outlier_score=limit)
     for whole, few in zip(rows, part, strict=True):
         np.testing.assert_array_equal(whole[7:9], few)
+
+
+def test_label_rows__noise_is_decided_row_by_row_where_the_tree_named_some():
+    """A stray row in the cell of a cluster, and one of a cluster at the edge of a noise cell."""
+    zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
+    resolved = np.array([0, 1, 0], np.int32)
+    some = CentroidLabels(np.array([0, 1, -1], np.int32), resolved, one, one, zero)
+    nearest = np.array([[0, 1], [0, 1], [2, 1], [2, 1]])
+    q = np.array([[3.9, 50.0], [4.1, 50.0], [3.9, 50.0], [4.1, 50.0]], np.float32)
+    assert some.has_noise
+    assert label_rows(nearest, q, some).label.tolist() == [0, -1, 0, -1]
+    assert label_rows(nearest, q, some, max_outlier_score=0.85).label.tolist() == [0, 0, 0, 0]
+    off = label_rows(nearest, q, some, max_outlier_score=None)
+    assert off.label.tolist() == [0, 0, -1, -1]
+    assert off.strength[2:].tolist() == [0, 0]
+    assert label_rows(nearest, q, some, noise="resolve").label.tolist() == [0, 0, 0, 0]
+    none = CentroidLabels(resolved, resolved, one, one, zero)
+    assert not none.has_noise
+    assert label_rows(nearest, q, none).label.tolist() == [0, 0, 0, 0]
+
+
+def test_label_rows__agrees_with_the_stored_score():
+    limit, squared = 0.7, np.linspace(2.33, 2.34, 20_001, dtype=np.float32)
+    labels = CentroidLabels(
+        np.array([0, -1], np.int32),
+        np.zeros(2, np.int32),
+        *np.ones((2, 2), np.float32),
+        np.zeros(2, np.float32),
+    )
+    nearest = np.tile([0, 1], (len(squared), 1))
+    rows = label_rows(
+        nearest, np.stack([squared, squared], axis=1), labels, max_outlier_score=limit
+    )
+    np.testing.assert_array_equal(rows.label < 0, rows.outlier_score > np.float32(limit))
+    assert 0 < (rows.label < 0).sum() < len(squared)
 
 
 def plain(label, radius_sq=0.0):
@@ -236,5 +300,8 @@ def test_refuses_what_does_not_fit():
         )
     with pytest.raises(ValueError, match="`noise` must be 'keep' or 'resolve'"):
         label_rows(np.zeros((1, 2), int), np.zeros((1, 2)), plain([0]), noise="drop")
+    for limit in (0.4, 1.0, np.nan):
+        with pytest.raises(ValueError, match=r"at least 0\.5 and below 1"):
+            label_rows(np.zeros((1, 2), int), np.zeros((1, 2)), plain([0]), max_outlier_score=limit)
     with pytest.raises(ValueError, match="nearest two at least"):
         label_rows(np.zeros((1, 1), int), np.zeros((1, 1)), plain([0]))

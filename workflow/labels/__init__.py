@@ -1,0 +1,21 @@
+"""Labels of centroids carried to rows."""
+
+from __future__ import annotations
+
+from workflow.labels.centroids import CentroidLabels, centroid_labels
+from workflow.labels.memberships import MAX_OUTLIER_SCORE, N_TOP, top_memberships
+from workflow.labels.noise import NOISE_LABEL, GraphEdges, resolve_noise
+from workflow.labels.rows import RowLabels, label_rows
+
+__all__ = [
+    "MAX_OUTLIER_SCORE",
+    "NOISE_LABEL",
+    "N_TOP",
+    "CentroidLabels",
+    "GraphEdges",
+    "RowLabels",
+    "centroid_labels",
+    "label_rows",
+    "resolve_noise",
+    "top_memberships",
+]
