@@ -287,6 +287,20 @@ def predict_command(
     say(text, found, as_json=as_json)
 
 
+@program.command("duplicates")
+@click.argument("run", type=Path)
+@click.option("--near", is_flag=True, help="Also those that are nearly the same.")
+@click.option("--limit", metavar="N", default=100, show_default=True, help="Most groups to list.")
+@shared_options
+def duplicates_command(
+    run: Path, limit: int, loaded: LoadedConfig, *, near: bool, as_json: bool
+) -> None:
+    """List groups of equal images."""
+    del loaded
+    found = room("commands").duplicates(run, near=near, limit=limit)
+    say(room("duplicates").told(found, near=near), found, as_json=as_json)
+
+
 @program.command("report")
 @click.argument("run", type=Path)
 @shared_options

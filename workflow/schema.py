@@ -33,7 +33,10 @@ LABELS: dict[str, ArraySpec] = {
         ("sample",), "int32", "cluster", "cluster of the image, noise led to one along the graph"
     ),
     "strength": ArraySpec(
-        ("sample",), "float32", "1", "how surely the image belongs to its cluster, 0 to 1"
+        ("sample",),
+        "float32",
+        "1",
+        "how surely the image belongs to its cluster, 0 to 1; 0 for noise",
     ),
     "centroid": ArraySpec(("sample",), "int32", "centroid", "nearest centroid"),
     "second_centroid": ArraySpec(
@@ -42,6 +45,15 @@ LABELS: dict[str, ArraySpec] = {
     "distance": ArraySpec(("sample",), "float32", "score", "distance to the nearest centroid"),
     "outlier_score": ArraySpec(
         ("sample",), "float32", "1", "distance against the radius around, 0 to 1"
+    ),
+    "top_label": ArraySpec(
+        ("sample", "rank"),
+        "int32",
+        "cluster",
+        "the three clusters of largest share, noise resolved, by falling share; -1 where fewer",
+    ),
+    "top_membership": ArraySpec(
+        ("sample", "rank"), "float32", "1", "their shares; what is missing to 1 is noise"
     ),
 }
 

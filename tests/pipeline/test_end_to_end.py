@@ -78,8 +78,12 @@ def test_run__labels_have_the_types_of_the_contract(finished):
         "second_centroid": "int32",
         "distance": "float32",
         "outlier_score": "float32",
+        "top_label": "int32",
+        "top_membership": "float32",
     }
     assert labels["label"].dims == ("sample",)
+    assert labels["top_label"].dims == labels["top_membership"].dims == ("sample", "rank")
+    assert labels.sizes["rank"] == 3
     assert labels["label_resolved"].min() >= 0
     assert labels["strength"].min() >= 0
     assert labels["strength"].max() <= 1

@@ -120,6 +120,7 @@ CHANGES = [
     ("tree.min_cluster_size", 100, "tree"),
     ("tree.method", "hdbscan", "tree"),
     ("labels.noise", "resolve", "labels"),
+    ("labels.max_outlier_score", "off", "labels"),
     ("report.images_per_cluster", 5, "report"),
     ("compute.n_workers", 7, None),
 ]

@@ -50,6 +50,18 @@ def _auto_or_whole(value: Any) -> Any:
     raise ValueError(msg)
 
 
+def _score_or_off(value: Any) -> Any:
+    """Refuse what is neither ``"off"`` nor a score in its range, in one sentence."""
+    # YAML reads a bare off as false.
+    if value is False or value == "off":
+        return "off"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0.5 <= value < 1:
+        return float(value)
+    msg = "must be a number from 0.5 to below 1, or off"
+    raise ValueError(msg)
+
+
 AutoInt = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_whole)]
 
 
@@ -86,7 +98,7 @@ class OverclusterSettings(Section):
     """Mini-batch k-means with many more centroids than clusters are expected."""
 
     n_centroids: AutoInt = "auto"
-    """Number of centroids, or auto: one for 30 images, up to 16,384; one for 2 below 5,000 images."""
+    """Number of centroids, or auto: one for 15 images, up to 16,384; one for 2 below 5,000 images."""
     max_rounds: int = Field(default=40, ge=1, le=10_000)
     """Most rounds of assignment and update on the sample."""
 
@@ -111,13 +123,22 @@ class TreeSettings(Section):
     """Whether an image counts for its nearest two centroids or all pairs of its nearest three; auto: the method's own."""
     cluster_selection_method: Literal["eom", "leaf"] = "eom"
     """Excess of mass, or the leaves of the condensed tree."""
+    n_resamples: int = Field(default=20, ge=0, le=10_000)
+    """Trees on redrawn counts that tell how sure the clusters are; 0 leaves that unknown."""
 
 
 class LabelsSettings(Section):
     """Labels carried from centroids to images."""
 
     noise: Literal["keep", "resolve"] = "keep"
-    """Whether images of noise centroids keep the label -1 or get the cluster the graph leads to."""
+    """Whether noise keeps the label -1 or gets the cluster the graph leads to."""
+    max_outlier_score: Annotated[float | Literal["off"], BeforeValidator(_score_or_off)] = 0.8
+    """Images above are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
+
+    @property
+    def outlier_limit(self) -> float | None:
+        """The largest outlier score that is not noise; None where centroids decide."""
+        return None if self.max_outlier_score == "off" else float(self.max_outlier_score)
 
 
 class ReportSettings(Section):

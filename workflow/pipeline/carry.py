@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow import schema
-from workflow.labels import CentroidLabels, centroid_labels
-from workflow.pipeline.tasks import LabelsTask, PredictTask
+from workflow.labels import N_TOP, CentroidLabels, centroid_labels
+from workflow.pipeline.tasks import Labelling, LabelsTask, PredictTask
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.pipeline.executor import Executor, Partition, StoredArrays
+    from workflow.config.models import LabelsSettings
+    from workflow.pipeline.executor import Executor, Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
     from workflow.tree import ClusterTree
@@ -74,7 +75,7 @@ def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | N
             target,
             name,
             n_rows=n_samples,
-            tail_shape=(),
+            tail_shape=(N_TOP,) * (len(spec.dims) - 1),
             dtype=spec.dtype,
             shard_rows=block_rows,
             dims=spec.dims,
@@ -96,22 +97,31 @@ def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | N
     zarr_io.consolidate(target)
 
 
+def labelling(
+    executor: Executor,
+    labels: CentroidLabels,
+    settings: LabelsSettings,
+    *,
+    target: Path,
+    paths: Path | None,
+) -> Labelling:
+    """Return how images get their labels from those of the centroids, as the settings say."""
+    shared = executor.share(labels.to_arrays())
+    return Labelling(shared, settings.noise, settings.outlier_limit, target, paths)
+
+
 def carry_labels(
     executor: Executor,
     store: RunStore,
-    labels: StoredArrays,
+    how: Labelling,
     partitions: Sequence[Partition],
-    *,
-    target: Path,
     journal: Journal,
-    noise: Literal["keep", "resolve"],
-    paths: Path | None,
 ) -> dict[int, dict[str, Any]]:
-    """Write the labels of all images of a run; a journal with entries goes on with `target`."""
+    """Write the labels of all images of a run; a journal with entries goes on."""
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop
-        create_labels(target, last, partitions[0].blocks[0].n_rows, paths)
-    task = LabelsTask(layout.nearest(store.path), labels, noise, target, paths)
+        create_labels(how.target, last, partitions[0].blocks[0].n_rows, how.paths)
+    task = LabelsTask(layout.nearest(store.path), how)
     items = {partition.index: partition for partition in partitions}
     return executor.run("labels", task, items, journal=journal, n_rows=lambda p: p.n_rows)
 
@@ -122,17 +132,7 @@ def predict_labels(
     """Write the labels of new images."""
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop
-        create_labels(task.target, last, partitions[0].blocks[0].n_rows, task.paths)
+        how = task.labelling
+        create_labels(how.target, last, partitions[0].blocks[0].n_rows, how.paths)
     items = {partition.index: partition for partition in partitions}
     return executor.run("predict", task, items, journal=journal, n_rows=lambda p: p.n_rows)
-
-
-def label_arrays(labels: CentroidLabels) -> dict[str, Any]:
-    """Return the labels of the centroids as the arrays that tasks share."""
-    return {
-        "label": labels.label,
-        "label_resolved": labels.label_resolved,
-        "membership": labels.membership,
-        "radius_sq": labels.radius_sq,
-        "offset_sq": labels.offset_sq,
-    }

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.config import load_config
-from workflow.errors import ImagesError, StoreError
+from workflow.errors import ConfigError, ImagesError, StoreError
+from workflow.pipeline.duplicates import find_duplicates
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.images import ingest_images, open_input
 from workflow.pipeline.page import write_report
@@ -181,6 +182,19 @@ def _readable_images(
         discard(work)
         raise
     return images
+
+
+def duplicates(
+    run: Path | str, *, near: bool = False, limit: int = 100, progress: Progress | None = None
+) -> dict[str, Any]:
+    """List groups of duplicate images of a run; `near` adds those that are nearly the same."""
+    if limit < 1:
+        msg = f"`limit` must be at least 1 group; got {limit}. Raise it."
+        raise ConfigError(msg)
+    store = RunStore.open(run)
+    with store.lock():
+        require_labels(store)
+        return find_duplicates(store, near=near, limit=limit, progress=progress or Progress())
 
 
 def report(run: Path | str, *, overrides: Mapping[str, Any] | None = None) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from workflow.chunks import row_ranges
 from workflow.ingest import DemoSource
 from workflow.pipeline import commands
+from workflow.pipeline.counts import stored_counts
 from workflow.pipeline.page import TRUTH
 from workflow.pipeline.runner import read_summary, run_pipeline
 from workflow.runstore import layout, zarr_io
@@ -47,9 +48,9 @@ def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
     """Count how the labels of a run agree with the sources of its images."""
     labels = store.path / layout.LABELS
     n_samples = source.n_samples
-    n_clusters = read_summary(store)["n_clusters"]
+    n_labels = len(stored_counts(store).sizes)
     # Rows: noise, then clusters; columns: clutter, then sources.
-    table = np.zeros((n_clusters + 1, source.n_sources + 1), np.int64)
+    table = np.zeros((n_labels + 1, source.n_sources + 1), np.int64)
     for rows in row_ranges(n_samples, TRUTH_ROWS):
         label = zarr_io.read_rows(labels, "label", *rows).astype(np.int64) + 1
         made = source.truth(*rows).astype(np.int64) + 1
@@ -58,7 +59,7 @@ def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
     n_clutter, n_noise = int(table[:, 0].sum()), int(table[0].sum())
     return {
         "n_sources": source.n_sources,
-        "n_clusters": n_clusters,
+        "n_clusters": int(np.count_nonzero(table[1:].sum(axis=1))),
         "ari": adjusted_rand_index(table[:, 1:]),
         "n_clutter": n_clutter,
         "n_noise": n_noise,

@@ -103,6 +103,24 @@ class Run:
         labels: xr.Dataset = xr.open_zarr(target)
         return labels
 
+    def duplicates(self, *, near: bool = False, limit: int = 100) -> dict[str, Any]:
+        """List groups of duplicate images.
+
+        Parameters
+        ----------
+        near : bool
+            Whether cells of near-duplicates are listed, too.
+        limit : int
+            Most groups to list, the largest first.
+
+        Returns
+        -------
+        dict
+            ``groups``, each with ``kind``, ``size``, ``indices`` (the first
+            thousand) and ``paths`` where images have file names; and totals.
+        """
+        return commands.duplicates(self.path, near=near, limit=limit)
+
     def report(self) -> Path:
         """Write the report again; return the path of the page."""
         return commands.report(self.path)

@@ -91,6 +91,24 @@ def tree_model(tree: ClusterTree) -> ModelArrays:
     return model
 
 
+def tree_details(tree: ClusterTree) -> dict[str, Any]:
+    """Return what the manifest and the summary say of a tree."""
+    doubtful = np.flatnonzero(tree.certainty.is_doubtful)
+    return {
+        "method": tree.method,
+        "n_clusters": tree.n_clusters,
+        "min_cluster_size": tree.min_cluster_size,
+        "structure": tree.structure,
+        "tree_reason": tree.reason,
+        "tree_opinions": tree.opinions,
+        "n_clusters_interval": list(tree.n_clusters_interval),
+        "n_resamples": len(tree.certainty.resampled_n_clusters),
+        "doubtful_clusters": doubtful.tolist(),
+        "ladder": [[rho, int(count)] for rho, count in tree.ladder.tolist()],
+        "plateau": list(tree.plateau) if tree.plateau else None,
+    }
+
+
 def stored_tree(store: RunStore) -> ClusterTree:
     """Return the tree of a run."""
     arrays = _prefixed(store, schema.TREE_PREFIX)

@@ -11,6 +11,7 @@ from workflow.pipeline.model import stored_tree
 from workflow.pipeline.summary import summarize
 from workflow.pipeline.tasks import part_path
 from workflow.report import (
+    Certainty,
     CondensedTree,
     Ladder,
     ReportData,
@@ -22,6 +23,7 @@ from workflow.report import (
 )
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import crc_of_file, read_arrays, read_json, write_bytes
+from workflow.tree import DEFAULT_RATIO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +54,7 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
         The images; None where they are gone: then only the pictures that were
         kept while reading are shown.
     """
-    summary = summarize(store, config.labels.noise)
+    summary = _before_report(store, summarize(store))
     tree = stored_tree(store)
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
@@ -80,7 +82,8 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
         centroid_label=shown,
         tree=_tree_data(tree),
         cluster_persistence=_persistence(store, tree),
-        ladder=_ladder(tree),
+        ladder=_ladder(store, tree),
+        certainty=_certainty(store, tree),
         sheets=_sheets(store, config, images, summary),
         steps=_steps(store),
         notes=_notes(store, summary),
@@ -90,6 +93,20 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
     write_bytes(page, render(data).encode())
     store.step("report").checksums[layout.REPORT] = crc_of_file(page)
     store.save()
+
+
+def _before_report(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary without time and memory of the report, which has not ended yet."""
+    seconds = {
+        name: time for name, time in summary["seconds"].items() if name not in ("report", "total")
+    }
+    peaks = [
+        record.counters.get("peak_rss_bytes", 0)
+        for name, record in store.manifest.steps.items()
+        if name != "report"
+    ]
+    total = round(sum(seconds.values()), 3)
+    return {**summary, "seconds": {**seconds, "total": total}, "peak_rss_bytes": max(peaks)}
 
 
 def _tree_data(tree: ClusterTree) -> CondensedTree | None:
@@ -111,11 +128,35 @@ def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | No
     return None if store.manifest.cut else tree.persistence
 
 
-def _ladder(tree: ClusterTree) -> Ladder | None:
-    """Return the number of clusters at each strictness, None where the method has no such dial."""
+def _ladder(store: RunStore, tree: ClusterTree) -> Ladder | None:
+    """Return the number of clusters at each threshold; None where nothing could be tested."""
     if not len(tree.ladder):
         return None
-    return Ladder(tree.ladder[:, 0], tree.ladder[:, 1].astype(np.int64), name="strictness rho")
+    numbers = tree.ladder[:, 1].astype(np.int64)
+    used = tree.method == "contrast" and not store.manifest.cut
+    # The test may find borders that are not believed: then the plateau is not of the clusters shown.
+    same = bool((numbers[tree.ladder[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
+    return Ladder(
+        tree.ladder[:, 0],
+        numbers,
+        chosen=DEFAULT_RATIO if used else None,
+        name="threshold (low: strict, high: mild)",
+        plateau=tree.plateau if used and same else None,
+    )
+
+
+def _certainty(store: RunStore, tree: ClusterTree) -> Certainty | None:
+    """Return how sure the clusters shown are; None where that was not looked into."""
+    certainty = tree.certainty
+    if store.manifest.cut or not len(certainty.resampled_n_clusters):
+        return None
+    return Certainty(
+        resampled_n_clusters=certainty.resampled_n_clusters,
+        recovery=certainty.recovery,
+        border=certainty.border,
+        nearest=certainty.nearest,
+        is_doubtful=certainty.is_doubtful,
+    )
 
 
 def _steps(store: RunStore) -> list[dict[str, Any]]:
@@ -140,8 +181,6 @@ def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
     if summary["n_unreadable"]:
         some = ", ".join(store.step("ingest").details.get("unreadable", [])[:5])
         notes.append(f"{summary['n_unreadable']} files could not be read and were left out: {some}")
-    if store.manifest.cut:
-        notes.append(f"This is another cut of the stored tree: {store.manifest.cut['asked']}")
     return notes
 
 

@@ -135,7 +135,7 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
         sizes.task("overcluster: sample", len(parts), sizes.scores, sizes.sample, sizes.drawing()),
         sizes.task("overcluster: rounds", 1, sizes.sample, 0, sizes.search(65_536)),
         sizes.task("overcluster: assign", len(parts), sizes.scores, 24 * n, sizes.search(cut)),
-        sizes.task("labels", len(parts), 24 * n, 28 * n, {"labels": 64 * cut}),
+        sizes.task("labels", len(parts), 24 * n, 52 * n, {"labels": 320 * cut}),
     ]
     return RunPlan(
         n,

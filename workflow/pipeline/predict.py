@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from workflow.chunks import choose_block_rows, row_ranges
+from workflow import schema
+from workflow.chunks import choose_block_rows
 from workflow.errors import StoreError
-from workflow.pipeline.carry import label_arrays, predict_labels
+from workflow.pipeline.carry import labelling, predict_labels
 from workflow.pipeline.context import named_group
+from workflow.pipeline.counts import reported_counts
 from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import stored_labels
+from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, PredictTask
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import Journal
@@ -80,7 +81,10 @@ def predict(
             "images": zarr_io.fingerprint(images),
             "model": store.step("labels").key,
             "cut": store.manifest.cut,
-            "noise": config.labels.noise,
+            "labels": config.labels.model_dump(mode="json"),
+            "version": STEP_VERSIONS["labels"],
+            # What another version began lacks arrays of this one.
+            "arrays": list(schema.LABELS),
         }
     )
     journal = Journal(journal_file, key)
@@ -91,25 +95,19 @@ def predict(
         basis=Basis(executor.share(basis), attrs["whiten"]),
         dtype=attrs["dtype"],
         centroids=executor.share({"centroids": centroids}),
-        centroid_labels=executor.share(label_arrays(labels)),
-        noise=config.labels.noise,
-        target=partial,
-        paths=named_group(images),
+        labelling=labelling(
+            executor, labels, config.labels, target=partial, paths=named_group(images)
+        ),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
-    predict_labels(executor, task, partitions(images.n_samples, block_rows), journal)
+    pieces = partitions(images.n_samples, block_rows)
+    counts = reported_counts(predict_labels(executor, task, pieces, journal))
     discard(target)
     partial.replace(target)
     journal_file.unlink()
-    met: set[int] = set()
-    n_noise = 0
-    for rows in row_ranges(images.n_samples, block_rows):
-        label = zarr_io.read_rows(target, "label", *rows)
-        n_noise += int(np.count_nonzero(label < 0))
-        met.update(np.unique(label[label >= 0]).tolist())
     return {
         "n_samples": images.n_samples,
-        "n_clusters": len(met),
-        "noise_fraction": n_noise / images.n_samples,
+        "n_clusters": counts.n_clusters,
+        "noise_fraction": counts.n_noise / images.n_samples,
         "labels": str(target),
     }

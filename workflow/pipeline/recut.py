@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import ConfigError
-from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
+from workflow.pipeline.carry import carry_labels, labelling, labels_of_centroids
 from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import label_model, stored_tree
 from workflow.pipeline.summary import summarize
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.config import Config
-    from workflow.labels import CentroidLabels
     from workflow.pipeline.executor import Executor
+    from workflow.pipeline.tasks import Labelling
     from workflow.runstore import RunStore
 
 #: The journal of the labels, checksums of their blocks.
@@ -74,7 +74,8 @@ def recut_labels(
     labels = labels_of_centroids(store, tree)
     place = store.wip("recut")
     place.mkdir()
-    _carry(store, config, executor, labels, place / layout.LABELS, paths)
+    how = labelling(executor, labels, config.labels, target=place / layout.LABELS, paths=paths)
+    reports = _carry(store, executor, how)
     store.manifest.cut = {
         "asked": asked,
         "found": {
@@ -85,7 +86,7 @@ def recut_labels(
         },
     }
     model = store.stage_model("labels", label_model(labels), None, place)
-    summary = summarize(store, config.labels.noise, labels=labels)
+    summary = summarize(store, reports=reports)
     write_json(place / layout.SUMMARY, summary)
     store.replace(
         [
@@ -99,23 +100,9 @@ def recut_labels(
     return summary
 
 
-def _carry(
-    store: RunStore,
-    config: Config,
-    executor: Executor,
-    labels: CentroidLabels,
-    target: Path,
-    paths: Path | None,
-) -> None:
-    """Write the labels of all images."""
+def _carry(store: RunStore, executor: Executor, how: Labelling) -> dict[int, dict[str, Any]]:
+    """Write the labels of all images; return what the tasks have reported."""
     images = store.manifest.images
-    carry_labels(
-        executor,
-        store,
-        executor.share(label_arrays(labels)),
-        partitions(images["shape"][0], images["block_rows"]),
-        target=target,
-        journal=Journal(target.parent / JOURNAL, store.step("labels").key),
-        noise=config.labels.noise,
-        paths=paths,
-    )
+    pieces = partitions(images["shape"][0], images["block_rows"])
+    journal = Journal(how.target.parent / JOURNAL, store.step("labels").key)
+    return carry_labels(executor, store, how, pieces, journal)

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 #: Steps that read the images before anything was made of them.
 FIRST_READERS = ("ingest", "pca")
+#: Words of a result that are told when a step is done; longer ones stand in the summary.
+LONGEST_TOLD = 24
 
 
 def run_pipeline(
@@ -100,7 +102,7 @@ def run_pipeline(
 
 def write_summary(store: RunStore, config: Config) -> dict[str, Any]:
     """Write ``summary.json``; return what it holds."""
-    summary = summarize(store, config.labels.noise)
+    summary = summarize(store)
     write_json(store.path / layout.SUMMARY, summary)
     return summary
 
@@ -148,6 +150,8 @@ def _told(name: str, seconds: float, details: dict[str, Any]) -> str:
         if isinstance(value, float)
         else f"{key.replace('_', ' ')} {value}"
         for key, value in details.items()
+        if isinstance(value, (int, float))
+        or (isinstance(value, str) and len(value) <= LONGEST_TOLD)
     ]
     return f"{name}: {seconds:.1f} s" + (f" ({', '.join(parts)})" if parts else "")
 

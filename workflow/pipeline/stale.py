@@ -31,13 +31,19 @@ DEPENDS: dict[str, tuple[str, ...]] = {
         "tree.min_samples",
         "tree.flows",
         "tree.cluster_selection_method",
+        "tree.n_resamples",
     ),
-    "labels": ("labels.noise",),
+    "labels": ("labels.noise", "labels.max_outlier_score"),
     "report": ("report.n_clusters_shown", "report.images_per_cluster"),
 }
 
 #: Raised when a step's code changes what it computes, so that old results are not taken for new ones.
-STEP_VERSIONS: dict[str, int] = dict.fromkeys(STEPS, 1)
+STEP_VERSIONS: dict[str, int] = dict.fromkeys(STEPS, 1) | {
+    "overcluster": 2,
+    "tree": 2,
+    "labels": 2,
+    "report": 2,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimens
 from workflow.errors import ConfigError, ImagesError
 from workflow.overcluster import auto_n_centroids, sample_counts
 from workflow.pca import merge_moments, principal_components
-from workflow.pipeline.carry import carry_labels, label_arrays, labels_of_centroids
+from workflow.pipeline.carry import carry_labels, labelling, labels_of_centroids
 from workflow.pipeline.executor import flat_checksums
 from workflow.pipeline.images import ingest_images
 from workflow.pipeline.model import (
@@ -24,6 +24,7 @@ from workflow.pipeline.model import (
     label_model,
     moments_model,
     stored_tree,
+    tree_details,
     tree_model,
     with_dims,
 )
@@ -295,14 +296,10 @@ def run_tree(context: Context) -> None:
         cluster_selection_method=settings.cluster_selection_method,
         dimension=store.model_attrs("centroid_graph")["intrinsic_dimension"],
         mean_distance=mean_distance,
+        n_resamples=settings.n_resamples,
     )
     store.write_model("tree", tree_model(tree), tree.attrs())
-    store.step("tree").details = {
-        "method": tree.method,
-        "n_clusters": tree.n_clusters,
-        "min_cluster_size": tree.min_cluster_size,
-        "structure": tree.structure,
-    }
+    store.step("tree").details = tree_details(tree)
     store.manifest.cut = {}
 
 
@@ -315,16 +312,9 @@ def run_labels(context: Context) -> None:
     journal = store.journal("labels", "blocks", needs=(target,))
     if not journal.entries:
         target = store.wip(layout.LABELS)
-    reports = carry_labels(
-        context.executor,
-        store,
-        context.executor.share(label_arrays(labels)),
-        context.partitions,
-        target=target,
-        journal=journal,
-        noise=context.config.labels.noise,
-        paths=context.paths(),
-    )
+    settings, paths = context.config.labels, context.paths()
+    how = labelling(context.executor, labels, settings, target=target, paths=paths)
+    reports = carry_labels(context.executor, store, how, context.partitions, journal)
     context.count("labels", reports)
     store.replace([(target, store.path / layout.LABELS)])
 

@@ -14,6 +14,7 @@ from workflow.errors import NonFiniteError, StoreError
 from workflow.labels import CentroidLabels, RowLabels, label_rows
 from workflow.overcluster import CellSums, NearestCentroids, cell_sums, draw_rows, merge_cell_sums
 from workflow.pca import MomentState, block_moments, merge_moments, moments_to_arrays
+from workflow.pipeline.counts import count_labels, sum_counts
 from workflow.projection import project
 from workflow.rng import generator
 from workflow.runstore import zarr_io
@@ -285,12 +286,49 @@ def stored_labels(stored: StoredArrays) -> CentroidLabels:
     return CentroidLabels(**stored.load())
 
 
-def write_labels(target: Path, rows: RowRange, labels: RowLabels) -> tuple[list[int], int]:
-    """Write the labels of a block; return their checksums and bytes."""
-    arrays = {name: getattr(labels, name) for name in schema.LABELS}
-    for name, array in arrays.items():
-        zarr_io.write_rows(target, name, rows.start, array)
-    return [zarr_io.crc(a) for a in arrays.values()], sum(a.nbytes for a in arrays.values())
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """How images get their labels, and where those are written."""
+
+    centroid_labels: StoredArrays
+    noise: Literal["keep", "resolve"]
+    max_outlier_score: float | None
+    target: Path
+    paths: Path | None
+
+    def write(
+        self,
+        nearest: NDArray[np.int32],
+        sq_distance: NDArray[np.float32],
+        rows: RowRange,
+        done: list[Any],
+    ) -> int:
+        """Label a block, write it, copy the file names along; note it in `done`, return its bytes."""
+        labels: RowLabels = label_rows(
+            nearest,
+            sq_distance,
+            stored_labels(self.centroid_labels),
+            noise=self.noise,
+            max_outlier_score=self.max_outlier_score,
+        )
+        arrays = {name: getattr(labels, name) for name in schema.LABELS}
+        for name, array in arrays.items():
+            zarr_io.write_rows(self.target, name, rows.start, array)
+        copy_paths(self.paths, self.target, rows)
+        done.append(([zarr_io.crc(a) for a in arrays.values()], count_labels(labels.label)))
+        return sum(a.nbytes for a in arrays.values())
+
+
+def labels_report(done: list[Any], bytes_read: int, bytes_written: int) -> dict[str, Any]:
+    """Return what a task reports of the blocks that it has labelled."""
+    checksums = [block_checksums for block_checksums, _ in done]
+    counts = sum_counts(block_counts for _, block_counts in done).report()
+    return {
+        "crc": checksums,
+        **counts,
+        "bytes_read": bytes_read,
+        "bytes_written": bytes_written,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,26 +336,18 @@ class LabelsTask:
     """Labels of the rows of a partition, from the nearest centroids that were stored."""
 
     nearest: Path
-    centroid_labels: StoredArrays
-    noise: Literal["keep", "resolve"]
-    target: Path
-    paths: Path | None
+    labelling: Labelling
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
-        """Carry the labels of centroids to rows; copy the file names along."""
-        checksums, bytes_read, bytes_written = [], 0, 0
+        """Carry the labels of centroids to rows."""
+        done: list[Any] = []
+        bytes_read = bytes_written = 0
         for rows in partition.blocks:
             nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
             sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", *rows)
-            labels = label_rows(
-                nearest, sq_distance, stored_labels(self.centroid_labels), noise=self.noise
-            )
-            block_checksums, n_bytes = write_labels(self.target, rows, labels)
-            checksums.append(block_checksums)
-            copy_paths(self.paths, self.target, rows)
+            bytes_written += self.labelling.write(nearest, sq_distance, rows, done)
             bytes_read += nearest.nbytes + sq_distance.nbytes
-            bytes_written += n_bytes
-        return {"crc": checksums, "bytes_read": bytes_read, "bytes_written": bytes_written}
+        return labels_report(done, bytes_read, bytes_written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,30 +358,22 @@ class PredictTask:
     basis: Basis
     dtype: str
     centroids: StoredArrays
-    centroid_labels: StoredArrays
-    noise: Literal["keep", "resolve"]
-    target: Path
-    paths: Path | None
+    labelling: Labelling
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
         """Read each block once and write its labels."""
         index = search(self.centroids)
-        checksums, bytes_read, bytes_written = [], 0, 0
+        done: list[Any] = []
+        bytes_read = bytes_written = 0
         for rows in partition.blocks:
             block = self.images.read(*rows)
             # Rounded as the run's scores were stored, so that equal images get equal labels.
             scores = self.basis.project(block, rows.start, self.dtype)
             scores = scores.astype(np.float32, copy=False)
             nearest, sq_distance = index.query(scores, k=N_NEAREST)
-            labels = label_rows(
-                nearest, sq_distance, stored_labels(self.centroid_labels), noise=self.noise
-            )
-            block_checksums, n_bytes = write_labels(self.target, rows, labels)
-            checksums.append(block_checksums)
-            copy_paths(self.paths, self.target, rows)
+            bytes_written += self.labelling.write(nearest, sq_distance, rows, done)
             bytes_read += block.nbytes
-            bytes_written += n_bytes
-        return {"crc": checksums, "bytes_read": bytes_read, "bytes_written": bytes_written}
+        return labels_report(done, bytes_read, bytes_written)
 
 
 def copy_paths(source: Path | None, target: Path, rows: RowRange) -> None:

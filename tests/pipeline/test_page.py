@@ -1,0 +1,98 @@
+"""The page of a run: it says what the run folder holds, and nothing that is not known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.pipeline.helpers import make_run
+from workflow.pipeline.commands import recut, report
+from workflow.pipeline.model import stored_tree
+from workflow.pipeline.page import _ladder
+from workflow.pipeline.runner import read_summary
+from workflow.runstore import RunStore
+from workflow.tree import DEFAULT_RATIO
+
+
+@pytest.fixture(scope="module")
+def finished(client, tmp_path_factory, pictures):
+    folder = tmp_path_factory.mktemp("page")
+    np.save(folder / "images.npy", pictures[0])
+    return make_run(folder / "images.npy", folder / "run", client)
+
+
+def table_of(page):
+    """Return the rows of the table of clusters, head first."""
+    text = page[page.index("Every cluster") :]
+    rows = text[: text.index("</table>")].split("<tr>")[1:]
+    return [re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row) for row in rows]
+
+
+def test_page__holds_what_the_tree_and_the_summary_hold(finished):
+    page = (finished.path / "report.html").read_text()
+    summary, tree = read_summary(finished), stored_tree(finished)
+    assert f"<h1>{summary['n_clusters']} clusters in 4,000 images</h1>" in page
+    assert f"Method: {summary['tree_method']}" in page
+    assert summary["tree_reason"] in page
+    low, high = summary["n_clusters_interval"]
+    assert (f"Mostly {low} to {high} clusters" if low < high else "the same number") in page
+    head, *rows = table_of(page)
+    certainty = tree.certainty
+    assert len(rows) == tree.n_clusters
+    for row in rows:
+        cells, cluster = dict(zip(head, row, strict=True)), int(row[0])
+        assert int(cells["images"].replace(",", "")) == summary["cluster_sizes"][cluster]
+        assert int(cells["nearest"]) == certainty.nearest[cluster]
+        assert float(cells["border"]) == pytest.approx(certainty.border[cluster], abs=0.0051)
+        share = float(cells["found again"].rstrip(" %"))
+        assert share == pytest.approx(100 * certainty.recovery[cluster], abs=0.05)
+        assert (cells["remark"] == "doubtful") == (cluster in summary["doubtful_clusters"])
+    assert page.count('class="mark"') == len(summary["doubtful_clusters"])
+
+
+@pytest.mark.parametrize(
+    ("method", "found", "chosen", "plateau"),
+    [
+        ("contrast", 8, DEFAULT_RATIO, (DEFAULT_RATIO, 0.9)),
+        # The test found twelve, which were not believed.
+        ("contrast", 12, DEFAULT_RATIO, None),
+        ("density", 8, None, None),
+    ],
+)
+def test_ladder__marks_what_made_the_clusters(finished, method, found, chosen, plateau):
+    steps = np.array([[0.5, 1], [0.8, 6], [DEFAULT_RATIO, found], [0.9, found], [0.95, 13]])
+    tree = replace(stored_tree(finished), method=method, ladder=steps)
+    assert tree.n_clusters == 8
+    ladder = _ladder(finished, tree)
+    np.testing.assert_array_equal(ladder.threshold, steps[:, 0])
+    np.testing.assert_array_equal(ladder.n_clusters, steps[:, 1])
+    assert (ladder.chosen, ladder.plateau) == (chosen, plateau)
+    assert _ladder(finished, replace(tree, ladder=np.empty((0, 2)))) is None
+
+
+def test_page__written_again_is_the_same(finished):
+    page = finished.path / "report.html"
+    first = page.read_text()
+    report(finished.path)
+    assert page.read_text() == first
+
+
+def test_page__of_another_cut_claims_no_certainty(finished, client):
+    recut(finished.path, n_clusters=3)
+    page = report(finished.path).read_text()
+    store = RunStore.open(finished.path)
+    assert read_summary(store)["n_clusters"] == 3
+    assert "<h1>3 clusters in 4,000 images</h1>" in page
+    # Said once, in words.
+    assert page.count("another cut of the stored tree (3 clusters asked for)") == 1
+    assert "{&#x27;n_clusters" not in page
+    assert "doubtful" not in page.replace("doubtful clusters", "")
+    assert "redrawn" not in page
+    assert "was used" not in page
+    head, *rows = table_of(page)
+    assert head == ["cluster", "images", "share", "centroids"]
+    sizes = [int(row[1].replace(",", "")) for row in rows]
+    assert sizes == read_summary(store)["cluster_sizes"]
