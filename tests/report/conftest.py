@@ -10,6 +10,7 @@ from hdbscan import HDBSCAN
 from sklearn.datasets import load_sample_images, make_blobs
 
 from workflow.report import (
+    Certainty,
     CondensedTree,
     Ladder,
     ReportData,
@@ -20,6 +21,20 @@ from workflow.report import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def certainty_of(n_clusters: int, doubtful: tuple[int, ...] = (), **changes: Any) -> Certainty:
+    """Return what is known of clusters in a ring, the given ones doubtful."""
+    recovery = np.full(n_clusters, 0.95)
+    recovery[list(doubtful)] = 0.6
+    fields = {
+        "resampled_n_clusters": n_clusters - np.arange(20) // 16,
+        "recovery": recovery,
+        "border": np.linspace(0.2, 0.9, n_clusters),
+        "nearest": ((np.arange(n_clusters) + 1) % n_clusters).astype(np.int32),
+        "is_doubtful": recovery < 0.9,
+    }
+    return Certainty(**{**fields, **changes})
 
 
 def windows(n: int, side: int = 16) -> np.ndarray:
@@ -73,6 +88,16 @@ def make_report(blob_tree: CondensedTree) -> Callable[..., ReportData]:
                 "peak_rss_bytes": 3 * 2**30,
                 "min_cluster_size": 15,
                 "cluster_sizes": sizes.tolist() * 9,
+                "tree_method": "contrast",
+                "tree_reason": "clusters touch",
+                "tree_opinions": {"contrast": n_clusters, "density": 3, "hdbscan": 9},
+                "ladder": [[0.5, 2], [0.7, n_clusters], [0.9, n_clusters]],
+                "plateau": [0.7, 0.9],
+                "n_clusters_interval": [n_clusters - 1, n_clusters],
+                "n_resamples": 20,
+                "doubtful_clusters": [1],
+                "duplicates": {"exact_cells": 2, "exact_images": 31},
+                "cut": "configured",
             },
             "settings": {"seed": (0, "default"), "pca.n_components": (3, "--set")},
             "versions": {"numpy": "2.0"},
@@ -85,7 +110,10 @@ def make_report(blob_tree: CondensedTree) -> Callable[..., ReportData]:
             "rms_radius": rng.uniform(1, 2, 60),
             "centroid_label": rng.integers(-1, n_clusters, 60).astype(np.int32),
             "tree": blob_tree,
-            "ladder": Ladder(np.array([0.5, 0.7, 0.9]), np.array([2, 5, 5]), 0.7, "rho"),
+            "ladder": Ladder(
+                np.array([0.5, 0.7, 0.9]), np.array([2, 5, 5]), 0.7, "rho", plateau=(0.7, 0.9)
+            ),
+            "certainty": certainty_of(n_clusters, doubtful=(1,)),
             "sheets": [
                 *sheets,
                 noise_sheet(30, 440, windows(5)),

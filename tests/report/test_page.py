@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from tests.report.conftest import certainty_of
 from workflow.report import ReportData, Sheet, cluster_sheet, render, summary_html
 from workflow.report.style import DARK, LIGHT
 
@@ -54,16 +55,21 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(make_report):
-    return Page(render(make_report()))
+def text(make_report):
+    return render(make_report())
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
 
 
 def test_render__is_balanced_and_has_every_part(page, blob_tree):
     n_clusters = len(blob_tree.selected)
     assert f"{n_clusters} clusters in 440 images" in page.text
     assert page.count("img") == n_clusters + 2
-    # Share bar, sizes, ladder, tree, kept, spectrum, population, radius, time.
-    assert page.count("svg") == 9
+    # Share bar, sizes, sureness, ladder, redrawn, tree, kept, spectrum, population, radius, time.
+    assert page.count("svg") == 11
     for words in (
         "Please note",
         "2 files could not be read.",
@@ -74,13 +80,17 @@ def test_render__is_balanced_and_has_every_part(page, blob_tree):
         "1 min 1 s",
         "--set",
         "2.00 KiB",
+        f"Mostly {n_clusters - 1} to {n_clusters} clusters are found when the counts",
+        "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on",
+        "Doubtful: cluster 1.",
+        "2 centroids hold nothing but copies of an image (31 images).",
+        "python -m workflow duplicates /data/run",
+        "nearest: cluster 2",
     ):
         assert words in page.text, words
 
 
-def test_render__needs_nothing_from_outside(make_report):
-    text = render(make_report())
-    page = Page(text)
+def test_render__needs_nothing_from_outside(page, text):
     words = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\s]+", "", text)
     assert not re.search(r"https?:|//[a-z]|@import|javascript:", words)
     assert page.count("script") == page.count("link") == page.count("iframe") == 0
@@ -94,9 +104,8 @@ def test_render__needs_nothing_from_outside(make_report):
         assert target.startswith("#")
 
 
-def test_render__ids_are_unique_and_every_reference_resolves(make_report):
-    text = render(make_report())
-    ids = [attributes["id"] for _, attributes in Page(text).elements if "id" in attributes]
+def test_render__ids_are_unique_and_every_reference_resolves(page, text):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert ids
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {
@@ -122,6 +131,39 @@ def test_render__escapes_everything(make_report):
     assert page.count("img") == 1
     assert page.text.count("<script>alert('x')</script>") >= 12
     assert Page(summary_html(data.summary)).count("script") == 0
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 3000])
+def test_render__few_and_many_clusters(make_report, n_clusters):
+    doubtful = tuple(range(1, n_clusters, 3))
+    sizes = np.arange(n_clusters, 0, -1)
+    summary = {
+        **make_report().summary,
+        "n_clusters": n_clusters,
+        "n_samples": int(sizes.sum()),
+        "doubtful_clusters": list(doubtful),
+    }
+    data = make_report(
+        summary=summary,
+        cluster_size=sizes,
+        cluster_persistence=None,
+        certainty=certainty_of(n_clusters, doubtful=doubtful),
+        centroid_label=np.zeros(60, np.int32),
+        tree=None,
+        spectrum=np.empty(0),
+        explained_variance_ratio=np.empty(0),
+        sheets=(),
+    )
+    text = render(data)
+    page = Page(text)
+    assert len(text) < 3_000_000
+    # Everything that is said of doubt counts the same clusters.
+    cells = [attributes for tag, attributes in page.elements if tag == "td"]
+    assert len(cells) >= 7 * n_clusters
+    assert re.findall(r">doubtful</td>", text) == [">doubtful</td>"] * len(doubtful)
+    more = f"34 and {len(doubtful) - 12:,} more." if len(doubtful) > 12 else ""
+    assert more in page.text
+    assert ("How sure each cluster is" in page.text) == (n_clusters > 1)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +198,11 @@ def test_render__least_data_and_single_centroid(make_report):
         total_variance=0.0,
         sheets=(),
         cluster_persistence=None,
+        certainty=None,
+        ladder=None,
     )
     page = Page(render(single))
+    assert "how sure the clusters are" not in page.text
     assert "There are no pictures to show" in page.text
     assert "How the clusters part" not in page.text
 
@@ -170,6 +215,7 @@ def test_render__five_hundred_clusters_stay_small(make_report):
         summary={**make_report().summary, "n_clusters": 500, "n_samples": int(sizes.sum()) + 5},
         cluster_size=sizes,
         cluster_persistence=None,
+        certainty=certainty_of(500, doubtful=tuple(range(0, 500, 2))),
         sheets=[cluster_sheet(c, int(sizes[c]), 10**9, noisy[c]) for c in range(50)],
     )
     text = render(data)
@@ -182,10 +228,9 @@ def test_render__five_hundred_clusters_stay_small(make_report):
     assert len(re.findall(r"[1-9]\d* of 30 examples, to keep the page small", page.text)) == 50
 
 
-def test_render__same_text_again_and_from_threads(make_report):
+def test_render__same_text_again_and_from_threads(make_report, text):
     data = make_report()
     before = dict(mpl.rcParams)
-    first = render(data)
     texts: list[str] = []
     threads = [threading.Thread(target=lambda: texts.append(render(data))) for _ in range(2)]
     for thread in threads:
@@ -194,12 +239,11 @@ def test_render__same_text_again_and_from_threads(make_report):
         thread.join()
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
         texts.append(render(make_report()))
-    assert texts == [first] * 3
+    assert texts == [text] * 3
     assert dict(mpl.rcParams) == before
 
 
-def test_render__colours_are_variables_of_the_page(make_report):
-    text = render(make_report())
+def test_render__colours_are_variables_of_the_page(text):
     names = set(re.findall(r"var\(--([a-z-]+)\)", text))
     assert {"ink", "muted", "line", "accent"} <= names <= set(LIGHT)
     assert set(LIGHT) == set(DARK)
@@ -249,6 +293,10 @@ def test_summary_html__short_and_balanced(make_report):
         ({"cluster_size": np.array([1])}, "one entry per cluster"),
         ({"rms_radius": np.zeros(3)}, r"equally long; got lengths \[60, 3, 60\]"),
         ({"cluster_persistence": np.zeros(99)}, "equally long"),
+        (
+            {"certainty": certainty_of(3)},
+            r"`is_doubtful` must be equally long; got lengths \[5, 3, 3",
+        ),
     ],
 )
 def test_report_data__refuses_what_does_not_fit(make_report, changes, match):

@@ -7,11 +7,9 @@ import io
 import numpy as np
 import pytest
 
-from workflow.report import Ladder
 from workflow.report.figures import drawing_style, inline_svg, new_figure
 from workflow.report.plots import (
     plot_cluster_sizes,
-    plot_ladder,
     plot_population,
     plot_radius,
     plot_spectrum,
@@ -73,6 +71,12 @@ def test_plot_cluster_sizes__sorted_with_their_numbers(axes):
     assert axes.get_ylim()[0] <= 30
 
 
+@pytest.mark.parametrize(("n_noise", "sides"), [(31, ["bottom", "top"]), (900, ["center"] * 2)])
+def test_plot_cluster_sizes__names_of_close_lines_part(axes, n_noise, sides):
+    plot_cluster_sizes(axes, np.array([700, 50]), n_noise=n_noise, min_cluster_size=30)
+    assert [text.get_verticalalignment() for text in axes.texts] == sides
+
+
 @pytest.mark.parametrize("sizes", [[1], [0, 5], [48_000_000], [7] * 40])
 def test_plot_cluster_sizes__few(axes, sizes):
     plot_cluster_sizes(axes, np.array(sizes))
@@ -128,13 +132,6 @@ def test_plot_radius__draws_each_centroid(axes, n):
 def test_plots_of_centroids__empty(axes, plot):
     plot(axes, np.zeros(3, np.int64))
     assert "no centroid holds an image" in axes.texts[0].get_text()
-
-
-def test_plot_ladder__marks_what_was_used(axes):
-    plot_ladder(axes, Ladder(np.array([0.5, 0.8]), np.array([1, 12]), 0.8, "rho"))
-    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1, 12])
-    assert axes.lines[1].get_xdata()[0] == 0.8
-    assert axes.get_xlabel() == "rho"
 
 
 def test_plot_timings__leaves_the_total_out(axes):

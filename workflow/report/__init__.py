@@ -1,6 +1,7 @@
 """What a person looks at after a run."""
 
 from workflow.report.data import (
+    Certainty,
     CondensedTree,
     Ladder,
     ReportData,
@@ -14,6 +15,7 @@ from workflow.report.summary import summary_html
 from workflow.report.thumbnails import contact_sheet
 
 __all__ = [
+    "Certainty",
     "CondensedTree",
     "Ladder",
     "ReportData",

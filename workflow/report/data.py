@@ -91,24 +91,57 @@ class CondensedTree:
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Number of clusters found at each strictness of the test, and the one that was used.
+    """Number of clusters found at each threshold of the test, and the one that was used.
 
     Attributes
     ----------
     threshold : float64 array of shape (n_steps,)
-        Rising values of the setting.
+        Rising; borders are believed the sooner, the higher it is.
     n_clusters : int array of shape (n_steps,)
         Clusters found with each.
     chosen : float or None
         The value that made the labels.
     name : str
-        What the setting is called.
+        What the threshold is called.
+    plateau : tuple of float or None
+        Values around the one used that give the same number.
     """
 
     threshold: NDArray[np.float64]
     n_clusters: NDArray[np.int64]
     chosen: float | None = None
-    name: str = "strictness"
+    name: str = "threshold"
+    plateau: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Certainty:
+    """How sure the clusters are, found by building the tree again on redrawn counts.
+
+    Attributes
+    ----------
+    resampled_n_clusters : int array of shape (n_resamples,)
+        Number of clusters on each set of redrawn counts.
+    recovery : float64 array of shape (n_clusters,)
+        Share of them in which a cluster is found again, in [0, 1].
+    border : float64 array of shape (n_clusters,)
+        How sure its weakest border is, in [0, 1]; all 0 where no border was tested.
+    nearest : int array of shape (n_clusters,)
+        The cluster behind that border; -1 where there is no other.
+    is_doubtful : bool array of shape (n_clusters,)
+        Clusters that are found again too seldom.
+    """
+
+    resampled_n_clusters: NDArray[np.int64]
+    recovery: NDArray[np.float64]
+    border: NDArray[np.float64]
+    nearest: NDArray[np.int32]
+    is_doubtful: NDArray[np.bool_]
+
+    @property
+    def has_borders(self) -> bool:
+        """Whether anything is known of the borders."""
+        return bool(np.any((self.border > 0) & (self.nearest >= 0)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,7 +154,8 @@ class ReportData:
         Heading of the page, and the place of the run as text.
     summary : mapping
         ``n_samples``, ``n_clusters``, ``noise_fraction``, ``n_centroids``, ``n_components``,
-        ``structure``, ``seconds`` (per step and ``total``), ``peak_rss_bytes``; others are listed too.
+        ``structure``, ``seconds`` (per step and ``total``), ``peak_rss_bytes``; what
+        `workflow.report.findings` makes sentences of; others are listed too.
     settings : mapping of str to (value, origin)
         Effective settings and where each came from (``"default"``, a file, the command line).
     versions : mapping of str to str
@@ -145,7 +179,9 @@ class ReportData:
     tree : CondensedTree or None
         None where there is no tree, as with a single centroid.
     ladder : Ladder or None
-        Number of clusters against strictness, where the method has such a dial.
+        Number of clusters against the threshold of the test, where there are enough images for the test.
+    certainty : Certainty or None
+        How sure the clusters are; None where it is not known.
     sheets : sequence of Sheet
         Pictures, the largest clusters first.
     value_range : tuple of float or None
@@ -173,6 +209,7 @@ class ReportData:
     centroid_label: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     tree: CondensedTree | None = None
     ladder: Ladder | None = None
+    certainty: Certainty | None = None
     sheets: Sequence[Sheet] = ()
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()
@@ -194,6 +231,10 @@ class ReportData:
             _check_equal_length(
                 cluster_size=self.cluster_size, cluster_persistence=self.cluster_persistence
             )
+        if self.certainty is not None:
+            known = ("recovery", "border", "nearest", "is_doubtful")
+            parts = {name: getattr(self.certainty, name) for name in known}
+            _check_equal_length(cluster_size=self.cluster_size, **parts)
         _check_equal_length(
             population=self.population,
             rms_radius=self.rms_radius,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from workflow.report.figures import cluster_colour
 from workflow.report.markup import Html, element, join
 from workflow.report.thumbnails import channel_remark, columns_within, contact_sheet, shown_range
-from workflow.report.wording import format_count
+from workflow.report.wording import DOUBTFUL_MARK, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from workflow.report.data import Sheet
+    from workflow.report.data import Certainty, Sheet
 
 #: Bytes of all pictures of a page together, before they are written as text (a third more).
 PICTURES_BYTES = 2_700_000
@@ -26,7 +26,10 @@ OPEN_CARDS = 24
 
 
 def gallery(
-    sheets: Sequence[Sheet], n_clusters: int, value_range: tuple[float, float] | None
+    sheets: Sequence[Sheet],
+    n_clusters: int,
+    value_range: tuple[float, float] | None,
+    certainty: Certainty | None = None,
 ) -> Html:
     """Return the cards of all sheets: clusters as given, then noise, then outliers.
 
@@ -38,6 +41,8 @@ def gallery(
         Clusters of the run, to say how many of them are shown.
     value_range : tuple of float or None
         Values shown black and white; None: one robust range for all sheets.
+    certainty : Certainty, optional
+        Marks doubtful clusters and names the nearest of each.
 
     Returns
     -------
@@ -52,9 +57,11 @@ def gallery(
         )
     limits = value_range or shown_range(pictured)
     share = PICTURES_BYTES // len(pictured)
-    clusters = [_card(sheet, limits, share) for sheet in sheets if sheet.kind == "cluster"]
+    clusters = [
+        _card(sheet, limits, share, certainty) for sheet in sheets if sheet.kind == "cluster"
+    ]
     others = [
-        _card(sheet, limits, share)
+        _card(sheet, limits, share, None)
         for kind in ("noise", "outliers")
         for sheet in sheets
         if sheet.kind == kind
@@ -63,6 +70,8 @@ def gallery(
     if clusters:
         shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
         sentence = f"{shown} {format_count(n_clusters, 'cluster')}, with some of their images."
+        if n_clusters == 1:
+            sentence = "The only cluster, with some of its images."
         parts.append(element("p", sentence, class_="hint"))
         parts.append(element("div", *clusters[:OPEN_CARDS], class_="sheets"))
     if len(clusters) > OPEN_CARDS:
@@ -75,19 +84,30 @@ def gallery(
     return join(*parts)
 
 
-def _card(sheet: Sheet, limits: tuple[float, float] | None, n_bytes: int) -> Html:
+def _card(
+    sheet: Sheet,
+    limits: tuple[float, float] | None,
+    n_bytes: int,
+    certainty: Certainty | None,
+) -> Html:
     """Return one sheet as a figure with heading, caption and picture."""
     heading: list[str] = [sheet.title]
     if sheet.kind != "outliers":
         colour = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
         style = f"background:{colour}"
         heading.insert(0, element("span", class_="swatch", style=style, aria_hidden="true"))
+    remarks = [sheet.caption]
+    if certainty is not None and sheet.cluster is not None:
+        if certainty.is_doubtful[sheet.cluster]:
+            heading.append(element("span", DOUBTFUL_MARK, class_="mark"))
+        nearest = int(certainty.nearest[sheet.cluster])
+        remarks.append(f"nearest: cluster {nearest}" if nearest >= 0 else "")
     parts: list[str] = [element("h3", *heading)]
     if sheet.images is None or not sheet.images.size:
-        words = f"{sheet.caption}; no picture" if sheet.caption else "no picture"
+        words = "; ".join(remark for remark in [*remarks, "no picture"] if remark)
         return element("figure", *parts, element("figcaption", words), class_="card")
     png, n_shown = _picture(sheet.images, limits, n_bytes)
-    remarks = [sheet.caption, channel_remark(sheet.images)]
+    remarks.append(channel_remark(sheet.images))
     if n_shown < len(sheet.images):
         remarks.append(f"{n_shown} of {len(sheet.images)} examples, to keep the page small")
     parts.append(element("figcaption", "; ".join(remark for remark in remarks if remark)))

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
+from workflow.report.findings import (
+    doubtful_sentence,
+    duplicates_command,
+    duplicates_sentence,
+    method_sentence,
+    opening_sentences,
+)
 from workflow.report.markup import Html, element
 from workflow.report.wording import (
     format_bytes,
@@ -14,7 +21,6 @@ from workflow.report.wording import (
     format_seconds,
     format_share,
     headline,
-    structure_sentence,
 )
 
 if TYPE_CHECKING:
@@ -31,12 +37,34 @@ def page_header(data: ReportData) -> Html:
         "header",
         element("p", data.title, class_="name"),
         element("h1", headline(summary)),
-        element("p", structure_sentence(summary.get("structure", "clusters")), class_="lead"),
+        *_paragraphs(*opening_sentences(summary), class_="lead"),
+        *_paragraphs(method_sentence(summary), doubtful_sentence(summary)),
         _share_bar(data),
-        element("p", "All images, by cluster from large to small; grey is noise.", class_="hint"),
+        element("p", _bar_hint(data), class_="hint"),
         element("dl", *_key_figures(data), class_="figures"),
+        *_duplicates(data),
         element("p", data.run_path, class_="path"),
     )
+
+
+def _paragraphs(*texts: str, class_: str | bool = False) -> list[Html]:
+    """Return each text that is not empty as a paragraph."""
+    return [element("p", text, class_=class_) for text in texts if text]
+
+
+def _bar_hint(data: ReportData) -> str:
+    """Return how to read the bar of shares."""
+    grey = "; grey is noise" if data.summary.get("noise_fraction") else ""
+    return f"All images, by cluster from large to small{grey}."
+
+
+def _duplicates(data: ReportData) -> list[Html]:
+    """Return a line on duplicates and the command that lists them, or nothing."""
+    words = duplicates_sentence(data.summary)
+    if not words:
+        return []
+    command = element("code", duplicates_command(data.summary, data.run_path))
+    return [element("p", f"{words} To list them: ", command)]
 
 
 def _key_figures(data: ReportData) -> list[Html]:
@@ -46,8 +74,8 @@ def _key_figures(data: ReportData) -> list[Html]:
     if summary.get("noise_fraction") is not None:
         share = float(summary["noise_fraction"])
         noise = format_count(round(share * summary["n_samples"]), "image")
-        tiles.append(("noise", format_share(share), f"{noise} of no cluster"))
-    if len(data.cluster_size):
+        tiles.append(("noise", format_share(share), f"{noise} in no cluster"))
+    if len(data.cluster_size) > 1:
         middle = format_count(round(float(np.median(data.cluster_size))))
         largest = format_count(int(data.cluster_size.max()))
         tiles.append(("median cluster", middle, f"images; the largest {largest}"))

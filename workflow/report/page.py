@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.report.figures import drawing_style, inline_svg, new_figure
+from workflow.report.clusters import sizes_section
+from workflow.report.figures import drawing_style
 from workflow.report.gallery import gallery
 from workflow.report.header import page_header
 from workflow.report.markup import Html, element, join, table
 from workflow.report.plots import (
-    plot_cluster_sizes,
-    plot_ladder,
     plot_population,
     plot_radius,
     plot_spectrum,
     plot_timings,
     plot_variance,
 )
+from workflow.report.sections import plot_box, section
 from workflow.report.style import STYLE_SHEET
 from workflow.report.summary import summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
@@ -33,8 +33,6 @@ from workflow.report.wording import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from matplotlib.axes import Axes
 
     from workflow.report.data import ReportData
 
@@ -82,7 +80,7 @@ def render(data: ReportData) -> str:
                 _notes(data),
                 _truth(data),
                 _gallery(data),
-                _sizes(data),
+                sizes_section(data),
                 _tree(data),
                 _variance(data),
                 _centroids(data),
@@ -100,32 +98,6 @@ def render(data: ReportData) -> str:
         element("style", Html(STYLE_SHEET)),
     )
     return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
-
-
-def _section(title: str, hint: str, *parts: str) -> Html:
-    """Return a section with its heading and, where given, a sentence on how to read it."""
-    lead = [element("p", hint, class_="hint")] if hint else []
-    return element("section", element("h2", title), *lead, *parts)
-
-
-def _plot(
-    name: str,
-    title: str,
-    description: str,
-    draw: Callable[[Axes], object],
-    *,
-    size: tuple[float, float] = (5.6, 3.3),
-) -> Html:
-    """Return a figure drawn by `draw`, under its title; wide ones scroll on a narrow screen."""
-    figure = new_figure(*size)
-    draw(figure.add_subplot())
-    svg = inline_svg(figure, name, description)
-    is_wide = size[0] > 8
-    if is_wide:
-        label = f"{title}, scrolls sideways"
-        svg = element("div", svg, class_="scroll", tabindex="0", role="region", aria_label=label)
-    kind = "plot wide" if is_wide else "plot"
-    return element("figure", element("h3", title), svg, class_=kind)
 
 
 def _notes(data: ReportData) -> Html:
@@ -146,71 +118,15 @@ def _truth(data: ReportData) -> Html:
         for words, write in [_TRUTH.get(key, (key.replace("_", " "), format_value))]
     ]
     hint = "These images were made for a demonstration, so it is known where each came from."
-    return _section("Beside the truth", hint, table((), rows, numeric=1))
+    return section("Beside the truth", hint, table((), rows, numeric=1))
 
 
 def _gallery(data: ReportData) -> Html:
     """Return the cards of example images."""
     n_clusters = int(data.summary["n_clusters"])
-    return _section("Clusters", "", gallery(data.sheets, n_clusters, data.value_range))
-
-
-def _sizes(data: ReportData) -> Html:
-    """Return the plot of sizes, the ladder, and the folded table of every cluster."""
-    if not len(data.cluster_size):
-        return Html("")
-    summary = data.summary
-    n_noise = round(float(summary.get("noise_fraction") or 0.0) * summary["n_samples"])
-    largest, smallest = int(data.cluster_size.max()), int(data.cluster_size.min())
-    n_clusters = format_count(len(data.cluster_size), "cluster")
-    plots = [
-        _plot(
-            "sizes",
-            "Images of each cluster",
-            f"Bars of {n_clusters} from {largest:,} down to {smallest:,} images",
-            lambda axes: plot_cluster_sizes(
-                axes,
-                data.cluster_size,
-                n_noise=n_noise,
-                min_cluster_size=_number(summary.get("min_cluster_size")),
-            ),
-        )
-    ]
-    ladder = data.ladder
-    if ladder is not None and len(ladder.threshold):
-        found = ", ".join(str(int(count)) for count in ladder.n_clusters)
-        plots.append(
-            _plot(
-                "ladder",
-                "Clusters against strictness",
-                f"Number of clusters as {ladder.name} rises: {found}",
-                lambda axes: plot_ladder(axes, ladder),
-            )
-        )
-    hint = (
-        ""
-        if len(plots) == 1
-        else "Where the number of clusters stays flat, it does not hang on how strict the test is."
+    return section(
+        "Clusters", "", gallery(data.sheets, n_clusters, data.value_range, data.certainty)
     )
-    box = element("div", *plots, class_="plots")
-    return _section("Sizes", hint, box, _cluster_table(data))
-
-
-def _cluster_table(data: ReportData) -> Html:
-    """Return every cluster in a folded table, largest first."""
-    total = max(1, int(data.summary["n_samples"]))
-    head: tuple[str, ...] = ("cluster", "images", "share", "centroids")
-    kept = data.centroid_label[data.centroid_label >= 0]
-    n_centroids = np.bincount(kept, minlength=len(data.cluster_size))
-    persistence = data.cluster_persistence
-    if persistence is not None:
-        head = (*head, "persistence")
-    rows: list[tuple[str, ...]] = []
-    for cluster in np.argsort(-data.cluster_size, kind="stable"):
-        size = int(data.cluster_size[cluster])
-        row = (str(cluster), f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}")
-        rows.append(row if persistence is None else (*row, f"{float(persistence[cluster]):.3g}"))
-    return element("details", element("summary", "Every cluster"), table(head, rows, numeric=1))
 
 
 def _tree(data: ReportData) -> Html:
@@ -224,14 +140,14 @@ def _tree(data: ReportData) -> Html:
     )
     n_nodes = format_count(len(np.unique(tree.parent)), "node")
     description = f"Condensed tree of {n_nodes} with {len(tree.selected)} chosen as clusters"
-    plot = _plot(
+    plot = plot_box(
         "tree",
         "Condensed tree",
         description,
         lambda axes: plot_condensed_tree(axes, tree),
         size=(11.0, 5.2),
     )
-    return _section("How the clusters part", hint, plot)
+    return section("How the clusters part", hint, plot)
 
 
 def _variance(data: ReportData) -> Html:
@@ -241,16 +157,18 @@ def _variance(data: ReportData) -> Html:
     if len(ratio):
         kept = format_share(float(np.sum(ratio)))
         words = f"{format_count(len(ratio), 'component')} keep {kept} of the variance"
-        plots.append(_plot("kept", "Variance kept", words, lambda a: plot_variance(a, ratio)))
+        plots.append(plot_box("kept", "Variance kept", words, lambda a: plot_variance(a, ratio)))
     if len(spectrum):
         words = f"{format_count(len(spectrum), 'eigenvalue')}, falling from {spectrum[0]:.3g}"
         plots.append(
-            _plot("spectrum", "Spectrum", words, lambda a: plot_spectrum(a, spectrum, len(ratio)))
+            plot_box(
+                "spectrum", "Spectrum", words, lambda a: plot_spectrum(a, spectrum, len(ratio))
+            )
         )
     if not plots:
         return Html("")
     hint = "" if data.total_variance is None else f"Total variance {data.total_variance:.4g}."
-    return _section("Principal components", hint, element("div", *plots, class_="plots"))
+    return section("Principal components", hint, element("div", *plots, class_="plots"))
 
 
 def _centroids(data: ReportData) -> Html:
@@ -261,21 +179,21 @@ def _centroids(data: ReportData) -> Html:
     n_noise = int(np.sum(data.centroid_label < 0))
     words = format_count(len(population), "centroid")
     plots = [
-        _plot(
+        plot_box(
             "population",
             "Images per centroid",
             f"Histogram of the images of {words}, median {float(np.median(population)):,.0f}",
             lambda axes: plot_population(axes, population),
         ),
-        _plot(
+        plot_box(
             "radius",
             "Radius and images",
             f"Radius of {words} against their images, coloured by cluster",
             lambda axes: plot_radius(axes, population, data.rms_radius, data.centroid_label),
         ),
     ]
-    hint = f"{words}, {n_noise:,} of them in no cluster (grey)."
-    return _section("Centroids", hint, element("div", *plots, class_="plots"))
+    hint = f"{words}, {n_noise:,} of them in no cluster (grey)." if n_noise else ""
+    return section("Centroids", hint, element("div", *plots, class_="plots"))
 
 
 def _timings(data: ReportData) -> Html:
@@ -284,12 +202,14 @@ def _timings(data: ReportData) -> Html:
     parts: list[Html] = []
     if any(name != "total" for name in seconds):
         words = ", ".join(f"{name} {format_seconds(float(time))}" for name, time in seconds.items())
-        plot = _plot("time", "Time of each step", words, lambda axes: plot_timings(axes, seconds))
+        plot = plot_box(
+            "time", "Time of each step", words, lambda axes: plot_timings(axes, seconds)
+        )
         parts.append(element("div", plot, class_="plots"))
     if data.steps:
         head = ("step", "state", "time", "images", "a second", "read", "written")
         parts.append(table(head, [_step_row(step) for step in data.steps], numeric=2))
-    return _section("Steps", "", *parts) if parts else Html("")
+    return section("Steps", "", *parts) if parts else Html("")
 
 
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
@@ -328,9 +248,4 @@ def _settings(data: ReportData) -> Html:
         versions = [(name, str(version)) for name, version in data.versions.items()]
         folded.append(("Versions", table((), versions)))
     parts = [element("details", element("summary", title), body) for title, body in folded]
-    return _section("How it was made", "", *parts)
-
-
-def _number(value: Any) -> float | None:
-    """Return a number, or None for words such as ``"auto"``."""
-    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+    return section("How it was made", "", *parts)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from workflow.report.data import Ladder
 
 #: Bars up to this many carry their cluster's number and are drawn apart.
 NUMBERED_BARS = 40
@@ -52,7 +51,7 @@ def plot_variance(axes: Axes, explained_variance_ratio: NDArray[Any]) -> Axes:
     axes.grid(visible=True)
     if len(kept):
         axes.annotate(
-            f"{kept[-1]:.1f} %", (count[-1], kept[-1]), xytext=(-2, -6 if kept[-1] > 50 else 6), color=INK,
+            f"{kept[-1]:.1f} %", (count[-1], kept[-1]), xytext=(-2, -18 if kept[-1] > 50 else 6), color=INK,
             textcoords="offset points", ha="right", va="top" if kept[-1] > 50 else "bottom",
         )  # fmt: skip
     return axes
@@ -154,12 +153,16 @@ def plot_cluster_sizes(
         axes.set_xlabel("clusters, largest first")
     axes.set_xlim(-1 if len(sizes) <= NUMBERED_BARS else 0, len(sizes))
     axes.set_ylim(floor, 2 * max(int(sizes.max()), *(value for _, value, _ in lines), 1))
+    # Close lines have their names above and below.
+    values = [value for _, value, _ in lines if value > 0]
+    are_close = len(values) > 1 and max(values) < 1.6 * min(values)
     for label, value, dashes in lines:
         if value > 0:
+            side = ("bottom" if value == max(values) else "top") if are_close else "center"
             axes.axhline(value, color=INK, linestyle=dashes, linewidth=1)
             axes.annotate(
                 label, (1, value), xycoords=("axes fraction", "data"), xytext=(3, 0),
-                textcoords="offset points", ha="left", va="center", color=INK, fontsize=9,
+                textcoords="offset points", ha="left", va=side, color=INK, fontsize=9,
             )  # fmt: skip
     axes.yaxis.set_major_formatter(FuncFormatter(label_thousands))
     axes.grid(visible=True, axis="y")
@@ -188,7 +191,7 @@ def plot_population(axes: Axes, population: NDArray[Any]) -> Axes:
         _say(axes, "no centroid holds an image")
         return axes
     low, high = int(held.min()), int(held.max())
-    counts, edges = np.histogram(held, _whole_edges(low, high, is_log=high / low >= LOG_RATIO))
+    counts, edges = np.histogram(held, whole_edges(low, high, is_log=high / low >= LOG_RATIO))
     axes.stairs(counts, edges, fill=True, color=ACCENT)
     _label_counts(axes, low, high)
     axes.set_ylim(0, 1.12 * counts.max())
@@ -244,44 +247,6 @@ def plot_radius(
     return axes
 
 
-def plot_ladder(axes: Axes, ladder: Ladder) -> Axes:
-    """Draw the number of clusters at each strictness of the test; a flat stretch is a good sign.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where to draw.
-    ladder : Ladder
-        The numbers.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The same axes.
-    """
-    axes.plot(
-        ladder.threshold,
-        ladder.n_clusters,
-        color=ACCENT,
-        marker="o",
-        markersize=4,
-    )
-    axes.set(
-        xlabel=ladder.name,
-        ylabel="clusters",
-        ylim=(0, 1.15 * max(1, int(np.max(ladder.n_clusters, initial=1)))),
-    )
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if ladder.chosen is not None:
-        axes.axvline(ladder.chosen, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(
-            "used", (ladder.chosen, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
-            textcoords="offset points", color=INK, fontsize=9,
-        )  # fmt: skip
-    axes.grid(visible=True)
-    return axes
-
-
 def plot_timings(axes: Axes, seconds: Mapping[str, float]) -> Axes:
     """Draw the time of each step as a bar; ``total`` is left out.
 
@@ -318,7 +283,7 @@ def plot_timings(axes: Axes, seconds: Mapping[str, float]) -> Axes:
     return axes
 
 
-def _whole_edges(low: int, high: int, *, is_log: bool) -> NDArray[np.float64]:
+def whole_edges(low: int, high: int, *, is_log: bool) -> NDArray[np.float64]:
     """Return about forty bins of whole numbers: equally wide, or growing like the numbers."""
     if is_log:
         first = np.unique(np.floor(np.geomspace(low, high + 1, 41)))

@@ -61,6 +61,9 @@ dd small{{display:block;font-size:.8rem;font-weight:400;color:var(--muted)}}
 .card{{margin:0;padding:12px 14px}}
 .card img{{display:block;max-width:100%;height:auto;margin-top:8px;image-rendering:pixelated}}
 .swatch{{width:14px;height:14px;border-radius:4px;flex:none}}
+.mark{{background:var(--warn);border:1px solid var(--warn-line);border-radius:9px;padding:0 8px;
+font-size:.8rem;font-weight:400}}
+code{{overflow-wrap:anywhere}}
 .plots{{display:grid;margin-bottom:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:14px}}
 .plot{{margin:0;padding:12px 14px;min-width:0}}
 .plot svg{{display:block;width:100%;height:auto;max-width:640px}}

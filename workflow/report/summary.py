@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workflow.report.findings import (
+    compared_methods,
+    cut_words,
+    doubtful_names,
+    doubtful_sentence,
+    duplicates_sentence,
+    interval_words,
+    opening_sentences,
+    plateau_words,
+)
 from workflow.report.markup import Html, element, join
 from workflow.report.wording import (
     format_bytes,
@@ -12,25 +22,47 @@ from workflow.report.wording import (
     format_share,
     format_value,
     headline,
-    structure_sentence,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_Row = tuple[str, str, "Callable[[Any], str]"]
 # Key of the summary, words for it, and how to write its value.
-_KNOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_FIRST: tuple[_Row, ...] = (
     ("n_samples", "images", format_count),
     ("n_clusters", "clusters", format_count),
+)
+_KNOWN: tuple[_Row, ...] = (
     ("noise_fraction", "noise", format_share),
     ("n_centroids", "centroids", format_count),
     ("n_components", "principal components", format_count),
     ("variance_kept", "variance kept", format_share),
+    ("tree_method", "method", format_value),
+    ("tree_reason", "why this method", format_value),
+    ("n_resamples", "redrawn counts", format_count),
+    ("min_cluster_size", "fewest images of a cluster", format_value),
+    ("intrinsic_dimension", "intrinsic dimension", format_value),
     ("peak_rss_bytes", "memory of the largest process", format_bytes),
 )
 
 # Lists with more entries have their own place on the page.
 _LONGEST = 8
+# Said by a sentence, a plot or a row of several keys.
+_ELSEWHERE = frozenset(
+    {
+        "structure",
+        "seconds",
+        "ladder",
+        "plateau",
+        "n_clusters_interval",
+        "tree_opinions",
+        "doubtful_clusters",
+        "duplicates",
+        "cut",
+        "n_unreadable",
+    }
+)
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -46,19 +78,49 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     list of tuple of str
         What it is, and its value.
     """
-    rows = [
-        (words, write(summary[key])) for key, words, write in _KNOWN if summary.get(key) is not None
-    ]
+    rows = [*_written(summary, _FIRST), *_in_words(summary), *_written(summary, _KNOWN)]
     total = dict(summary.get("seconds") or {}).get("total")
     if total is not None:
         rows.append(("time", format_seconds(float(total))))
-    known = {key for key, _, _ in _KNOWN} | {"structure", "seconds"}
+    known = {key for key, _, _ in (*_FIRST, *_KNOWN)} | _ELSEWHERE
     rows += [
         (key.replace("_", " "), format_value(value))
         for key, value in summary.items()
-        if key not in known and not (isinstance(value, (list, dict)) and len(value) > _LONGEST)
+        if key not in known and _is_plain(value)
     ]
     return rows
+
+
+def _written(summary: Mapping[str, Any], keys: tuple[_Row, ...]) -> list[tuple[str, str]]:
+    """Return the rows of those keys that the summary has."""
+    return [
+        (words, write(summary[key])) for key, words, write in keys if summary.get(key) is not None
+    ]
+
+
+def _in_words(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what takes several keys to say."""
+    rows = [
+        ("another cut of the tree", cut_words(summary)),
+        ("number of clusters, mostly", interval_words(summary)),
+        ("thresholds of this number", plateau_words(summary)),
+        ("clusters by other methods", compared_methods(summary)),
+    ]
+    if summary.get("n_resamples") and summary.get("doubtful_clusters") is not None:
+        names = doubtful_names(summary["doubtful_clusters"], summary["n_clusters"])
+        rows.append(("doubtful clusters", names))
+    rows.append(("duplicates", duplicates_sentence(summary).rstrip(".")))
+    if summary.get("n_unreadable"):
+        rows.append(("files that could not be read", format_count(summary["n_unreadable"])))
+    return [(name, words) for name, words in rows if words]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value makes a short line: no long list, nothing within a list within another."""
+    if not isinstance(value, (list, tuple, dict)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return len(value) <= _LONGEST and not any(isinstance(p, (list, tuple, dict)) for p in parts)
 
 
 def summary_html(summary: Mapping[str, Any]) -> str:
@@ -80,9 +142,9 @@ def summary_html(summary: Mapping[str, Any]) -> str:
     '<div><strong>2 clusters in 10 images</str'
     """
     parts: list[Html] = [element("strong", headline(summary))]
-    if summary.get("structure") is not None:
-        sentence = structure_sentence(summary["structure"])
-        parts.append(element("p", sentence, style="margin:.2em 0;max-width:60ch"))
+    sentences = [*opening_sentences(summary), doubtful_sentence(summary)]
+    style = "margin:.2em 0;max-width:60ch"
+    parts += [element("p", sentence, style=style) for sentence in sentences if sentence]
     rows = [
         element(
             "tr",

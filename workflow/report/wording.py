@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+#: Remark on a cluster that is not found again often enough.
+DOUBTFUL_MARK = "doubtful"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 #: What each value of ``structure`` means, in one or two sentences.
@@ -18,8 +20,9 @@ STRUCTURE_SENTENCES = {
         "any, so all images form one cluster, label 0."
     ),
     "untested": (
-        "There were too few images to tell whether they fall into groups. That is not the same "
-        "as finding none: more images, or fewer centroids, would decide it."
+        "There were too few images to tell whether they fall into groups: what follows is a "
+        "suggestion. That is not the same as finding none; more images, or fewer centroids, would "
+        "decide it."
     ),
 }
 
@@ -165,6 +168,8 @@ def format_value(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(format_value(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {format_value(item)}" for key, item in value.items())
     return str(value)
 
 

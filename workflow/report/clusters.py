@@ -1,0 +1,161 @@
+"""Sizes of the clusters, how sure they are, and the table of every cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.report.certainty_plots import plot_certainty, plot_ladder, plot_resampled
+from workflow.report.markup import Html, element, table
+from workflow.report.plots import plot_cluster_sizes
+from workflow.report.sections import plot_box, section
+from workflow.report.wording import DOUBTFUL_MARK, format_count, format_share
+
+if TYPE_CHECKING:
+    from workflow.report.data import Certainty, Ladder, ReportData
+
+_LADDER_HINT = (
+    "Where the number of clusters stays flat, it does not depend on how strict the test is"
+)
+_SURE_HINT = (
+    "Redrawn counts are what another sample of images of the same kind would have given: "
+    "clusters that are sure are found again in them."
+)
+_BORDER_HINT = (
+    "Border: how sure the weakest border of a cluster is, from 0 (as many images lie on it as "
+    "inside, or it could not be tested) to 1 (none do). Nearest: the cluster behind it. "
+)
+_NEAREST_HINT = "Nearest: the closest other cluster. "
+_AGAIN_HINT = "Found again: the share of {draws} in which the cluster is found again."
+
+
+def sizes_section(data: ReportData) -> Html:
+    """Return the plots of sizes and certainty, and the folded table; nothing without clusters."""
+    if not len(data.cluster_size):
+        return Html("")
+    plots, hints = [_sizes(data)], []
+    certainty, ladder = data.certainty, data.ladder
+    if certainty is not None and len(data.cluster_size) > 1:
+        plots.append(_certainty(certainty))
+    if ladder is not None and len(ladder.threshold):
+        plots.append(_ladder(ladder))
+        shaded = ladder.plateau is not None and ladder.plateau[0] < ladder.plateau[1]
+        hints.append(f"{_LADDER_HINT}{' (shaded: around the one used)' if shaded else ''}.")
+    if certainty is not None and len(certainty.resampled_n_clusters):
+        plots.append(_resampled(certainty, len(data.cluster_size)))
+        hints.append(_SURE_HINT)
+    box = element("div", *plots, class_="plots")
+    title = "Sizes" if certainty is None else "Sizes, and how sure the clusters are"
+    return section(title, " ".join(hints), box, _cluster_table(data))
+
+
+def _sizes(data: ReportData) -> Html:
+    """Return the plot of the sizes."""
+    summary = data.summary
+    n_noise = round(float(summary.get("noise_fraction") or 0.0) * summary["n_samples"])
+    largest, smallest = int(data.cluster_size.max()), int(data.cluster_size.min())
+    n_clusters = format_count(len(data.cluster_size), "cluster")
+    return plot_box(
+        "sizes",
+        "Images of each cluster",
+        f"Bars of {n_clusters} from {largest:,} down to {smallest:,} images",
+        lambda axes: plot_cluster_sizes(
+            axes,
+            data.cluster_size,
+            n_noise=n_noise,
+            min_cluster_size=_number(summary.get("min_cluster_size")),
+        ),
+    )
+
+
+def _ladder(ladder: Ladder) -> Html:
+    """Return the plot of the number of clusters against the threshold."""
+    found = ", ".join(str(int(count)) for count in ladder.n_clusters)
+    words = f"Number of clusters as {ladder.name} rises: {found}"
+    if ladder.chosen is not None:
+        words += f"; {ladder.chosen:g} was used"
+    if ladder.plateau is not None:
+        words += "; the same number from {:g} to {:g}".format(*ladder.plateau)
+    return plot_box(
+        "ladder",
+        "Clusters against the threshold of the test",
+        words,
+        lambda axes: plot_ladder(axes, ladder),
+    )
+
+
+def _resampled(certainty: Certainty, n_clusters: int) -> Html:
+    """Return the plot of the number of clusters in redrawn counts."""
+    numbers = certainty.resampled_n_clusters
+    words = (
+        f"Histogram of the number of clusters in {format_count(len(numbers))} redrawn counts: "
+        f"{int(numbers.min()):,} to {int(numbers.max()):,}; {n_clusters:,} were found"
+    )
+    return plot_box(
+        "resampled",
+        "Clusters in redrawn counts",
+        words,
+        lambda axes: plot_resampled(axes, numbers, n_clusters),
+    )
+
+
+def _certainty(certainty: Certainty) -> Html:
+    """Return the plot of how sure each cluster is."""
+    n_doubtful = int(certainty.is_doubtful.sum())
+    against = " against its weakest border" if certainty.has_borders else ""
+    words = (
+        f"How often each cluster is found again{against}; "
+        f"{n_doubtful:,} of {format_count(len(certainty.border), 'cluster')} are doubtful"
+    )
+    title = "How sure each cluster is"
+    if n_doubtful:
+        title += " (hollow: doubtful)"
+    return plot_box("sureness", title, words, lambda axes: plot_certainty(axes, certainty))
+
+
+def _cluster_table(data: ReportData) -> Html:
+    """Return every cluster in a folded table, largest first."""
+    total = max(1, int(data.summary["n_samples"]))
+    kept = data.centroid_label[data.centroid_label >= 0]
+    n_centroids = np.bincount(kept, minlength=len(data.cluster_size))
+    persistence, certainty = data.cluster_persistence, data.certainty
+    head: tuple[str, ...] = ("cluster", "images", "share", "centroids")
+    hint: list[Html] = []
+    if persistence is not None:
+        head = (*head, "persistence")
+    if certainty is not None:
+        head = (*head, *(["border"] if certainty.has_borders else []))
+        head = (*head, "nearest", "found again", "remark")
+        n_draws = len(certainty.resampled_n_clusters)
+        draws = format_count(n_draws, "redrawn set") + " of counts"
+        lead = _BORDER_HINT if certainty.has_borders else _NEAREST_HINT
+        hint.append(element("p", lead + _AGAIN_HINT.format(draws=draws), class_="hint"))
+    rows: list[tuple[str, ...]] = []
+    for cluster in np.argsort(-data.cluster_size, kind="stable").tolist():
+        size = int(data.cluster_size[cluster])
+        row = [str(cluster), f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
+        if persistence is not None:
+            row.append(f"{float(persistence[cluster]):.3g}")
+        if certainty is not None:
+            row += _certainty_cells(certainty, cluster)
+        rows.append(tuple(row))
+    body = table(head, rows, numeric=1)
+    return element("details", element("summary", "Every cluster"), *hint, body)
+
+
+def _certainty_cells(certainty: Certainty, cluster: int) -> list[str]:
+    """Return border if known, nearest cluster, share of redrawn counts and remark of a cluster."""
+    nearest = int(certainty.nearest[cluster])
+    border = f"{float(certainty.border[cluster]):.2f}" if nearest >= 0 else ""
+    return [
+        *([border] if certainty.has_borders else []),
+        str(nearest) if nearest >= 0 else "no other",
+        format_share(float(certainty.recovery[cluster])),
+        DOUBTFUL_MARK if certainty.is_doubtful[cluster] else "",
+    ]
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, or None for words such as ``"auto"``."""
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
