@@ -37,6 +37,8 @@ def nearest(data: Data) -> Iterator[Result]:
         with one_blas_thread():
             return search.query(rows, k=2)[0]
 
+    # The first search of an installation compiles its loops, or reads them from the disk.
+    search.query(rows[:1], k=2)
     for name, peer in _searches(rows, centroids):
         ours_s, mine, peer_s, theirs = alternate(ours, peer, data.scale.repeats)
         n_found = theirs.shape[1]

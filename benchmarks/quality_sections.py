@@ -1,0 +1,296 @@
+"""What is measured: one cell for each set, size, seed and method, section by section."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.quality_measures import agreement, n_clusters, stability
+from benchmarks.quality_peers import OURS, PEERS, Peer, Problem, installed, timed
+from benchmarks.quality_sets import (
+    ImageSet,
+    blobs,
+    labelled_sets,
+    stored_sets,
+    structureless_sets,
+)
+from benchmarks.quality_solvers import Scores, cluster_rows, cluster_scores, scores_of
+from workflow.overcluster import auto_n_centroids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+#: What a peer may raise at data or libraries it was not made for; the benchmark goes on.
+PEER_ERRORS = (
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+#: Sets whose quality is drawn against the number of images and of centroids.
+CURVES = ("blobs", "mnist")
+#: Blobs in the section on noise.
+N_NOISY_BLOBS = 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the problems are.
+
+    Attributes
+    ----------
+    n_made : int
+        Images of a set that is made.
+    n_stored : int or None
+        Most images of a stored set; None for all.
+    n_copies : int
+        Copies of MNIST in the set of deformed images; 1 leaves it out.
+    n_seeds, n_null_seeds : int
+        Seeds of every measurement, and of those without structure.
+    n_null : int
+        Fewest images without structure.
+    null_ratios : tuple of int
+        Images per centroid, without structure.
+    min_null_centroids : int
+        Fewest centroids there, even if that takes more images.
+    noise_dimensions : tuple of int
+        Dimensions of blobs in noise.
+    noise_shares : tuple of float
+        Shares of noise.
+    curve_images, curve_centroids : tuple of int
+        Numbers on the axes of the curves.
+    """
+
+    n_made: int
+    n_stored: int | None
+    n_copies: int
+    n_seeds: int
+    n_null_seeds: int
+    n_null: int
+    null_ratios: tuple[int, ...]
+    min_null_centroids: int
+    noise_dimensions: tuple[int, ...]
+    noise_shares: tuple[float, ...]
+    curve_images: tuple[int, ...]
+    curve_centroids: tuple[int, ...]
+
+
+SCALES = {
+    "tiny": Scale(
+        1_500, 1_000, 1, 1, 1, 1_500, (10,), 50, (8,), (0.1,), (600, 1_200), (100, 200)
+    ),
+    "small": Scale(
+        20_000, 20_000, 1, 2, 3, 12_000, (10, 30, 100), 50, (8, 20), (0.05, 0.1, 0.3),
+        (1_000, 3_000, 10_000, 30_000), (200, 500, 1_000, 2_000, 4_000),
+    ),
+    "full": Scale(
+        70_000, None, 10, 3, 10, 40_000, (10, 30, 100, 300, 1_000), 100,
+        (8, 10, 20, 50), (0.05, 0.1, 0.2, 0.3),
+        (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), (250, 500, 1_000, 2_000, 4_000, 8_000),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement that can be made.
+
+    Attributes
+    ----------
+    section : str
+        Section of the page.
+    key : dict
+        What tells it from others: set, sizes, seed, method.
+    solve : callable
+        Makes it; gives figures that JSON can hold.
+    """
+
+    section: str
+    key: dict[str, Any]
+    solve: Callable[[], dict[str, Any]]
+
+
+class Bench:
+    """All measurements of one scale.
+
+    Parameters
+    ----------
+    scale : Scale
+        How large.
+    data : Path, optional
+        Folder of stored sets.
+    methods : list of Peer, optional
+        Methods of the section on peers; those that are installed by default.
+    """
+
+    def __init__(
+        self, scale: Scale, data: Path | None = None, methods: list[Peer] | None = None
+    ) -> None:
+        self.scale = scale
+        stored = stored_sets(data, scale.n_copies) if data is not None else {}
+        self.labelled = labelled_sets() | stored
+        self.structureless = structureless_sets()
+        self.noisy = {
+            f"blobs-{d}d-noise-{share:.0%}": ImageSet(
+                f"blobs-{d}d-noise-{share:.0%}", "", blobs(N_NOISY_BLOBS, d, share)
+            )
+            for d in scale.noise_dimensions
+            for share in scale.noise_shares
+        }
+        self.methods = installed() if methods is None else methods
+
+    @property
+    def sections(self) -> dict[str, Callable[[], Iterator[Cell]]]:
+        """The sections of the page, in its order."""
+        return {
+            "labelled": self._labelled,
+            "structureless": self._structureless,
+            "stability": self._stability,
+            "noise": self._noise,
+            "peers": self._peers,
+            "curves": self._curves,
+        }
+
+    def _sizes(self) -> Iterator[tuple[ImageSet, int, int]]:
+        """Yield every labelled set with its size and each seed."""
+        for one in self.labelled.values():
+            n = one.size(self.scale.n_made if one.n_most is None else self.scale.n_stored)
+            for seed in range(self.scale.n_seeds):
+                yield one, n, seed
+
+    def _labelled(self) -> Iterator[Cell]:
+        for one, n, seed in self._sizes():
+            key = {"set": one.name, "n": n, "seed": seed}
+            yield Cell("labelled", key, partial(_whole, one, n, seed))
+
+    def _structureless(self) -> Iterator[Cell]:
+        for one in self.structureless.values():
+            for ratio in self.scale.null_ratios:
+                n = max(self.scale.n_null, self.scale.min_null_centroids * ratio)
+                for seed in range(self.scale.n_null_seeds):
+                    key = {"set": one.name, "n": n, "ratio": ratio, "seed": seed}
+                    yield Cell("structureless", key, partial(_null, one, n, seed, n // ratio))
+
+    def _stability(self) -> Iterator[Cell]:
+        for one, n, seed in self._sizes():
+            key = {"set": one.name, "n": n, "seed": seed}
+            yield Cell("stability", key, partial(_stable, one, n, seed))
+
+    def _noise(self) -> Iterator[Cell]:
+        for one in self.noisy.values():
+            for seed in range(self.scale.n_seeds):
+                key = {"set": one.name, "n": self.scale.n_made, "seed": seed}
+                yield Cell("noise", key, partial(_noisy, one, self.scale.n_made, seed))
+
+    def _peers(self) -> Iterator[Cell]:
+        for one, n, seed in self._sizes():
+            for peer in self.methods:
+                if seed == 0 and (peer.n_most is None or n <= peer.n_most):
+                    key = {"set": one.name, "n": n, "method": peer.name}
+                    yield Cell("peers", key, partial(_compared, one, n, peer.name))
+
+    def _curves(self) -> Iterator[Cell]:
+        for one in (self.labelled[name] for name in CURVES if name in self.labelled):
+            fixed = one.size(self.scale.n_made if one.n_most is None else self.scale.n_stored)
+            sizes = sorted({one.size(n) for n in self.scale.curve_images})
+            points = [("n", n, auto_n_centroids(n)) for n in sizes]
+            points += [("n_centroids", fixed, k) for k in self.scale.curve_centroids]
+            for axis, n, n_centroids in points:
+                for seed in range(self.scale.n_seeds):
+                    key = {"set": one.name, "axis": axis, "n": n, "n_centroids": n_centroids}
+                    key |= {"seed": seed}
+                    yield Cell("curves", key, partial(_curve, one, n, seed, n_centroids))
+
+
+@lru_cache(maxsize=1)
+def _scored(one: ImageSet, n: int, seed: int) -> tuple[Scores, NDArray[Any]]:
+    """Return scores and truth of a set; the last one is kept for the cells that follow."""
+    images, truth = one.make(n, seed)
+    return scores_of(images), truth
+
+
+@lru_cache(maxsize=1)
+def _problem(one: ImageSet, n: int) -> Problem:
+    """Return what peers solve; the last one is kept for the next of them."""
+    return Problem(*_scored(one, n, 0), seed=0)
+
+
+def _whole(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
+    """Time everything from images to labels, and hold the labels against the truth."""
+    images, truth = one.make(n, seed)
+    started = time.perf_counter()
+    found = cluster_rows(images, seed)
+    seconds = time.perf_counter() - started
+    return agreement(truth, found.labels.label) | {
+        "seconds": seconds,
+        "structure": found.tree.structure,
+        "method": found.tree.method,
+        "n_centroids": len(found.centroids),
+        "n_components": found.centroids.shape[1],
+    }
+
+
+def _null(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]:
+    """Say how many clusters are seen where there is one."""
+    found = cluster_scores(_scored(one, n, seed)[0], seed, n_centroids)
+    return {
+        "n_found": n_clusters(found.labels.label),
+        "structure": found.tree.structure,
+        "method": found.tree.method,
+        "noise_share": float((found.labels.label < 0).mean()),
+    }
+
+
+def _stable(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
+    """Compare labels of two seeds, and of twice as many centroids, on the same images."""
+    scores, _ = _scored(one, n, 0)
+    n_centroids = auto_n_centroids(n)
+    first = cluster_scores(scores, seed, n_centroids).labels.label
+    other = cluster_scores(scores, seed + 1, n_centroids).labels.label
+    finer = cluster_scores(scores, seed, min(2 * n_centroids, n)).labels.label
+    figures = {"n_found": [n_clusters(labels) for labels in (first, other, finer)]}
+    return figures | {"seeds": stability(first, other), "centroids": stability(first, finer)}
+
+
+def _noisy(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
+    """Measure noise that is found, and what becomes of the rest once noise is resolved."""
+    scores, truth = _scored(one, n, seed)
+    labels = cluster_scores(scores, seed).labels
+    resolved = agreement(truth, labels.label_resolved)
+    return agreement(truth, labels.label) | {"ari_resolved": resolved["ari"]}
+
+
+def _compared(one: ImageSet, n: int, method: str) -> dict[str, Any]:
+    """Time a method from scores to labels; say so where it fails."""
+    peer, problem = PEERS[method], _problem(one, n)
+    try:
+        labels, seconds = timed(peer, problem)
+    except PEER_ERRORS as err:
+        if method == OURS:
+            raise
+        return {"error": f"{type(err).__name__}: {err}", "versions": peer.versions}
+    return agreement(problem.truth, labels) | {"seconds": seconds, "versions": peer.versions}
+
+
+def _curve(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]:
+    """Hold labels from a number of centroids against the truth."""
+    scores, truth = _scored(one, n, seed)
+    return agreement(truth, cluster_scores(scores, seed, n_centroids).labels.label)
+
+
+def chosen(cells: Iterator[Cell], sets: tuple[str, ...]) -> Iterator[Cell]:
+    """Yield the cells of some sets; of all where none is named."""
+    return (cell for cell in cells if not sets or cell.key["set"] in sets)
+
+
+def set_names(bench: Bench) -> Mapping[str, ImageSet]:
+    """Return every set that a section may use."""
+    return bench.labelled | bench.structureless | bench.noisy

@@ -1,0 +1,327 @@
+"""The quality benchmark runs, at its smallest scale, and measures what a run would give."""
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, homogeneity_score
+
+import workflow
+from benchmarks import quality, quality_peers, quality_sets, quality_solvers
+from benchmarks.quality_measures import agreement, n_clusters, stability
+from benchmarks.quality_page import markdown
+from benchmarks.quality_peers import PEERS, Peer, Problem, timed
+from benchmarks.quality_plots import draw_curves
+from benchmarks.quality_records import Record, Records
+from benchmarks.quality_sections import SCALES, Bench
+from benchmarks.quality_sets import labelled_sets, stored_sets, structureless_sets
+from benchmarks.quality_solvers import Scores, cluster_rows, cluster_scores, scores_of
+
+#: Largest picture that belongs into a repository [bytes].
+MAX_PICTURE = 150_000
+
+
+def assert_same_as_run(found, run):
+    stored = run.dataset.load()
+    shared = set(stored.data_vars) & set(found.labels._fields)
+    assert {"label", "label_resolved", "strength", "centroid", "distance"} <= shared
+    for name in shared:
+        np.testing.assert_array_equal(getattr(found.labels, name), stored[name].values, name)
+    assert found.tree.structure == run.summary["structure"]
+
+
+def test_cluster_rows__gives_what_a_run_with_default_settings_gives(client, tmp_path):
+    images, _ = labelled_sets()["blobs"].make(1_500, 0)
+    run = workflow.run(images, tmp_path / "run", client=client, progress=False)
+    found = cluster_rows(images)
+    assert found.tree.n_clusters > 1
+    assert_same_as_run(found, run)
+
+
+def test_cluster_rows__gives_what_a_run_in_many_blocks_gives(
+    client, tmp_path, pictures, monkeypatch
+):
+    # Two blocks in a partition: their sums merge in the order of the tasks.
+    monkeypatch.setattr(quality_solvers, "choose_block_rows", lambda _: 10)
+    settings = {"block_rows": 10, "overcluster.n_centroids": 21, "seed": 3}
+    images = pictures[0][:645]
+    run = workflow.run(images, tmp_path / "run", client=client, settings=settings, progress=False)
+    assert len(scores_of(images).parts[0].blocks) == 2
+    assert_same_as_run(cluster_rows(images, seed=3, n_centroids=21), run)
+
+
+def test_cluster_scores__drops_centroids_without_rows(monkeypatch):
+    fit = quality_solvers.fit_centroids
+
+    class WithOneFarAway:
+        def __init__(self, *args, **kwargs):
+            near = fit(*args, **kwargs).centroids
+            self.centroids = np.vstack([near, np.full((1, near.shape[1]), 1e3)])
+
+    monkeypatch.setattr(quality_solvers, "fit_centroids", WithOneFarAway)
+    scores = scores_of(labelled_sets()["moons"].make(500, 0)[0])
+    found = cluster_scores(scores, n_centroids=20)
+    assert len(found.centroids) == found.graph.n_centroids == 20
+    assert len(np.unique(found.labels.centroid)) == 20
+
+
+@pytest.mark.parametrize("name", [*labelled_sets(), *structureless_sets()])
+def test_sets__are_made_from_their_seed_alone(name):
+    one = (labelled_sets() | structureless_sets())[name]
+    n = one.size(600)
+    (rows, truth), (again, _), (other, _) = one.make(n, 1), one.make(n, 1), one.make(n, 2)
+    assert len(rows) == len(truth) == n
+    np.testing.assert_array_equal(rows, again)
+    assert (rows != other).any()
+    assert np.isfinite(rows).all()
+    assert truth.min() >= quality_sets.NOISE
+    assert n_clusters(truth) == 1 or name in labelled_sets()
+
+
+def test_blobs__are_apart_in_the_noise_that_was_asked_for():
+    rows, truth = quality_sets.blobs(12, 5, 0.25)(8_000, 0)
+    assert (truth == quality_sets.NOISE).sum() == 2_000
+    assert n_clusters(truth) == 12
+    center = np.array([rows[truth == k].mean(axis=0) for k in range(12)])
+    width = np.array([rows[truth == k].std(axis=0).mean() for k in range(12)])
+    gap = np.linalg.norm(center[:, None] - center[None], axis=2) / np.add.outer(width, width)
+    wanted = quality_sets.GAP + quality_sets.GAP_PER_ROOT * 5**0.5
+    # The closest pair is as close as wanted, but for what the means of a few hundred rows miss.
+    assert gap[np.triu_indices(12, 1)].min() == pytest.approx(wanted, rel=0.05)
+
+
+def test_gradient__falls_a_hundredfold():
+    rows, _ = structureless_sets()["gradient-2d"].make(100_000, 0)
+    counts = np.histogram(rows[:, 0], bins=[0, 0.02, 0.98, 1])[0]
+    assert counts[2] / counts[0] == pytest.approx(100**0.98, rel=0.15)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two stored sets: one with images before they were resized, one of vectors."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    native = np.zeros((60, 12, 12), np.uint8)
+    native[:, 4:8, 4:8] = 200
+    images = rng.integers(0, 9, (60, 4, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", images=images, native=native, labels=labels)
+    np.savez(tmp_path / "points.npz", vectors=rng.random((40, 5)), labels=labels[:40])
+    return tmp_path
+
+
+def test_stored_sets__take_native_images_and_vectors(folder):
+    sets = stored_sets(folder, 1)
+    assert list(sets) == ["mnist", "points"]
+    assert sets["mnist"].make(60, 0)[0].shape == (60, 12, 12)
+    rows, truth = sets["points"].make(10, 0)
+    stored = np.load(folder / "points.npz")
+    kept = [int(np.flatnonzero((stored["vectors"] == row).all(axis=1))[0]) for row in rows]
+    assert kept == sorted(set(kept))
+    np.testing.assert_array_equal(truth, stored["labels"][kept])
+    assert sets["points"].size(None) == 40
+
+
+def test_stored_sets__hold_deformed_copies(folder):
+    one = stored_sets(folder, 3)["mnist-deformed"]
+    images, truth = one.make(one.size(None), 0)
+    assert images.shape == (180, 12, 12)
+    np.testing.assert_array_equal(truth, np.tile(np.arange(60) % 3, 3))
+    assert (images[60:] != np.tile(images[:60], (2, 1, 1))).any(axis=(1, 2)).all()
+    # A little turned and shifted: the square stays about as bright and about where it was.
+    light = images.reshape(180, -1).sum(axis=1) / images[0].sum()
+    assert 0.6 < light.min() < light.max() < 1.7
+
+
+def test_stored_sets__say_what_they_must_hold(tmp_path):
+    np.savez(tmp_path / "odd.npz", pictures=np.zeros((3, 2)), labels=np.arange(3))
+    with pytest.raises(ValueError, match=r"must hold `labels` and `images`.*holds pictures"):
+        stored_sets(tmp_path, 1)["odd"].make(3, 0)
+
+
+def test_made_set__must_be_asked_for_a_size():
+    with pytest.raises(ValueError, match="must be asked for a number of images"):
+        labelled_sets()["moons"].size(None)
+
+
+def test_agreement__counts_noise_both_ways():
+    truth = np.array([0, 0, 0, 1, 1, 1, -1, -1, -1, -1])
+    labels = np.array([5, 5, -1, 2, 2, 2, -1, -1, 2, 5])
+    found = agreement(truth, labels)
+    assert (found["n"], found["n_true"], found["n_found"]) == (10, 2, 2)
+    assert found["noise_share"] == 0.3
+    assert found["noise_precision"] == pytest.approx(2 / 3)
+    assert found["noise_recall"] == 0.5
+    assert found["ari"] == pytest.approx(adjusted_rand_score(truth[:6], [5, 5, 9, 2, 2, 2]))
+    clean = agreement(truth[:6], truth[:6])
+    assert (clean["ari"], clean["ami"]) == (1.0, pytest.approx(1.0))
+    assert clean["noise_precision"] is clean["noise_recall"] is None
+
+
+def test_stability__is_over_images_that_neither_calls_noise():
+    one = np.array([0, 0, 1, 1, -1, 0])
+    other = np.array([3, 3, 4, 4, 3, -1])
+    assert stability(one, other) == {"ami": pytest.approx(1.0), "share": pytest.approx(4 / 6)}
+    assert stability(one, np.full(6, -1)) == {"ami": None, "share": 0.0}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    images, truth = quality_sets.blobs(4, 6, 0.0)(1_200, 0)
+    return Problem(scores_of(images), truth, 0)
+
+
+# UMAP says when it is imported that it has no Tensorflow.
+@pytest.mark.filterwarnings("ignore::ImportWarning")
+@pytest.mark.parametrize("name", [peer.name for peer in quality_peers.installed()])
+def test_peers__tell_separate_blobs_apart(name, problem):
+    labels, seconds = timed(PEERS[name], problem)
+    known = labels >= 0
+    assert homogeneity_score(problem.truth[known], labels[known]) > 0.95
+    # Those that need an extra may split a blob, or call a good part of it noise.
+    if not PEERS[name].modules:
+        assert known.mean() > 0.8
+        assert adjusted_rand_score(problem.truth[known], labels[known]) > 0.9
+    assert seconds > 0
+
+
+def test_ours__is_the_same_among_the_peers(problem):
+    np.testing.assert_array_equal(timed(PEERS["ours"], problem)[0], problem.ours.labels.label)
+
+
+def test_min_cluster_size__is_a_tenth_of_the_mean(problem):
+    assert problem.min_cluster_size == 30
+    assert Problem(Scores(problem.rows[:4], []), np.arange(4), 0).min_cluster_size == 5
+
+
+SETS = "blobs,digits,ring,blobs-8d-noise-10%"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The page of a few sets, made by the command."""
+    place = tmp_path_factory.mktemp("quality") / "docs" / "quality.md"
+    assert quality.main(["--scale", "tiny", "--sets", SETS, "--out", str(place)]) == 0
+    return place
+
+
+def test_page__has_a_row_for_each_set_in_each_section(measured):
+    parts = re.split(r"^## ", measured.read_text(), flags=re.MULTILINE)
+    first = [re.findall(r"^\| ([\w%-]+)", part, flags=re.MULTILINE)[1:] for part in parts]
+    labelled, structureless, stable, noise, peers = (
+        [name for name in names if not name.startswith("-")] for names in first[1:6]
+    )
+    assert labelled == stable == peers == ["blobs", "digits"]
+    assert structureless == ["ring"]
+    assert noise == ["blobs-8d-noise-10%"]
+    # What was not asked for is said to be missing.
+    assert all("Not measured yet: " in part for part in (parts[1], parts[2], parts[3], parts[5]))
+    assert "left out: crawlfamilies, fashion900, mnist, signdigits" in parts[0]
+    left_out = "".join(re.findall("^Not installed, so left out: (.*)$", parts[5], re.MULTILINE))
+    assert re.findall(r"([\w-]+) \(", left_out) == [p.name for p in PEERS.values() if p.missing]
+
+
+def test_page__has_pictures_that_are_small(measured):
+    linked = re.findall(r"\]\((img/[\w-]+\.png)\)", measured.read_text())
+    assert linked == ["img/quality-n.png", "img/quality-n-centroids.png"]
+    for name in linked:
+        content = (measured.parent / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < MAX_PICTURE
+
+
+def test_resume__measures_only_what_is_missing(measured, capsys):
+    before, lines = measured.read_text(), measured.with_suffix(".jsonl").read_text().splitlines()
+    # The last one was cut short by a kill.
+    measured.with_suffix(".jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:30])
+    asked = ["--scale", "tiny", "--sets", SETS, "--out", str(measured), "--resume"]
+    assert quality.main(asked) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("curves 4 of 4: set=blobs axis=n_centroids")
+
+    def without_load(text):
+        return re.sub(r"load [\d.]+", "", text)
+
+    assert without_load(measured.read_text()) == without_load(before)
+
+
+def test_records__of_other_code_or_scale_do_not_count(tmp_path):
+    records = Records(tmp_path / "r.jsonl")
+    assert records.current("tiny") == {}
+    records.add(Record("noise", "tiny", {"set": "a"}, {"ari": 0.1}))
+    records.add(Record("noise", "tiny", {"set": "a"}, {"ari": 0.2}))
+    records.add(Record("noise", "small", {"set": "a"}, {"ari": 0.3}))
+    records.add(Record("noise", "tiny", {"set": "b"}, {"ari": 0.4}, code="another"))
+    assert [r.figures["ari"] for r in records.current("tiny").values()] == [0.2]
+    assert records.n_outdated("tiny") == 1
+    assert records.n_outdated("small") == 0
+
+
+def test_a_peer_that_fails__is_said_to_have(tmp_path, monkeypatch, capsys):
+    def fail(problem):
+        msg = f"too many | rows: {len(problem.rows)}"
+        raise ValueError(msg)
+
+    monkeypatch.setitem(PEERS, "broken", Peer("broken", "always fails", fail, {}))
+    monkeypatch.setitem(PEERS, "gone", Peer("gone", "", fail, {"no_such_module": "no-such-dist"}))
+    place = tmp_path / "q.md"
+    asked = ["--scale", "tiny", "--sections", "peers", "--sets", "digits", "--out", str(place)]
+    assert quality.main([*asked, "--methods", "broken,k-means"]) == 0
+    text = place.read_text()
+    assert "| failed: ValueError: too many / rows: 1000 |" in text
+    assert "Not installed, so left out:" in text
+    assert "gone (no-such-dist)" in text
+    with pytest.raises(SystemExit):
+        quality.main([*asked, "--methods", "gone"])
+    assert "needs no-such-dist: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sets", "blobs,nothing"], "--sets must be among blobs, .*; got nothing"),
+        (["--sections", "none"], "--sections must be among labelled, .*; got none"),
+        (["--methods", "magic"], "--methods must be among ours, .*; got magic"),
+        (["--data", "no-such-folder"], "--data must be a folder with .npz files"),
+    ],
+)
+def test_options__say_what_there_is(words, said, capsys):
+    with pytest.raises(SystemExit):
+        quality.main(words)
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_plan__names_each_measurement_once(scale, folder):
+    bench = Bench(SCALES[scale], folder)
+    for cells in bench.sections.values():
+        keys = [tuple(cell.key.items()) for cell in cells()]
+        assert len(keys) == len(set(keys)) > 0
+
+
+def test_full_plan__holds_what_the_page_promises(folder):
+    bench = Bench(SCALES["full"], folder)
+    null = [cell.key for cell in bench.sections["structureless"]()]
+    assert {key["ratio"] for key in null} == {10, 30, 100, 300, 1_000}
+    assert {key["seed"] for key in null} == set(range(10))
+    assert {key["set"] for key in bench_keys(bench, "curves")} == {"blobs", "mnist"}
+    deformed = [k for k in bench_keys(bench, "labelled") if k["set"] == "mnist-deformed"]
+    assert {key["n"] for key in deformed} == {600}
+    limit = PEERS["hdbscan"].n_most
+    assert all(k["n"] <= limit for k in bench_keys(bench, "peers") if k["method"] == "hdbscan")
+
+
+def bench_keys(bench, section):
+    return [cell.key for cell in bench.sections[section]()]
+
+
+def test_markdown__reads_as_plain_text():
+    lines = markdown(("a", "long"), [("wide one", "1")]).splitlines()
+    assert lines == ["| a        | long |", "| -------- | ---- |", "| wide one | 1    |"]
+
+
+def test_curves__of_many_places_keep_numbers_apart(tmp_path):
+    curve = {float(x): [{"ari": 0.5, "n_found": 3, "n_true": 3}] for x in range(100, 3_000, 100)}
+    place = tmp_path / "img" / "c.png"
+    draw_curves({"a": curve, "b": {500.0: curve[500.0] * 2}}, "images", place)
+    assert 0 < place.stat().st_size < MAX_PICTURE
