@@ -9,9 +9,9 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
-        workflow/tree workflow/labels.py workflow/chunks.py
+        workflow/tree workflow/labels workflow/chunks.py
 
-.PHONY: demo test check lint types imports docstrings slow bench lowest clean
+.PHONY: demo test check lint types imports docstrings slow bench quality lowest clean
 
 demo: $(READY)
 	$(BIN)/python -m workflow demo
@@ -46,6 +46,9 @@ lowest:
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
+
+quality: $(READY)
+	$(BIN)/python -m benchmarks.quality --resume
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=")'

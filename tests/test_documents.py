@@ -17,6 +17,7 @@ from workflow.config.load import known_keys
 from workflow.ingest import DemoSource, ingest
 from workflow.pca import block_moments, feature_shift
 from workflow.pipeline.model import moments_model
+from workflow.pipeline.summary import OF_THE_TREE
 from workflow.runstore import layout, zarr_io
 from workflow.tree.spanning_tree import Linkage
 
@@ -244,7 +245,10 @@ def test_formats__name_every_array_of_a_model(place):
     assert stored - named == set()
     # Of these, some are there with some methods only.
     possible = stored | {f"tree_{field.name}" for field in dataclasses.fields(Linkage)}
-    documented = {n for n in named if n.startswith(("tree_", "moments_"))} - {"tree_method"}
+    documented = {n for n in named if n.startswith(("tree_", "moments_"))} - {
+        "tree_method",
+        *OF_THE_TREE,
+    }
     assert documented - possible == set()
 
 
