@@ -195,8 +195,9 @@ def told(summary: dict[str, Any]) -> str:
         "none": " No structure was found: the images are one cluster.",
         "untested": " There are too few images to tell whether the clusters are real.",
     }[summary["structure"]]
+    noun = "cluster" if summary["n_clusters"] == 1 else "clusters"
     return (
-        f"{summary['n_clusters']} clusters in {summary['n_samples']:,} images, "
+        f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
         f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
         f"in {summary['seconds']['total']:.0f} s.{structure}\n{summary['report']}"
     )

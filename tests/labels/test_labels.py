@@ -155,6 +155,32 @@ def test_centroid_labels__cuts_the_radius_of_wide_cells():
     assert radii([0.001, 1, 1, 1.5], [900, 30, 30, 30]) == pytest.approx([0.001, 1, 1, 1.5])
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_centroid_labels__wide_cells_around_narrow_ones_are_noise(named):
+    """Six narrow cells in a row, then two wide ones and a lone stray image; then other clusters."""
+    place = np.array([0.0, 1, 2, 3, 4, 5, 20, 40, 60, 100, 101, 102, 200])
+    label = np.array([0] * 9 + [1] * 3 + [-1 if named else 1])
+    radius = np.array([0.5, 0.6, 0.5, 0.7, 0.5, 0.6, 8, 9, 0, 4, 0.5, 4, 4])
+    indptr = np.array([0, 1, *range(3, 24, 2), 24])
+    indices = np.array([1, *[j for i in range(1, 12) for j in (i - 1, i + 1)], 11])
+    made = centroid_labels(
+        label,
+        np.ones(13),
+        (indptr, indices, np.ones(24)),
+        centroids=place[:, None],
+        rms_radius=radius,
+        population=np.array([9] * 8 + [1] + [9] * 4),
+    )
+    # The other cluster is too small to be told apart from what is around it.
+    expected = label.copy()
+    if named:
+        expected[6:9] = -1
+    assert made.label.tolist() == expected.tolist()
+    assert made.label_resolved[:9].tolist() == [0] * 9
+    if named:
+        assert made.offset_sq[6:9].tolist() == [15**2, 35**2, 55**2]
+
+
 def test_centroid_labels__without_any_cluster():
     _, graph, centroids = example()
     made = centroid_labels(
@@ -203,7 +229,8 @@ def test_label_rows__equals_a_loop(noise, limit):
         elif limit is None:
             assert rows.label[i] == label[a]
         else:
-            assert rows.label[i] == (-1 if expected > limit else resolved[a])
+            here = min(limit, 0.7) if label[a] < 0 else limit
+            assert rows.label[i] == (-1 if expected > here else resolved[a])
         assert rows.label_resolved[i] == resolved[a]
         margin = 1.0
         if resolved[a] != resolved[b]:
@@ -222,15 +249,15 @@ def test_label_rows__equals_a_loop(noise, limit):
 
 
 def test_label_rows__noise_is_decided_row_by_row_where_the_tree_named_some():
-    """A stray row in the cell of a cluster, and one of a cluster at the edge of a noise cell."""
+    """A stray row in the cell of a cluster, and two rows of a noise cell, one near a cluster."""
     zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
     resolved = np.array([0, 1, 0], np.int32)
     some = CentroidLabels(np.array([0, 1, -1], np.int32), resolved, one, one, zero)
     nearest = np.array([[0, 1], [0, 1], [2, 1], [2, 1]])
-    q = np.array([[3.9, 50.0], [4.1, 50.0], [3.9, 50.0], [4.1, 50.0]], np.float32)
+    q = np.array([[3.9, 50.0], [4.1, 50.0], [2.3, 50.0], [2.4, 50.0]], np.float32)
     assert some.has_noise
     assert label_rows(nearest, q, some).label.tolist() == [0, -1, 0, -1]
-    assert label_rows(nearest, q, some, max_outlier_score=0.85).label.tolist() == [0, 0, 0, 0]
+    assert label_rows(nearest, q, some, max_outlier_score=0.85).label.tolist() == [0, 0, 0, -1]
     off = label_rows(nearest, q, some, max_outlier_score=None)
     assert off.label.tolist() == [0, 0, -1, -1]
     assert off.strength[2:].tolist() == [0, 0]

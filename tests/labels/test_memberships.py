@@ -30,7 +30,8 @@ def shared(nearest, q, labels, *, is_noise, limit):
             far[cluster] = max(min(far.get(cluster, np.inf), d), own)
     # Weights in units of the first, 1 where both are 0.
     weights = {c: 1.0 if d == own else own / d for c, d in far.items()}
-    constant = float(labels.radius_sq[nearest[0]]) * limit / (1 - limit)
+    limit = float(np.float32(min(limit, 0.7) if labels.label[nearest[0]] < 0 else limit))
+    constant = float(labels.radius_sq[nearest[0]]) * (limit / (1 - limit))
     noise = own / constant if constant else (np.inf if own else 0.0)
     noise = max(noise, 1 + 2.0**-20) if is_noise else min(noise, 1 - 2.0**-20)
     total = sum(weights.values()) + noise
@@ -126,7 +127,8 @@ def test_label_rows__where_the_score_decides_nothing_is_held_back(seed):
     if not labels.has_noise:
         return
     own = q[:, 0].astype(np.float64) + labels.offset_sq[nearest[:, 0]]
-    constant = 4 * labels.radius_sq[nearest[:, 0]].astype(np.float64)
+    radii = np.where(labels.label[nearest[:, 0]] < 0, 7 / 3, 4)
+    constant = radii * labels.radius_sq[nearest[:, 0]].astype(np.float64)
     clear = np.abs(own - constant) > 1e-5 * constant
     np.testing.assert_array_equal((rows.label < 0)[clear], (own > constant)[clear])
 
@@ -184,10 +186,10 @@ def test_top_memberships__are_never_nearer_than_the_own_cluster():
     )
     nearest, q = np.array([[0, 1, 2]]), np.array([[1.0, 2.0, 10.0]])
     rows = label_rows(nearest, q, labels)
-    # 1 + 4 for the first, so no less for the second; noise at 4.
+    # 1 + 4 for the first, so no less for the second; noise at 7 / 3.
     assert rows.label.tolist() == [-1]
     assert rows.top_label.tolist() == [[0, 1, 2]]
-    weight = np.array([1 / 5, 1 / 5, 1 / 10, 1 / 4])
+    weight = np.array([1 / 5, 1 / 5, 1 / 10, 3 / 7])
     np.testing.assert_allclose(rows.top_membership[0], weight[:3] / weight.sum(), rtol=1e-6)
 
 

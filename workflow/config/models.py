@@ -133,7 +133,7 @@ class LabelsSettings(Section):
     noise: Literal["keep", "resolve"] = "keep"
     """Whether noise keeps the label -1 or gets the cluster the graph leads to."""
     max_outlier_score: Annotated[float | Literal["off"], BeforeValidator(_score_or_off)] = 0.8
-    """Images above are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
+    """Images above (0.7 in noise centroids) are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
 
     @property
     def outlier_limit(self) -> float | None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 #: Largest radius of a cell against the median of its cluster.  No theory gives the number: 1.5 to 3
 #: tell noise from blobs about equally well, and at density 1/16 a plane's cells are twice as wide.
 MAX_WIDTH = 2.0
+#: Cells of a cluster are of two kinds when so large a factor lies between the widths of the ones and of
+#: the others; clusters of digits and photographs leave 1.4 at most, stray images around them 2.6 and more.
+WIDTH_GAP = 2.0
+#: The narrow ones are a cluster if there are so many, with as many images as so many average cells.
+MIN_CELLS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,9 @@ def centroid_labels(
     -----
     The radius of a labelled centroid is its own; where it is 0 or from one
     row, the median over its cluster weighted by population, else over all
-    labelled centroids.  It is at most twice the median of its cluster: a cell
+    labelled centroids.  Where the cells of a cluster are of two kinds, and
+    the wide ones are at least twice as wide as the others, these are noise:
+    strays that no cluster of their own took in.  The radius is at most twice the median of its cluster: a cell
     that is wider holds stray rows, and by their own radius none would be far
     out.  (The median weighted by population or by cells, the larger: many rows
     can be at nearly one place.)  A noise centroid has the radius of the labelled one
@@ -114,9 +121,13 @@ def centroid_labels(
             f"memberships lie in [0, 1]; got shapes {sorted(sizes)}. Take them from one run."
         )
         raise ValueError(msg)
-    target = noise_targets(label, GraphEdges(*graph), centroids)
+    edges = GraphEdges(*graph)
+    radius, population = np.asarray(rms_radius, np.float64), np.asarray(population)
+    if (label < 0).any():
+        label = np.where(_is_stray(label, radius, population, edges, centroids), NOISE_LABEL, label)
+    target = noise_targets(label, edges, centroids)
     resolved = np.where(target >= 0, label[target], NOISE_LABEL).astype(np.int32)
-    radius = _reference_radius(label, np.asarray(rms_radius, np.float64), np.asarray(population))
+    radius = _reference_radius(label, radius, population)
     # With no cluster at all, every centroid stands for itself.
     stands_for = np.where(target >= 0, target, np.arange(label.size))
     c = np.asarray(centroids, dtype=np.float64)
@@ -128,6 +139,38 @@ def centroid_labels(
         radius_sq=(radius[stands_for] ** 2).astype(np.float32),
         offset_sq=np.einsum("ij,ij->i", offset, offset).astype(np.float32),
     )
+
+
+def _is_stray(
+    label: NDArray[np.integer[Any]],
+    radius: NDArray[np.float64],
+    population: NDArray[np.integer[Any]],
+    edges: GraphEdges,
+    centroids: NDArray[Any],
+) -> NDArray[np.bool_]:
+    """Return which cells are far wider than the others of their cluster, with none between."""
+    start = np.repeat(np.arange(label.size), np.diff(edges.indptr))
+    apart = np.asarray(centroids, np.float64)
+    length = np.linalg.norm(apart[start] - apart[edges.indices], axis=1)
+    gap = np.full(label.size, np.inf)
+    np.minimum.at(gap, start, length)
+    # A cell of one image, or of copies, has no radius but is as wide as what is around it.
+    width = np.maximum(radius, np.where(np.isfinite(gap), gap / 2, 0))
+    enough = MIN_CELLS * population.mean()
+    stray = np.zeros(label.size, np.bool_)
+    order = np.lexsort((width, label))
+    order = order[(label[order] >= 0) & (width[order] > 0)]
+    bounds = np.flatnonzero(np.diff(label[order])) + 1
+    for cells in np.split(order, bounds):
+        if len(cells) <= MIN_CELLS:
+            continue
+        ratio = width[cells[MIN_CELLS:]] / width[cells[MIN_CELLS - 1 : -1]]
+        held = np.cumsum(population[cells])[MIN_CELLS - 1 : -1]
+        ratio[held < enough] = 0
+        widest = int(ratio.argmax())
+        if ratio[widest] >= WIDTH_GAP:
+            stray[cells[MIN_CELLS + widest :]] = True
+    return stray
 
 
 def _reference_radius(

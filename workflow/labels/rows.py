@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from workflow.labels.memberships import MAX_OUTLIER_SCORE, top_memberships
+from workflow.labels.memberships import MAX_OUTLIER_SCORE, score_limits, top_memberships
 from workflow.labels.noise import NOISE_LABEL
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def label_rows(
     noise : {"keep", "resolve"}, default "keep"
         Whether noise is labelled -1 or resolved.
     max_outlier_score : float or None, default 0.8
-        Largest outlier score of a row that is not noise, from 0.5 to below 1;
-        None to label each row as its nearest centroid.
+        Largest outlier score of a row that is not noise, from 0.5 to below 1,
+        and 0.7 at most in the cell of a noise centroid; None to label each row
+        as its nearest centroid.
 
     Returns
     -------
@@ -94,8 +95,8 @@ def label_rows(
     The outlier score is q / (q + r) with q the squared distance plus the
     offset of the centroid, r its squared radius: above 0.8 a row is farther
     than two radii.  Where the centroids are told into clusters and noise,
-    a row is noise if its score is above `max_outlier_score`, whatever its
-    centroid is called: one cell can hold images of a cluster and stray ones.
+    a row is noise if its score is above the limit: one cell can hold images
+    of a cluster and stray ones.
     Where no centroid is noise, no row is.
 
     With q1 <= q2 the squared distances, strength is the membership of the
@@ -119,8 +120,8 @@ def label_rows(
     score = _outlier_score(sq_distance[:, 0], labels, first)
     label = resolved
     if noise == "keep" and labels.has_noise and max_outlier_score is not None:
-        # Held against the score as it is stored, so that the two always agree.
-        label = np.where(score > np.float32(max_outlier_score), np.int32(NOISE_LABEL), resolved)
+        limit = score_limits(labels, max_outlier_score)[first]
+        label = np.where(score > limit, np.int32(NOISE_LABEL), resolved)
     elif noise == "keep":
         label = labels.label[first]
     is_noise = label < 0
