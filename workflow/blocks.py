@@ -6,14 +6,14 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from dask.base import compute
 from dask.delayed import delayed
 from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -52,6 +52,14 @@ class Mapper(Protocol):
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``, whoever computes it."""
+
+    def reduce(
+        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+    ) -> T:
+        """Return the results of at least one item, merged two by two; see `pairwise`.
+
+        Where tasks run elsewhere, they are merged there: one result comes back.
+        """
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
         """Make arrays available to the tasks of later maps."""
@@ -94,12 +102,58 @@ class InMemory:
         return self.arrays
 
 
+def pairwise(results: Iterable[T], merge: Callable[[T, T], T]) -> T:
+    """Merge results as neighbours, then neighbours of those, and so on: always the same bits.
+
+    Parameters
+    ----------
+    results : iterable
+        At least one; asked for one by one.
+    merge : callable
+        Takes two neighbours.
+
+    Returns
+    -------
+    object
+        What is left; no more than one result of each size is held on the way.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> pairwise("abcdefg", lambda left, right: f"({left}{right})")
+    '(((ab)(cd))((ef)g))'
+    """
+    waiting: list[tuple[int, T]] = []
+    for result in results:
+        depth, merged = 0, result
+        while waiting and waiting[-1][0] == depth:
+            depth, merged = depth + 1, merge(waiting.pop()[1], merged)
+        waiting.append((depth, merged))
+    if not waiting:
+        msg = "there must be at least one result to merge; got none. Pass an item."
+        raise ValueError(msg)
+    merged = waiting.pop()[1]
+    while waiting:
+        merged = merge(waiting.pop()[1], merged)
+    return merged
+
+
 class SerialMapper:
     """Maps in this thread: the reference that every other mapper must equal."""
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``."""
         return [function(item) for item in items]
+
+    def reduce(
+        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+    ) -> T:
+        """Return the results merged two by two, each as soon as it is there."""
+        return pairwise((function(item) for item in items), merge)
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
         """Keep the arrays in memory."""
@@ -113,6 +167,14 @@ class DaskMapper(SerialMapper):
         """Return ``[function(item) for item in items]``, computed by Dask."""
         tasks = [delayed(function, pure=False)(item) for item in items]
         return list(compute(*tasks))
+
+    def reduce(
+        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+    ) -> T:
+        """Return the results merged two by two, computed by Dask."""
+        tasks = [delayed(function, pure=False)(item) for item in items]
+        (merged,) = compute(pairwise(tasks, delayed(merge, pure=False)))
+        return cast("T", merged)
 
 
 @cache

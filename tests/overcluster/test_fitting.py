@@ -188,6 +188,10 @@ def test_fit__tasks_pickle_small():
             calls.extend(len(pickle.dumps(item)) for item in items)
             return super().map(function, items)
 
+        def reduce(self, function, items, merge):
+            calls.extend(len(pickle.dumps(item)) for item in items)
+            return super().reduce(function, items, merge)
+
     fit(normal(10_000, 4), 40, mapper=Recorder(), max_rounds=3)
     assert calls
     assert max(calls) < 1000

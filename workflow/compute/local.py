@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+import dask
 from distributed import Client, LocalCluster
 
 if TYPE_CHECKING:
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
     from workflow.config import ComputeSettings
 
 
+#: How long tasks wait when no worker is left [s]: a worker that is killed while it starts is not
+#: started again, and when all are gone a run would wait for ever.
+NO_WORKERS_TIMEOUT_S = 60
+
+
 @contextlib.contextmanager
 def local_client(settings: ComputeSettings) -> Iterator[Client]:
     """Start a scheduler and workers bound to 127.0.0.1; stop them at the end."""
     with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": NO_WORKERS_TIMEOUT_S}),
         LocalCluster(
             n_workers=None if settings.n_workers == "auto" else settings.n_workers,
             threads_per_worker=settings.threads_per_worker,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 PANEL_SCORES = 2**22
 #: Fewest and most rows of a panel.
 MIN_PANEL_ROWS, MAX_PANEL_ROWS = 64, 2048
-#: Centroids looked at to choose the precision of the products.
-PRECISION_SAMPLE = 256
+#: Centroids looked at to choose the precision of the products, and how many of them at a time.
+PRECISION_SAMPLE, PROBES = 256, 8
 #: Share of the squared spacing of centroids that rounding may blur before float64 is taken.
 BLUR = 0.02
 #: Rows farther out than this many times the spread of the centroids are compared with every one.
@@ -358,13 +358,22 @@ def _product_dtype(centered: NDArray[np.float64]) -> np.dtype[Any]:
     """Choose the precision of products from the scaled centroids alone."""
     n_centroids, n_features = centered.shape
     step = -(-n_centroids // PRECISION_SAMPLE)
-    chosen = centered[::step]
     norms = np.einsum("ij,ij->i", centered, centered)
-    spacing = norms - 2 * (chosen @ centered.T) + norms[::step, None]
-    # Coincident centroids say nothing about spacing, nor does a centroid about itself.
-    spacing[spacing <= 1e-12 * (norms + norms[::step, None])] = np.inf
-    blurred = 4 * _roundoff(n_features, np.dtype(np.float32)) * norms[::step]
-    is_blurred = blurred > BLUR * spacing.min(axis=1)
+    probes = np.arange(0, n_centroids, step)
+    nearest = np.empty(len(probes))
+    # A few at a time: their distances then stay in the cache.
+    for start in range(0, len(probes), PROBES):
+        some = probes[start : start + PROBES]
+        sums = norms + norms[some, None]
+        spacing = centered[some] @ centered.T
+        spacing *= -2
+        spacing += sums
+        sums *= 1e-12
+        # Coincident centroids say nothing about spacing, nor does a centroid about itself.
+        spacing[spacing <= sums] = np.inf
+        nearest[start : start + PROBES] = spacing.min(axis=1)
+    blurred = 4 * _roundoff(n_features, np.dtype(np.float32)) * norms[probes]
+    is_blurred = blurred > BLUR * nearest
     return np.dtype(np.float64 if is_blurred.mean() > 0.05 else np.float32)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,8 +15,6 @@ from workflow.overcluster.seeding import distance_cap, pull
 from workflow.rng import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from workflow.blocks import Mapper, Rows, Shared
@@ -62,8 +60,8 @@ class PassSums:
         -1 where all are 0.
     pick_key : float64 array of shape (n_centroids,)
         Its key in the draw, the smallest of the cell.
-    cap : float
-        Cap that the squared distances of these rows suggest.
+    caps : float64 array of shape (n_pieces,)
+        Cap that the squared distances of each piece suggest.
     """
 
     population: NDArray[np.int64]
@@ -73,7 +71,13 @@ class PassSums:
     loss: NDArray[np.float64]
     pick: NDArray[np.int64]
     pick_key: NDArray[np.float64]
-    cap: float
+    caps: NDArray[np.float64]
+
+    @property
+    def cap(self) -> float:
+        """The median of the caps that are finite."""
+        finite = self.caps[np.isfinite(self.caps)]
+        return float(np.median(finite)) if finite.size else float("inf")
 
 
 def pieces(n_rows: int, n_centroids: int) -> list[Piece]:
@@ -86,10 +90,10 @@ def pieces(n_rows: int, n_centroids: int) -> list[Piece]:
 def sum_pass(
     sample: Rows, n_rows: int, centroids: NDArray[Any], draw: Draw, mapper: Mapper
 ) -> PassSums:
-    """Assign the first rows of a sample and merge the sums in the order of the pieces."""
+    """Assign the first rows of a sample and add up what the pieces give, where they are."""
     shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
     task = partial(_sum_piece, sample, shared, draw)
-    return _merge(mapper.map(task, pieces(n_rows, centroids.shape[0])))
+    return mapper.reduce(task, pieces(n_rows, centroids.shape[0]), _add)
 
 
 def distance_pass(
@@ -182,23 +186,8 @@ def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSu
         loss=summed[:, 2],
         pick=pick,
         pick_key=pick_key,
-        cap=distance_cap(sq_distance[:, 0]),
+        caps=np.array([distance_cap(sq_distance[:, 0])]),
     )
-
-
-def _merge(parts: Iterable[PassSums]) -> PassSums:
-    """Add up pieces in their order."""
-    caps = []
-    merged: PassSums | None = None
-    for part in parts:
-        caps.append(part.cap)
-        merged = part if merged is None else _add(merged, part)
-    if merged is None:
-        msg = "a pass needs at least one row; got none. Give a sample that is not empty."
-        raise ValueError(msg)
-    finite = [cap for cap in caps if np.isfinite(cap)]
-    cap = float(np.median(finite)) if finite else float("inf")
-    return replace(merged, cap=cap)
 
 
 def _add(left: PassSums, right: PassSums) -> PassSums:
@@ -212,5 +201,5 @@ def _add(left: PassSums, right: PassSums) -> PassSums:
         loss=left.loss + right.loss,
         pick=np.where(is_left, left.pick, right.pick),
         pick_key=np.minimum(left.pick_key, right.pick_key),
-        cap=left.cap,
+        caps=np.concatenate([left.caps, right.caps]),
     )

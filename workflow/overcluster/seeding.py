@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: in K' instead of all.  Empirical: 16 misses rare clusters, 100 lets 1 % of outliers dominate.
 CAP_QUANTILE, CAP_MULTIPLE = 0.9, 32.0
 #: Seeds proposed at a time, and rows of one product with them.
-MAX_PROPOSALS, PANEL_ROWS = 256, 4096
+MAX_PROPOSALS, PANEL_ROWS = 256, 2048
 
 
 def distance_cap(sq_distance: NDArray[Any]) -> float:

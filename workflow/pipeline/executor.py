@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import resource
 import sys
 import uuid
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distributed import KilledWorker, as_completed
 from distributed.client import FutureCancelledError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from workflow.blocks import one_blas_thread
+from workflow.blocks import one_blas_thread, pairwise
 from workflow.chunks import RowRange, blocks_per_partition, row_ranges
 from workflow.errors import ComputeError, WorkflowError
-from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.files import disk_errors_told, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +34,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A task that dies with its worker is tried this often on other workers before the run stops.
+#: A task that raises what is not ours, such as a lost connection, is tried so often again.
 RETRIES = 3
+#: Dask gives a task up when four workers have died that held it, one after the other.  Where
+#: workers are taken away often, or one task brings down the workers of others, that befalls tasks
+#: that did nothing wrong: they are tried so many times more once the rest is done.
+KILLED_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,20 @@ def run_task(item: Any, function: Callable[[Any], Any]) -> Outcome:
     """
     with one_blas_thread():
         try:
-            return Outcome(function(item), None, peak_rss_bytes())
+            with disk_errors_told(Path("results of a task")):
+                return Outcome(function(item), None, peak_rss_bytes())
         except WorkflowError as err:
             return Outcome(None, err, peak_rss_bytes())
+
+
+def merge_outcomes(left: Outcome, right: Outcome, merge: Callable[[Any, Any], Any]) -> Outcome:
+    """Merge two results; of two errors the first one counts."""
+    peak = max(left.peak_rss_bytes, right.peak_rss_bytes)
+    error = left.error or right.error
+    if error is not None:
+        return Outcome(None, error, peak)
+    merged = run_task((left.result, right.result), lambda pair: merge(*pair))
+    return merged._replace(peak_rss_bytes=max(peak, merged.peak_rss_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +167,43 @@ class Executor:
         results: dict[int, T] = {}
         self._run(function, dict(enumerate(items)), results.__setitem__)
         return [results[index] for index in range(len(items))]
+
+    def reduce(
+        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+    ) -> T:
+        """Return the results merged two by two, where they are computed: one result comes back."""
+        if self.client is None:
+            outcome = pairwise(
+                (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
+            )
+        else:
+            outcome = self._reduced(function, items, merge)
+        if isinstance(outcome, Exception):
+            raise outcome
+        self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
+        if outcome.error is not None:
+            raise outcome.error
+        merged: T = outcome.result
+        return merged
+
+    def _reduced(
+        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+    ) -> Any:
+        """Return the outcome that the workers have merged, or the exception it ended with."""
+        client = self.client
+        assert client is not None
+        for retries_left in reversed(range(KILLED_RETRIES + 1)):
+            parts = client.map(
+                run_task, list(items), function=function, pure=False, retries=RETRIES
+            )
+            merged = pairwise(
+                parts,
+                partial(client.submit, merge_outcomes, merge=merge, pure=False, retries=RETRIES),
+            )
+            outcome = _outcome(merged, spare_killed=retries_left > 0)
+            if not isinstance(outcome, KilledWorker):
+                break
+        return outcome
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> StoredArrays:
         """Put arrays where tasks can read them; what was shared two calls ago is removed."""
@@ -232,7 +286,26 @@ class Executor:
                 return
 
     def _there(self, function: Callable[[Any], Any], items: Mapping[int, Any]) -> Any:
-        """Yield (index, outcome) from the workers as tasks finish.
+        """Yield (index, outcome) from the workers, also of tasks that died with several of them."""
+        for retries_left in reversed(range(KILLED_RETRIES + 1)):
+            killed: list[int] = []
+            first_error = math.inf
+            for index, outcome in self._once(function, items, spare_killed=retries_left > 0):
+                if isinstance(outcome, KilledWorker):
+                    killed.append(index)
+                    continue
+                if _is_error(outcome):
+                    first_error = min(first_error, index)
+                yield index, outcome
+            # What lies behind an error is dropped, as it is within a round.
+            items = {index: items[index] for index in sorted(killed) if index < first_error}
+            if not items:
+                return
+
+    def _once(
+        self, function: Callable[[Any], Any], items: Mapping[int, Any], *, spare_killed: bool
+    ) -> Any:
+        """Yield (index, outcome) from the workers as tasks finish; where spared, `KilledWorker`, too.
 
         After an error the tasks behind it are dropped and those before it are
         awaited, so that the error told is always the first one of the data.
@@ -250,9 +323,8 @@ class Executor:
                 index = index_of[future.key]
                 if lowest_error is not None and index > lowest_error:
                     continue
-                outcome = _outcome(future)
-                failed = isinstance(outcome, Exception) or outcome.error is not None
-                if failed:
+                outcome = _outcome(future, spare_killed=spare_killed)
+                if _is_error(outcome) and not isinstance(outcome, KilledWorker):
                     lowest_error = index
                     self.client.cancel([f for f in futures if index_of[f.key] > index])
                 yield index, outcome
@@ -261,13 +333,25 @@ class Executor:
             self.client.cancel([f for f in futures if not f.done()], force=True)
 
 
-def _outcome(future: Future[Any]) -> Any:
+def _is_error(outcome: Any) -> bool:
+    """Return whether a task ended with an error, ours or another."""
+    return isinstance(outcome, Exception) or outcome.error is not None
+
+
+def _outcome(future: Future[Any], *, spare_killed: bool) -> Any:
     """Return a task's outcome, or the exception it ended with."""
     try:
         return future.result()
     except KilledWorker as err:
-        msg = f"workers must stay alive; {err.allowed_failures + 1} died in a row over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on."
+        if spare_killed:
+            return err
+        n_died = (KILLED_RETRIES + 1) * (err.allowed_failures + 1)
+        msg = f"workers must stay alive; {n_died} died over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on."
         return ComputeError(msg)
+    except (NoValidWorkerError, NoWorkerError):
+        return ComputeError(
+            "workers must stay alive; none is left. Run the same command again to go on."
+        )
     except FutureCancelledError:
         msg = "the scheduler must stay up; the connection to it was lost. Start it, then run the same command again."
         return ComputeError(msg)

@@ -1,0 +1,223 @@
+"""The same to the last bit: on any number of workers, for other blocks, and whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import signal
+import subprocess
+import time
+
+import dask
+import numpy as np
+import pytest
+
+from tests.conftest import picture_set, spawn_cli
+from tests.pipeline.helpers import make_run
+from tests.pipeline.kills import (
+    FORKED,
+    SET_WORDS,
+    SMALL_BLOCKS,
+    WorkerKiller,
+    assert_same_results,
+    open_workers,
+)
+from workflow.errors import ComputeError
+from workflow.pipeline import commands
+from workflow.pipeline.executor import KILLED_RETRIES, Executor
+from workflow.pipeline.progress import Progress
+from workflow.runstore import RunStore
+
+log = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+def npy(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "images.npy"
+    np.save(path, picture_set(n=2500, seed=11)[0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(npy, client, tmp_path_factory):
+    return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client, **SMALL_BLOCKS)
+
+
+def test_workers__one_two_three_and_seven_give_the_same(npy, undisturbed, tmp_path):
+    """`undisturbed` was made by two."""
+    for n_workers in (1, 3, 7):
+        with open_workers(n_workers) as client:
+            assert len(client.scheduler_info(n_workers=-1)["workers"]) == n_workers
+            again = make_run(npy, tmp_path / f"run{n_workers}", client, **SMALL_BLOCKS)
+        assert_same_results(undisturbed, again)
+
+
+def test_blocks__of_bytes_give_the_same_moments_and_components(npy, undisturbed, client, tmp_path):
+    """Sums of integers are exact, however they are cut; what is drawn block by block is not the same."""
+    names = ["mean", "components", "explained_variance", "moments_sum", "moments_second"]
+    loaded = undisturbed.read_model(*names)
+    for block_rows in (97, 1000, 2500):
+        again = make_run(npy, tmp_path / str(block_rows), client, block_rows=block_rows)
+        for name, ours, theirs in zip(names, loaded, again.read_model(*names), strict=True):
+            assert ours.tobytes() == theirs.tobytes(), (name, block_rows)
+
+
+def kill_workers(npy, undisturbed, folder, n_kills, seed):
+    """Make runs until so many workers have been killed; hold each against the undisturbed one."""
+    with open_workers(3) as client, WorkerKiller(client, n_kills, seed) as killer:
+        n_runs = 0
+        while killer.n_killed < n_kills:
+            again = make_run(npy, folder / f"run{n_runs}", client, **SMALL_BLOCKS)
+            n_runs += 1
+            assert_same_results(undisturbed, again)
+    log.info("seed %s: %s workers killed in %s runs", seed, killer.n_killed, n_runs)
+
+
+def test_kills__of_twenty_workers_change_nothing(npy, undisturbed, tmp_path):
+    kill_workers(npy, undisturbed, tmp_path, 20, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)])
+def test_soak__kills_of_sixty_workers(npy, undisturbed, tmp_path, seed):
+    kill_workers(npy, undisturbed, tmp_path, 60, seed)
+
+
+def holds_lock(run):
+    """Return whether some process works on a run."""
+    with contextlib.suppress(FileNotFoundError), (run / ".lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def kill_runs(npy, undisturbed, folder, n_kills, seed):
+    """Kill the whole run, client and workers, again and again, each time resumed from there."""
+    draw = random.Random(seed)
+    places, n_killed, kills_at = [folder / "run0"], 0, []
+    environment = {
+        **os.environ,
+        "DASK_" + FORKED.upper().replace("-", "_").replace(".", "__"): "forkserver",
+    }
+    while n_killed < n_kills:
+        words = ("run", npy, "--out", places[-1], *SET_WORDS, "--set", "compute.n_workers=2")
+        found = noted(places[-1])
+        process = spawn_cli(*words, env=environment)
+        # Now and then already while workers start; else once they have done something.
+        early = draw.random() < 0.2
+        while process.poll() is None:
+            if holds_lock(places[-1]) if early else noted(places[-1]) != found:
+                break
+            time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, 2.5))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            n_killed += 1
+            kills_at.append(reached(places[-1]))
+        _, err = process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0, err
+            assert_same_results(undisturbed, RunStore.open(places[-1]))
+            places.append(folder / f"run{len(places)}")
+    log.info("seed %s: killed at %s", seed, ", ".join(kills_at))
+    assert len(set(kills_at)) >= 3, kills_at
+    return places[-1]
+
+
+def noted(run):
+    """Return how far the journals and the model of a run have come."""
+    journals = {path: path.stat().st_size for path in run.glob("*/*.jsonl")}
+    return journals, set(run.glob("model.zarr/*"))
+
+
+def reached(run):
+    """Return which step a run is at."""
+    if not (run / "manifest.json").exists():
+        return "nothing"
+    steps = commands.status(run)["steps"]
+    return next((name for name, step in steps.items() if step["state"] != "complete"), "the end")
+
+
+def test_kills__of_the_whole_run_at_ten_moments_change_nothing(npy, undisturbed, client, tmp_path):
+    place = kill_runs(npy, undisturbed, tmp_path, 10, seed=4)
+    assert_same_results(undisturbed, make_run(npy, place, client, **SMALL_BLOCKS))
+    assert commands.status(place, verify=True)["damaged"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)])
+def test_soak__kills_of_the_whole_run_at_thirty_moments(npy, undisturbed, client, tmp_path, seed):
+    place = kill_runs(npy, undisturbed, tmp_path, 30, seed)
+    assert_same_results(undisturbed, make_run(npy, place, client, **SMALL_BLOCKS))
+
+
+class Kamikaze:
+    """A task that kills its worker: the first time only, or always."""
+
+    def __init__(self, folder, always):
+        self.folder, self.always = folder, always
+
+    def __call__(self, item):
+        n_before = len(list(self.folder.iterdir()))
+        (self.folder / f"{n_before}").touch()
+        if item == 3 and (self.always or n_before < KILLED_RETRIES):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_killed__tasks_are_tried_again_and_then_given_up(always, tmp_path):
+    (tmp_path / "calls").mkdir()
+    # Every death counts: what survives it does so by our own tries.
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        open_workers(1) as client,
+    ):
+        executor = Executor(client, Progress(enabled=False), tmp_path)
+        task = Kamikaze(tmp_path / "calls", always)
+        if always:
+            with pytest.raises(ComputeError, match=f"{KILLED_RETRIES + 1} died over one task"):
+                executor.map(task, [3])
+        else:
+            assert executor.map(task, [3]) == [9]
+    assert len(list((tmp_path / "calls").iterdir())) == KILLED_RETRIES + 1
+
+
+def test_killed__all_workers_for_good_is_told(tmp_path):
+    with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": "1s"}),
+        open_workers(1) as client,
+    ):
+        executor = Executor(client, Progress(enabled=False), tmp_path)
+        client.cluster.scale(0)
+        while client.cluster.scheduler.workers:
+            time.sleep(0.05)
+        with pytest.raises(ComputeError, match=r"none is left\. Run the same command again"):
+            executor.map(abs, [1])
+
+
+def test_two__runs_on_one_folder_are_refused(npy, undisturbed, client, tmp_path):
+    """The first is stopped in its tracks, so that the second comes while it holds the folder."""
+    words = ("run", npy, "--out", tmp_path / "run", *SET_WORDS, "--set", "compute.n_workers=1")
+    first = spawn_cli(*words)
+    while not holds_lock(tmp_path / "run"):
+        time.sleep(0.01)
+    try:
+        os.kill(first.pid, signal.SIGSTOP)
+        second = spawn_cli(*words)
+        _, err = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert err.count("\n") == 1
+        assert f"one command at a time may write {tmp_path / 'run'}; process {first.pid} on" in err
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    assert_same_results(undisturbed, make_run(npy, tmp_path / "run", client, **SMALL_BLOCKS))
