@@ -97,7 +97,8 @@ def test_summary__counts_images(found, blobs):
     try:
         journal.write_text(
             "".join(
-                json.dumps({k: v for k, v in line.items() if k != "sizes"}) + "\n" for line in lines
+                json.dumps({k: v for k, v in line.items() if k not in ("sizes", "line_crc")}) + "\n"
+                for line in lines
             )
         )
         again = stored_counts(store)
@@ -165,13 +166,15 @@ def test_status__of_labels_of_another_version(pictures, client, tmp_path):
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines[1:]:
         line["crc"] = [block[:7] for block in line["crc"]]
-        del line["sizes"], line["n_noise"]
+        del line["sizes"], line["n_noise"], line["line_crc"]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     summary = read_summary(store)
     del summary["duplicates"]
     (store.path / "summary.json").write_text(json.dumps(summary))
     manifest = Manifest.load(store.path)
     manifest.steps["labels"].key = lines[0]["key"]
+    # That version noted no checksums of journals.
+    del manifest.steps["labels"].checksums["labels/blocks.jsonl"]
     manifest.save(store.path)
     damaged = commands.status(store.path, verify=True)["damaged"]
     assert [line.split(":")[0] for line in damaged] == ["summary.json", "labels.zarr"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -26,6 +28,24 @@ def test_journal__keeps_what_was_appended_and_drops_a_cut_line(tmp_path):
         assert set(Journal(path, "key").entries) == {*again.entries}
     path.write_bytes(whole)
     assert Journal(path, "key").entries[7] == {"index": 7, "crc": [3]}
+
+
+def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, "key")
+    journal.append(0, {"sizes": [11, 22]})
+    journal.append(1, {"sizes": [33]})
+    whole, told = path.read_bytes(), journal.entries
+    for place in range(len(whole)):
+        for bit in (1, 128):
+            altered = bytearray(whole)
+            altered[place] ^= bit
+            path.write_bytes(altered)
+            _, entries = Journal.read(path)
+            # An altered name of the checksum is one more key, and alters no other.
+            assert all(told[i].items() <= entries[i].items() for i in entries), altered
+            assert Journal.read(path)[0] in ("key", None)
+            assert path.read_bytes() == altered, "reading leaves it as it is"
 
 
 def test_journal__of_another_key_is_void(tmp_path):
@@ -72,6 +92,9 @@ def test_open__refuses_what_is_no_run_folder(tmp_path):
     store = RunStore.create(tmp_path / "run")
     manifest = tmp_path / "run" / "manifest.json"
     content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"seed": 1}))
+    with pytest.raises(StoreError, match="its checksum differs"):
+        RunStore.open(store.path)
     manifest.write_text(json.dumps(content | {"format_version": 99}))
     with pytest.raises(StoreError, match="format version 1; got 99"):
         RunStore.open(store.path)
@@ -100,6 +123,34 @@ def test_write_model__is_all_or_nothing(tmp_path, monkeypatch):
         np.testing.assert_array_equal(again.read_model(name)[0], new[name][0])
     assert again.model_attrs("pca") == {"n": 2}
     assert again.manifest.moves == []
+
+
+def test_read_arrays__says_what_is_damaged_without_a_checksum(tmp_path):
+    path = tmp_path / "arrays.npz"
+    write_arrays(path, {"a": np.arange(50)})
+    whole, n_noticed = path.read_bytes(), 0
+    for place in range(len(whole)):
+        altered = bytearray(whole)
+        altered[place] ^= 1
+        path.write_bytes(altered)
+        try:
+            found = read_arrays(path)
+        except StoreError:
+            n_noticed += 1
+        else:
+            # In the dates and versions of a zip file, which nothing reads.
+            np.testing.assert_array_equal(found["a"], np.arange(50))
+    assert n_noticed > len(whole) // 2
+
+
+def test_lock__turns_a_full_disk_into_one_line(tmp_path):
+    store = RunStore.create(tmp_path / "run")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+    with pytest.raises(StoreError, match=r"No space left on device.*Make room"), store.lock():
+        raise full
+    other = OSError(errno.ECHILD, os.strerror(errno.ECHILD))
+    with pytest.raises(ChildProcessError), store.lock():
+        raise other
 
 
 def test_lock__names_the_holder_and_is_given_back(tmp_path):
@@ -131,6 +182,7 @@ def test_open__a_strangers_manifest_moves_nothing_outside(moves, tmp_path):
     victim.mkdir()
     manifest = store.path / "manifest.json"
     content = json.loads(manifest.read_text())
+    del content["checksum"]
     manifest.write_text(json.dumps(content | {"moves": moves}).replace("/victim", str(victim)))
     with pytest.raises(StoreError, match=r"inside the run only|damaged"):
         RunStore.open(store.path)

@@ -81,7 +81,7 @@ def stored_counts(store: RunStore) -> LabelCounts:
     that of an older version, the labels are read.
     """
     n_samples = store.manifest.images["shape"][0]
-    reports = store.journal("labels", "blocks").entries
+    reports = store.noted("labels", "blocks")
     if all("sizes" in report for report in reports.values()):
         counts = reported_counts(reports)
         if counts.n_samples == n_samples:

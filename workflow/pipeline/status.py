@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow import schema
 from workflow.chunks import row_ranges
-from workflow.errors import StoreError
+from workflow.errors import ImagesError, StoreError
 from workflow.pipeline.executor import flat_checksums
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
 from workflow.pipeline.stale import step_plans
 from workflow.pipeline.summary import read_summary, summarize
+from workflow.pipeline.tasks import part_path
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import Journal, crc_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from workflow.config import Config
     from workflow.runstore import RunStore
@@ -50,57 +51,78 @@ def run_status(store: RunStore, config: Config, *, verify: bool = False) -> dict
         }
         for plan in step_plans(store, config)
     }
-    damaged = list(_damages(store, config)) if verify else []
+    damaged = list(_damages(store)) if verify else []
     return {"run": str(store.path), "steps": steps, "verified": verify, "damaged": damaged}
 
 
-def _damages(store: RunStore, config: Config) -> Iterator[str]:
+def _damages(store: RunStore) -> Iterator[str]:
     """Yield a line for everything whose bytes are not what was written."""
     for record in store.manifest.steps.values():
         for name, checksum in record.checksums.items():
             yield from _check_named(store.path / name, name, checksum)
-    done = {name for name, record in store.manifest.steps.items() if record.state == "complete"}
-    block_rows = store.manifest.images.get("block_rows")
-    if not block_rows:
+    for journal, folder in (("pca/moments", "pca/parts"), ("projection/blocks", "projection/kept")):
+        yield from _check_parts(store, journal, folder)
+    for update in store.manifest.updates:
+        file = f"pca/{update['file']}"
+        yield from _check_named(store.path / file, file, update["file_crc"])
+    if not store.manifest.images.get("block_rows"):
         return
-    n_samples = store.manifest.images["shape"][0]
-    if "pca" in done and (store.path / layout.IMAGES).exists():
-        yield from _check_images(store, n_samples, block_rows)
-    if "overcluster" in done:
-        sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
-        pieces: list[Any] = [
-            [c] for c in flat_checksums(store.journal("overcluster", "sample").entries)
-        ]
-        yield from _check_rows(sample.path, ["sample"], sample.n_samples, SAMPLE_PIECE_ROWS, pieces)
-    if "report" in done:
-        yield from _check_summary(store, config)
-    if "projection" in done:
-        journal = store.journal("projection", "blocks").entries
-        checksums = [[crc] for crc in flat_checksums(journal)]
-        yield from _check_rows(
-            layout.scores(store.path), ["scores"], n_samples, block_rows, checksums
-        )
-        for index, report in sorted(journal.items()):
-            part = layout.kept_images(store.path) / f"part-{index:06d}.npz"
-            yield from _check_named(
-                part, str(part.relative_to(store.path)), report.get("file_crc", -1)
-            )
-    if "overcluster" in done:
-        part = store.step("overcluster").details["assign_part"]
-        of_pairs: list[Any] = flat_checksums(store.journal("overcluster", part).entries)
-        names = ["nearest", "sq_distance"]
-        yield from _check_rows(layout.nearest(store.path), names, n_samples, block_rows, of_pairs)
-    if "labels" in done:
-        of_labels: list[Any] = flat_checksums(store.journal("labels", "blocks").entries)
-        if any(len(block) != len(schema.LABELS) for block in of_labels):
-            yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
-            return
-        yield from _check_rows(
-            store.path / layout.LABELS, list(schema.LABELS), n_samples, block_rows, of_labels
-        )
+    checks = {
+        "pca": [_check_images],
+        "projection": [_check_scores],
+        "overcluster": [_check_sample, _check_nearest],
+        "report": [_check_summary],
+        "labels": [_check_labels],
+    }
+    for step, of_step in checks.items():
+        if store.step(step).state != "complete":
+            continue
+        for check in of_step:
+            try:
+                yield from check(store)
+            except StoreError as err:
+                yield f"{step}: cannot be read ({err})"
 
 
-def _check_summary(store: RunStore, config: Config) -> Iterator[str]:
+def _cut(store: RunStore) -> tuple[int, int]:
+    """Return how many images a run has, and how many rows make a block."""
+    images = store.manifest.images
+    return images["shape"][0], images["block_rows"]
+
+
+def _check_scores(store: RunStore) -> Iterator[str]:
+    """Check the scores."""
+    checksums = [[crc] for crc in flat_checksums(store.noted("projection", "blocks"))]
+    yield from _check_rows(layout.scores(store.path), ["scores"], *_cut(store), checksums)
+
+
+def _check_sample(store: RunStore) -> Iterator[str]:
+    """Check the rows that the centroids were fitted on."""
+    sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
+    checksums = [[crc] for crc in flat_checksums(store.noted("overcluster", "sample"))]
+    yield from _check_rows(sample.path, ["sample"], sample.n_samples, SAMPLE_PIECE_ROWS, checksums)
+
+
+def _check_nearest(store: RunStore) -> Iterator[str]:
+    """Check each image's nearest centroids."""
+    part = store.step("overcluster").details["assign_part"]
+    checksums: list[Any] = flat_checksums(store.noted("overcluster", part))
+    names = ["nearest", "sq_distance"]
+    yield from _check_rows(layout.nearest(store.path), names, *_cut(store), checksums)
+
+
+def _check_labels(store: RunStore) -> Iterator[str]:
+    """Check the labels, and what lies beside them."""
+    checksums: list[Any] = flat_checksums(store.noted("labels", "blocks"))
+    if any(len(block) != len(schema.LABELS) for block in checksums):
+        yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
+        return
+    labels = store.path / layout.LABELS
+    yield from _check_rows(labels, list(schema.LABELS), *_cut(store), checksums)
+    yield from _check_beside(labels, set(schema.LABELS), *_cut(store))
+
+
+def _check_summary(store: RunStore) -> Iterator[str]:
     """Check the summary against what the run holds."""
     try:
         told, found = read_summary(store), summarize(store)
@@ -113,22 +135,61 @@ def _check_summary(store: RunStore, config: Config) -> Iterator[str]:
         yield f"{layout.SUMMARY}: says other things than the run holds"
 
 
-def _check_images(store: RunStore, n_samples: int, block_rows: int) -> Iterator[str]:
-    """Check the copy of the images against what was read in the first pass."""
-    images = zarr_io.open_images(store.path / layout.IMAGES)
-    path = store.folder("pca") / "moments.jsonl"
-    key = Journal.key_of(path) if path.is_file() else None
-    checksums = flat_checksums(Journal(path, key).entries) if key else []
-    if not checksums:
+def _check_parts(store: RunStore, journal: str, folder: str) -> Iterator[str]:
+    """Check the files that tasks left in a folder against what their journal says."""
+    _, entries = Journal.read(store.path / f"{journal}.jsonl")
+    for index, report in sorted(entries.items()):
+        name = part_path(Path(folder), index)
+        yield from _check_named(store.path / name, str(name), report.get("file_crc", -1))
+
+
+def _check_images(store: RunStore) -> Iterator[str]:
+    """Check the images, copied or where they were given, against what was read in the first pass."""
+    known, copied = store.manifest.images, store.path / layout.IMAGES
+    n_samples, block_rows = _cut(store)
+    is_copied = copied.exists()
+    name = layout.IMAGES if is_copied else f"images {known['path']}"
+    place = str(copied) if is_copied else known["path"]
+    in_place = known["kind"] in ("npy", "zarr") and zarr_io.split_key(place)[0].exists()
+    if not is_copied and not in_place:
+        # A run outlives its images: without them there is nothing to compare.
         return
-    for rows, expected in zip(row_ranges(n_samples, block_rows), checksums, strict=False):
+    try:
+        images = zarr_io.open_images(place)
+        if [list(images.shape), str(images.dtype)] != [known["shape"], known["dtype"]]:
+            yield f"{name}: shape or type differs"
+            return
+        if not is_copied and zarr_io.fingerprint(images)["metadata"] != known["metadata"]:
+            yield f"{name}: metadata differs"
+    except (ImagesError, StoreError) as err:
+        yield f"{name}: cannot be read ({err})"
+        return
+    _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
+    for rows, expected in zip(
+        row_ranges(n_samples, block_rows), flat_checksums(entries), strict=False
+    ):
         try:
             found = zarr_io.crc(images.read(*rows))
         except StoreError as err:
-            yield f"{layout.IMAGES}: cannot be read ({err})"
+            yield f"{name}: cannot be read ({err})"
             continue
         if found != expected:
-            yield f"{layout.IMAGES}, images {rows.start} to {rows.stop - 1}: checksum differs"
+            yield f"{name}, images {rows.start} to {rows.stop - 1}: checksum differs"
+    if is_copied:
+        yield from _check_beside(copied, {images.key}, n_samples, block_rows)
+
+
+def _check_beside(group: Path, but: set[str], n_samples: int, block_rows: int) -> Iterator[str]:
+    """Check what lies beside images or labels: reading compares the checksum of each chunk."""
+    for name in zarr_io.array_names(group):
+        try:
+            if name == "path":
+                for rows in row_ranges(n_samples, block_rows):
+                    zarr_io.read_rows(group, name, *rows)
+            elif name not in but:
+                zarr_io.read_array(group, name)
+        except StoreError as err:
+            yield f"{group.name}/{name}: cannot be read ({err})"
 
 
 def _check_named(path: Path, name: str, checksum: int) -> Iterator[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+#: What a disk says that is full, over its quota, read-only or broken.
+DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+#: What reading an .npz raises where bytes of it are not those that were written.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+#: Name of the checksum of a line of a journal.
+LINE_CRC = "line_crc"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -73,14 +82,37 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
     return checksum
 
 
+def crc_of_json(content: Any) -> int:
+    """Return the crc32c of JSON-able content: the same before it is written and after it is read."""
+    return int(google_crc32c.value(json.dumps(content).encode()))
+
+
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     """Tell what the disk refused, and that nothing is lost."""
     try:
         yield
     except OSError as err:
-        msg = f"{path} must be written; the disk refused ({err.strerror or err}). Make room or give write access, then run the same command again."
-        raise StoreError(msg) from err
+        raise refused(path, err) from err
+
+
+def refused(path: Path, err: OSError) -> StoreError:
+    """Return the error for what a disk would not take."""
+    msg = f"{err.filename or path} must be written; the disk refused ({err.strerror or err}). Make room or give write access, then run the same command again."
+    return StoreError(msg)
+
+
+@contextlib.contextmanager
+def disk_errors_told(path: Path) -> Iterator[None]:
+    """Turn what a full or failing disk raises anywhere inside into an error of ours."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as err:
+        if err.errno not in DISK_REFUSES:
+            raise
+        raise refused(path, err) from err
 
 
 def read_arrays(path: Path, checksum: int | None = None) -> dict[str, NDArray[Any]]:
@@ -97,8 +129,17 @@ def read_arrays(path: Path, checksum: int | None = None) -> dict[str, NDArray[An
     if checksum is not None and crc_of_file(path) != checksum:
         msg = f"{path} must be as it was written; its checksum differs. Delete it and run the same command again."
         raise StoreError(msg)
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        if checksum is None:
+            # Before NumPy believes its header: an altered shape may ask for all the memory there is.
+            with zipfile.ZipFile(path) as members:
+                if members.testzip() is not None:
+                    raise zipfile.BadZipFile
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except DAMAGED:
+        msg = f"{path} must hold arrays as they were written; it is damaged. Delete it and run the same command again."
+        raise StoreError(msg) from None
 
 
 def crc_of_file(path: Path) -> int:
@@ -114,46 +155,63 @@ class Journal:
     """What tasks reported, a line each, appended by the client as they finish.
 
     After a kill the last line may be cut; it is then ignored, and its task is
-    done again.  The first line is a key: a journal of other settings is void.
+    done again; so is that of a line with an altered byte, which its checksum
+    tells.  The first line is a key: a journal of other settings is void.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self.entries: dict[int, dict[str, Any]] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        whole = [record for line in lines if (record := _parsed(line)) is not None]
-        if whole and whole[0].get("key") == key:
-            self.entries = {record["index"]: record for record in whole[1:] if "index" in record}
+        found, entries = Journal.read(path)
+        if found is not None and found == key:
+            self.entries = entries
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, (json.dumps({"key": key}) + "\n").encode())
+            write_bytes(path, _line({"key": key}))
             return
         # A cut last line would swallow the next one: end it.
         if path.read_bytes()[-1:] != b"\n":
-            with path.open("ab") as file:
+            with _disk_errors(path), path.open("ab") as file:
                 file.write(b"\n")
+
+    @staticmethod
+    def read(path: Path) -> tuple[str | None, dict[int, dict[str, Any]]]:
+        """Return key and entries of a journal, and leave it as it is; no key where there is none."""
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        first, *rest = [_parsed(line) for line in lines] or [None]
+        entries = {record["index"]: record for record in rest if record and "index" in record}
+        return (first or {}).get("key"), entries
 
     @staticmethod
     def key_of(path: Path) -> str | None:
         """Return the key a journal was made with; None where its first line is cut."""
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             first = _parsed(file.readline()) or {}
         return first.get("key")
 
     def append(self, index: int, record: Mapping[str, Any]) -> None:
         """Add what task `index` reported."""
         entry = {"index": index, **record}
-        with _disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with _disk_errors(self.path), self.path.open("ab") as file:
+            file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
         self.entries[index] = entry
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    """Return the record of a line, None where the line is cut."""
+def _line(record: Mapping[str, Any]) -> bytes:
+    """Return the line of a record, its checksum last."""
+    return (json.dumps({**record, LINE_CRC: crc_of_json(record)}) + "\n").encode()
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line, None where the line is cut or altered."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    if not isinstance(record, dict):
+        return None
+    # A line of an older version has no checksum.
+    checksum = record.pop(LINE_CRC, None)
+    return record if checksum is None or checksum == crc_of_json(record) else None

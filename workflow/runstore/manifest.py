@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import layout
-from workflow.runstore.files import read_json, write_json
+from workflow.runstore.files import crc_of_json, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class Manifest:
         """Write ``manifest.json`` in one move."""
         content = {"format_version": layout.FORMAT_VERSION, **vars(self)}
         content["steps"] = {name: vars(record) for name, record in self.steps.items()}
-        write_json(run / layout.MANIFEST, content)
+        write_json(run / layout.MANIFEST, {**content, "checksum": crc_of_json(content)})
 
     @classmethod
     def load(cls, run: Path) -> Manifest:
@@ -95,9 +95,15 @@ class Manifest:
             If it is missing, damaged or of another format version.
         """
         content = read_json(run / layout.MANIFEST)
+        # A manifest of an older version has no checksum.
+        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+        is_as_written = checksum is None or checksum == crc_of_json(content)
         found = content.pop("format_version", None) if isinstance(content, dict) else None
         if found != layout.FORMAT_VERSION:
             msg = f"{run / layout.MANIFEST} must have format version {layout.FORMAT_VERSION}; got {found}. Use the version of overcluster that made it, or another run folder."
+            raise StoreError(msg)
+        if not is_as_written:
+            msg = f"{run / layout.MANIFEST} must be as it was written; it is damaged (its checksum differs). Restore it, or give another run folder."
             raise StoreError(msg)
         try:
             steps = {name: StepRecord(**record) for name, record in content.pop("steps").items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import Journal, crc_of_file
+from workflow.runstore.files import Journal, crc_of_file, disk_errors_told
 from workflow.runstore.manifest import Manifest, StepRecord
 
 if TYPE_CHECKING:
@@ -94,14 +94,22 @@ class RunStore:
         Raises
         ------
         StoreError
-            If another process holds it.
+            If another process holds it; or if, whatever is done while it is
+            held, the disk takes no more.
         """
+        with disk_errors_told(self.path), self._locked():
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock."""
         try:
-            file = (self.path / layout.LOCK).open("a+")
+            # Without a buffer: what a full disk does not take must not be tried again on closing.
+            file = (self.path / layout.LOCK).open("a+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read().decode(errors="replace").strip() or "another process"
             file.close()
             msg = f"one command at a time may write {self.path}; {holder} does. Wait for it, or give another run folder."
             raise StoreError(msg) from None
@@ -110,8 +118,9 @@ class RunStore:
             raise StoreError(msg) from None
         with file:
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
-            file.flush()
+            # The lock holds without its holder's name, for which a full disk has no room.
+            with contextlib.suppress(OSError):
+                file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
             # Another process may have changed it since it was read.
             self.manifest = Manifest.load(self.path)
             if self.manifest.moves:
@@ -148,9 +157,20 @@ class RunStore:
         self.save()
 
     def finish(self, name: str) -> None:
-        """Record that a step is complete."""
+        """Record that a step is complete, and what its small files are."""
+        self._seal(name)
         self.step(name).state = "complete"
         self.save()
+
+    def _seal(self, name: str) -> None:
+        """Note the checksums of a step's journals, states and metadata: no task reports those."""
+        folder = layout.step_folder(self.path, name)
+        of_step = {"ingest": [layout.IMAGES], "labels": [layout.LABELS]}.get(name, [])
+        sealed = [*folder.glob("*.jsonl"), *folder.glob("*.npz")]
+        for group in [*folder.glob("*.zarr"), *(self.path / place for place in of_step)]:
+            sealed += _metadata_files(group)
+        checksums = self.step(name).checksums
+        checksums |= {str(p.relative_to(self.path)): crc_of_file(p) for p in sorted(sealed)}
 
     def folder(self, name: str) -> Path:
         """Return the folder of a step's working files, made where it is missing."""
@@ -169,6 +189,11 @@ class RunStore:
         if not all(place.exists() for place in needs):
             path.unlink(missing_ok=True)
         return Journal(path, key or self.step(name).key)
+
+    def noted(self, name: str, part: str) -> dict[int, dict[str, Any]]:
+        """Return what the journal of a part of a step holds, and leave it as it is."""
+        key, entries = Journal.read(layout.step_folder(self.path, name) / f"{part}.jsonl")
+        return entries if key == self.step(name).key else {}
 
     def wip(self, name: str) -> Path:
         """Return a fresh place for a result that is not yet real."""
@@ -208,6 +233,8 @@ class RunStore:
         for name, (array, dims) in arrays.items():
             zarr_io.write_array(staged, name, array, dims=dims)
             record.checksums[f"{layout.MODEL}/{name}"] = zarr_io.crc(array)
+            described = f"{name}/{zarr_io.GROUP_METADATA}"
+            record.checksums[f"{layout.MODEL}/{described}"] = crc_of_file(staged / described)
         metadata = f"{layout.MODEL}/{zarr_io.GROUP_METADATA}"
         for other in self.manifest.steps.values():
             other.checksums.pop(metadata, None)
@@ -237,12 +264,25 @@ class RunStore:
         manifest, then done; whoever opens the run next finishes them.
         """
         root = self.path
+        self._note_moved(moves)
         self.manifest.moves = [
             [source.relative_to(root).as_posix(), target.relative_to(root).as_posix()]
             for source, target in moves
         ]
         self.save()
         self._finish_moves()
+
+    def _note_moved(self, moves: Sequence[tuple[Path, Path]]) -> None:
+        """Give files whose checksums are noted the checksums of those that take their place."""
+        noted = [(r.checksums, name) for r in self.manifest.steps.values() for name in r.checksums]
+        for (checksums, name), (source, target) in itertools.product(noted, moves):
+            place = self.path / name
+            if place.is_relative_to(target):
+                new = source / place.relative_to(target)
+                if new.is_file():
+                    checksums[name] = crc_of_file(new)
+                elif not new.exists():
+                    del checksums[name]
 
     def _finish_moves(self) -> None:
         """Do the recorded moves that have not been done."""
@@ -264,6 +304,14 @@ class RunStore:
             if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
                 msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
                 raise StoreError(msg)
+
+
+def _metadata_files(group: Path) -> list[Path]:
+    """Return the metadata of a Zarr group and of its arrays."""
+    if not group.is_dir():
+        return []
+    places = [group, *(group / name for name in zarr_io.array_names(group))]
+    return [place / zarr_io.GROUP_METADATA for place in places]
 
 
 def discard(path: Path) -> None:

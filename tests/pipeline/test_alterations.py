@@ -1,0 +1,149 @@
+"""A byte altered anywhere is noticed, and a full disk is told in one line and gone on from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture_set, spawn_cli
+from tests.pipeline.helpers import make_run
+from tests.pipeline.kills import SET_WORDS, SMALL_BLOCKS, assert_same_results
+from workflow.errors import StoreError
+from workflow.pipeline import commands
+
+#: Files of which nothing need be noticed, and why.
+EXEMPT = {
+    ".lock": "says who writes the run now; nobody does, so it is empty",
+    "pca/update-000.jsonl": "journal of an update that has ended: nothing reads it again",
+}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return picture_set(n=900, seed=5)[0]
+
+
+def damaged_in(run):
+    """Return what `status --verify` says, a refusal included."""
+    try:
+        return commands.status(run, verify=True)["damaged"]
+    except StoreError as err:
+        return [str(err)]
+
+
+def assert_noticed(run, place):
+    """Alter a byte in the middle of a file; it must be said, in lines, and none of the run be written."""
+    intact = place.read_bytes()
+    altered = bytearray(intact)
+    altered[len(altered) // 2] ^= 1
+    place.write_bytes(altered)
+    try:
+        damaged = damaged_in(run)
+        assert damaged, f"{place} was altered, and nobody noticed"
+        assert all("\n" not in line for line in damaged)
+        assert place.read_bytes() == bytes(altered), f"{place} was written by reading"
+    finally:
+        place.write_bytes(intact)
+
+
+def test_verify__notices_a_byte_altered_in_any_file(images, client, tmp_path):
+    """Copied from an archive, updated and cut again: every kind of file is there."""
+    np.savez(tmp_path / "images.npz", images=images)
+    np.save(tmp_path / "new.npy", images[:300] // 2)
+    small = {"block_rows": 600, "overcluster.n_centroids": 30}
+    run = make_run(tmp_path / "images.npz", tmp_path / "run", client, **small).path
+    commands.update(run, tmp_path / "new.npy")
+    commands.recut(run, n_clusters=3)
+    assert damaged_in(run) == []
+    files = {str(p.relative_to(run)): p for p in run.rglob("*") if p.is_file()}
+    assert {"images.zarr/zarr.json", "manifest.json", "pca/moments.jsonl", *EXEMPT} <= files.keys()
+    for name in sorted(files.keys() - EXEMPT.keys()):
+        assert_noticed(run, files[name])
+    assert files[".lock"].stat().st_size == 0
+    assert damaged_in(run) == []
+
+
+def test_verify__notices_altered_images_where_they_lie(images, client, tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, images)
+    run = make_run(path, tmp_path / "run", client).path
+    times = path.stat()
+    assert damaged_in(run) == []
+    assert_noticed(run, path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert damaged_in(run) == []
+    path.unlink()
+    assert damaged_in(run) == [], "a run outlives its images"
+
+
+def test_verify__ends_with_one_line_and_status_2(images, client, run_cli, tmp_path):
+    np.save(tmp_path / "images.npy", images)
+    run = make_run(tmp_path / "images.npy", tmp_path / "run", client).path
+    assert run_cli("status", run, "--verify")[0] == 0
+    (run / "overcluster" / "round.npz").write_bytes(b"other")
+    status, _, err = run_cli("status", run, "--verify")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "first overcluster/round.npz: checksum differs" in err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, whose size can be set."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def resize(size, *options):
+        words = ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={size}"]), "tmpfs", place]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    mounted = resize("64k")
+    if mounted.returncode:
+        pytest.skip(f"FULL DISKS ARE NOT TESTED: mount needs root ({mounted.stderr.strip()})")
+    yield place, lambda size: resize(size, "remount").check_returncode()
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_disk__that_is_full_is_told_and_gone_on_from(images, client, small_disk, tmp_path):
+    """At many sizes, so that it is full in every step; each time it goes on from where it was full."""
+    disk, resize = small_disk
+    np.save(tmp_path / "images.npy", images)
+    undisturbed = make_run(tmp_path / "images.npy", tmp_path / "run", client, **SMALL_BLOCKS)
+    stopped_in, told, again, size = set(), [], None, 64
+    while again is None:
+        try:
+            again = make_run(tmp_path / "images.npy", disk / "run", client, **SMALL_BLOCKS)
+        except StoreError as err:
+            told.append(str(err))
+            if (disk / "run" / "manifest.json").exists():
+                steps = commands.status(disk / "run")["steps"]
+                stopped_in |= {name for name, step in steps.items() if step["state"] == "partial"}
+            size = size * 5 // 4
+            resize(f"{size}k")
+    assert all("No space left on device" in line and "Make room" in line for line in told), told
+    assert not any("\n" in line for line in told)
+    assert len(told) >= 5
+    assert len(stopped_in) >= 2, stopped_in
+    assert_same_results(undisturbed, again)
+    assert damaged_in(again.path) == []
+
+
+def test_disk__that_is_full_ends_with_one_line_and_status_2(images, client, small_disk, tmp_path):
+    disk, resize = small_disk
+    resize("700k")
+    np.save(tmp_path / "images.npy", images)
+    words = ("run", tmp_path / "images.npy", "--out", disk / "run", *SET_WORDS)
+    process = spawn_cli(*words, "--set", "compute.n_workers=1")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == [
+        err.splitlines()[-1]
+    ]
+    assert "Make room" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    resize("20m")
+    again = make_run(tmp_path / "images.npy", disk / "run", client, **SMALL_BLOCKS)
+    assert damaged_in(again.path) == []
