@@ -170,10 +170,16 @@ def ingest_command(
 
 @program.command("plan")
 @click.argument("images")
+@click.option(
+    "--out", metavar="RUN", type=Path, help="Run folder, for its disk; by default one made here."
+)
+@click.option("--calibrate", is_flag=True, help="Measure this machine anew.")
 @shared_options
-def plan_command(images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Print what a run would cost; refuse what cannot fit."""
-    text, content = room("plan").plan_images(images, loaded.config)
+def plan_command(
+    images: str, out: Path | None, loaded: LoadedConfig, *, calibrate: bool, as_json: bool
+) -> None:
+    """Print what a run would cost here, in time, memory and disk; refuse what cannot fit."""
+    text, content = room("forecast").plan_images(images, loaded.config, out, calibrate=calibrate)
     say(text, content, as_json=as_json)
 
 

@@ -10,7 +10,6 @@ from workflow.pca import (
     MomentState,
     about_zero,
     choose_kind,
-    feature_shift,
     merge_moments,
     moments_from_arrays,
 )
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from workflow.chunks import RowRange
     from workflow.pipeline.executor import Executor, Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
@@ -70,27 +66,21 @@ def moments_pass(
         discard(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
-    # A task of its own: the client may not see the images.
-    shift = executor.map(functools.partial(first_shift, images), [partitions[0].blocks[0]])[0]
-    # Only exact integers are summed about a shift; for wide images it would weigh a megabyte.
-    task = MomentsTask(images, kind, shift if kind == "integer" else None, DEFAULT_RANK, folder)
+    task = MomentsTask(images, kind, DEFAULT_RANK, folder)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=lambda p: p.n_rows)
     return merged_moments(folder, reports), reports
 
 
-def first_shift(images: ImageStore, rows: RowRange) -> NDArray[Any]:
-    """Return the shift that belongs to the first block."""
-    return feature_shift(images.read(*rows))
-
-
 def merged_moments(folder: Path, reports: Mapping[int, Mapping[str, Any]]) -> MomentState:
     """Merge what the tasks left, one at a time, in the order of the partitions."""
-    states = (
-        moments_from_arrays(read_arrays(part_path(folder, report["index"]), report["file_crc"]))
+    parts = (
+        read_arrays(part_path(folder, report["index"]), report["file_crc"])
         for report in ordered(reports)
     )
-    return about_zero(functools.reduce(merge_moments, states))
+    # About zero already, unless version 0.1.0 left them.
+    states = (about_zero(moments_from_arrays(part)) for part in parts)
+    return functools.reduce(merge_moments, states)
 
 
 def update_states(store: RunStore) -> list[MomentState]:

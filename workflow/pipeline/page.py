@@ -91,7 +91,10 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
     )
     page = store.path / layout.REPORT
     write_bytes(page, render(data).encode())
-    store.step("report").checksums[layout.REPORT] = crc_of_file(page)
+    checksums = store.step("report").checksums
+    checksums[layout.REPORT] = crc_of_file(page)
+    if truth.is_file():
+        checksums[TRUTH] = crc_of_file(truth)
     store.save()
 
 
@@ -160,15 +163,16 @@ def _certainty(store: RunStore, tree: ClusterTree) -> Certainty | None:
 
 
 def _steps(store: RunStore) -> list[dict[str, Any]]:
-    """Return the timings of the steps."""
+    """Return time, bytes and memory of the steps; what a step does not count is None."""
     return [
         {
             "name": name,
             "state": record.state,
             "seconds": record.seconds,
             "rows": store.manifest.images["shape"][0],
-            "bytes_read": record.counters.get("bytes_read", 0),
-            "bytes_written": record.counters.get("bytes_written", 0),
+            "bytes_read": record.counters.get("bytes_read"),
+            "bytes_written": record.counters.get("bytes_written"),
+            "peak_rss_bytes": record.counters.get("peak_rss_bytes"),
         }
         for name, record in store.manifest.steps.items()
         if name != "report"

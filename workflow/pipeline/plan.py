@@ -1,9 +1,9 @@
-"""What a run would do: shapes, blocks, bytes and memory per task, before anything starts."""
+"""What a run would do: shapes, blocks, bytes, memory and seconds, before anything starts."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
@@ -11,10 +11,10 @@ from distributed.worker_memory import parse_memory_limit
 
 from workflow.chunks import choose_block_rows
 from workflow.errors import ConfigError, MemoryBudgetError
-from workflow.overcluster import auto_n_centroids, sample_size
+from workflow.overcluster import auto_n_centroids
 from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
+from workflow.pipeline.durations import LABEL_BYTES, NEAREST_BYTES, SHUFFLED_ROWS, Sizes
 from workflow.pipeline.executor import partitions
-from workflow.pipeline.images import open_input
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Pictures kept for the report: at most so many, and so many bytes.
+KEPT_IMAGES, KEPT_BYTES = 65_536, 256 * 2**20
 #: What a worker holds before it has done anything: Python (3.13 the most) and the packages [bytes].
 PROCESS_BYTES = 384 * 2**20
 #: Rows of a panel in the inner loops.
@@ -54,6 +56,14 @@ class TaskPlan:
     memory_bytes: int
     parts: dict[str, int]
 
+    @classmethod
+    def of(
+        cls, name: str, n_tasks: int, read: int, written: int, parts: dict[str, int]
+    ) -> TaskPlan:
+        """Return the plan of a pass from the memory of its parts."""
+        parts = {"process": PROCESS_BYTES, **parts}
+        return cls(name, n_tasks, read, written, sum(parts.values()), parts)
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -73,6 +83,8 @@ class RunPlan:
         Memory of a worker; None where there is no limit [bytes].
     tasks : list of TaskPlan
         The passes, in the order of the steps.
+    sizes : Sizes
+        What decides how long it takes.
     """
 
     n_samples: int
@@ -85,6 +97,7 @@ class RunPlan:
     n_centroids: int
     worker_bytes: int | None
     tasks: list[TaskPlan]
+    sizes: Sizes
 
     @property
     def bytes_written(self) -> int:
@@ -126,100 +139,117 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
         if wanted < 1
         else int(wanted)
     )
-    cut = min(block, n)
+    n_kept = max(1, min(n, KEPT_IMAGES, KEPT_BYTES // (d_in * images.dtype.itemsize)))
+    sizes = Sizes(
+        n_samples=n,
+        n_features=d_in,
+        dtype=images.dtype,
+        n_components=d,
+        n_centroids=n_centroids,
+        partition_rows=[part.n_rows for part in parts],
+        block_rows=block,
+        score_bytes=2 if config.projection.dtype == "float16" else 4,
+        max_full_features=config.pca.max_full_features,
+        max_rounds=config.overcluster.max_rounds,
+        dimension_rows=config.centroid_graph.dimension_rows,
+        n_resamples=config.tree.n_resamples,
+        n_kept=n_kept,
+        # Stores know how their rows are cut; whatever does not is copied first.
+        is_copied=not hasattr(images, "stored_rows"),
+    )
     stored_rows = min(n, getattr(images, "stored_rows", None) or 0)
-    sizes = _Sizes(n, d_in, images.dtype.itemsize, cut, d, n_centroids, stored_rows)
-    tasks = [
-        sizes.task("pca", len(parts), sizes.images, 0, sizes.moments(config.pca.max_full_features)),
-        sizes.task("projection", len(parts), sizes.images, sizes.scores, sizes.projection()),
-        sizes.task("overcluster: sample", len(parts), sizes.scores, sizes.sample, sizes.drawing()),
-        sizes.task("overcluster: rounds", 1, sizes.sample, 0, sizes.search(65_536)),
-        sizes.task("overcluster: assign", len(parts), sizes.scores, 24 * n, sizes.search(cut)),
-        sizes.task("labels", len(parts), 24 * n, 52 * n, {"labels": 320 * cut}),
-    ]
     return RunPlan(
-        n,
-        d_in,
-        str(images.dtype),
-        block,
-        -(-n // block),
-        len(parts),
-        d,
-        n_centroids,
-        worker_bytes,
-        tasks,
+        n_samples=n,
+        n_features=d_in,
+        dtype=str(images.dtype),
+        block_rows=block,
+        n_blocks=-(-n // block),
+        n_partitions=len(parts),
+        n_components=d,
+        n_centroids=n_centroids,
+        worker_bytes=worker_bytes,
+        tasks=_passes(sizes, _Memory(sizes, min(block, n), stored_rows)),
+        sizes=sizes,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """Sizes that the passes share."""
+def _passes(sizes: Sizes, memory: _Memory) -> list[TaskPlan]:
+    """Return the passes of a run, what they read and write, and what their tasks hold."""
+    n, n_parts = sizes.n_samples, len(sizes.partition_rows)
+    images, scores = n * sizes.image_bytes, n * sizes.row_bytes
+    sample, nearest = sizes.sample_bytes, n * NEAREST_BYTES
+    n_pieces = -(-sizes.n_sample // SHUFFLED_ROWS)
+    kept = sizes.n_kept * (sizes.image_bytes + 8)
+    moments, cells = n_parts * sizes.state_bytes, n_parts * sizes.cell_bytes
+    # Integers are summed about a value that is found in the first block.
+    shift = memory.block_rows * sizes.image_bytes if sizes.kind == "integer" else 0
+    copied = [TaskPlan.of("ingest", n_parts, 2 * images, images, memory.block())]
+    return [
+        *(copied if sizes.is_copied else []),
+        TaskPlan.of("pca", n_parts, images + shift, moments, memory.moments()),
+        TaskPlan.of("projection", n_parts, images, scores + kept, memory.projection()),
+        TaskPlan.of("overcluster: sample", n_parts, scores, sample, memory.drawing()),
+        TaskPlan.of("overcluster: shuffle", n_pieces, n_pieces * sample, sample, memory.drawing()),
+        TaskPlan.of("overcluster: rounds", 1, sizes.visited_bytes, 0, memory.search(65_536)),
+        TaskPlan.of(
+            "overcluster: assign",
+            n_parts,
+            scores,
+            nearest + cells,
+            memory.search(memory.block_rows),
+        ),
+        TaskPlan.of(
+            "labels", n_parts, nearest, LABEL_BYTES * n, {"labels": 320 * memory.block_rows}
+        ),
+    ]
 
-    n: int
-    n_features: int
-    itemsize: int
-    block: int
-    d: int
-    k: int
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What tasks hold, part by part [bytes]."""
+
+    sizes: Sizes
+    block_rows: int
     stored_rows: int
 
-    @property
-    def images(self) -> int:
-        """Bytes of all images."""
-        return self.n * self.n_features * self.itemsize
-
-    @property
-    def scores(self) -> int:
-        """Bytes of all scores."""
-        return self.n * self.d * 4
-
-    @property
-    def sample(self) -> int:
-        """Bytes of the sample."""
-        return sample_size(self.n, self.k) * self.d * 4
-
-    def task(
-        self, name: str, n_tasks: int, read: int, written: int, parts: dict[str, int]
-    ) -> TaskPlan:
-        """Return the plan of a pass from the memory of its parts."""
-        parts = {"process": PROCESS_BYTES, **parts}
-        return TaskPlan(name, n_tasks, read, written, sum(parts.values()), parts)
-
-    def moments(self, max_full: int) -> dict[str, int]:
+    def moments(self) -> dict[str, int]:
         """Return what a task of the first pass holds."""
-        rank = self.n_features if self.n_features <= max_full else DEFAULT_RANK
-        panel = min(self.block, MOMENT_PANEL_ROWS) * self.n_features * 8
-        state = 8 * self.n_features * rank
-        return {"block": self._block(), "panel": panel, "moments": 4 * state}
+        n_features = self.sizes.n_features
+        rank = n_features if n_features <= self.sizes.max_full_features else DEFAULT_RANK
+        return {**self.block(), "panel": self._panel(), "moments": 4 * 8 * n_features * rank}
 
     def projection(self) -> dict[str, int]:
         """Return what a task of the projection holds."""
-        panel = min(self.block, MOMENT_PANEL_ROWS) * self.n_features * 8
         return {
-            "block": self._block(),
-            "panel": panel,
-            "scores": 2 * self.block * self.d * 4,
-            "components": 3 * self.d * self.n_features * 8,
+            **self.block(),
+            "panel": self._panel(),
+            "scores": 2 * self.block_rows * self.sizes.n_components * 4,
+            "components": 3 * self.sizes.n_components * self.sizes.n_features * 8,
         }
 
     def drawing(self) -> dict[str, int]:
         """Return what a task that draws or shuffles the sample holds."""
-        return {"rows": 2 * 65_536 * self.d * 4 + 8 * sample_size(self.n, self.k)}
+        return {"rows": 2 * 65_536 * self.sizes.n_components * 4 + 8 * self.sizes.n_sample}
 
     def search(self, rows: int) -> dict[str, int]:
         """Return what a task that searches centroids and sums their cells holds."""
+        k, d = self.sizes.n_centroids, self.sizes.n_components
         return {
-            "rows": 2 * rows * self.d * 4,
-            "distances": 3 * SEARCH_PANEL_ROWS * self.k * 4,
-            "centroids": 3 * self.k * self.d * 4,
-            "sums": 3 * self.k * (self.d + 16) * 8,
+            "rows": 2 * rows * d * 4,
+            "distances": 3 * SEARCH_PANEL_ROWS * k * 4,
+            "centroids": 3 * k * d * 4,
+            "sums": 3 * k * (d + 16) * 8,
             "pairs": 3 * rows * 3 * 24,
         }
 
-    def _block(self) -> int:
-        """Bytes of a block, and of the stored pieces that are decoded whole to read it."""
-        decoded = max(self.block, self.stored_rows)
-        return (self.block + decoded) * self.n_features * self.itemsize
+    def block(self) -> dict[str, int]:
+        """Return a block, and the stored pieces that are decoded whole to read it."""
+        decoded = max(self.block_rows, self.stored_rows)
+        return {"block": (self.block_rows + decoded) * self.sizes.image_bytes}
+
+    def _panel(self) -> int:
+        """Bytes of rows converted to floating point."""
+        return min(self.block_rows, MOMENT_PANEL_ROWS) * self.sizes.n_features * 8
 
 
 def check_settings(n_samples: int, n_features: int, config: Config) -> None:
@@ -290,40 +320,3 @@ def check_memory(images: Any, config: Config, worker_bytes: int | None) -> None:
     }.get(largest, "Use fewer workers")
     msg = f"task {worst.name} needs {format_bytes(needed)} ({made_of}) but a worker has {format_bytes(worker_bytes)}. {advice}, or raise compute.memory_limit to {format_bytes(int(needed * 1.1))}."
     raise MemoryBudgetError(msg)
-
-
-def plan_images(images: str, config: Config) -> tuple[str, dict[str, Any]]:
-    """Plan a run on images that are not read yet.
-
-    Returns
-    -------
-    text : str
-        For a person.
-    content : dict
-        The same, JSON-able.
-
-    Raises
-    ------
-    MemoryBudgetError
-        If a task cannot fit a worker.
-    """
-    given = open_input(images, config.ingest)
-    known: Any = given.store or given.source
-    check_settings(given.n_samples, given.n_features, config)
-    limit = worker_memory(config.compute)
-    plan = plan_run(known, config, limit)
-    check_memory(known, config, limit)
-    lines = [
-        f"images      {plan.n_samples:,} of {plan.n_features} features, {plan.dtype}, {format_bytes(plan.n_samples * plan.n_features * known.dtype.itemsize)}",
-        f"blocks      {plan.n_blocks:,} of {plan.block_rows:,} rows, in {plan.n_partitions:,} partitions",
-        f"components  {plan.n_components} at most; centroids {plan.n_centroids:,}",
-        f"worker      {format_bytes(limit) if limit else 'no limit'}",
-        "",
-        f"{'pass':22} {'tasks':>7} {'read':>12} {'written':>12} {'memory/task':>12}",
-    ]
-    lines += [
-        f"{t.name:22} {t.n_tasks:7,} {format_bytes(t.bytes_read):>12} {format_bytes(t.bytes_written):>12} {format_bytes(t.memory_bytes):>12}"
-        for t in plan.tasks
-    ]
-    content = {**asdict(plan), "bytes_written": plan.bytes_written, "fits": True}
-    return "\n".join(lines), content

@@ -217,6 +217,8 @@ def run_overcluster(context: Context) -> None:
         details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_rounds": 1}
     else:
         fitted = fit(context, sample, n_centroids)
+        row_bytes = sample.n_features * sample.dtype.itemsize
+        context.count("overcluster", {0: {"bytes_read": fitted.n_rows_used * row_bytes}})
         centroids = fitted.centroids.astype(np.float32)
         details = {"n_rows_used": int(fitted.n_rows_used), "n_rounds": int(fitted.n_rounds)}
     done = assign(context, centroids)

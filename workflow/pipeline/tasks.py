@@ -13,7 +13,14 @@ from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
 from workflow.errors import NonFiniteError, StoreError
 from workflow.labels import CentroidLabels, RowLabels, label_rows
 from workflow.overcluster import CellSums, NearestCentroids, cell_sums, draw_rows, merge_cell_sums
-from workflow.pca import MomentState, block_moments, merge_moments, moments_to_arrays
+from workflow.pca import (
+    MomentState,
+    about_zero,
+    block_moments,
+    feature_shift,
+    merge_moments,
+    moments_to_arrays,
+)
 from workflow.pipeline.counts import count_labels, sum_counts
 from workflow.projection import project
 from workflow.rng import generator
@@ -44,20 +51,22 @@ class MomentsTask:
 
     images: Rows
     kind: str
-    shift: NDArray[Any] | None
     rank: int
     folder: Path
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
         """Read each block once; leave the merged state in the folder."""
         state: MomentState | None = None
+        shift: NDArray[Any] | None = None
         checksums, n_bytes = [], 0
         for rows in partition.blocks:
             block = self.images.read(*rows)
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
+            if shift is None and self.kind == "integer":
+                shift = feature_shift(block)
             try:
-                part = block_moments(block, kind=self.kind, shift=self.shift, rank=self.rank)
+                part = block_moments(block, kind=self.kind, shift=shift, rank=self.rank)
             except NonFiniteError as err:
                 raise err.moved(rows.start) from None
             state = part if state is None else merge_moments(state, part)
@@ -65,7 +74,8 @@ class MomentsTask:
         path = part_path(self.folder, partition.index)
         return {
             "crc": checksums,
-            "file_crc": write_arrays(path, moments_to_arrays(state)),
+            # Exact about any shift, so each task has its own; about zero they merge.
+            "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
             "bytes_read": n_bytes,
             "bytes_written": path.stat().st_size,
         }
@@ -218,8 +228,10 @@ class ShuffleTask:
         wanted = order[item.start : item.stop]
         source = np.searchsorted(self.offsets, wanted, side="right") - 1
         piece: NDArray[np.float32] | None = None
+        n_bytes = 0
         for index in np.unique(source):
             rows = read_arrays(part_path(self.folder, int(index)))["rows"]
+            n_bytes += rows.nbytes
             if piece is None:
                 piece = np.empty((len(wanted), rows.shape[1]), np.float32)
             here = source == index
@@ -228,7 +240,7 @@ class ShuffleTask:
         zarr_io.write_rows(self.sample, "sample", item.start, piece)
         return {
             "crc": [zarr_io.crc(piece)],
-            "bytes_read": piece.nbytes,
+            "bytes_read": n_bytes,
             "bytes_written": piece.nbytes,
         }
 

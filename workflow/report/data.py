@@ -187,7 +187,8 @@ class ReportData:
     value_range : tuple of float or None
         Values shown as black and white when images are not uint8; None: robust, from all sheets.
     steps : sequence of mapping
-        ``name``, ``state``, ``seconds``, ``rows``, ``bytes_read``, ``bytes_written`` of each step.
+        ``name``, ``state``, ``seconds``, ``rows``, ``bytes_read``, ``bytes_written``, ``peak_rss_bytes``
+        (of the largest process up to its end) of each step; what is missing or None stays empty.
     notes : sequence of str
         Warnings in plain words.
     truth : mapping or None

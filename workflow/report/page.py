@@ -207,7 +207,7 @@ def _timings(data: ReportData) -> Html:
         )
         parts.append(element("div", plot, class_="plots"))
     if data.steps:
-        head = ("step", "state", "time", "images", "a second", "read", "written")
+        head = ("step", "state", "time", "images", "a second", "read", "written", "memory")
         parts.append(table(head, [_step_row(step) for step in data.steps], numeric=2))
     return section("Steps", "", *parts) if parts else Html("")
 
@@ -229,6 +229,7 @@ def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
         rate,
         cell("bytes_read", format_bytes),
         cell("bytes_written", format_bytes),
+        cell("peak_rss_bytes", format_bytes),
     )
 
 
