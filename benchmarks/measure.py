@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 #: Packages whose versions belong beside a time.
-PACKAGES = ("numpy", "scipy", "scikit-learn", "hdbscan", "dask", "dask-ml", "zarr")
+PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "hdbscan", "dask", "dask-ml", "zarr")
 #: Load for each core above which times are not to be trusted.
 BUSY = 0.3
 
@@ -39,6 +39,8 @@ class Result:
         How the two answers agree.
     figures : dict of str to float
         The agreement in numbers, for tests.
+    wanted : float or None
+        How many times faster it is meant to be; None where it is only told.
     """
 
     problem: str
@@ -47,6 +49,7 @@ class Result:
     peer_s: float
     agreement: str
     figures: dict[str, float]
+    wanted: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -71,7 +74,7 @@ def alternate(
 
 def table(results: Sequence[Result]) -> str:
     """Return the results as a Markdown table that reads as plain text too."""
-    head = ("problem", "ours [s]", "peer", "peer [s]", "times faster", "agreement")
+    head = ("problem", "ours [s]", "peer", "peer [s]", "times faster", "wanted", "agreement")
     rows = [
         (
             r.problem,
@@ -79,6 +82,7 @@ def table(results: Sequence[Result]) -> str:
             r.peer,
             f"{r.peer_s:.3g}",
             f"{r.ratio:.2f}",
+            "" if r.wanted is None else f"{r.wanted:g}",
             r.agreement,
         )
         for r in results

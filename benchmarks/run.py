@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks.run [--scale tiny|small|full] [--only NAME]``."""
+"""Run the benchmarks: ``python -m benchmarks.run [--scale tiny|small|full] [--only NAME] [--data DIR]``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from distributed import Client, LocalCluster
 
-from benchmarks import overcluster, pca, pipeline, tree
-from benchmarks.data import SCALES, Data
+from benchmarks import overcluster, pca, pipeline, stores, tree
+from benchmarks.data import SCALES, STORED, Data
 from benchmarks.measure import machine, table, warn_if_busy
+from benchmarks.plots import draw_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "nearest": overcluster.nearest,
     "fitting": overcluster.fitting,
     "tree": tree.tree,
+    "stores": stores.stores,
+    "command": pipeline.command,
 }
 NAMES = (*PROBLEMS, "run")
 
@@ -42,16 +45,20 @@ def measure(data: Data, names: Sequence[str], client: Client | None) -> list[Res
     return results
 
 
-def page(scale: str, text: str) -> str:
+def page(scale: str, results: Sequence[Result], picture: Path, *, has_stored: bool) -> str:
     """Return docs/performance.md."""
-    missing = overcluster.absent()
-    absent = f"Not installed, so left out: {', '.join(missing)}.\n\n" if missing else ""
+    missing = [f"{name} (`pip install 'overcluster[peers]'`)" for name in overcluster.absent()]
+    missing += [] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"]
+    absent = f"Not there, so left out: {', '.join(missing)}.\n\n" if missing else ""
     return (
         "# Performance\n\n"
-        "Each line times this package and a peer in turn, in one process, on the same images of "
-        'the demo; "times faster" above 1 is in our favour. Made by '
-        f"`python -m benchmarks.run --scale {scale}` (`make bench`), which replaces this page.\n\n"
-        f"{machine()}\n\n{absent}{text}\n"
+        "Each line times this package and a peer in turn on the same images, most with one thread; "
+        '"times faster" above 1 is in our favour. Made by '
+        f"`python -m benchmarks.run --scale {scale}` (`make bench`), which replaces this page; "
+        "how time grows with the number of images is in [sizes.md](sizes.md), what 200 workers "
+        "add in [scaling.md](scaling.md).\n\n"
+        f"![Times faster than each peer]({picture.parent.name}/{picture.name})\n\n"
+        f"{machine()}\n\n{absent}{table(results)}\n"
     )
 
 
@@ -61,10 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", choices=tuple(SCALES), default="small")
     parser.add_argument("--only", choices=NAMES, action="append", help="one problem; repeatable")
     parser.add_argument("--output", type=Path, help="page to write; docs/performance.md for all")
+    parser.add_argument("--data", type=Path, help=f"folder that may hold {STORED}.npz")
     asked = parser.parse_args(arguments)
+    has_stored = asked.data is not None and (asked.data / f"{STORED}.npz").is_file()
+    if asked.data is not None and not has_stored:
+        parser.error(f"--data must be a folder with {STORED}.npz; got {asked.data}")
     warn_if_busy()
     names = asked.only or NAMES
-    data = Data(SCALES[asked.scale])
+    data = Data(SCALES[asked.scale], asked.data)
     if "run" in names:
         with (
             LocalCluster(threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
@@ -82,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A few problems only must not replace the table of all.
     place = asked.output or (None if asked.only else PAGE)
     if place:
-        place.write_text(page(asked.scale, text), encoding="utf-8")
+        picture = place.parent / "img" / f"{place.stem}.png"
+        draw_ratios(results, picture)
+        text = page(asked.scale, results, picture, has_stored=has_stored)
+        place.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from benchmarks import overcluster, pca, pipeline, run, tree
+from benchmarks import overcluster, pca, pipeline, run, sizes, stores, tree
 from benchmarks.data import SCALES, Data
 from benchmarks.measure import Result, table
 
@@ -15,10 +15,11 @@ def data():
 
 
 def test_moments__are_exact(data):
-    (result,) = pca.moments(data)
+    result, from_zarr = pca.moments(data)
     assert result.figures == {"is_exact": 1.0, "n_samples": data.scale.n_images}
     assert result.ours_s > 0
     assert result.peer_s > 0
+    assert from_zarr.figures["kept"] == pytest.approx(next(pca.components(data)).figures["kept"])
 
 
 def test_components__keep_no_less_than_those_of_both_peers(data):
@@ -34,10 +35,24 @@ def test_nearest__is_what_every_peer_finds(data):
     assert all(result.figures["same"] > 0.999 for result in results)
 
 
-def test_fitting__is_no_worse_than_mini_batches(data):
-    (result,) = overcluster.fitting(data)
-    assert result.figures["inertia_ratio"] < 1.02
-    assert result.figures["n_empty"] == 0
+def test_fitting__is_no_worse_than_the_peers(data):
+    results = list(overcluster.fitting(data))
+    assert len(results) == 2 - len(overcluster.absent())
+    for result in results:
+        assert result.figures["inertia_ratio"] < 1.02
+        assert result.figures["n_empty"] == 0
+
+
+def test_stores__hold_what_was_written(data):
+    written, read, *others = stores.stores(data)
+    assert written.figures["same"] == read.figures["same"] == 1
+    assert all(result.figures.get("same", 1) == 1 for result in others)
+
+
+@pytest.mark.skipif(pipeline.faiss is None, reason="faiss is not installed")
+def test_command__finds_sources(data):
+    (result,) = pipeline.command(data)
+    assert result.figures["n_clusters"] > 1
 
 
 def test_tree__finds_sources(data):
@@ -65,3 +80,13 @@ def test_page__holds_the_table_and_the_machine(tmp_path, capsys):
 def test_table__says_how_many_times_faster():
     text = table([Result("p", 2.0, "q", 3.0, "same", {})])
     assert text.splitlines()[2].split("|")[5].strip() == "1.50"
+
+
+def test_sizes__page_tells_every_step(tmp_path):
+    words = ["--images", "3000", "--centroids", "100", "--place", str(tmp_path)]
+    assert sizes.main([*words, "--output", str(tmp_path / "sizes.md")]) == 0
+    text = (tmp_path / "sizes.md").read_text()
+    assert "| step | 3,000 images |" in text
+    assert all(f"\n| {step} [s] |" in text for step in sizes.STEPS)
+    assert (tmp_path / "img" / "sizes.png").stat().st_size > 10_000
+    assert [place.name for place in tmp_path.glob("3000-100*")] == ["3000-100.json"]

@@ -1,0 +1,274 @@
+"""A step of tasks that only wait, run by the real scheduler on many workers inside this process."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.comm.tcp import TCP
+
+from workflow.pipeline.executor import Executor, Partition, partitions
+from workflow.pipeline.progress import Progress
+from workflow.runstore.files import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+#: Rows of a block of 16 x 16 x 3 images.
+BLOCK_ROWS = 16_384
+#: What a worker does beside its tasks belongs to its machine, of which there are many; here it would
+#: add up in one process.  Its samples of every thread each 10 ms would see those of all workers.
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A step to run.
+
+    Attributes
+    ----------
+    n_workers : int
+        Workers, one thread each.
+    n_blocks : int
+        Blocks, cut into partitions as a run cuts them.
+    block_s : float
+        How long a block takes [s].
+    """
+
+    n_workers: int
+    n_blocks: int
+    block_s: float
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions that a run of so many blocks has."""
+        return partitions(self.n_blocks * BLOCK_ROWS, BLOCK_ROWS)
+
+    @property
+    def ideal_s(self) -> float:
+        """How long it would take if blocks could be shared out at will [s]."""
+        return self.n_blocks * self.block_s / self.n_workers
+
+    @property
+    def bound_s(self) -> float:
+        """How long whole partitions take when a worker that is free gets the next at once [s]."""
+        return makespan([len(p.blocks) for p in self.partitions], self.n_workers) * self.block_s
+
+
+@dataclass(frozen=True, slots=True)
+class WaitTask:
+    """Waits for each block of a partition, then reports what an `AssignTask` would."""
+
+    block_s: float
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Sleep, which lets other threads work."""
+        time.sleep(self.block_s * len(partition.blocks))
+        n_rows = partition.n_rows
+        return {
+            # As wide as checksums are.
+            "crc": [[2**32 - 1 - rows.start % 9973, 2**32 - 1] for rows in partition.blocks],
+            "file_crc": 2**32 - 1,
+            "bytes_read": 200 * n_rows,
+            "bytes_written": 24 * n_rows,
+        }
+
+
+@dataclass
+class Wire:
+    """What scheduler, workers and client send each other.
+
+    Attributes
+    ----------
+    n_messages, n_bytes : int
+        Messages and their bytes.
+    largest : int
+        Bytes of the largest message.
+    content : str
+        What was in it.
+    """
+
+    n_messages: int = 0
+    n_bytes: int = 0
+    largest: int = 0
+    content: str = ""
+
+    def clear(self) -> None:
+        """Forget what was counted."""
+        self.n_messages = self.n_bytes = self.largest = 0
+        self.content = ""
+
+    def note(self, message: Any, n_bytes: int) -> None:
+        """Count a message."""
+        self.n_messages += 1
+        self.n_bytes += n_bytes
+        if n_bytes > self.largest:
+            entries = message if isinstance(message, (list, tuple)) else [message]
+            words = {str(e.get("op", "an answer")) for e in entries if isinstance(e, dict)}
+            self.largest, self.content = n_bytes, ", ".join(sorted(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a step took.
+
+    Attributes
+    ----------
+    plan : Plan
+        The step.
+    wall_s, cpu_s : float
+        Time from submission to the last line of the journal, and of the processor [s].
+    client_cpu_s, loop_cpu_s : float
+        Of that, the thread that called, and the one in which scheduler, workers
+        and client talk to each other; the rest are the threads of tasks [s].
+    journal_s : float
+        Of the time, what it took to get the lines of the journal onto the disk, one by one [s].
+    n_tasks, journal_bytes : int
+        Partitions, and bytes of the journal that tells of them.
+    wire : Wire
+        Messages.
+    """
+
+    plan: Plan
+    wall_s: float
+    cpu_s: float
+    client_cpu_s: float
+    loop_cpu_s: float
+    journal_s: float
+    n_tasks: int
+    journal_bytes: int
+    wire: Wire = field(default_factory=Wire)
+
+    @property
+    def over_ideal(self) -> float:
+        """Time lost, as a share of the ideal time."""
+        return self.wall_s / self.plan.ideal_s - 1
+
+    @property
+    def tail(self) -> float:
+        """Of that, what is lost because partitions do not share out evenly."""
+        return self.plan.bound_s / self.plan.ideal_s - 1
+
+    @property
+    def overhead(self) -> float:
+        """The rest: what scheduler and client cost, as a share of the ideal time."""
+        return self.over_ideal - self.tail
+
+    @property
+    def cpu_ms_per_task(self) -> float:
+        """Processor time of all threads for each task [ms]."""
+        return 1e3 * self.cpu_s / self.n_tasks
+
+
+class _TimedJournal(Journal):
+    """A journal that knows how long it has taken to write."""
+
+    spent_s = 0.0
+
+    def append(self, index: int, record: Mapping[str, Any]) -> None:
+        """Add a line and count the time."""
+        started = time.perf_counter()
+        super().append(index, record)
+        self.spent_s += time.perf_counter() - started
+
+
+def makespan(sizes: Sequence[float], n_workers: int) -> float:
+    """Return when the last task ends if a worker that is free takes the next one at once."""
+    free = [0.0] * n_workers
+    for size in sizes:
+        heapq.heapreplace(free, free[0] + size)
+    return max(free)
+
+
+@contextlib.contextmanager
+def many_workers(n_workers: int) -> Iterator[Client]:
+    """Start a scheduler and workers with one thread each, all in this process, that talk by TCP."""
+    with (
+        dask.config.set(QUIET),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=False,
+            protocol="tcp",
+            host="127.0.0.1",
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(n_workers)
+        yield client
+
+
+@contextlib.contextmanager
+def listen() -> Iterator[Wire]:
+    """Count all messages that are sent by TCP in this process."""
+    wire, send = Wire(), TCP.write
+
+    async def write(comm: TCP, message: Any, *args: Any, **kwargs: Any) -> int:
+        n_bytes: int = await send(comm, message, *args, **kwargs)
+        wire.note(message, n_bytes)
+        return n_bytes
+
+    TCP.write = write
+    try:
+        yield wire
+    finally:
+        TCP.write = send
+
+
+def timed_step(client: Client, plan: Plan) -> Timing:
+    """Run a step as a run does, with an executor and a journal."""
+    with tempfile.TemporaryDirectory() as folder, listen() as wire:
+        place = Path(folder)
+        executor = Executor(client, Progress(enabled=False), place / "shared")
+        # Opens the connections of a fresh cluster; under another name, for the scheduler learns how
+        # long tasks of a name take and would share these out by what it learned.
+        executor.map(_nothing, range(2 * plan.n_workers))
+        wire.clear()
+        journal = _TimedJournal(place / "blocks.jsonl", "waiting")
+        items = {partition.index: partition for partition in plan.partitions}
+        started = time.perf_counter(), time.process_time(), time.thread_time(), _loop_s(client)
+        reports = executor.run(
+            "waiting", WaitTask(plan.block_s), items, journal=journal, n_rows=lambda p: p.n_rows
+        )
+        ended = time.perf_counter(), time.process_time(), time.thread_time(), _loop_s(client)
+        n_done = sum(len(report["crc"]) for report in reports.values())
+        if n_done != plan.n_blocks:
+            msg = f"every block must be reported once; got {n_done} of {plan.n_blocks}."
+            raise AssertionError(msg)
+        wall_s, cpu_s, client_s, loop_s = (
+            after - before for before, after in zip(started, ended, strict=True)
+        )
+        n_bytes = journal.path.stat().st_size
+        return Timing(
+            plan, wall_s, cpu_s, client_s, loop_s, journal.spent_s, len(items), n_bytes, wire
+        )
+
+
+def _nothing(item: int) -> int:
+    """Return what came."""
+    return item
+
+
+def _loop_s(client: Client) -> float:
+    """Return the processor time of the thread that scheduler, workers and client share [s]."""
+
+    async def spent() -> float:
+        return time.thread_time()
+
+    seconds: float = client.sync(spent)
+    return seconds
