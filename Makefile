@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
         workflow/tree workflow/labels workflow/chunks.py
 
-.PHONY: demo test check lint types imports docstrings slow bench quality lowest clean
+.PHONY: demo test check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
 
 demo: $(READY)
 	$(BIN)/python -m workflow demo
@@ -34,7 +34,11 @@ docstrings: $(READY)
 	find $(MATHS) -name "*.py" | xargs $(BIN)/numpydoc lint
 
 slow: $(READY)
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m "slow and not soak"
+
+# Prints the seeds that it draws.
+soak: $(READY)
+	$(BIN)/pytest -q -m soak -rA
 
 # Tests with the lowest versions that pyproject.toml allows, in an environment of their own. Compiled
 # at once, as pip does: a library that warns when it is compiled would fail the tests that first import it.
@@ -47,6 +51,13 @@ lowest:
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run
 
+# 60 GB of disk and half an hour.
+sizes: $(READY)
+	$(BIN)/python -m benchmarks.sizes
+
+scaling: $(READY)
+	$(BIN)/python -m benchmarks.scheduler --scale full
+
 quality: $(READY)
 	$(BIN)/python -m benchmarks.quality --resume
 
@@ -57,4 +68,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-lowest demo-run
+	rm -rf $(VENV) .venv-lowest demo-run sizes-runs

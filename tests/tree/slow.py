@@ -89,7 +89,7 @@ class SlowRule:
             floor = max(mean, 0.5 / total)
             chance, floored = chance * mean, floored * floor
             variance = np.square(both - mean * out).sum() / total**2
-            variance += np.square(1.5 * mean * out).sum() / total**2
+            variance += np.square(2.0 * mean * out).sum() / total**2
             error += (variance + 0.02 / total) / floor**2
             border += (out * self.level[own]).sum() / total / 2
         core = min(

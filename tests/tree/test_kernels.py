@@ -172,7 +172,7 @@ def test_crossing_follows_the_formula(overcluster):
         both = np.where(out + stay > 1, out * (out - 1) / np.maximum(out + stay - 1, 1), 0)
         mean = both.sum() / out.sum()
         chance *= mean
-        spread = ((both - mean * out) ** 2 + (1.5 * mean * out) ** 2).sum() / out.sum() ** 2
+        spread = ((both - mean * out) ** 2 + (2.0 * mean * out) ** 2).sum() / out.sum() ** 2
         error += (spread + 0.02 / out.sum()) / mean**2
         border += (out * graph.level[own]).sum() / out.sum() / 2
     drop = np.exp(0.5 * min(0.0, border - core))

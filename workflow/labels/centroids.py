@@ -149,11 +149,7 @@ def _is_stray(
     centroids: NDArray[Any],
 ) -> NDArray[np.bool_]:
     """Return which cells are far wider than the others of their cluster, with none between."""
-    start = np.repeat(np.arange(label.size), np.diff(edges.indptr))
-    apart = np.asarray(centroids, np.float64)
-    length = np.linalg.norm(apart[start] - apart[edges.indices], axis=1)
-    gap = np.full(label.size, np.inf)
-    np.minimum.at(gap, start, length)
+    gap = _nearest_neighbour(edges, np.asarray(centroids, np.float64))
     # A cell of one image, or of copies, has no radius but is as wide as what is around it.
     width = np.maximum(radius, np.where(np.isfinite(gap), gap / 2, 0))
     enough = MIN_CELLS * population.mean()
@@ -171,6 +167,17 @@ def _is_stray(
         if ratio[widest] >= WIDTH_GAP:
             stray[cells[MIN_CELLS + widest :]] = True
     return stray
+
+
+def _nearest_neighbour(edges: GraphEdges, centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distance of each centroid to the nearest that it shares an edge with."""
+    gap = np.full(len(centroids), np.inf)
+    bounds = zip(edges.indptr[:-1].tolist(), edges.indptr[1:].tolist(), strict=True)
+    for centroid, (first, last) in enumerate(bounds):
+        if last > first:
+            away = centroids[edges.indices[first:last]] - centroids[centroid]
+            gap[centroid] = np.sqrt(np.einsum("ij,ij->i", away, away).min())
+    return gap
 
 
 def _reference_radius(

@@ -19,7 +19,7 @@ DENSITY_EXPONENT = 0.5
 EXTRA_VARIANCE = 0.02
 #: How much the concentration differs from cell to cell, relatively: a border of one or two cells,
 #: as along a curve, says little however many images cross it.
-NODE_VARIATION = 1.5
+NODE_VARIATION = 2.0
 #: Ratio of joins that were not tested.
 UNTESTED = 10.0
 
