@@ -83,7 +83,7 @@ def page(records: Sequence[dict[str, Any]], picture: Path) -> str:
     lines += [
         ("all steps but ingest [s]", [f"{_seconds(r):.1f}" for r in records]),
         ("images a second, all steps but ingest", [f"{_rate(r):,.0f}" for r in records]),
-        ("microseconds an image, one core's share of the steps but ingest", [f"{1e6 / _rate(r):.2f}" for r in records]),
+        ("microseconds an image, all steps but ingest", [f"{1e6 / _rate(r):.2f}" for r in records]),
         ("start and end of the command [s]", [f"{r['wall'] - r['summary']['seconds']['total']:.1f}" for r in records]),
         ("largest process [GiB]", [f"{r['summary']['peak_rss_bytes'] / 2**30:.2f}" for r in records]),
         ("read [GB]", [f"{_bytes(r, 'bytes_read'):.1f}" for r in records]),

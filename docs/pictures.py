@@ -221,7 +221,7 @@ def joins() -> None:
             xlabel="images of the smaller side of a join",
             ylabel="ratio",
             xlim=(0, None),
-            ylim=(0, 3),
+            ylim=(0, None),
         )
     save(figure, "tree-joins.png")
 
@@ -283,7 +283,7 @@ def noise() -> None:
 
 def sure() -> None:
     """Draw an interval of numbers of clusters, and a doubtful cluster."""
-    middles = [[0, 0], [4.0, 0], [1.5, 6.0], [-6, 1], [-3.5, -6], [5, -6.5]]
+    middles = [[0, 0], [4.1, 0], [1.5, 6.0], [-6, 1], [-3.5, -6], [5, -6.5]]
     images, _ = blobs(0, middles, [1, 1, 0.8, 1, 1.3, 0.6], 2_500)
     cells = Cells.of(images, 600)
     tree = cells.tree(n_resamples=50)

@@ -8,11 +8,11 @@ from workflow.compiling import compiler
 def test_compiler__works_where_nothing_can_be_written(monkeypatch):
     original = numba.njit
 
-    def njit(*functions, cache=False):
+    def njit(*, nogil, cache=False):
         if cache:
             text = "cannot cache function: no locator available"
             raise RuntimeError(text)
-        return original(*functions)
+        return original(nogil=nogil)
 
     monkeypatch.setattr(numba, "njit", njit)
     assert compiler(__file__)(lambda x: x + 1)(1) == 2

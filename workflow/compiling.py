@@ -34,7 +34,8 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     Notes
     -----
     One thread and no reordering of sums: the same bits on every machine of a
-    kind.  What is kept is found by the name and the file of a function but
+    kind.  Other threads of the process, which read ahead and talk to the
+    scheduler, go on meanwhile.  What is kept is found by the name and the file of a function but
     also contains code of other files, so the name is given a checksum of all.
     """
     room = Path(module).parent
@@ -44,8 +45,8 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     def compiled(function: _Function) -> _Function:
         function.__qualname__ = f"{function.__qualname__}_{version}"
         try:
-            return cast("_Function", numba.njit(cache=True)(function))
+            return cast("_Function", numba.njit(cache=True, nogil=True)(function))
         except RuntimeError:  # neither beside the module nor at home can anything be written
-            return cast("_Function", numba.njit(function))
+            return cast("_Function", numba.njit(nogil=True)(function))
 
     return compiled

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 
+from workflow.ingest._demo_kernels import show_sources
 from workflow.rng import generator
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ PHOTOGRAPHS = (
 )
 #: Rows that are always made together: any range of rows gives the same images.
 BLOCK_ROWS = 4_096
-#: Rows worked on at a time, so that they stay in the processor's cache.
-TILE_ROWS = 256
 N_WINDOWS, N_GLYPHS = 24, 12
 N_SOURCES = N_WINDOWS + N_GLYPHS
 SIDE, N_CHANNELS = 16, 3
@@ -148,16 +147,9 @@ def _make_block(seed: int, block: int) -> NDArray[np.uint8]:
     brightness = _clipped(rng, BRIGHTNESS_SD, (BLOCK_ROWS, 1)) + 128 * (1 - gain[:, None])
     colour = np.rint(brightness + _clipped(rng, TINT_SD, (BLOCK_ROWS, N_CHANNELS)))
     place = rng.integers(NOISE_VALUES - N_FEATURES, size=BLOCK_ROWS)
-    strips = np.lib.stride_tricks.sliding_window_view(_noise(), N_FEATURES)
     images = np.empty((BLOCK_ROWS, N_FEATURES), np.uint8)
-    for source in range(N_SOURCES):
-        rows = np.flatnonzero(labels == source)
-        for first in range(0, len(rows), TILE_ROWS):
-            tile = rows[first : first + TILE_ROWS]
-            values = weights[tile] @ _shifted_sources()[source]
-            values += strips[place[tile]]
-            values.reshape(len(tile), -1, N_CHANNELS)[...] += colour[tile, None].astype(np.float32)
-            images[tile] = np.clip(np.rint(values, out=values), 0, 255, out=values)
+    colour = colour.astype(np.float32)
+    show_sources(labels, weights, _shifted_sources(), _noise(), place, colour, images)
     clutter = np.flatnonzero(labels < 0)
     images[clutter] = _clutter(rng, len(clutter))
     images.flags.writeable = False

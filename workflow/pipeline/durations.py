@@ -239,10 +239,7 @@ def _pca(sizes: Sizes, machine: Machine) -> float:
     left = machine.files(mine, mine * sizes.state_bytes)
     # Twice: from a file with its checksum, and into the sum.
     merged = 2 * n_parts * sizes.state_bytes * rates.file_read_byte + n_parts * rates.task
-    shift = sizes.image_bytes * min(sizes.block_rows, sizes.n_samples) * machine.image_byte
-    return (
-        work + left + merged + shift + rates.first_use["pca"] + rates.eigen * min(d_in, 4096) ** 3
-    )
+    return work + left + merged + rates.first_use["pca"] + rates.eigen * min(d_in, 4096) ** 3
 
 
 def _moments_name(kind: str, itemsize: int) -> str:

@@ -181,12 +181,10 @@ def _passes(sizes: Sizes, memory: _Memory) -> list[TaskPlan]:
     n_pieces = -(-sizes.n_sample // SHUFFLED_ROWS)
     kept = sizes.n_kept * (sizes.image_bytes + 8)
     moments, cells = n_parts * sizes.state_bytes, n_parts * sizes.cell_bytes
-    # Integers are summed about a value that is found in the first block.
-    shift = memory.block_rows * sizes.image_bytes if sizes.kind == "integer" else 0
     copied = [TaskPlan.of("ingest", n_parts, 2 * images, images, memory.block())]
     return [
         *(copied if sizes.is_copied else []),
-        TaskPlan.of("pca", n_parts, images + shift, moments, memory.moments()),
+        TaskPlan.of("pca", n_parts, images, moments, memory.moments()),
         TaskPlan.of("projection", n_parts, images, scores + kept, memory.projection()),
         TaskPlan.of("overcluster: sample", n_parts, scores, sample, memory.drawing()),
         TaskPlan.of("overcluster: shuffle", n_pieces, n_pieces * sample, sample, memory.drawing()),
@@ -235,7 +233,7 @@ class _Memory:
         """Return what a task that searches centroids and sums their cells holds."""
         k, d = self.sizes.n_centroids, self.sizes.n_components
         return {
-            "rows": 2 * rows * d * 4,
+            "rows": 3 * rows * d * 4,
             "distances": 3 * SEARCH_PANEL_ROWS * k * 4,
             "centroids": 3 * k * d * 4,
             "sums": 3 * k * (d + 16) * 8,
@@ -243,9 +241,9 @@ class _Memory:
         }
 
     def block(self) -> dict[str, int]:
-        """Return a block, and the stored pieces that are decoded whole to read it."""
+        """Return a block, the next one, and the stored pieces decoded whole to read that."""
         decoded = max(self.block_rows, self.stored_rows)
-        return {"block": (self.block_rows + decoded) * self.sizes.image_bytes}
+        return {"block": (2 * self.block_rows + decoded) * self.sizes.image_bytes}
 
     def _panel(self) -> int:
         """Bytes of rows converted to floating point."""

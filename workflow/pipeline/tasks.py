@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -28,6 +29,8 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,6 +48,19 @@ def part_path(folder: Path, index: int) -> Path:
     return folder / f"part-{index:06d}.npz"
 
 
+def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRange, NDArray[Any]]]:
+    """Yield each range with its rows, read while the one before it is worked on."""
+    waiting: tuple[RowRange, Future[NDArray[Any]]] | None = None
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        for rows in blocks:
+            following = rows, reader.submit(stored.read, *rows)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
 @dataclass(frozen=True, slots=True)
 class MomentsTask:
     """Moments of a partition, and a checksum of each of its blocks."""
@@ -59,8 +75,7 @@ class MomentsTask:
         state: MomentState | None = None
         shift: NDArray[Any] | None = None
         checksums, n_bytes = [], 0
-        for rows in partition.blocks:
-            block = self.images.read(*rows)
+        for rows, block in read_ahead(self.images, partition.blocks):
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
             if shift is None and self.kind == "integer":
@@ -130,10 +145,10 @@ class ProjectionTask:
         """Read each block once, hold it against its checksum, write its scores."""
         kept, kept_rows, checksums = [], [], []
         bytes_read = bytes_written = 0
-        for rows, expected, n_kept in zip(
-            item.partition.blocks, item.checksums, item.n_kept, strict=True
+        blocks = read_ahead(self.images, item.partition.blocks)
+        for (rows, block), expected, n_kept in zip(
+            blocks, item.checksums, item.n_kept, strict=True
         ):
-            block = self.images.read(*rows)
             require_unaltered(block, rows, expected)
             scores = self.basis.project(block, rows.start, self.dtype)
             zarr_io.write_rows(self.scores, "scores", rows.start, scores)
@@ -267,8 +282,8 @@ class AssignTask:
         cells: CellSums | None = None
         pairs: PairCounts | None = None
         checksums, bytes_read, bytes_written = [], 0, 0
-        for rows in partition.blocks:
-            block = self.scores.read(*rows).astype(np.float32, copy=False)
+        for rows, read in read_ahead(self.scores, partition.blocks):
+            block = read.astype(np.float32, copy=False)
             nearest, sq_distance = index.query(block, k=N_NEAREST)
             zarr_io.write_rows(self.nearest, "nearest", rows.start, nearest)
             zarr_io.write_rows(self.nearest, "sq_distance", rows.start, sq_distance)
@@ -377,8 +392,7 @@ class PredictTask:
         index = search(self.centroids)
         done: list[Any] = []
         bytes_read = bytes_written = 0
-        for rows in partition.blocks:
-            block = self.images.read(*rows)
+        for rows, block in read_ahead(self.images, partition.blocks):
             # Rounded as the run's scores were stored, so that equal images get equal labels.
             scores = self.basis.project(block, rows.start, self.dtype)
             scores = scores.astype(np.float32, copy=False)
