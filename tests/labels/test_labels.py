@@ -181,6 +181,26 @@ def test_centroid_labels__wide_cells_around_narrow_ones_are_noise(named):
         assert made.offset_sq[6:9].tolist() == [15**2, 35**2, 55**2]
 
 
+def test_centroid_labels__lone_images_far_from_their_cluster_are_noise():
+    """Widths rise without a gap; of the two widest cells one has two images, the other thirty."""
+    place = np.array([0.0, 2, 4, 6, 8, 11, 14.5, 19, 25, 33, -60])
+    n = len(place)
+    made = centroid_labels(
+        np.array([0] * (n - 1) + [-1]),
+        np.ones(n),
+        (
+            np.array([0, 1, *range(3, 2 * n - 1, 2), 2 * n - 2]),
+            np.array([1, *[j for i in range(1, n - 1) for j in (i - 1, i + 1)], n - 2]),
+            np.ones(2 * n - 2),
+        ),
+        centroids=place[:, None],
+        rms_radius=np.array([1, 1, 1, 1, 1, 1.5, 1.75, 2.2, 3, 0, 1]),
+        population=np.array([30] * 9 + [2, 30]),
+    )
+    assert made.label.tolist() == [0] * 9 + [-1, -1]
+    assert made.offset_sq[9] == 8**2
+
+
 def test_centroid_labels__without_any_cluster():
     _, graph, centroids = example()
     made = centroid_labels(

@@ -22,6 +22,8 @@ MAX_WIDTH = 2.0
 WIDTH_GAP = 2.0
 #: The narrow ones are a cluster if there are so many, with as many images as so many average cells.
 MIN_CELLS = 5
+#: Cells of so few images say little by their radius: wide ones are noise where they lie.
+FEW_IMAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def centroid_labels(
     row, the median over its cluster weighted by population, else over all
     labelled centroids.  Where the cells of a cluster are of two kinds, and
     the wide ones are at least twice as wide as the others, these are noise:
-    strays that no cluster of their own took in.  The radius is at most twice the median of its cluster: a cell
+    strays that no cluster of their own took in; so is a cell of three rows or
+    less that is twice as wide as the median.  The radius is at most twice the median of its cluster: a cell
     that is wider holds stray rows, and by their own radius none would be far
     out.  (The median weighted by population or by cells, the larger: many rows
     can be at nearly one place.)  A noise centroid has the radius of the labelled one
@@ -148,7 +151,7 @@ def _is_stray(
     edges: GraphEdges,
     centroids: NDArray[Any],
 ) -> NDArray[np.bool_]:
-    """Return which cells are far wider than the others of their cluster, with none between."""
+    """Return which cells are far wider than their cluster: with no others between, or of few images."""
     gap = _nearest_neighbour(edges, np.asarray(centroids, np.float64))
     # A cell of one image, or of copies, has no radius but is as wide as what is around it.
     width = np.maximum(radius, np.where(np.isfinite(gap), gap / 2, 0))
@@ -158,6 +161,8 @@ def _is_stray(
     order = order[(label[order] >= 0) & (width[order] > 0)]
     bounds = np.flatnonzero(np.diff(label[order])) + 1
     for cells in np.split(order, bounds):
+        usual = _weighted_median(width[cells], population[cells])
+        stray[cells] = (population[cells] <= FEW_IMAGES) & (width[cells] > MAX_WIDTH * usual)
         if len(cells) <= MIN_CELLS:
             continue
         ratio = width[cells[MIN_CELLS:]] / width[cells[MIN_CELLS - 1 : -1]]
