@@ -311,7 +311,7 @@ included, from a disk whose pages were in memory. Bytes are those that `plan` te
   passes over the images: {_duration(fast)} at {BANDWIDTHS[1] / 1e9:g} GB/s, {_duration(slow)} at {BANDWIDTHS[0] / 1e9:g} GB/s.** The workers that a file system feeds: more of them
   wait for it.
 * To that come, whatever the number of images: the fit on a sample of 64 rows a centroid, {rates.piece_s:.2g} s a round and {rounds} rounds
-  at most, {_duration(rounds * rates.piece_s)}, on {n_pieces} workers at most, for the sample has {n_pieces} pieces, whose sums, {format_bytes(measured.returns[0].n_bytes)}, come
+  at most, {_duration(rounds * rates.piece_s)}, on {n_pieces} workers at most, for the sample has {n_pieces} pieces, whose sums are merged by the workers and, {format_bytes(measured.returns[0].n_bytes)}, come
   back in each round; and the tree, {_duration(rates.tree_s)}, on the client alone. The report reads the labels of all images on the client: {format_bytes(12 * N_IMAGES)}.
 
 What to plan for:

@@ -23,7 +23,6 @@ from workflow.overcluster.passes import (
     Draw,
     distance_pass,
     gather,
-    pieces,
     sum_pass,
 )
 from workflow.pca import DEFAULT_RANK
@@ -294,7 +293,7 @@ def held_by_caller(n_blocks: int, n_centroids: int, n_pairs: int) -> list[Held]:
     n, d, wide, k = n_blocks * BLOCK_ROWS, N_COMPONENTS, int(np.prod(IMAGE_SHAPE)), n_centroids
     n_parts = len(partitions(n, BLOCK_ROWS))
     n_sample = sample_size(n, k)
-    n_pieces, batch = len(pieces(n_sample, k)), _first_batch(n_sample, k)
+    batch = _first_batch(n_sample, k)
     moments, cells = wide * (wide + 2), k * (d + 12) + 3 * n_pairs
     kept, looked_at = min(n, N_KEPT), min(n_sample, 20_000) * d
     if batch * k <= MAX_IN_MEMORY_PAIRS:
@@ -325,7 +324,7 @@ def held_by_caller(n_blocks: int, n_centroids: int, n_pairs: int) -> list[Held]:
     return [
         Held("pca", "moments of a partition, merged one by one", "files", moments, n_parts * moments, 8),
         *seeding,
-        Held("overcluster, each round", f"sums of {n_pieces} pieces", "results", n_pieces * k * (d + 6), n_pieces * k * (d + 6), 8),
+        Held("overcluster, each round", "sums of all pieces, merged by the workers", "results", k * (d + 6), k * (d + 6), 8),
         Held("overcluster, each round", "rows to which centroids move, at most K'", "results", k * d, k * d, 4),
         Held("overcluster, assign", "sums and pairs of a partition, merged one by one", "files", cells, n_parts * cells, 8),
         Held("centroid_graph", "rows of the sample, for the intrinsic dimension", "rows", looked_at, looked_at, 4),

@@ -126,9 +126,8 @@ def test_what_the_fit_returns__is_what_the_page_lists():
     k = 300
     sums, distances, rows = fit_returns(k)
     held = {h.what: h for h in held_by_caller(2_000, k, 1_000)}
-    n_pieces = sums.weight.n_tasks
-    # Each piece has one number more: the cap of distances.
-    assert sums.n_numbers == held[f"sums of {n_pieces} pieces"].at_once + n_pieces
+    # And the cap of distances; there is one for each piece that was merged.
+    assert sums.n_numbers == held["sums of all pieces, merged by the workers"].at_once + 1
     assert sums.n_bytes == pytest.approx(8 * sums.n_numbers, rel=0.1)
     assert distances.n_numbers == 2 * 65_536
     assert rows.n_numbers == k * N_COMPONENTS

@@ -99,7 +99,7 @@ def top_memberships(
     >>> nearest, sq_distance = np.array([[1, 0]]), np.array([[1.0, 1.5]])
     >>> clusters, shares = top_memberships(nearest, sq_distance, two, np.array([False]))
     >>> clusters.tolist(), shares.tolist()
-    ([[1, 0, -1]], [[0.5, 0.3333333134651184, 0.0]])
+    ([[1, 0, -1]], [[0.52173912525177, 0.3478260636329651, 0.0]])
     """
     n_samples, first = nearest.shape[0], nearest[:, 0]
     own_q = sq_distance[:, 0].astype(np.float64) + labels.offset_sq[first]
