@@ -9,10 +9,11 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_info
+
+from workflow.pipeline.calibration import processor_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ def machine() -> str:
         }
     )
     return (
-        f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+        f"{processor_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
         f"Python {platform.python_version()}, {libraries}; BLAS {', '.join(blas) or 'unknown'}."
     )
 
@@ -119,11 +120,3 @@ def warn_if_busy() -> None:
             f"the machine is busy (load {load:.1f}): times will be too long, ratios uncertain",
             file=sys.stderr,
         )
-
-
-def _processor() -> str:
-    """Return the name of the processor."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

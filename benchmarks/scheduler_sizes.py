@@ -13,10 +13,9 @@ from benchmarks.scheduler_run import BLOCK_ROWS
 from workflow.blocks import InMemory
 from workflow.overcluster import sample_counts, sample_size
 from workflow.overcluster.fitting import (
-    BATCH_ROWS_PER_CENTROID,
     CANDIDATE_ROUNDS,
     MAX_IN_MEMORY_PAIRS,
-    MIN_BATCH_ROWS,
+    first_batch_rows,
 )
 from workflow.overcluster.passes import (
     MAX_PIECE_ROWS,
@@ -231,7 +230,9 @@ def fit_returns(n_centroids: int) -> list[Returned]:
     centroids = rows.read(n_rows, n_rows + n_centroids)
     passes: list[Callable[[FirstOnly], Any]] = [
         lambda mapper: sum_pass(rows, n_rows, centroids, Draw(0, 1, 1.0), mapper),
-        lambda mapper: distance_pass(rows, _first_batch(n_rows, n_centroids), centroids, mapper),
+        lambda mapper: distance_pass(
+            rows, first_batch_rows(n_rows, n_centroids), centroids, mapper
+        ),
         # At worst all rows that are fetched lie in one piece.
         lambda mapper: gather(rows, np.arange(min(n_centroids, MAX_PIECE_ROWS)), mapper),
     ]
@@ -242,11 +243,6 @@ def fit_returns(n_centroids: int) -> list[Returned]:
         assert mapper.weight is not None
         found.append(Returned(mapper.weight, mapper.result_bytes, mapper.result_numbers))
     return found
-
-
-def _first_batch(n_sample: int, n_centroids: int) -> int:
-    """Return the rows that seeding looks at."""
-    return min(n_sample, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +289,7 @@ def held_by_caller(n_blocks: int, n_centroids: int, n_pairs: int) -> list[Held]:
     n, d, wide, k = n_blocks * BLOCK_ROWS, N_COMPONENTS, int(np.prod(IMAGE_SHAPE)), n_centroids
     n_parts = len(partitions(n, BLOCK_ROWS))
     n_sample = sample_size(n, k)
-    batch = _first_batch(n_sample, k)
+    batch = first_batch_rows(n_sample, k)
     moments, cells = wide * (wide + 2), k * (d + 12) + 3 * n_pairs
     kept, looked_at = min(n, N_KEPT), min(n_sample, 20_000) * d
     if batch * k <= MAX_IN_MEMORY_PAIRS:

@@ -186,6 +186,11 @@ def fit_centroids(
     )
 
 
+def first_batch_rows(n_rows: int, n_centroids: int) -> int:
+    """Return how many rows of a sample the first centroids are chosen from."""
+    return _batch_rows(n_rows, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
+
+
 def _batch_rows(n_rows: int, n_wanted: int) -> int:
     """Return the size of a batch: all rows where the rest would be less than half as many."""
     return n_rows if 2 * n_rows < 3 * n_wanted else n_wanted
@@ -204,9 +209,7 @@ class _Fit:
     def start(self) -> RoundState:
         """Return the state before anything is done."""
         n_rows, n_features = self.sample.n_samples, self.sample.n_features
-        n_batch = _batch_rows(
-            n_rows, max(BATCH_ROWS_PER_CENTROID * self.n_centroids, MIN_BATCH_ROWS)
-        )
+        n_batch = first_batch_rows(n_rows, self.n_centroids)
         counters = [n_rows, n_features, self.n_centroids, self.seed, n_batch, 0, 0, 0]
         dtype = as_float_rows(np.empty(0, self.sample.dtype)).dtype
         return RoundState(

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workflow.overcluster import sample_size
-from workflow.overcluster.fitting import (
-    BATCH_ROWS_PER_CENTROID,
-    CANDIDATE_ROUNDS,
-    MAX_IN_MEMORY_PAIRS,
-    MIN_BATCH_ROWS,
-)
+from workflow.overcluster.fitting import CANDIDATE_ROUNDS, MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import pieces
 from workflow.pca import DEFAULT_RANK, choose_kind
+from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
 #: Rounds of k-means that visit the whole sample, as far as they are as many: 11 or 12 on the demo
 #: at 1,000 to 16,384 centroids.  The one number of a plan that the images decide.
 TYPICAL_ROUNDS = 12
-#: Rows of a task of the shuffled sample.
-SHUFFLED_ROWS = 65_536
 #: Bytes that a block's cells leave for each centroid beside their sums, with its pairs.
 CELL_BYTES = 230
 #: Bytes of the labels of an image, and of what was found of its nearest centroids.
@@ -134,8 +128,7 @@ class Sizes:
     @property
     def n_batch(self) -> int:
         """Rows that the first centroids are chosen from."""
-        wanted = max(BATCH_ROWS_PER_CENTROID * self.n_centroids, MIN_BATCH_ROWS)
-        return self.n_sample if 2 * self.n_sample < 3 * wanted else wanted
+        return first_batch_rows(self.n_sample, self.n_centroids)
 
     @property
     def seeds_in_memory(self) -> bool:
@@ -265,7 +258,7 @@ def _sample(sizes: Sizes, machine: Machine) -> float:
     mine = -(-len(sizes.partition_rows) // machine.n_workers)
     left = machine.files(mine, sizes.sample_bytes / machine.n_workers)
     # Each piece is gathered from all that was drawn.
-    turns = -(-math.ceil(sizes.n_sample / SHUFFLED_ROWS) // machine.n_workers)
+    turns = -(-math.ceil(sizes.n_sample / SAMPLE_PIECE_ROWS) // machine.n_workers)
     gathered = turns * sizes.sample_bytes * rates.file_read_byte
     written = sizes.sample_bytes * rates.write_byte / machine.n_workers
     return drawn + left + gathered + written

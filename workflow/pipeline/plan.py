@@ -13,8 +13,9 @@ from workflow.chunks import choose_block_rows
 from workflow.errors import ConfigError, MemoryBudgetError
 from workflow.overcluster import auto_n_centroids
 from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
-from workflow.pipeline.durations import LABEL_BYTES, NEAREST_BYTES, SHUFFLED_ROWS, Sizes
+from workflow.pipeline.durations import LABEL_BYTES, NEAREST_BYTES, Sizes
 from workflow.pipeline.executor import partitions
+from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -139,7 +140,6 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
         if wanted < 1
         else int(wanted)
     )
-    n_kept = max(1, min(n, KEPT_IMAGES, KEPT_BYTES // (d_in * images.dtype.itemsize)))
     sizes = Sizes(
         n_samples=n,
         n_features=d_in,
@@ -153,7 +153,7 @@ def plan_run(images: Any, config: Config, worker_bytes: int | None) -> RunPlan:
         max_rounds=config.overcluster.max_rounds,
         dimension_rows=config.centroid_graph.dimension_rows,
         n_resamples=config.tree.n_resamples,
-        n_kept=n_kept,
+        n_kept=kept_images(n, d_in * images.dtype.itemsize),
         # Stores know how their rows are cut; whatever does not is copied first.
         is_copied=not hasattr(images, "stored_rows"),
     )
@@ -178,7 +178,7 @@ def _passes(sizes: Sizes, memory: _Memory) -> list[TaskPlan]:
     n, n_parts = sizes.n_samples, len(sizes.partition_rows)
     images, scores = n * sizes.image_bytes, n * sizes.row_bytes
     sample, nearest = sizes.sample_bytes, n * NEAREST_BYTES
-    n_pieces = -(-sizes.n_sample // SHUFFLED_ROWS)
+    n_pieces = -(-sizes.n_sample // SAMPLE_PIECE_ROWS)
     kept = sizes.n_kept * (sizes.image_bytes + 8)
     moments, cells = n_parts * sizes.state_bytes, n_parts * sizes.cell_bytes
     copied = [TaskPlan.of("ingest", n_parts, 2 * images, images, memory.block())]
@@ -248,6 +248,11 @@ class _Memory:
     def _panel(self) -> int:
         """Bytes of rows converted to floating point."""
         return min(self.block_rows, MOMENT_PANEL_ROWS) * self.sizes.n_features * 8
+
+
+def kept_images(n_samples: int, image_bytes: int) -> int:
+    """Return how many pictures are kept for the report while images are read."""
+    return max(1, min(n_samples, KEPT_IMAGES, KEPT_BYTES // image_bytes))
 
 
 def check_settings(n_samples: int, n_features: int, config: Config) -> None:

@@ -31,6 +31,7 @@ from workflow.pipeline.model import (
 from workflow.pipeline.moments import moments_pass, update_states
 from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
 from workflow.pipeline.page import write_report
+from workflow.pipeline.plan import kept_images
 from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask
 from workflow.runstore import layout, zarr_io
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Pictures kept while reading, for the report: at most so many, and so many bytes.
-KEPT_IMAGES, KEPT_BYTES = 65_536, 256 * 2**20
 #: Standard deviations whose squares stay well inside float32.
 SMALLEST_SPREAD, LARGEST_SPREAD = 1e-12, 1e12
 #: Unreadable files that the manifest names; the store of the images lists them all.
@@ -175,7 +174,9 @@ def run_projection(context: Context) -> None:
         kept,
     )
     checksums = context.split(_image_checksums(context))
-    n_kept = context.split(sample_counts(context.block_sizes, _n_kept(context)).tolist())
+    image_bytes = context.images.n_features * context.images.dtype.itemsize
+    n_pictures = kept_images(context.n_samples, image_bytes)
+    n_kept = context.split(sample_counts(context.block_sizes, n_pictures).tolist())
     items = {
         p.index: ProjectionItem(p, expected, n)
         for p, expected, n in zip(context.partitions, checksums, n_kept, strict=True)
@@ -190,12 +191,6 @@ def _image_checksums(context: Context) -> list[Any]:
     if not entries:
         return [None] * len(context.block_sizes)
     return flat_checksums(entries)
-
-
-def _n_kept(context: Context) -> int:
-    """Return how many pictures to keep for the report."""
-    image_bytes = context.images.n_features * context.images.dtype.itemsize
-    return max(1, min(context.n_samples, KEPT_IMAGES, KEPT_BYTES // image_bytes))
 
 
 def run_overcluster(context: Context) -> None:
