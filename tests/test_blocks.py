@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.blocks import DaskMapper, SerialMapper, pairwise
+from workflow.blocks import DaskMapper, SerialMapper, pairwise, runs
 from workflow.errors import ImagesError
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress
@@ -93,3 +93,12 @@ def test_reduce__raises_the_first_error_of_the_items(here, there):
     for executor in (here, there):
         with pytest.raises(ImagesError, match="not 3"):
             executor.reduce(refuse, range(9), joined)
+
+
+@given(st.integers(1, 300), st.integers(1, 80))
+def test_runs__merge_as_their_items_do(n_items, n_least):
+    items = [str(i) for i in range(n_items)]
+    found = runs(items, n_least)
+    assert [item for run in found for item in run] == items
+    assert len(found) >= min(n_least, n_items)
+    assert pairwise([pairwise(run, joined) for run in found], joined) == pairwise(items, joined)

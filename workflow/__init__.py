@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workflow.late import late_names
 
 if TYPE_CHECKING:
     from workflow.errors import WorkflowError
@@ -11,19 +12,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "WorkflowError", "run"]
 
-_HOMES = {
-    "Run": "workflow.pipeline.handle",
-    "WorkflowError": "workflow.errors",
-    "run": "workflow.pipeline.handle",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: workers import this package too, and need none."""
-    if name not in _HOMES:
-        msg = f"module 'workflow' has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = late_names(
+    __name__,
+    {
+        "Run": "workflow.pipeline.handle",
+        "WorkflowError": "workflow.errors",
+        "run": "workflow.pipeline.handle",
+    },
+)
 
 
 def __dir__() -> list[str]:

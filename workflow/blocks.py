@@ -142,6 +142,33 @@ def pairwise(results: Iterable[T], merge: Callable[[T, T], T]) -> T:
     return merged
 
 
+def runs(items: Sequence[T], n_least: int) -> list[Sequence[T]]:
+    """Cut items into runs whose results `pairwise` merges as it would those of the items.
+
+    Parameters
+    ----------
+    items : sequence
+        At least one.
+    n_least : int
+        Runs wanted at least, where there are as many items.
+
+    Returns
+    -------
+    list of sequence
+        Consecutive runs of the largest power of two of items that leaves
+        enough of them; the last may be shorter.
+
+    Examples
+    --------
+    >>> runs("abcdefg", 3)
+    ['ab', 'cd', 'ef', 'g']
+    >>> pairwise(runs("abcdefg", 3), lambda left, right: f"({left}{right})")
+    '(((ab)(cd))((ef)g))'
+    """
+    length = 1 << max(0, (len(items) // max(1, n_least)).bit_length() - 1)
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
 class SerialMapper:
     """Maps in this thread: the reference that every other mapper must equal."""
 

@@ -15,6 +15,7 @@ from workflow.overcluster import _search_kernels as kernels
 from workflow.overcluster import assignment as module
 from workflow.overcluster._kernels import pair_sq_distances
 from workflow.overcluster._tiles import PANEL_CENTROIDS, TILE_ROWS, tile_scores
+from workflow.overcluster.panels import RunningNearest
 
 
 def falling(n_rows, n_features, seed=0, dtype=np.float32):
@@ -225,3 +226,28 @@ def test_build__has_no_panels_where_they_would_not_help():
     assert search.panels is None
     assert search.factors.dtype == np.float64
     assert "panel_factors" not in search.to_arrays()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 40),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1e-15, 1.0, 1e12]),
+    st.sampled_from([0.0, 1e3, 1e8]),
+    st.integers(0, 1000),
+)
+def test_running_nearest__equals_brute_force(n_rows, n_features, dtype, scale, offset, seed):
+    rng = np.random.default_rng(seed)
+    rows = ((falling(n_rows, n_features, seed) + offset) * scale).astype(dtype)
+    rows[rng.integers(0, n_rows)] = rows[0]
+    nearest = RunningNearest(rows)
+    assert np.isinf(nearest.sq_distance).all()
+    added = np.empty(0, dtype=int)
+    for size in (1, 2, 70):
+        more = rng.integers(0, n_rows, size)
+        nearest.add(more)
+        added = np.concatenate([added, more])
+        pairs = np.repeat(np.arange(n_rows), added.size), np.tile(added, n_rows)
+        expected = pair_sq_distances(rows, rows, *pairs).reshape(n_rows, -1).min(axis=1)
+        np.testing.assert_array_equal(nearest.sq_distance, expected)

@@ -12,6 +12,7 @@ from zarr.codecs import Crc32cCodec
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import zarr_io
+from workflow.runstore.lazy import rows_as_dask
 
 DTYPES = ["uint8", "uint16", "float16", "float32", "float64"]
 
@@ -301,7 +302,7 @@ def test_fingerprint__stable_and_sensitive(tmp_path, kind):
 def test_rows_as_dask__lazy_and_equal(tmp_path):
     images = some_images()
     store = zarr_io.open_images(zarr_array(tmp_path / "i.zarr", images, chunks=(7, 4, 4, 3)))
-    lazy = zarr_io.rows_as_dask(store, 16)
+    lazy = rows_as_dask(store, 16)
     flat = images.reshape(50, -1)
     assert lazy.chunks == ((16, 16, 16, 2), (48,))
     assert len(pickle.dumps(dict(lazy.dask))) < 10_000

@@ -11,17 +11,19 @@ The photographs are those of `sklearn.datasets.load_sample_images`: see
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.datasets import load_digits, load_sample_images
 
 from workflow.ingest._demo_kernels import show_sources
 from workflow.rng import generator
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
 #: The photographs that windows are cut from, and whom they belong to.
@@ -223,7 +225,7 @@ def _windows() -> NDArray[np.uint8]:
 
 def _glyphs() -> NDArray[np.uint8]:
     """Return handwritten digits, coloured, on coloured ground, a pixel wider on each side."""
-    digits = load_digits()
+    digits = _datasets().load_digits()
     palette = generator(0, "demo/palette").permutation(
         np.array(
             [(r, g, b) for r in (30, 130, 230) for g in (30, 130, 230) for b in (30, 130, 230)]
@@ -268,5 +270,10 @@ def _clutter(rng: np.random.Generator, n_images: int) -> NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _photographs() -> list[NDArray[np.uint8]]:
     """Return the two photographs, decoded once per process."""
-    images: list[NDArray[np.uint8]] = load_sample_images().images
+    images: list[NDArray[np.uint8]] = _datasets().load_sample_images().images
     return images
+
+
+def _datasets() -> ModuleType:
+    """Import scikit-learn's pictures when they are asked for: that takes a second."""
+    return importlib.import_module("sklearn.datasets")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from workflow.late import late_names
 from workflow.overcluster.assignment import NearestCentroids
 from workflow.overcluster.cells import CellSums, cell_sums, merge_cell_sums
 from workflow.overcluster.duplicates import DuplicateCells, duplicate_cells
-from workflow.overcluster.estimator import Overcluster
 from workflow.overcluster.fitting import FittedCentroids, fit_centroids
 from workflow.overcluster.rounds import RoundState
 from workflow.overcluster.sampling import (
@@ -15,6 +17,9 @@ from workflow.overcluster.sampling import (
     sample_destinations,
     sample_size,
 )
+
+if TYPE_CHECKING:
+    from workflow.overcluster.estimator import Overcluster
 
 __all__ = [
     "CellSums",
@@ -33,3 +38,5 @@ __all__ = [
     "sample_destinations",
     "sample_size",
 ]
+
+__getattr__ = late_names(__name__, {"Overcluster": "workflow.overcluster.estimator"})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.overcluster._cell_kernels import add_by_group, find_lowest
 from workflow.overcluster._search_kernels import frozen, pair_distances
 
 if TYPE_CHECKING:
@@ -112,17 +113,34 @@ def sort_pairs(
 
 def sum_by_group(rows: NDArray[Any], group: NDArray[np.intp], n_groups: int) -> NDArray[np.float64]:
     """Add up the rows of each group in float64, in row order."""
-    total = np.empty((n_groups, rows.shape[1]), dtype=np.float64)
-    for feature in range(rows.shape[1]):
-        total[:, feature] = np.bincount(group, weights=rows[:, feature], minlength=n_groups)
+    total = np.zeros((n_groups, rows.shape[1]), dtype=np.float64)
+    add_by_group(frozen(rows), frozen(group), total)
     return total
 
 
-def first_of_groups(
-    group: NDArray[np.intp], n_groups: int, n_first: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return position, group and rank of the first entries of each group of a sorted ``group``."""
-    starts = np.searchsorted(group, np.arange(n_groups))
-    rank = np.arange(group.size) - starts[group]
-    position = np.flatnonzero(rank < n_first)
-    return position, group[position], rank[position]
+def lowest_of_groups(
+    values: NDArray[np.float64], group: NDArray[np.intp], n_groups: int, n_lowest: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find the lowest values of each group.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n_rows,)
+        Those that are infinite or not a number are left out.
+    group : intp array of shape (n_rows,)
+        The group of each.
+    n_groups, n_lowest : int
+        Groups, and values wanted of each.
+
+    Returns
+    -------
+    position : int64 array of shape (n_groups, n_lowest)
+        Where they are, ascending by value, ties by position; -1 where a group
+        has fewer.
+    lowest : float64 array of shape (n_groups, n_lowest)
+        What they are; infinite where there is none.
+    """
+    position = np.full((n_groups, n_lowest), -1, dtype=np.int64)
+    lowest = np.full((n_groups, n_lowest), np.inf)
+    find_lowest(frozen(values), frozen(group), position, lowest)
+    return position, lowest

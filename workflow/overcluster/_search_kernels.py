@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Score of places without centroid.
 NO_CENTROID = 1e30
+#: Norms that bound a scalar product are stored larger by this share.
+NORM_MARGIN = 1e-6
 #: Rows whose boxes are looked at together.
 BATCH_ROWS = 256
 
@@ -107,6 +109,30 @@ def pair_distances(
 
 
 @compiled
+def scale_rows(
+    rows: NDArray[Any], shift: NDArray[np.float64], scale: float, stops: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return ``scaled`` and ``sq_norm`` of `Queries` for rows as they came."""
+    n_rows, n_features = rows.shape
+    scaled = np.empty((n_rows, N_STAGES - 1 + n_features), dtype=np.float32)
+    sq_norm = np.empty(n_rows)
+    for row in range(n_rows):
+        sq_tail = 0.0
+        stop = n_features
+        for stage in range(N_STAGES - 2, -2, -1):
+            start = stops[stage] if stage >= 0 else 0
+            for feature in range(start, stop):
+                value = (rows[row, feature] - shift[feature]) * scale
+                scaled[row, N_STAGES - 1 + feature] = value
+                sq_tail += value * value
+            if stage >= 0:
+                scaled[row, stage] = np.sqrt(sq_tail) * (1 + NORM_MARGIN)
+            stop = start
+        sq_norm[row] = sq_tail
+    return scaled, sq_norm
+
+
+@compiled
 def find_nearest(queries: Queries, centroids: NDArray[Any], panels: Panels) -> None:
     """Find the nearest centroids of all queries; writes ``nearest`` and ``sq_distance``."""
     home = _home_panels(queries, panels)
@@ -114,6 +140,18 @@ def find_nearest(queries: Queries, centroids: NDArray[Any], panels: Panels) -> N
     _search_homes(queries, centroids, panels, home, order)
     for start in range(0, order.size, BATCH_ROWS):
         _search_others(queries, centroids, panels, home, order[start : start + BATCH_ROWS])
+
+
+@compiled
+def find_nearer(queries: Queries, centroids: NDArray[Any], panels: Panels) -> None:
+    """Lower ``nearest`` and ``sq_distance`` of all queries where one of these centroids is nearer."""
+    n_rows = queries.scaled.shape[0]
+    for row in range(n_rows):
+        _lower_limits(queries, row)
+    order = np.arange(n_rows)
+    nowhere = np.full(n_rows, -1, dtype=np.int64)
+    for start in range(0, n_rows, BATCH_ROWS):
+        _search_others(queries, centroids, panels, nowhere, order[start : start + BATCH_ROWS])
 
 
 @compiled
@@ -176,7 +214,7 @@ def _search_homes(
         stop = start + 1
         while stop < order.size and stop < start + TILE_ROWS and home[order[stop]] == panel:
             stop += 1
-        _compare(queries, centroids, panels, (order, start, stop, panel), (scores, nowhere))
+        _compare_home(queries, centroids, panels, (order, start, stop, panel), (scores, nowhere))
         start = stop
 
 
@@ -250,16 +288,16 @@ def _sq_gaps(
 
 
 @compiled
-def _compare(
+def _compare_home(
     queries: Queries,
     centroids: NDArray[Any],
     panels: Panels,
     places: tuple[NDArray[np.int64], int, int, int],
     room: tuple[NDArray[np.float32], NDArray[np.int64]],
 ) -> None:
-    """Score rows at ``start`` to ``stop`` of some against a panel, and compare."""
+    """Score rows at ``start`` to ``stop`` against their home; compare, the lowest scores first."""
     rows, start, stop, panel = places
-    scores, done = room
+    scores, nowhere = room
     last = stop - 1
     at = (
         rows[start],
@@ -269,8 +307,22 @@ def _compare(
         panel,
     )
     stops = (panels.stops[0], panels.stops[1], panels.stops[2])
-    if tile_scores(queries.scaled, panels.factors, queries.limit, scores, at, stops):
-        _compare_near(queries, centroids, panels.ids, done, places, scores)
+    if not tile_scores(queries.scaled, panels.factors, queries.limit, scores, at, stops):
+        return
+    nearest, sq_distances = queries.nearest, queries.sq_distance
+    for i in range(start, stop):
+        row = rows[i]
+        # So the limits are nearly what they will be, and few others need a comparison.
+        for _ in range(nearest.shape[1]):
+            lowest = np.argmin(scores[i - start])
+            if scores[i - start, lowest] >= NO_CENTROID:
+                break
+            scores[i - start, lowest] = NO_CENTROID
+            centroid = panels.ids[panel, lowest]
+            sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
+            _insert(nearest, sq_distances, row, (centroid, sq_distance))
+        _lower_limits(queries, row)
+    _compare_near(queries, centroids, panels.ids, nowhere, places, scores)
 
 
 @compiled
@@ -292,7 +344,8 @@ def _compare_near(
             continue
         limit = queries.limit[row]
         for lane in range(PANEL_CENTROIDS):
-            if scores[i - start, lane] <= limit and ids[panel, lane] >= 0:
+            score = scores[i - start, lane]
+            if score <= limit and score < NO_CENTROID:
                 centroid = ids[panel, lane]
                 sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
                 if _insert(nearest, sq_distances, row, (centroid, sq_distance)):

@@ -14,11 +14,13 @@ from workflow.overcluster._kernels import (
     smallest_columns,
     sort_pairs,
 )
+from workflow.overcluster._search_kernels import frozen, scale_rows
 from workflow.overcluster.panels import (
     MAX_QUERIES,
     lay_out_panels,
     panels_from_arrays,
     panels_to_arrays,
+    roundoff,
     search_panels,
 )
 
@@ -158,7 +160,7 @@ class NearestCentroids:
         dtype = _product_dtype(centered)
         panels = None
         if dtype == np.float32 and len(centroids) >= MIN_PANEL_SEARCH:
-            panels = lay_out_panels(centered, _roundoff(centered.shape[1], dtype))
+            panels = lay_out_panels(centered, roundoff(centered.shape[1], dtype))
         return cls(centroids, shift, scale, _bound_factors(centered, dtype), panels)
 
     @property
@@ -227,13 +229,7 @@ class NearestCentroids:
         if self.panels is not None and k <= MAX_PANEL_WANTED:
             search, step = self._query_panels, MAX_QUERIES
         for start in range(0, rows.shape[0], step):
-            panel = np.ascontiguousarray(rows[start : start + step])
-            centered = panel - self.shift
-            sq_norm = np.einsum("ij,ij->i", centered, centered)
-            _require_finite(panel, sq_norm)
-            centered *= self.scale
-            sq_norm *= self.scale**2
-            found = search(panel, centered, sq_norm, n_found)
+            found = search(np.ascontiguousarray(rows[start : start + step]), n_found)
             nearest[start : start + step, :n_found] = found[0]
             sq_distance[start : start + step, :n_found] = found[1]
         return nearest, sq_distance
@@ -244,44 +240,45 @@ class NearestCentroids:
         return min(max(PANEL_SCORES // n_columns, MIN_PANEL_ROWS), MAX_PANEL_ROWS)
 
     def _query_panels(
-        self,
-        rows: NDArray[Any],
-        centered: NDArray[np.float64],
-        sq_norm: NDArray[np.float64],
-        k: int,
+        self, rows: NDArray[Any], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Answer some rows by panels of centroids, and rows far out by products."""
         assert self.panels is not None
         answer = np.empty((rows.shape[0], k), np.int64), np.empty((rows.shape[0], k))
+        scaled, sq_norm = scale_rows(
+            frozen(rows), frozen(self.shift), self.scale, frozen(self.panels.stops)
+        )
+        _require_finite(rows, sq_norm / self.scale**2)
         far = sq_norm > FAR_FROM_PANELS**2
-        scales = self.scale**2, _roundoff(rows.shape[1], np.dtype(np.float32))
+        scales = self.scale**2, roundoff(rows.shape[1], np.float32)
         if not far.any():
-            search_panels(self.panels, self.centroids, rows, centered, scales, answer)
+            search_panels(self.panels, self.centroids, rows, (scaled, sq_norm), scales, answer)
             return answer
         near = np.flatnonzero(~far)
         found = answer[0][near], answer[1][near]
-        search_panels(self.panels, self.centroids, rows[near], centered[near], scales, found)
+        near_scaled = scaled[near], sq_norm[near]
+        search_panels(self.panels, self.centroids, rows[near], near_scaled, scales, found)
         answer[0][near], answer[1][near] = found
         step, away = self._panel_rows(), np.flatnonzero(far)
         for start in range(0, away.size, step):
             part = away[start : start + step]
-            found = self._query_product(rows[part], centered[part], sq_norm[part], k)
-            answer[0][part], answer[1][part] = found
+            answer[0][part], answer[1][part] = self._query_product(rows[part], k)
         return answer
 
     def _query_product(
-        self,
-        panel: NDArray[Any],
-        centered: NDArray[np.float64],
-        sq_norm: NDArray[np.float64],
-        k: int,
+        self, rows: NDArray[Any], k: int
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Answer some rows by one product with all centroids."""
+        centered = rows - self.shift
+        sq_norm = np.einsum("ij,ij->i", centered, centered)
+        _require_finite(rows, sq_norm)
+        centered *= self.scale
+        sq_norm *= self.scale**2
         bounds = self._lower_bounds(centered, sq_norm)
         n_candidates = min(k + 1, self.n_centroids)
         candidates, lowest = smallest_columns(bounds, n_candidates)
-        every_row = np.repeat(np.arange(panel.shape[0]), n_candidates)
-        exact = pair_sq_distances(panel, self.centroids, every_row, candidates.ravel())
+        every_row = np.repeat(np.arange(rows.shape[0]), n_candidates)
+        exact = pair_sq_distances(rows, self.centroids, every_row, candidates.ravel())
         candidates, exact = sort_pairs(candidates, exact.reshape(candidates.shape))
         candidates, exact = candidates[:, :k], exact[:, :k]
         if n_candidates < self.n_centroids:
@@ -290,7 +287,7 @@ class NearestCentroids:
             doubtful = np.flatnonzero(~(lowest[:, -1] > reach) | far)
             reach[far] = np.inf
             if doubtful.size:
-                self._compare_all(panel, doubtful, (bounds[doubtful], reach), (candidates, exact))
+                self._compare_all(rows, doubtful, (bounds[doubtful], reach), (candidates, exact))
         return candidates, exact
 
     def _lower_bounds(
@@ -349,11 +346,6 @@ def _require_finite(rows: NDArray[Any], sq_norm: NDArray[np.float64]) -> None:
         raise ValueError(msg)
 
 
-def _roundoff(n_features: int, dtype: np.dtype[Any]) -> float:
-    """Bound the relative error of a product of this depth, with its rounded inputs."""
-    return float(1.25 * (n_features + 8) * np.finfo(dtype).eps / 2)
-
-
 def _product_dtype(centered: NDArray[np.float64]) -> np.dtype[Any]:
     """Choose the precision of products from the scaled centroids alone."""
     n_centroids, n_features = centered.shape
@@ -372,7 +364,7 @@ def _product_dtype(centered: NDArray[np.float64]) -> np.dtype[Any]:
         # Coincident centroids say nothing about spacing, nor does a centroid about itself.
         spacing[spacing <= sums] = np.inf
         nearest[start : start + PROBES] = spacing.min(axis=1)
-    blurred = 4 * _roundoff(n_features, np.dtype(np.float32)) * norms[probes]
+    blurred = 4 * roundoff(n_features, np.float32) * norms[probes]
     is_blurred = blurred > BLUR * nearest
     return np.dtype(np.float64 if is_blurred.mean() > 0.05 else np.float32)
 
@@ -383,12 +375,12 @@ def _bound_factors(centered: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArr
     n_columns = n_centroids
     if n_centroids >= MIN_GROUPED_COLUMNS:
         n_columns = -(-n_centroids // GROUP_SIZE) * GROUP_SIZE
-    roundoff = _roundoff(n_features, dtype)
+    blur = roundoff(n_features, dtype)
     sq_norm = np.einsum("ij,ij->i", centered, centered)
     factors = np.zeros((n_features + 2, n_columns), dtype=dtype)
     factors[:n_features, :n_centroids] = -centered.T
-    factors[n_features, :n_centroids] = -2 * roundoff * np.sqrt(sq_norm)
+    factors[n_features, :n_centroids] = -2 * blur * np.sqrt(sq_norm)
     # The small number covers products that underflow.
-    factors[n_features + 1, :n_centroids] = sq_norm / 2 * (1 - 2 * roundoff) - 1e-34
+    factors[n_features + 1, :n_centroids] = sq_norm / 2 * (1 - 2 * blur) - 1e-34
     factors[n_features + 1, n_centroids:] = 1e30
     return factors

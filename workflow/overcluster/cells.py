@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.overcluster._kernels import first_of_groups, sum_by_group
+from workflow.overcluster._kernels import lowest_of_groups, sum_by_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,16 +138,16 @@ def cell_sums(
         )
         raise ValueError(msg)
     plain = np.sqrt(squared)
-    max_distance = np.zeros(n_centroids)
-    np.maximum.at(max_distance, group, plain)
-    row_index = first_row + np.arange(group.size, dtype=np.int64)
-    exemplar, exemplar_sq_distance = _nearest_rows(group, row_index, squared, n_centroids)
+    exemplar, exemplar_sq_distance = lowest_of_groups(squared, group, n_centroids, N_EXEMPLARS)
+    exemplar[exemplar >= 0] += first_row
+    _, farthest = lowest_of_groups(-plain, group, n_centroids, 1)
+    summed = sum_by_group(np.column_stack([squared, plain]), group, n_centroids)
     return CellSums(
         population=np.bincount(group, minlength=n_centroids).astype(np.int64),
         total=sum_by_group(rows, group, n_centroids),
-        sq_distance=sum_by_group(squared[:, None], group, n_centroids)[:, 0],
-        distance=sum_by_group(plain[:, None], group, n_centroids)[:, 0],
-        max_distance=max_distance,
+        sq_distance=summed[:, 0],
+        distance=summed[:, 1],
+        max_distance=np.where(np.isfinite(farthest[:, 0]), -farthest[:, 0], 0.0),
         exemplar=exemplar,
         exemplar_sq_distance=exemplar_sq_distance,
     )
@@ -204,19 +204,3 @@ def _first_column(values: NDArray[Any]) -> NDArray[Any]:
     """Return the first column, or the values themselves where there is but one."""
     values = np.asarray(values)
     return values if values.ndim == 1 else values[:, 0]
-
-
-def _nearest_rows(
-    group: NDArray[np.intp],
-    row_index: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    n_centroids: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rows of smallest distance of each cell."""
-    exemplar = np.full((n_centroids, N_EXEMPLARS), -1, dtype=np.int64)
-    exemplar_sq_distance = np.full((n_centroids, N_EXEMPLARS), np.inf)
-    order = np.lexsort((row_index, squared, group))
-    position, cell, rank = first_of_groups(group[order], n_centroids, N_EXEMPLARS)
-    exemplar[cell, rank] = row_index[order[position]]
-    exemplar_sq_distance[cell, rank] = squared[order[position]]
-    return exemplar, exemplar_sq_distance

@@ -149,9 +149,9 @@ def fit_centroids(
 
     Pieces have a fixed number of rows and merge in order in float64, and
     every draw is seeded by pass and piece: no bit depends on the mapper.  A
-    pass costs 2 rows x centroids x features operations; the caller holds the
-    sums of all pieces, about 32 float64 copies of the centroids for 64 rows
-    a centroid: 0.2 GiB for 16,384 centroids of 50 features.
+    pass costs 2 rows x centroids x features operations at most.  Pieces are
+    summed where they are computed: a task holds a few float64 copies of the
+    centroids, 6 MiB each for 16,384 of 50 features, and one comes back.
 
     References
     ----------
@@ -332,7 +332,7 @@ class _Fit:
         relocation = relocations(sums, may_swap=n_of_batch <= SWAP_ROUNDS and n_rounds_left > 1)
         new, moved = means(sums, state.centroids, relocation)
         centroids = new.astype(state.centroids.dtype)
-        centroids[relocation.target] = gather(self.sample, relocation.row, self.mapper)
+        centroids[relocation.target] = relocation.place
         state = record(replace(state, centroids=centroids), sums, moved, relocation)
         n_rows = self.sample.n_samples
         is_whole = state.n_batch == n_rows
@@ -352,7 +352,7 @@ class _Fit:
         state = replace(state, counters=state.counting(n_checks=n_checks))
         if relocation.target.size and n_checks < MAX_CHECKS:
             centroids = state.centroids.copy()
-            centroids[relocation.target] = gather(self.sample, relocation.row, self.mapper)
+            centroids[relocation.target] = relocation.place
             return replace(state, centroids=centroids)
         # Empty centroids left over coincide with others: dropping them changes no cell.
         filled = sums.population > 0

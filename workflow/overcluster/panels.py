@@ -8,10 +8,13 @@ import numpy as np
 
 from workflow.overcluster._search_kernels import (
     NO_CENTROID,
+    NORM_MARGIN,
     Panels,
     Queries,
+    find_nearer,
     find_nearest,
     frozen,
+    scale_rows,
 )
 from workflow.overcluster._tiles import N_STAGES, PANEL_CENTROIDS
 
@@ -22,10 +25,10 @@ if TYPE_CHECKING:
 
 #: Rows searched at a time; their scaled copies are some 10 MiB at 50 features.
 MAX_QUERIES = 2**14
+#: Stands for no centroid yet: behind every centroid where distances are equal.
+_NO_ID = np.iinfo(np.int64).max
 #: Steps of the power iteration that finds where to divide centroids.
 POWER_STEPS = 6
-#: Norms that bound a scalar product are stored larger by this share.
-NORM_MARGIN = 1e-6
 
 
 def lay_out_panels(centered: NDArray[np.float64], roundoff: float) -> Panels:
@@ -50,8 +53,8 @@ def lay_out_panels(centered: NDArray[np.float64], roundoff: float) -> Panels:
     Cost: about centroids x features**2 x log2(panels) operations.
     """
     n_features = centered.shape[1]
-    first = -(-n_features // 4)
-    stops = np.array([first, -(-n_features // 2), n_features], dtype=np.int64)
+    stops = feature_stops(n_features)
+    first = int(stops[0])
     groups = _halves(centered)
     factors = np.stack([_panel_factors(centered[g], stops, roundoff) for g in groups])
     ids = np.full((len(groups), PANEL_CENTROIDS), -1, dtype=np.int32)
@@ -79,11 +82,16 @@ def lay_out_panels(centered: NDArray[np.float64], roundoff: float) -> Panels:
     )
 
 
+def feature_stops(n_features: int) -> NDArray[np.int64]:
+    """Return how many features each stage of a search has behind it."""
+    return np.array([-(-n_features // 4), -(-n_features // 2), n_features], dtype=np.int64)
+
+
 def search_panels(
     panels: Panels,
     centroids: NDArray[Any],
     rows: NDArray[Any],
-    centered: NDArray[np.float64],
+    scaled: tuple[NDArray[np.float32], NDArray[np.float64]],
     scales: tuple[float, float],
     answer: tuple[NDArray[np.int64], NDArray[np.float64]],
 ) -> None:
@@ -97,9 +105,9 @@ def search_panels(
         The centroids, C-contiguous [score].
     rows : float array of shape (n_samples, n_features)
         The rows, C-contiguous [score].
-    centered : float64 array of shape (n_samples, n_features)
-        The rows, shifted and scaled as the centroids were before they were
-        laid out.
+    scaled : tuple of float32 and float64 array
+        What `scale_rows` gives for them, with the shift and scale that the
+        centroids had when they were laid out.
     scales : tuple of float
         Square of the scale, and the relative error used for the layout.
     answer : tuple of int64 and float64 arrays of shape (n_samples, k)
@@ -109,26 +117,63 @@ def search_panels(
         # Doubling the precision changes no value, and two kinds of code are enough.
         rows, centroids = rows.astype(np.float64), centroids.astype(np.float64)
     nearest, sq_distance = answer
-    nearest[:] = np.iinfo(np.int64).max
+    nearest[:] = _NO_ID
     sq_distance[:] = np.inf
-    n_rows, n_features = rows.shape
-    scaled = np.empty((n_rows, N_STAGES - 1 + n_features), dtype=np.float32)
-    scaled[:, N_STAGES - 1 :] = centered
-    for stage, stop in enumerate(panels.stops[:-1]):
-        tail = centered[:, stop:]
-        scaled[:, stage] = np.sqrt(np.einsum("ij,ij->i", tail, tail)) * (1 + NORM_MARGIN)
-    queries = Queries(
-        frozen(rows),
-        scaled,
-        np.einsum("ij,ij->i", centered, centered),
-        np.full(n_rows, np.inf, dtype=np.float32),
-        np.full(n_rows, np.inf, dtype=np.float32),
-        nearest,
-        sq_distance,
-        scales[0],
-        scales[1],
-    )
-    find_nearest(queries, frozen(centroids), Panels(*(frozen(array) for array in panels)))
+    queries = _queries(rows, scaled, scales, answer)
+    find_nearest(queries, frozen(centroids), _frozen_panels(panels))
+
+
+class RunningNearest:
+    """Squared distance of each row to the nearest of some of the rows, which become more.
+
+    Parameters
+    ----------
+    rows : float array of shape (n_samples, n_features)
+        Finite rows, float32 or float64 [score].
+
+    Attributes
+    ----------
+    sq_distance : float64 array of shape (n_samples,)
+        Squared distances by direct difference; infinite while there is none
+        to be near to [score squared].
+
+    Notes
+    -----
+    The distance found so far rules out most of what is added, as in
+    `NearestCentroids`.  Memory: a float32 copy of the rows and 40 bytes a row.
+    """
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        rows = np.ascontiguousarray(rows)
+        self._shift = rows.mean(axis=0, dtype=np.float64)
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        spread = float(np.maximum(high - self._shift, self._shift - low).max())
+        self._scale = 2.0 ** -np.frexp(spread)[1] if spread > 0 else 1.0
+        self._roundoff = roundoff(rows.shape[1], np.float32)
+        stops = feature_stops(rows.shape[1])
+        scaled = scale_rows(frozen(rows), frozen(self._shift), self._scale, frozen(stops))
+        self._queries = _queries(
+            rows,
+            scaled,
+            (self._scale**2, self._roundoff),
+            (np.full((len(rows), 1), _NO_ID), np.full((len(rows), 1), np.inf)),
+        )
+
+    @property
+    def sq_distance(self) -> NDArray[np.float64]:
+        """Squared distances so far, shape (n_samples,) [score squared]."""
+        return self._queries.sq_distance[:, 0]
+
+    def add(self, index: NDArray[np.integer[Any]]) -> None:
+        """Let rows be near to the rows of this index, too."""
+        chosen = np.ascontiguousarray(self._queries.rows[index])
+        panels = lay_out_panels((chosen - self._shift) * self._scale, self._roundoff)
+        find_nearer(self._queries, frozen(chosen), _frozen_panels(panels))
+
+
+def roundoff(n_features: int, dtype: Any) -> float:
+    """Bound the relative error of a product of this depth, with its rounded inputs."""
+    return float(1.25 * (n_features + 8) * np.finfo(dtype).eps / 2)
 
 
 def panels_to_arrays(panels: Panels) -> dict[str, NDArray[Any]]:
@@ -141,6 +186,22 @@ def panels_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Panels | None:
     if "panel_factors" not in arrays:
         return None
     return Panels(*(arrays[f"panel_{name}"] for name in Panels._fields))
+
+
+def _queries(
+    rows: NDArray[Any],
+    scaled: tuple[NDArray[np.float32], NDArray[np.float64]],
+    scales: tuple[float, float],
+    answer: tuple[NDArray[np.int64], NDArray[np.float64]],
+) -> Queries:
+    """Put together what the compiled search takes, no limit set."""
+    limits = np.full((2, len(rows)), np.inf, dtype=np.float32)
+    return Queries(frozen(rows), *scaled, limits[0], limits[1], *answer, *scales)
+
+
+def _frozen_panels(panels: Panels) -> Panels:
+    """Return the panels as arrays that cannot be written to."""
+    return Panels(*(frozen(array) for array in panels))
 
 
 def _panel_factors(

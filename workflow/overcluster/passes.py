@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.chunks import RowRange, row_ranges
-from workflow.overcluster._kernels import first_of_groups, sum_by_group
+from workflow.overcluster._kernels import lowest_of_groups, sum_by_group
 from workflow.overcluster.assignment import NearestCentroids, as_float_rows
 from workflow.overcluster.seeding import distance_cap, pull
 from workflow.rng import generator
@@ -55,11 +55,11 @@ class PassSums:
         Sum of the pulls of the rows (`seeding.pull`) [score].
     loss : float64 array of shape (n_centroids,)
         By how much that sum would grow without this centroid [score].
-    pick : int64 array of shape (n_centroids,)
-        A row of the cell drawn in proportion to its pull;
-        -1 where all are 0.
+    pick : float array of shape (n_centroids, n_features)
+        A row of the cell drawn in proportion to its pull [score].
     pick_key : float64 array of shape (n_centroids,)
-        Its key in the draw, the smallest of the cell.
+        Its key in the draw, the smallest of the cell; infinite where all
+        pulls are 0, and nothing is drawn.
     caps : float64 array of shape (n_pieces,)
         Cap that the squared distances of each piece suggest.
     """
@@ -69,7 +69,7 @@ class PassSums:
     sq_distance: NDArray[np.float64]
     error: NDArray[np.float64]
     loss: NDArray[np.float64]
-    pick: NDArray[np.int64]
+    pick: NDArray[Any]
     pick_key: NDArray[np.float64]
     caps: NDArray[np.float64]
 
@@ -170,12 +170,7 @@ def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSu
     rng = generator(draw.seed, f"overcluster/pass/{draw.n_passes}", piece.number)
     with np.errstate(divide="ignore", invalid="ignore"):
         key = rng.standard_exponential(group.size) / pulled[:, 0]
-    order = np.lexsort((key, group))
-    position, cell, _ = first_of_groups(group[order], n_centroids, 1)
-    pick = np.full(n_centroids, -1, dtype=np.int64)
-    pick_key = np.full(n_centroids, np.inf)
-    pick_key[cell] = key[order[position]]
-    pick[cell] = np.where(np.isfinite(pick_key[cell]), order[position] + piece.rows.start, -1)
+    position, pick_key = lowest_of_groups(key, group, n_centroids, 1)
     per_row = np.stack([squared[:, 0], pulled[:, 0], pulled[:, 1] - pulled[:, 0]], axis=1)
     summed = sum_by_group(per_row, group, n_centroids)
     return PassSums(
@@ -184,8 +179,8 @@ def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSu
         sq_distance=summed[:, 0],
         error=summed[:, 1],
         loss=summed[:, 2],
-        pick=pick,
-        pick_key=pick_key,
+        pick=np.where(position >= 0, rows[position[:, 0]], 0),
+        pick_key=pick_key[:, 0],
         caps=np.array([distance_cap(sq_distance[:, 0])]),
     )
 
@@ -199,7 +194,7 @@ def _add(left: PassSums, right: PassSums) -> PassSums:
         sq_distance=left.sq_distance + right.sq_distance,
         error=left.error + right.error,
         loss=left.loss + right.loss,
-        pick=np.where(is_left, left.pick, right.pick),
+        pick=np.where(is_left[:, None], left.pick, right.pick),
         pick_key=np.minimum(left.pick_key, right.pick_key),
         caps=np.concatenate([left.caps, right.caps]),
     )

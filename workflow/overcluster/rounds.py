@@ -130,14 +130,14 @@ class Relocation:
     ----------
     target : intp array of shape (n_moved,)
         Centroids to move; first those that are empty.
-    row : int64 array of shape (n_moved,)
-        Row of the sample where each goes.
+    place : float array of shape (n_moved, n_features)
+        Where each goes: a row of the sample [score].
     n_empty : int
         How many were empty.
     """
 
     target: NDArray[np.intp]
-    row: NDArray[np.int64]
+    place: NDArray[Any]
     n_empty: int
 
 
@@ -167,7 +167,7 @@ def relocations(sums: PassSums, *, may_swap: bool) -> Relocation:
     """
     n_centroids = sums.population.size
     donors = np.lexsort((np.arange(n_centroids), -sums.error))
-    donors = donors[sums.pick[donors] >= 0]
+    donors = donors[np.isfinite(sums.pick_key[donors])]
     empty = np.flatnonzero(sums.population == 0)[: donors.size]
     target, donors_used = [empty], donors[: empty.size]
     if may_swap and n_centroids > 1:

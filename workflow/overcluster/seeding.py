@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.blocks import one_blas_thread
 from workflow.overcluster.assignment import as_float_rows
+from workflow.overcluster.panels import RunningNearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: squared distances: a rare cluster keeps most of its pull, a lone outlier gets about one draw
 #: in K' instead of all.  Empirical: 16 misses rare clusters, 100 lets 1 % of outliers dominate.
 CAP_QUANTILE, CAP_MULTIPLE = 0.9, 32.0
-#: Seeds proposed at a time, and rows of one product with them.
-MAX_PROPOSALS, PANEL_ROWS = 256, 2048
+#: Seeds proposed at a time.
+MAX_PROPOSALS = 256
 
 
 def distance_cap(sq_distance: NDArray[Any]) -> float:
@@ -99,37 +99,33 @@ def kmeans_plus_plus(
     Notes
     -----
     Rows are drawn by their capped distance, not its square as in [1]_;
-    otherwise the law of the draws is the same.  Seeds are proposed up to 256 at a time from the weights as they
-    were, and each is kept with probability (weight now) / (weight then), which
-    is exact because weights only fall.  So the distances are one matrix
-    product per batch instead of one pass over memory per seed.  Cost: 2
-    rows x seeds x features float64 operations, one copy of the rows as
-    float64; one BLAS thread, so that the draws depend on nothing else.
+    otherwise the law of the draws is the same.  Seeds are proposed up to 256
+    at a time from the weights as they were, and each is kept with probability
+    (weight now) / (weight then), which is exact because weights only fall.  So distances are lowered by many seeds
+    at a time, and the distance of a row so far rules most of them out.
+    Distances are by direct difference: no draw depends on the processor.
 
     References
     ----------
     .. [1] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of
        careful seeding", SODA 2007, 1027-1035.
     """
-    x = as_float_rows(rows).astype(np.float64)
-    x -= x.mean(axis=0)
-    sq_norm = np.einsum("ij,ij->i", x, x)
+    rows = as_float_rows(rows)
     first = _draw(np.asarray(weights, dtype=np.float64), rng.random(1))
     chosen = [first]
     n_chosen = 1
-    sq_distance = np.full(x.shape[0], np.inf)
-    with one_blas_thread():
-        _lower_distances(sq_distance, x, sq_norm, first)
-        while n_chosen < n_seeds:
-            potential = weights * pull(sq_distance, cap)
-            if not potential.any():
-                break
-            size = max(1, min(n_chosen // 2, MAX_PROPOSALS, n_seeds - n_chosen))
-            proposed = _draw(potential, rng.random(size))
-            kept = _thin(x, proposed, (sq_distance, cap), rng.random(size))
-            _lower_distances(sq_distance, x, sq_norm, kept)
-            chosen.append(kept)
-            n_chosen += kept.size
+    nearest = RunningNearest(rows)
+    nearest.add(first)
+    while n_chosen < n_seeds:
+        potential = weights * pull(nearest.sq_distance, cap)
+        if not potential.any():
+            break
+        size = max(1, min(n_chosen // 2, MAX_PROPOSALS, n_seeds - n_chosen))
+        proposed = _draw(potential, rng.random(size))
+        kept = _thin(rows, proposed, (nearest.sq_distance, cap), rng.random(size))
+        nearest.add(kept)
+        chosen.append(kept)
+        n_chosen += kept.size
     return np.concatenate(chosen)
 
 
@@ -143,41 +139,22 @@ def _draw(potential: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArr
 
 
 def _thin(
-    x: NDArray[np.float64],
+    rows: NDArray[Any],
     proposed: NDArray[np.intp],
     distances: tuple[NDArray[np.float64], float],
     uniform: NDArray[np.float64],
 ) -> NDArray[np.intp]:
     """Keep each proposal with the probability left to it by those kept before."""
     sq_distance, cap = distances
+    x = rows[proposed].astype(np.float64)
     now = sq_distance[proposed]
     then = pull(now, cap)
     kept = []
     for i, row in enumerate(proposed):
         if uniform[i] * then[i] < pull(now[i : i + 1], cap)[0]:
             kept.append(row)
-            difference = x[proposed[i + 1 :]] - x[row]
+            difference = x[i + 1 :] - x[i]
             np.minimum(
                 now[i + 1 :], np.einsum("ij,ij->i", difference, difference), out=now[i + 1 :]
             )
     return np.array(kept, dtype=np.intp)
-
-
-def _lower_distances(
-    sq_distance: NDArray[np.float64],
-    x: NDArray[np.float64],
-    sq_norm: NDArray[np.float64],
-    seeds: NDArray[np.intp],
-) -> None:
-    """Lower each row's distance to its distance to the nearest of new seeds, in place."""
-    half_norms = sq_norm[seeds] / 2
-    # Rounding must not leave a distance between equal rows, or they would be drawn again.
-    equal = 16 * (x.shape[1] + 8) * np.finfo(np.float64).eps
-    for start in range(0, x.shape[0], PANEL_ROWS):
-        panel = slice(start, start + PANEL_ROWS)
-        score = x[panel] @ x[seeds].T
-        score -= half_norms
-        found = sq_norm[panel] - 2 * score.max(axis=1)
-        found[found <= equal * sq_norm[panel]] = 0
-        np.minimum(sq_distance[panel], found, out=sq_distance[panel])
-    sq_distance[seeds] = 0

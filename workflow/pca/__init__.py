@@ -1,13 +1,16 @@
 """Principal components from streamed moments."""
 
-from workflow.pca.arrays import delayed_moments
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workflow.late import late_names
 from workflow.pca.components import (
     AUTO_MAX_COMPONENTS,
     PrincipalComponents,
     fixed_signs,
     principal_components,
 )
-from workflow.pca.estimator import PCA
 from workflow.pca.moments import (
     DEFAULT_RANK,
     MAX_FULL_FEATURES,
@@ -25,6 +28,10 @@ from workflow.pca.moments import (
 )
 from workflow.pca.moments import from_arrays as moments_from_arrays
 from workflow.pca.moments import to_arrays as moments_to_arrays
+
+if TYPE_CHECKING:
+    from workflow.pca.arrays import delayed_moments
+    from workflow.pca.estimator import PCA
 
 __all__ = [
     "AUTO_MAX_COMPONENTS",
@@ -49,3 +56,8 @@ __all__ = [
     "moments_to_arrays",
     "principal_components",
 ]
+
+__getattr__ = late_names(
+    __name__,
+    {"PCA": "workflow.pca.estimator", "delayed_moments": "workflow.pca.arrays"},
+)

@@ -17,7 +17,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from workflow.errors import ConfigError
 from workflow.pca import AUTO_MAX_COMPONENTS, PrincipalComponents
-from workflow.runstore import zarr_io
+from workflow.runstore.lazy import rows_as_dask
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -57,7 +57,7 @@ def components(
     if wanted > limit:
         msg = f"`pca.n_components` must be at most {limit}, the smaller of features and images; got {wanted}. Lower it."
         raise ConfigError(msg)
-    array = zarr_io.rows_as_dask(images, block_rows).astype(np.float64)
+    array = rows_as_dask(images, block_rows).astype(np.float64)
     estimator = IncrementalPCA(n_components=wanted, batch_size=max(block_rows, 5 * wanted))
     fitted = estimator.fit(array)
     variance = np.asarray(fitted.explained_variance_)
@@ -77,7 +77,7 @@ def components(
 
 def centroids(scores: Rows, block_rows: int, n_centroids: int, seed: int) -> NDArray[np.float32]:
     """Fit scikit-learn's `MiniBatchKMeans` through dask-ml's `Incremental` on the scores."""
-    array: Any = zarr_io.rows_as_dask(scores, max(block_rows, n_centroids)).astype(np.float32)
+    array: Any = rows_as_dask(scores, max(block_rows, n_centroids)).astype(np.float32)
     array = array.rechunk({0: _whole_blocks(array, n_centroids), 1: -1})
     estimator = MiniBatchKMeans(n_clusters=n_centroids, random_state=seed, n_init=1)
     fitted = Incremental(estimator, shuffle_blocks=False).fit(array)

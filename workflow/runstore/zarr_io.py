@@ -15,7 +15,6 @@ from workflow.runstore.image_store import (
     read_npy_header,
     split_key,
 )
-from workflow.runstore.lazy import rows_as_dask
 from workflow.runstore.zarr_read import (
     StoredRows,
     array_dtype,
@@ -62,7 +61,6 @@ __all__ = [
     "read_attrs",
     "read_npy_header",
     "read_rows",
-    "rows_as_dask",
     "shard_file",
     "split_key",
     "write_array",

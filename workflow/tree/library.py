@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-import hdbscan
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -48,7 +48,8 @@ def library_linkage(nodes: Nodes, min_samples: int) -> Linkage:
     else:
         # In the order the centroids came: the library breaks ties of its heights by it.
         order = np.unique(nodes.node, return_index=True)[1].argsort(kind="stable")
-        model = hdbscan.HDBSCAN(
+        # Imported when it is asked for: that takes a second, and most runs never do.
+        model = importlib.import_module("hdbscan").HDBSCAN(
             min_cluster_size=2,
             min_samples=min(min_samples, n_nodes - 1),
             approx_min_span_tree=False,
