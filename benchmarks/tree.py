@@ -2,54 +2,140 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import hdbscan
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.measure import Result, alternate
+from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
+from workflow.overcluster import NearestCentroids
 from workflow.tree import build_tree
+from workflow.tree.density import MIN_LOG_DENSITY_RISE, density_linkage
+from workflow.tree.layers import Cut, Leaves, label_cut
+from workflow.tree.nodes import make_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from benchmarks.data import Data
+    from workflow.tree import ClusterTree
+    from workflow.tree.selection import Labelling
 
 #: Fewest centroids of a cluster for the peer, which cannot count images.
 MIN_CENTROIDS = 5
 
 
-def tree(data: Data) -> Iterator[Result]:
-    """Time the tree with its graph and weights against the library without; compare with the truth."""
-    centroids, first = data.centroids, data.nearest[:, 0]
-    population = np.bincount(first, minlength=len(centroids))
-    occupied = bool((population > 0).all())
-    graph, dimension = data.graph, data.dimension
+class Problem(NamedTuple):
+    """What a tree is made of.
 
-    # Loops are compiled when they are first called, or read from the disk.
-    build_tree(centroids, np.maximum(population, 1), graph, dimension=dimension)
+    Attributes
+    ----------
+    name : str
+        Whose centroids, empty for the demo's.
+    centroids : float32 array of shape (n_centroids, n_components)
+        Centroids.
+    first : int32 array of shape (n_images,)
+        Nearest centroid of each image.
+    population : int64 array of shape (n_centroids,)
+        Images of each centroid, at least 1.
+    graph : tuple of arrays
+        As `workflow.tree.build_tree` takes it.
+    dimension : float
+        Intrinsic dimension of the scores.
+    """
 
-    def ours():
-        return build_tree(centroids, np.maximum(population, 1), graph, dimension=dimension)
+    name: str
+    centroids: NDArray[np.float32]
+    first: NDArray[np.int32]
+    population: NDArray[np.int64]
+    graph: tuple[NDArray[Any], ...]
+    dimension: float
 
-    def peer():
+    def whole(self) -> ClusterTree:
+        """Build the tree as a run does: every way, the choice between them, and layers."""
+        return build_tree(self.centroids, self.population, self.graph, dimension=self.dimension)
+
+    def alone(self) -> Labelling:
+        """Do what the peer does: one linkage, condensed, clusters chosen and labels given."""
+        nodes = make_nodes(self.centroids, self.population, self.graph)
+        linkage = density_linkage(nodes, dimension=self.dimension)
+        size = round(MIN_CENTROIDS * float(self.population.mean()))
+        how = Cut(size, MIN_LOG_DENSITY_RISE / self.dimension, "eom")
+        return label_cut(Leaves(linkage, nodes.node, self.population), how)[1]
+
+    def peer(self) -> hdbscan.HDBSCAN:
+        """Run the library on the centroids as points."""
         model = hdbscan.HDBSCAN(min_cluster_size=MIN_CENTROIDS, core_dist_n_jobs=1)
-        return model.fit(centroids.astype(np.float64))
+        return model.fit(self.centroids.astype(np.float64))
 
-    ours_s, mine, peer_s, theirs = alternate(ours, peer, data.scale.repeats)
+
+def problems(data: Data) -> Iterator[Problem]:
+    """Make the problem of each set of scores, the demo's first."""
+    for name, scores in data.score_sets.items():
+        centroids = data.centroids_of(name)
+        is_demo = scores is data.scores
+        nearest = data.nearest
+        if not is_demo:
+            nearest = NearestCentroids.build(centroids).query(scores, k=3)[0]
+        graph = centroid_graph(count_pairs(nearest, len(centroids)), len(centroids))
+        population = np.bincount(nearest[:, 0], minlength=len(centroids))
+        yield Problem(
+            "" if is_demo else name.removesuffix("scores"),
+            centroids,
+            nearest[:, 0],
+            np.maximum(population, 1),
+            (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+            intrinsic_dimension(scores, max_queries=min(2_000, len(scores))),
+        )
+
+
+def tree(data: Data) -> Iterator[Result]:
+    """Time the whole tree, then one linkage alone, against the library; compare with the truth."""
+    for problem in problems(data):
+        # Loops are compiled when they are first called, or read from the disk.
+        problem.whole()
+        what = f"{problem.name}{len(problem.centroids):,} centroids"
+        ours_s, mine, peer_s, theirs = alternate(problem.whole, problem.peer, data.scale.repeats)
+        numbers = f"{mine.n_clusters} and {theirs.labels_.max() + 1} clusters"
+        text, figures = _agreement(data, problem, mine.label, theirs.labels_)
+        yield Result(
+            f"clusters of {what}",
+            ours_s,
+            "hdbscan on the centroids",
+            peer_s,
+            numbers + text,
+            figures,
+            wanted=None if problem.name else 10.0,
+        )
+        ours_s, found, peer_s, theirs = alternate(problem.alone, problem.peer, data.scale.repeats)
+        numbers = f"{len(found.selected)} and {theirs.labels_.max() + 1} clusters"
+        label = found.label[make_nodes(problem.centroids, problem.population, problem.graph).node]
+        text, figures = _agreement(data, problem, label, theirs.labels_)
+        yield Result(
+            f"one linkage of {what}, cut by density",
+            ours_s,
+            "hdbscan on the centroids",
+            peer_s,
+            numbers + text,
+            figures,
+            wanted=10.0,
+        )
+
+
+def _agreement(
+    data: Data, problem: Problem, label: NDArray[np.int32], other: NDArray[np.int64]
+) -> tuple[str, dict[str, float]]:
+    """Tell how two labellings of the demo's centroids agree with the sources of the images."""
+    if problem.name:
+        return "", {}
     known = data.truth >= 0
-    scores = [
-        float(adjusted_rand_score(data.truth[known], labels[first][known]))
-        for labels in (mine.label, theirs.labels_)
-    ]
-    yield Result(
-        f"clusters of {len(centroids):,} centroids",
-        ours_s,
-        "hdbscan on the centroids",
-        peer_s,
-        f"{mine.n_clusters} and {theirs.labels_.max() + 1} clusters of {data.source.n_sources}; "
-        f"ARI {scores[0]:.3f} and {scores[1]:.3f}",
-        {"ari": scores[0], "peer_ari": scores[1], "occupied": float(occupied)},
-        wanted=10.0,
-    )
+    first = problem.first[known]
+    scores = [float(adjusted_rand_score(data.truth[known], of[first])) for of in (label, other)]
+    occupied = len(np.unique(problem.first)) == len(problem.centroids)
+    text = f" of {data.source.n_sources}; ARI {scores[0]:.3f} and {scores[1]:.3f}"
+    return text, {"ari": scores[0], "peer_ari": scores[1], "occupied": float(occupied)}

@@ -87,6 +87,24 @@ def test_find_communities__do_not_depend_on_the_numbers_of_the_nodes():
     )
 
 
+def test_graphs_of_pieces_and_of_another_order_equal_products_of_matrices():
+    rng = np.random.default_rng(7)
+    matrix = random_graph(rng, 60, share=0.2)
+    graph = Graph.of(sparse.csr_array(matrix), matrix.sum(0).astype(float))
+    order, piece = rng.permutation(60), np.append(np.arange(9), rng.integers(0, 9, 51))
+    belongs = np.eye(9)[piece]
+    threes = belongs @ np.kron(np.eye(3), np.ones((3, 1)))
+    for got, expected in (
+        (graph.permuted(order), matrix[np.ix_(order, order)]),
+        (graph.contracted(piece), belongs.T @ matrix @ belongs),
+        (graph.contracted(piece).contracted(np.arange(9) // 3), threes.T @ matrix @ threes),
+    ):
+        csr = sparse.csr_array(expected.astype(float))
+        for a, b in zip(got[:3], (csr.indptr, csr.indices, csr.data), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(got.strength, expected.sum(axis=0))
+
+
 def test_find_communities__without_edges_every_node_is_alone():
     none = np.empty(0, np.int64)
     assert find_communities(none, none, none, np.zeros((3, 1))).tolist() == [0, 1, 2]

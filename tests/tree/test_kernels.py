@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tests.tree.slow import pairs, problem, random_edges, slow_merges, slow_rule
-from workflow.tree._kernels import leaf_places, meeting_nodes, parents, symmetric_csr
+from workflow.tree._edges import is_symmetric, symmetric_csr, upper_edges
+from workflow.tree._kernels import leaf_places, meeting_nodes, parents
 from workflow.tree._pieces import core_level, crossing_of, join_untested, single_pieces
 from workflow.tree.contrast import Contrast
 from workflow.tree.contrast_tree import LADDER, cluster_borders
@@ -63,6 +64,24 @@ def test_joins_are_those_of_the_rule_with_sets(seed, n, density, largest, min_im
     short = rule.run(rho)
     assert len(short.ends) == len(kept.nodes) - len(pieces)
     np.testing.assert_array_equal(short.ends, got.ends[: len(short.ends)])
+
+
+@given(
+    seeds,
+    st.integers(2, 80),
+    st.floats(0.2, 2),
+    st.sampled_from([3, 200]),
+    st.sampled_from([1, 20, 60, 400]),
+    st.lists(st.floats(0.05, 3.0), min_size=1, max_size=6),
+)
+@settings(max_examples=80, deadline=None)
+def test_pieces_counted_at_several_thresholds_are_those_of_each(
+    seed, n, density, largest, min_images, thresholds
+):
+    nodes, kept, merges = problem(seed, n, density, largest)
+    rule = Contrast(kept.flows, nodes.position[kept.nodes], merges, min_images)
+    expected = [rule.run(rho).n_clusters for rho in thresholds]
+    assert rule.count(np.array(thresholds)).tolist() == expected
 
 
 @given(seeds, st.integers(4, 50), st.floats(0.3, 2), st.sampled_from([1, 40]))
@@ -203,6 +222,33 @@ def test_leaves_of_every_node_are_together_and_nodes_meet_above_both(seed, n, de
     ]
     got = meeting_nodes(parents(n, merges.left, merges.right), a, b)
     assert got.tolist() == expected
+
+
+@given(seeds, st.integers(1, 30), st.integers(0, 120), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_upper_edges_are_sums_over_the_centroids_of_nodes(seed, n, n_entries, n_nodes):
+    rng = np.random.default_rng(seed)
+    ends, (two, more) = rng.integers(0, n, (2, n_entries)), rng.integers(0, 3, (2, n_entries))
+    # Entries of both directions, in any order and more than once.
+    row, col = np.concatenate([ends, ends[::-1]], axis=1)
+    by_row = np.lexsort((rng.random(len(row)), row))
+    indptr, indices = np.searchsorted(row[by_row], np.arange(n + 1)), col[by_row]
+    weights = [np.tile(w, 2)[by_row] for w in (two, two + more)]
+    node = rng.integers(0, n_nodes, n).astype(np.int32)
+    got = upper_edges(indptr, indices, *weights, node, n_nodes)
+    dense = []
+    for weight in weights:
+        assert is_symmetric(indptr, indices, weight)
+        own, other = np.repeat(node, np.diff(indptr)), node[indices]
+        matrix = sparse.coo_array((weight, (own, other)), shape=(n_nodes, n_nodes)).toarray()
+        dense.append(np.triu(matrix, 1))
+    expected = np.nonzero(dense[1])
+    for a, b in zip(got, (*expected, *(d[expected] for d in dense)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    matrix = rng.integers(0, 2, (n, n))
+    csr = sparse.csr_array(matrix)
+    parts = (csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data)
+    assert is_symmetric(*parts) == bool((matrix == matrix.T).all())
 
 
 @given(seeds, st.integers(1, 30), st.floats(0.1, 2))

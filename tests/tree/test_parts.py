@@ -116,6 +116,42 @@ def test_bridges_are_edges_of_the_euclidean_spanning_tree_between_pieces(seed, n
     np.testing.assert_allclose(bridges, expected, atol=1e-9, rtol=1e-9)
 
 
+def slow_bridges(points, group):
+    """Kruskal's rule on all edges between groups; whole numbers have exact ties."""
+    row, col = np.triu_indices(len(points), 1)
+    length = np.square(points[row] - points[col]).sum(axis=1)
+    group, found = group.copy(), set()
+    for e in np.lexsort((col, row, length)):
+        if group[row[e]] != group[col[e]]:
+            found.add((int(row[e]), int(col[e])))
+            group[group == group[row[e]]] = group[col[e]]
+    return found
+
+
+@given(seeds, st.integers(2, 150), st.integers(1, 25), st.integers(1, 40), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_bridges_are_those_of_all_distances_with_ties_and_in_many_axes(
+    seed, n, axes, width, joined
+):
+    rng = np.random.default_rng(seed)
+    points = np.unique(rng.integers(0, width, (n, axes)), axis=0).astype(float)
+    n = len(points)
+    group = rng.integers(0, max(1, int((1 - joined) * n)), n)
+    order = np.lexsort((np.arange(n), group))
+    same = group[order[1:]] == group[order[:-1]]
+    row, col = np.sort(np.stack([order[:-1][same], order[1:][same]]), axis=0)
+    got = np.stack(bridge_edges(points, row, col), axis=1)
+    assert set(map(tuple, got.tolist())) == slow_bridges(points, group)
+    # Fewer edges only need bridges beside those of more edges.
+    fewer = rng.random(len(row)) < 0.7
+    known = bridge_edges(points, row[fewer], col[fewer], got)
+    expected = bridge_edges(points, row[fewer], col[fewer])
+    assert set(zip(*map(np.ndarray.tolist, known), strict=True)) == set(
+        zip(*map(np.ndarray.tolist, expected), strict=True)
+    )
+    assert set(map(tuple, got.tolist())) <= set(zip(*map(np.ndarray.tolist, known), strict=True))
+
+
 @given(seeds, st.integers(2, 40))
 @settings(max_examples=30, deadline=None)
 def test_single_linkage_equals_scipy(seed, n):

@@ -1,4 +1,4 @@
-"""Moves of nodes between communities, on plain arrays, compiled when first called."""
+"""Moves of nodes between communities, and graphs of communities: inner loops."""
 
 from __future__ import annotations
 
@@ -15,9 +15,114 @@ compiled = compiler(__file__, "crossing.py")
 
 
 @compiled
+def permuted_csr(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    order: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Return a symmetric graph whose node i is node ``order[i]``, the columns of a row rising."""
+    n = len(order)
+    place, start = np.empty(n, np.int32), np.zeros(n + 1, np.int64)
+    for i in range(n):
+        place[order[i]] = i
+        start[i + 1] = start[i] + indptr[order[i] + 1] - indptr[order[i]]
+    free = start[:-1].copy()
+    new_indices, new_weight = np.empty(len(indices), np.int32), np.empty(len(indices))
+    # Row i of a symmetric graph is its column i too: rows that come in order leave columns in order.
+    for i in range(n):
+        for entry in range(indptr[order[i]], indptr[order[i] + 1]):
+            other = place[indices[entry]]
+            new_indices[free[other]], new_weight[free[other]] = i, weight[entry]
+            free[other] += 1
+    return start, new_indices, new_weight
+
+
+@compiled
+def contracted_csr(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    piece: NDArray[np.int64],
+    n_pieces: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Return the symmetric graph of pieces, what lies inside a piece on the diagonal."""
+    n = len(piece)
+    first = np.zeros(n_pieces + 1, np.int64)
+    for node in range(n):
+        first[piece[node] + 1] += 1
+    first = np.cumsum(first)
+    member, free = np.empty(n, np.int64), first[:-1].copy()
+    for node in range(n):
+        member[free[piece[node]]] = node
+        free[piece[node]] += 1
+    ends, sums = np.empty(len(indices), np.int32), np.empty(len(indices))
+    row_start, start = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)
+    found = np.full(n_pieces, -1)
+    n_found = 0
+    for number in range(n_pieces):
+        row_start[number] = n_found
+        for i in range(first[number], first[number + 1]):
+            node = member[i]
+            for entry in range(indptr[node], indptr[node + 1]):
+                other = piece[indices[entry]]
+                if found[other] < row_start[number]:
+                    found[other] = n_found
+                    ends[n_found], sums[n_found] = other, weight[entry]
+                    start[other + 1] += 1
+                    n_found += 1
+                else:
+                    sums[found[other]] += weight[entry]
+    row_start[n_pieces] = n_found
+    start = np.cumsum(start)
+    free = start[:-1].copy()
+    new_indices, new_weight = np.empty(n_found, np.int32), np.empty(n_found)
+    for number in range(n_pieces):  # in order, as in `permuted_csr`
+        for entry in range(row_start[number], row_start[number + 1]):
+            place = free[ends[entry]]
+            new_indices[place], new_weight[place] = number, sums[entry]
+            free[ends[entry]] += 1
+    return start, new_indices, new_weight
+
+
+@compiled
+def weight_inside(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    community: NDArray[np.int64],
+) -> float:
+    """Return the weight of the entries whose two ends are in one community; exact."""
+    inside = 0.0
+    for node in range(len(community)):
+        own = community[node]
+        for entry in range(indptr[node], indptr[node + 1]):
+            if community[indices[entry]] == own:
+                inside += weight[entry]
+    return inside
+
+
+@compiled
+def renumbered(names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return names, none as high as there are names, replaced by numbers from 0, in their order."""
+    number = np.zeros(len(names), np.int64)
+    for name in names:
+        number[name] = 1
+    n_names = 0
+    for name in range(len(names)):
+        if number[name]:
+            number[name] = n_names
+            n_names += 1
+    result = np.empty(len(names), np.int64)
+    for i in range(len(names)):
+        result[i] = number[names[i]]
+    return result
+
+
+@compiled
 def move_nodes(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     weight: NDArray[np.float64],
     strength: NDArray[np.float64],
     community: NDArray[np.int64],
@@ -60,22 +165,23 @@ def move_nodes(
         head = (head + 1) % n
         n_queued -= 1
         waiting[node] = False
-        own, mine, n_touched = community[node], strength[node], 0
+        own, mine, n_touched, inside = community[node], strength[node], 0, 0.0
         for entry in range(indptr[node], indptr[node + 1]):
-            if indices[entry] == node:
-                continue
             number = community[indices[entry]]
+            # Most neighbours are in the node's own community, so these take the short way.
+            if number == own:
+                if indices[entry] != node:
+                    inside += weight[entry]
+                continue
             if flow[number] == 0.0:
                 touched[n_touched] = number
                 n_touched += 1
             flow[number] += weight[entry]
-        best, gain = own, flow[own] - scale * mine * (held[own] - mine)
+        best, gain = own, inside - scale * mine * (held[own] - mine)
         # A move must gain more than rounding could feign, or nodes would move for ever.
         margin = 1e-12 * (abs(gain) + mine)
         for t in range(n_touched):
             number = touched[t]
-            if number == own:
-                continue
             other = flow[number] - scale * mine * held[number]
             if other > gain + margin or (best != own and other == gain and number < best):
                 best, gain = number, other
@@ -108,7 +214,7 @@ def move_nodes(
 @compiled
 def refine(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     weight: NDArray[np.float64],
     strength: NDArray[np.float64],
     community: NDArray[np.int64],

@@ -278,6 +278,20 @@ def linked(
 
 
 @compiled
+def joining_edges(
+    n_nodes: int, row: NDArray[np.int64], col: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which edges, taken in order, join two pieces."""
+    root, joins = np.arange(n_nodes).astype(np.int32), np.zeros(len(row), np.bool_)
+    for e in range(len(row)):
+        a, b = _find(root, row[e]), _find(root, col[e])
+        if a != b:
+            joins[e] = True
+            root[max(a, b)] = min(a, b)
+    return joins
+
+
+@compiled
 def lowest_so_far(
     n_leaves: int, ends: NDArray[np.int64], value: NDArray[np.float64], largest: float
 ) -> NDArray[np.float64]:
@@ -316,43 +330,3 @@ def mean_of_nearest(
             mean[node] += value
         mean[node] /= max(1, len(own))
     return mean
-
-
-@compiled
-def symmetric_csr(
-    n_nodes: int, row: NDArray[np.int64], col: NDArray[np.int64], weight: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return indptr, indices and weights of edges given once, ``row < col``, in lexicographic order.
-
-    The columns of a row come out in order: first come the edges in which it is the higher end.
-    """
-    indptr = np.zeros(n_nodes + 1, np.int64)
-    for e in range(len(row)):
-        indptr[row[e] + 1] += 1
-        indptr[col[e] + 1] += 1
-    indptr = np.cumsum(indptr)
-    free = indptr[:-1].copy()
-    indices, weights = np.empty(2 * len(row), np.int64), np.empty(2 * len(row))
-    for e in range(len(row)):
-        for a, b in ((row[e], col[e]), (col[e], row[e])):
-            indices[free[a]], weights[free[a]] = b, weight[e]
-            free[a] += 1
-    return indptr, indices, weights
-
-
-@compiled
-def renumbered_csr(
-    csr: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
-    order: NDArray[np.int64],
-    place: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Return a graph with its nodes in another order; `place` is where each node comes."""
-    indptr, indices, weight = csr
-    start, free = np.zeros(len(indptr), np.int64), 0
-    new_indices, new_weight = np.empty(len(indices), np.int32), np.empty(len(indices))
-    for i in range(len(order)):
-        for entry in range(indptr[order[i]], indptr[order[i] + 1]):
-            new_indices[free], new_weight[free] = place[indices[entry]], weight[entry]
-            free += 1
-        start[i + 1] = free
-    return start, new_indices, new_weight

@@ -66,7 +66,10 @@ class Pieces(NamedTuple):
 
 
 class Joins(NamedTuple):
-    """Joins in the order they were made: sides, ratio of the test, and how many."""
+    """Joins in the order they were made: sides, ratio of the test, and how many.
+
+    Without room for them only their number is kept.
+    """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -101,8 +104,9 @@ def single_pieces(graph: Graph) -> tuple[Pieces, Joins]:
 @compiled
 def unite_pieces(pieces: Pieces, joins: Joins, a: int, b: int, ratio: float) -> int:
     """Make one piece of two and record the join; return which of the two it goes on as."""
-    joins.left[joins.made[0]], joins.right[joins.made[0]] = pieces.tree[a], pieces.tree[b]
-    joins.ratio[joins.made[0]] = ratio
+    if joins.made[0] < len(joins.left):
+        joins.left[joins.made[0]], joins.right[joins.made[0]] = pieces.tree[a], pieces.tree[b]
+        joins.ratio[joins.made[0]] = ratio
     into, gone = (a, b) if pieces.n_members[a] >= pieces.n_members[b] else (b, a)
     node = pieces.head[gone]
     while node >= 0:
@@ -305,3 +309,14 @@ def test_of(graph: Graph, pieces: Pieces, a: int, b: int, total: int) -> tuple[f
     # More pieces of this size could have been split off by chance: ask for more.
     caution = CAUTION * np.sqrt(2 * np.log(total / min(pieces.images[a], pieces.images[b])))
     return (concentration + caution * error) / inside, flow, concentration
+
+
+@compiled
+def test_all(
+    graph: Graph, pieces: Pieces, total: int, pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ratio of the test and the flow of pairs of pieces that touch."""
+    ratio, flow = np.empty(len(pairs)), np.empty(len(pairs))
+    for i in range(len(pairs)):
+        ratio[i], flow[i], _ = test_of(graph, pieces, pairs[i, 0], pairs[i, 1], total)
+    return ratio, flow

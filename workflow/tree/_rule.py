@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 compiled = compiler(__file__, "crossing.py")
 
 
-class _Tests(NamedTuple):
+class Tests(NamedTuple):
     """Tests of pairs of pieces in the same group, as linked lists; those not used are one, too.
 
     A test is void once either piece has become part of another or has got a
@@ -39,7 +39,7 @@ class _Tests(NamedTuple):
     free: NDArray[np.int64]
 
 
-class _Groups(NamedTuple):
+class Groups(NamedTuple):
     """Pieces below each node of the dendrogram, in order, and the tests among them.
 
     `is_new` says of a piece that it was not yet tested against its group;
@@ -57,18 +57,21 @@ class _Groups(NamedTuple):
 
 
 @compiled
-def _empty_tests(size: int) -> _Tests:
+def empty_tests(size: int) -> Tests:
     """Return room for so many tests."""
     following = np.arange(1, size + 1)
     following[-1] = -1
-    trees = np.empty((size, 2), np.int64)
-    return _Tests(
-        np.empty((size, 2), np.int64), trees, np.empty((size, 3)), following, np.zeros(1, np.int64)
+    return Tests(
+        np.full((size, 2), -1),
+        np.empty((size, 2), np.int64),
+        np.empty((size, 3)),
+        following,
+        np.zeros(1, np.int64),
     )
 
 
 @compiled
-def _single_groups(graph: Graph, n_merges: int) -> _Groups:
+def single_groups(graph: Graph, n_merges: int) -> Groups:
     """Return one group per node of the dendrogram, those of merges empty, and two more of these."""
     n = len(graph.population)
     n_groups = n + n_merges + 2
@@ -76,7 +79,7 @@ def _single_groups(graph: Graph, n_merges: int) -> _Groups:
     first[:n] = np.arange(n)
     images = np.zeros(n_groups, np.int64)
     images[:n] = graph.population
-    return _Groups(
+    return Groups(
         first,
         first.copy(),
         images,
@@ -90,7 +93,7 @@ def _single_groups(graph: Graph, n_merges: int) -> _Groups:
 
 @compiled
 def _attach(
-    graph: Graph, pieces: Pieces, joins: Joins, groups: _Groups, fragment: int, group: int
+    graph: Graph, pieces: Pieces, joins: Joins, groups: Groups, fragment: int, group: int
 ) -> None:
     """Give a fragment to the piece of a group with the largest flow, or the nearest one."""
     best, before_best = groups.first[group], -1
@@ -118,7 +121,7 @@ def _attach(
 
 @compiled
 def _nearest_piece(
-    graph: Graph, pieces: Pieces, groups: _Groups, fragment: int, group: int
+    graph: Graph, pieces: Pieces, groups: Groups, fragment: int, group: int
 ) -> tuple[int, int]:
     """Return which piece of a group has the node nearest to a fragment, and the one before it."""
     middle = np.zeros(graph.position.shape[1])
@@ -144,7 +147,7 @@ def _nearest_piece(
 
 @compiled
 def _add_test(
-    graph: Graph, pieces: Pieces, tests: _Tests, pair: tuple[int, int], head: int, total: int
+    graph: Graph, pieces: Pieces, tests: Tests, pair: tuple[int, int], head: int, total: int
 ) -> int:
     """Test two pieces and put the result before a list; return the new head."""
     a, b = pair
@@ -161,7 +164,7 @@ def _add_test(
 
 
 @compiled
-def _best_test(pieces: Pieces, tests: _Tests, head: int) -> tuple[int, int, int]:
+def _best_test(pieces: Pieces, tests: Tests, head: int) -> tuple[int, int, int]:
     """Drop void tests of a list; return its head and the one with the highest ratio, or -1.
 
     Equal ratios are told apart by the flow, then by the pieces.  `touched`
@@ -196,7 +199,7 @@ def _best_test(pieces: Pieces, tests: _Tests, head: int) -> tuple[int, int, int]
 
 
 @compiled
-def _is_before(tests: _Tests, a: int, b: int) -> bool:
+def _is_before(tests: Tests, a: int, b: int) -> bool:
     """Return whether test a comes before test b by ratio, flow and pieces."""
     for k in range(2):
         if tests.result[a, k] != tests.result[b, k]:
@@ -210,8 +213,8 @@ def _is_before(tests: _Tests, a: int, b: int) -> bool:
 def _test_group(
     graph: Graph,
     pieces: Pieces,
-    groups: _Groups,
-    tests: _Tests,
+    groups: Groups,
+    tests: Tests,
     how: tuple[int, int, int, int],
 ) -> None:
     """Test all pairs of two groups that touch and were not tested; they become the first one.
@@ -248,7 +251,7 @@ def _test_group(
 
 
 @compiled
-def _concatenated(tests: _Tests, a: int, b: int) -> int:
+def _concatenated(tests: Tests, a: int, b: int) -> int:
     """Return the head of two lists made one."""
     if a < 0:
         return b
@@ -260,22 +263,26 @@ def _concatenated(tests: _Tests, a: int, b: int) -> int:
 
 
 @compiled
-def _settle(
+def settle(
     graph: Graph,
     pieces: Pieces,
     joins: Joins,
-    groups: _Groups,
-    tests: _Tests,
-    how: tuple[int, int, float],
-) -> None:
-    """Join the pair of a group with the highest ratio while that is at least `rho`."""
-    group, total, rho = how
-    oldest = len(pieces.owner) + joins.made[0]
+    groups: Groups,
+    tests: Tests,
+    how: tuple[int, int, int, float, float],
+) -> bool:
+    """Join the pair of a group with the highest ratio while that is at least a threshold."""
+    # how is the group, all images, the first node that the joins of the group make, and the lowest
+    # and the highest of some thresholds. False means that these disagree on the next join: the
+    # group is left as it is, to be settled for each of them.
+    group, total, oldest, low, high = how
     while True:
         head, best, _ = _best_test(pieces, tests, groups.tests[group])
         groups.tests[group] = head
-        if best < 0 or tests.result[best, 0] < rho:
+        if best < 0 or tests.result[best, 0] < low:
             break
+        if tests.result[best, 0] < high:
+            return False
         a, b = tests.piece[best, 0], tests.piece[best, 1]
         result = (tests.result[best, 0], tests.result[best, 1], tests.result[best, 2])
         joined = join_tested(pieces, joins, a, b, result)
@@ -287,10 +294,11 @@ def _settle(
         forget(pieces, n_touched)
         groups.tests[group] = head
     _put_in_order(pieces, groups, group, oldest)
+    return True
 
 
 @compiled
-def _put_in_order(pieces: Pieces, groups: _Groups, group: int, oldest: int) -> None:
+def _put_in_order(pieces: Pieces, groups: Groups, group: int, oldest: int) -> None:
     """List what is left of a group: pieces that were there before, then those made since."""
     last, n_made, piece = -1, 0, groups.first[group]
     made = pieces.touched
@@ -314,13 +322,45 @@ def _put_in_order(pieces: Pieces, groups: _Groups, group: int, oldest: int) -> N
 
 
 @compiled
-def _append(groups: _Groups, group: int, last: int, piece: int) -> int:
+def _append(groups: Groups, group: int, last: int, piece: int) -> int:
     """Put a piece after the last of a group, -1 for none, and return it."""
     if last >= 0:
         groups.following[last] = piece
     else:
         groups.first[group] = piece
     return piece
+
+
+@compiled
+def put_together(
+    graph: Graph,
+    pieces: Pieces,
+    joins: Joins,
+    groups: Groups,
+    tests: Tests,
+    sides: tuple[int, int, int],
+    limits: tuple[int, int],
+) -> bool:
+    """Make one group of two; return whether its pieces are to be joined by tests."""
+    a, b, into = sides
+    min_images, total = limits
+    groups.images[into] = groups.images[a] + groups.images[b]
+    small_a, small_b = groups.images[a] < min_images, groups.images[b] < min_images
+    if small_a and small_b:
+        joined = join_untested(pieces, joins, groups.first[a], groups.first[b])
+        groups.is_new[joined] = True
+        groups.first[into] = groups.last[into] = joined
+        return False
+    if small_a or small_b:
+        fragment, group = (a, b) if small_a else (b, a)
+        _attach(graph, pieces, joins, groups, groups.first[fragment], group)
+        groups.first[into], groups.last[into] = groups.first[group], groups.last[group]
+        groups.tests[into] = groups.tests[group]
+        return False
+    _test_group(graph, pieces, groups, tests, (into, a, b, total))
+    groups.following[groups.last[a]] = groups.first[b]
+    groups.first[into], groups.last[into] = groups.first[a], groups.last[b]
+    return True
 
 
 @compiled
@@ -337,41 +377,18 @@ def run_rule(
     # anything flows, after the stop.
     min_images, total, n_tests, rho = limits
     pieces, joins = single_pieces(graph)
-    groups, tests = _single_groups(graph, len(left)), _empty_tests(n_tests)
+    groups, tests = single_groups(graph, len(left)), empty_tests(n_tests)
     n_nodes = len(graph.population)
     for merge in range(len(left)):
-        a, b, into = left[merge], right[merge], n_nodes + merge
-        groups.images[into] = groups.images[a] + groups.images[b]
-        small_a, small_b = groups.images[a] < min_images, groups.images[b] < min_images
-        if small_a and small_b:
-            joined = join_untested(pieces, joins, groups.first[a], groups.first[b])
-            groups.is_new[joined] = True
-            groups.first[into] = groups.last[into] = joined
-        elif small_a or small_b:
-            fragment, group = (a, b) if small_a else (b, a)
-            _attach(graph, pieces, joins, groups, groups.first[fragment], group)
-            groups.first[into], groups.last[into] = groups.first[group], groups.last[group]
-            groups.tests[into] = groups.tests[group]
-        else:
-            _test_group(graph, pieces, groups, tests, (into, a, b, total))
-            groups.following[groups.last[a]] = groups.first[b]
-            groups.first[into], groups.last[into] = groups.first[a], groups.last[b]
-            _settle(graph, pieces, joins, groups, tests, (into, total, rho))
+        sides = (left[merge], right[merge], n_nodes + merge)
+        if put_together(graph, pieces, joins, groups, tests, sides, (min_images, total)):
+            how = (n_nodes + merge, total, n_nodes + joins.made[0], rho, rho)
+            settle(graph, pieces, joins, groups, tests, how)
     stopped = pieces.owner.copy()
     if join_on:
         a, b, into = n_nodes + len(left) - 1, n_nodes + len(left), n_nodes + len(left) + 1
         _test_group(graph, pieces, groups, tests, (into, a, b, total))
         groups.first[into] = groups.first[a]
-        _settle(graph, pieces, joins, groups, tests, (into, total, -1.0))
+        how = (into, total, n_nodes + joins.made[0], -1.0, -1.0)
+        settle(graph, pieces, joins, groups, tests, how)
     return stopped, pieces, joins
-
-
-@compiled
-def test_all(
-    graph: Graph, pieces: Pieces, total: int, pairs: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ratio of the test and the flow of pairs of pieces that touch."""
-    ratio, flow = np.empty(len(pairs)), np.empty(len(pairs))
-    for i in range(len(pairs)):
-        ratio[i], flow[i], _ = test_of(graph, pieces, pairs[i, 0], pairs[i, 1], total)
-    return ratio, flow

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
-from threadpoolctl import threadpool_limits
 
-from workflow.tree.core_distances import edge_distances
+from workflow.tree._boxes import boxes_of, shortest_edges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-#: Rows and columns of one product; 256 x 8,192 distances are 16 MiB.
-_ROWS, _COLUMNS = 256, 8192
+    from workflow.tree._boxes import Boxes
 
 
 def bridge_edges(
-    position: NDArray[np.float64], row: NDArray[np.int64], col: NDArray[np.int64]
+    position: NDArray[np.float64],
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    known: NDArray[np.int64] | None = None,
+    boxes: Callable[[], Boxes] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return edges that make a graph connected.
 
@@ -29,6 +33,12 @@ def bridge_edges(
         Where the nodes are.
     row, col : int64 arrays of shape (n_edges,)
         Edges of the graph.
+    known : int64 array of shape (n_known, 2), optional
+        Bridges of a graph with the same nodes and more edges: they are bridges
+        of this one too, for what was not connected there is not here.
+    boxes : callable, optional
+        Returns `boxes_of` the positions, where these are kept; asked only if
+        the graph is not connected.
 
     Returns
     -------
@@ -39,63 +49,34 @@ def bridge_edges(
 
     Notes
     -----
-    Boruvka's rounds: every piece but the largest looks for its nearest node
-    outside of itself, so the bridges are those of the Euclidean minimum
-    spanning tree of the pieces.  A round costs (nodes outside the largest
-    piece) x n_nodes distances, in panels of 16 MiB; there are at most
-    log2(pieces) rounds.  Ties go to the lowest index, products run on one
-    BLAS thread: the same bridges everywhere.
+    Boruvka's rounds: every group of pieces but the largest looks for its
+    shortest edge to another, so the bridges are those of the Euclidean minimum
+    spanning tree of the pieces.  Boxes around halves of pieces keep all but a
+    few nodes near the borders from being compared; where nothing can be kept
+    apart a round costs (nodes outside the largest group) x n_nodes distances.
+    There are at most log2(pieces) rounds.  Equal lengths are told apart by the
+    lower, then the higher end: the same bridges everywhere.
     """
     n_nodes = len(position)
-    found: list[tuple[int, int]] = []
-    while True:
-        ends = np.array(found, np.int64).reshape(-1, 2)
-        tail, head = np.concatenate([row, ends[:, 0]]), np.concatenate([col, ends[:, 1]])
-        matrix = sparse.coo_array((np.ones(len(tail)), (tail, head)), shape=(n_nodes, n_nodes))
-        n_pieces, piece = csgraph.connected_components(matrix, directed=False)
-        if n_pieces == 1:
-            break
-        found.extend(_nearest_outside(position, piece))
-    ends = np.array(found, np.int64).reshape(-1, 2)
-    return ends[:, 0], ends[:, 1]
+    found = np.empty((0, 2), np.int64) if known is None else known
+    n_groups, group = _components(
+        n_nodes, np.concatenate([row, found[:, 0]]), np.concatenate([col, found[:, 1]])
+    )
+    if n_groups > 1:
+        tree = boxes_of(position) if boxes is None else boxes()
+    while n_groups > 1:
+        idle = int(np.bincount(group).argmax())
+        ends = shortest_edges(tree, group, idle)[np.arange(n_groups) != idle]
+        found = np.unique(np.concatenate([found, ends]), axis=0)
+        n_groups, joined = _components(n_groups, group[ends[:, 0]], group[ends[:, 1]])
+        group = joined[group]
+    return found[:, 0].copy(), found[:, 1].copy()
 
 
-def _nearest_outside(
-    position: NDArray[np.float64], piece: NDArray[np.int32]
-) -> list[tuple[int, int]]:
-    """Return, for every piece but the largest, the edge to its nearest node outside."""
-    seeking = np.flatnonzero(piece != np.bincount(piece).argmax())
-    target = _nearest_of_other_piece(position, piece, seeking)
-    distance = edge_distances(position, seeking, target)
-    low, high = np.minimum(seeking, target), np.maximum(seeking, target)
-    order = np.lexsort((high, low, distance, piece[seeking]))
-    _, first = np.unique(piece[seeking][order], return_index=True)
-    chosen = order[first]
-    return sorted({(int(low[i]), int(high[i])) for i in chosen})
-
-
-def _nearest_of_other_piece(
-    position: NDArray[np.float64], piece: NDArray[np.int32], seeking: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the nearest node of another piece for each node of `seeking`."""
-    # Distances about the middle: the product form loses digits far from the origin.
-    centred = position - position.mean(axis=0)
-    sq_norm = np.einsum("ij,ij->i", centred, centred)
-    target = np.empty(len(seeking), np.int64)
-    with threadpool_limits(limits=1, user_api="blas"):
-        for start in range(0, len(seeking), _ROWS):
-            rows = seeking[start : start + _ROWS]
-            panel = np.zeros((_ROWS, centred.shape[1]))
-            panel[: len(rows)] = centred[rows]
-            best = np.full(len(rows), np.inf)
-            where = np.zeros(len(rows), np.int64)
-            for left in range(0, len(centred), _COLUMNS):
-                block = slice(left, left + _COLUMNS)
-                sq = sq_norm[block] - 2.0 * (panel @ centred[block].T)[: len(rows)]
-                sq[piece[rows][:, None] == piece[block]] = np.inf
-                nearest = sq.argmin(axis=1)
-                value = sq[np.arange(len(rows)), nearest]
-                closer = value < best
-                best[closer], where[closer] = value[closer], left + nearest[closer]
-            target[start : start + _ROWS] = where
-    return target
+def _components(
+    n_nodes: int, row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
+) -> tuple[int, NDArray[np.int32]]:
+    """Return how many connected pieces a graph has, and the piece of each node."""
+    matrix = sparse.coo_array((np.ones(len(row), np.int8), (row, col)), shape=(n_nodes, n_nodes))
+    n_pieces, piece = csgraph.connected_components(matrix, directed=False)
+    return n_pieces, piece.astype(np.int32)

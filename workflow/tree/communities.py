@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from scipy import sparse
 
 from workflow.rng import generator
-from workflow.tree._community_kernels import move_nodes, refine
+from workflow.tree._community_kernels import (
+    contracted_csr,
+    move_nodes,
+    permuted_csr,
+    refine,
+    renumbered,
+    weight_inside,
+)
+from workflow.tree._edges import symmetric_csr
+from workflow.tree.flow_dendrogram import node_strengths
+from workflow.tree.nodes import lexicographic_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy import sparse
 
 #: Orders in which nodes are visited; the best of the partitions found is taken.
 N_STARTS = 4
@@ -24,16 +34,18 @@ class Graph(NamedTuple):
 
     Attributes
     ----------
-    indptr, indices : int64 arrays
+    indptr : int64 array of shape (n_nodes + 1,)
         Symmetric CSR structure.
+    indices : int32 array of shape (n_entries,)
+        Its columns, rising in each row.
     weight : float64 array of shape (n_entries,)
-        Whole numbers.
+        Whole numbers: their sums are exact in any order.
     strength : float64 array of shape (n_nodes,)
         Total weight at each node, counted twice for what lies inside it.
     """
 
     indptr: NDArray[np.int64]
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int32]
     weight: NDArray[np.float64]
     strength: NDArray[np.float64]
 
@@ -41,25 +53,20 @@ class Graph(NamedTuple):
     def of(cls, matrix: sparse.csr_array, strength: NDArray[np.float64]) -> Self:
         """Return the graph of a symmetric matrix."""
         matrix.sort_indices()
-        indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+        indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
         return cls(indptr, indices, matrix.data.astype(np.float64), strength)
-
-    def matrix(self) -> sparse.csr_array:
-        """Return the weights as a matrix."""
-        n_nodes = len(self.strength)
-        return sparse.csr_array((self.weight, self.indices, self.indptr), shape=(n_nodes, n_nodes))
 
     def permuted(self, order: NDArray[np.int64]) -> Self:
         """Return the graph whose node i is node ``order[i]`` of this one."""
-        return self.of(self.matrix()[order][:, order].tocsr(), self.strength[order])
+        csr = permuted_csr(self.indptr, self.indices, self.weight, order)
+        return type(self)(*csr, self.strength[order])
 
     def contracted(self, piece: NDArray[np.int64]) -> Self:
         """Return the graph whose nodes are pieces, numbered from 0."""
         n_pieces = int(piece.max()) + 1
-        where = (np.arange(len(piece)), piece)
-        belongs = sparse.csr_array((np.ones(len(piece)), where), shape=(len(piece), n_pieces))
+        csr = contracted_csr(self.indptr, self.indices, self.weight, piece, n_pieces)
         strength = np.bincount(piece, self.strength, minlength=n_pieces).astype(np.float64)
-        return self.of((belongs.T @ self.matrix() @ belongs).tocsr(), strength)
+        return type(self)(*csr, strength)
 
 
 def modularity(graph: Graph, community: NDArray[np.int64], resolution: float) -> float:
@@ -80,8 +87,7 @@ def modularity(graph: Graph, community: NDArray[np.int64], resolution: float) ->
         At most 1.
     """
     total = graph.strength.sum()
-    row = np.repeat(np.arange(len(community)), np.diff(graph.indptr))
-    inside = graph.weight[community[row] == community[graph.indices]].sum() / total
+    inside = weight_inside(graph.indptr, graph.indices, graph.weight, community) / total
     held = np.bincount(community, graph.strength) / total
     return float(inside - resolution * np.square(held).sum())
 
@@ -100,7 +106,7 @@ def find_communities(
     Parameters
     ----------
     row, col : int64 arrays of shape (n_edges,)
-        Edges, each given once.
+        Edges with ``row < col``, in lexicographic order.
     weight : int64 array of shape (n_edges,)
         Their weights, positive.
     position : float64 array of shape (n_nodes, n_components)
@@ -133,7 +139,8 @@ def find_communities(
     if not len(weight):
         return np.arange(n_nodes)
     graph = _graph(n_nodes, row, col, weight)
-    by_strength = np.lexsort((*position.T[::-1], -graph.strength))
+    by_value = lexicographic_order(position)
+    by_strength = by_value[np.argsort(-graph.strength[by_value], kind="stable")]
     best, highest = np.arange(n_nodes), -np.inf
     for start in range(n_starts):
         order = by_strength
@@ -159,7 +166,7 @@ def improved_communities(
     Parameters
     ----------
     row, col : int64 arrays of shape (n_edges,)
-        Edges, each given once.
+        Edges with ``row < col``, in lexicographic order.
     weight : int64 array of shape (n_edges,)
         Their weights, positive.
     start : int64 array of shape (n_nodes,)
@@ -181,18 +188,21 @@ def _graph(
     n_nodes: int, row: NDArray[np.int64], col: NDArray[np.int64], weight: NDArray[np.int64]
 ) -> Graph:
     """Return the graph of edges that are given once."""
-    ends = (np.concatenate([row, col]), np.concatenate([col, row]))
-    matrix = sparse.coo_array((np.tile(weight, 2), ends), shape=(n_nodes, n_nodes)).tocsr()
-    strength = np.bincount(ends[0], np.tile(weight, 2), minlength=n_nodes).astype(np.float64)
-    return Graph.of(matrix, strength)
+    strength = node_strengths(n_nodes, row, col, weight).astype(np.float64)
+    return Graph(*symmetric_csr(n_nodes, row, col, weight), strength)
 
 
 def _optimize(graph: Graph, resolution: float) -> tuple[NDArray[np.int64], float]:
     """Improve a partition, from single nodes, until nothing is gained."""
     best = np.arange(len(graph.strength))
     highest = modularity(graph, best, resolution)
+    before = None
     for _ in range(MAX_ITERATIONS):
-        found = _improve(graph, best, resolution)
+        moved = _moved(graph, best, resolution)
+        if before is not None and np.array_equal(moved, before):
+            break  # all that follows would be as it was
+        before = moved
+        found = _contract_and_move(graph, moved, resolution)
         reached = modularity(graph, found, resolution)
         if reached <= highest:
             break
@@ -202,23 +212,29 @@ def _optimize(graph: Graph, resolution: float) -> tuple[NDArray[np.int64], float
 
 def _improve(graph: Graph, community: NDArray[np.int64], resolution: float) -> NDArray[np.int64]:
     """Move nodes, then the pieces of communities, then pieces of pieces."""
+    return _contract_and_move(graph, _moved(graph, community, resolution), resolution)
+
+
+def _moved(graph: Graph, community: NDArray[np.int64], resolution: float) -> NDArray[np.int64]:
+    """Return the communities, numbered in order, after nodes have moved."""
+    moved = np.unique(community, return_inverse=True)[1].astype(np.int64)
+    move_nodes(*graph, moved, resolution / graph.strength.sum())
+    return renumbered(moved)
+
+
+def _contract_and_move(
+    graph: Graph, community: NDArray[np.int64], resolution: float
+) -> NDArray[np.int64]:
+    """Move the pieces of communities, then pieces of pieces."""
     scale = resolution / graph.strength.sum()
     member = np.arange(len(community))
-    community = _renumbered(community)
-    while True:
-        move_nodes(*graph, community, scale)
-        community = _renumbered(community)
-        n_communities = int(community.max()) + 1
-        if n_communities == len(community):
-            return community[member]
-        piece = _renumbered(refine(*graph, community, scale))
+    while community.max() + 1 < len(community):
+        piece = renumbered(refine(*graph, community, scale))
         if piece.max() + 1 == len(piece):
             piece = community
         above = np.empty(int(piece.max()) + 1, np.int64)
         above[piece] = community
         graph, community, member = graph.contracted(piece), above, piece[member]
-
-
-def _renumbered(names: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return names replaced by numbers from 0, in their order."""
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+        move_nodes(*graph, community, scale)
+        community = renumbered(community)
+    return community[member]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.tree._kernels import leaf_places, renumbered_csr, subtree_sums
+from workflow.tree._edges import renumbered_csr
+from workflow.tree._kernels import leaf_places, subtree_sums
+from workflow.tree._ladder import count_pieces
 from workflow.tree._pieces import Graph
 from workflow.tree._rule import run_rule
 
@@ -109,15 +111,29 @@ class Contrast:
         self, left: NDArray[np.int64], right: NDArray[np.int64], rho: float, *, join_on: bool
     ) -> tuple[NDArray[np.int64], Pieces, Joins]:
         """Return the piece of each node, all pieces and all joins along the merges of a forest."""
-        # Each pair of pieces that can be tested has an edge of the graph for itself.
-        n_pieces = min(len(self.graph.population), self.total // max(1, self.min_images))
-        n_tests = min(len(self.graph.indices) // 2, n_pieces * (n_pieces - 1) // 2) + 1
-        limits = (self.min_images, self.total, n_tests, rho)
-        renamed = np.concatenate(
-            [self.place, np.arange(len(self.place), len(self.place) + len(left))]
-        )
-        owner, pieces, joins = run_rule(self.graph, renamed[left], renamed[right], limits, join_on)
+        limits = (self.min_images, self.total, self._most_tests, rho)
+        sides = self._renamed(left), self._renamed(right)
+        owner, pieces, joins = run_rule(self.graph, *sides, limits, join_on)
         return owner[self.place], pieces, joins
+
+    def count(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return how many clusters there are at each threshold; what they share is done once."""
+        left, right = _rooted(self.merges, self.population)
+        limits = (self.min_images, self.total, self._most_tests)
+        return count_pieces(
+            self.graph, self._renamed(left), self._renamed(right), limits, thresholds
+        )
+
+    @property
+    def _most_tests(self) -> int:
+        """Room for tests: each pair of pieces has an edge of the graph for itself."""
+        n_pieces = min(len(self.graph.population), self.total // max(1, self.min_images))
+        return min(len(self.graph.indices) // 2, n_pieces * (n_pieces - 1) // 2) + 1
+
+    def _renamed(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return nodes of the dendrogram with its leaves named by their places."""
+        n_leaves = len(self.place)
+        return np.where(nodes < n_leaves, self.place[np.minimum(nodes, n_leaves - 1)], nodes)
 
 
 def numbered(owner: NDArray[np.int64], population: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from workflow.tree._kernels import leaf_places, linked, meeting_nodes, parents
-from workflow.tree._pieces import join_untested
-from workflow.tree._rule import test_all
+from workflow.tree._pieces import join_untested, test_all
 from workflow.tree.contrast import Contrast
 from workflow.tree.crossing import DEFAULT_RATIO, UNTESTED
 from workflow.tree.flow_graph import joins_to_linkage
@@ -97,7 +96,8 @@ def contrast_ladder(
         Threshold and number of clusters at it; a plateau is a number to trust.
     """
     rule = Contrast(kept.flows, nodes.position[kept.nodes], merges, min_cluster_size)
-    return np.array([(rho, float(rule.run(rho).n_clusters)) for rho in LADDER])
+    thresholds = np.array(LADDER)
+    return np.stack([thresholds, rule.count(thresholds).astype(np.float64)], axis=1)
 
 
 def cluster_borders(

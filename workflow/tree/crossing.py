@@ -29,8 +29,10 @@ class Flows(NamedTuple):
 
     Attributes
     ----------
-    indptr, indices : int64 arrays
+    indptr : int64 array of shape (n_nodes + 1,)
         Symmetric CSR structure.
+    indices : int32 array of shape (n_entries,)
+        Its columns, rising in each row.
     weight : float64 array of shape (n_entries,)
         Flows, whole numbers.
     level : float64 array of shape (n_nodes,)
@@ -40,7 +42,7 @@ class Flows(NamedTuple):
     """
 
     indptr: NDArray[np.int64]
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int32]
     weight: NDArray[np.float64]
     level: NDArray[np.float64]
     population: NDArray[np.int64]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.tree._kernels import lowest_so_far, subtree_sums, symmetric_csr
+from workflow.tree._edges import symmetric_csr
+from workflow.tree._kernels import lowest_so_far, subtree_sums
 from workflow.tree.core_distances import edge_distances
 from workflow.tree.crossing import Flows, node_levels, weighted_median
 from workflow.tree.spanning_tree import Linkage
@@ -73,13 +74,17 @@ def sparse_nodes(level: NDArray[np.float64], population: NDArray[np.int64]) -> N
     return is_sparse
 
 
-def keep_nodes(nodes: Nodes, *, peel: bool = True) -> Kept:
+def keep_nodes(
+    nodes: Nodes, length: NDArray[np.float64] | None = None, *, peel: bool = True
+) -> Kept:
     """Return the graph of the flows over the nearest three without its sparse nodes.
 
     Parameters
     ----------
     nodes : Nodes
         All nodes.
+    length : float64 array of shape (n_edges,), optional [unit of the scores]
+        Lengths of all edges, if they are known.
     peel : bool
         Whether to set sparse nodes aside at all.
 
@@ -90,7 +95,7 @@ def keep_nodes(nodes: Nodes, *, peel: bool = True) -> Kept:
     """
     used = nodes.triples > 0
     row, col, weight = nodes.row[used], nodes.col[used], nodes.triples[used]
-    distance = edge_distances(nodes.position, row, col)
+    distance = edge_distances(nodes.position, row, col) if length is None else length[used]
     level = node_levels(nodes.population, row, col, weight, distance)
     is_sparse = np.zeros(nodes.n_nodes, bool)
     if peel:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workflow.tree._boxes import boxes_of
+from workflow.tree.bridges import bridge_edges
 from workflow.tree.communities import N_STARTS, find_communities, improved_communities
 from workflow.tree.contrast_tree import contrast_ladder, contrast_linkage
+from workflow.tree.core_distances import edge_distances
 from workflow.tree.crossing import DEFAULT_RATIO
 from workflow.tree.cutting import assemble
 from workflow.tree.density import density_linkage
@@ -23,6 +26,7 @@ from workflow.tree.library import library_linkage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.tree._boxes import Boxes
     from workflow.tree.chooser import Choice
     from workflow.tree.cluster_tree import ClusterTree
     from workflow.tree.flow_dendrogram import Merges
@@ -71,6 +75,10 @@ class Makers:
         Communities to improve instead of looking for new ones.
     n_starts : int
         Orders of visit in the search for communities.
+    original : Makers, optional
+        Makers on the same nodes with all of these edges, and maybe more.
+    edges : bool array, optional
+        Which of the edges of the original there are.
     """
 
     nodes: Nodes
@@ -84,11 +92,32 @@ class Makers:
     testable: bool
     start: NDArray[np.int64] | None = None
     n_starts: int = N_STARTS
+    original: Makers | None = None
+    edges: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """The lengths of the edges [unit of the scores]."""
+        if self.original is not None and self.edges is not None:
+            return self.original.lengths[self.edges]
+        return edge_distances(self.nodes.position, self.nodes.row, self.nodes.col)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        """The boxes around the nodes."""
+        return boxes_of(self.nodes.position) if self.original is None else self.original.boxes
+
+    @cached_property
+    def bridges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The edges between the pieces of the graph."""
+        nodes = self.nodes
+        known = None if self.original is None else np.stack(self.original.bridges, axis=1)
+        return bridge_edges(nodes.position, nodes.row, nodes.col, known, lambda: self.boxes)
 
     @cached_property
     def kept(self) -> Kept:
         """The graph of the flows; without its sparse nodes where enough images say so."""
-        return keep_nodes(self.nodes, peel=self.testable)
+        return keep_nodes(self.nodes, self.lengths, peel=self.testable)
 
     @cached_property
     def resolution(self) -> float:
@@ -168,6 +197,8 @@ class Makers:
                 dimension=self.dimension,
                 min_samples=self.min_samples or 0,
                 mean_distance=self.mean_distance,
+                length=self.lengths,
+                bridges=self.bridges,
             )
             return linkage, self.density_cut(self.min_log_density_rise, self.selection)
         if method == "hdbscan":

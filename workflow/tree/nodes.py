@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from workflow.errors import ConfigError
+from workflow.tree._edges import is_symmetric, upper_edges
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -83,20 +83,44 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: tuple[ArrayLi
     images = _check_population(population, len(points))
     indptr, indices, weights = _check_graph(graph, len(points))
     # Adding 0.0 turns -0.0 into 0.0: they coincide but differ in their bits.
-    position, inverse = np.unique(points + 0.0, axis=0, return_inverse=True)
-    node = inverse.reshape(-1).astype(np.int32)
-    n_nodes = len(position)
-    total = np.zeros(n_nodes, np.int64)
+    position, node = _distinct(points + 0.0)
+    total = np.zeros(len(position), np.int64)
     np.add.at(total, node, images)
-    start = np.repeat(node, np.diff(indptr)).astype(np.int64)
-    stop = node[indices].astype(np.int64)
-    upper = start < stop
-    edges = [_collapse_edges(start[upper], stop[upper], w[upper], n_nodes) for w in weights]
-    present = (edges[0] + edges[-1]).tocoo()
-    order = np.lexsort((present.col, present.row))
-    row, col = present.row[order].astype(np.int64), present.col[order].astype(np.int64)
-    pairs, triples = (_lookup(edges[i], row, col) for i in (0, -1))
-    return Nodes(position, total, node, row, col, pairs, triples)
+    edges = upper_edges(indptr, indices, weights[0], weights[-1], node, len(position))
+    return Nodes(position, total, node, *edges)
+
+
+def _distinct(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return the distinct rows in lexicographic order, and which of them each row is."""
+    order = lexicographic_order(points)
+    ordered = points[order]
+    is_new = np.ones(len(points), bool)
+    is_new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    node = np.empty(len(points), np.int32)
+    node[order] = np.cumsum(is_new) - 1
+    return ordered[is_new], node
+
+
+def lexicographic_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the order of rows by their first column, then by the next ones.
+
+    Parameters
+    ----------
+    points : float64 array of shape (n, n_columns)
+        Rows without NaN.
+
+    Returns
+    -------
+    int64 array of shape (n,)
+        Equal rows stay in their order.
+    """
+    n_columns = 1
+    while True:  # the first columns mostly tell all rows apart
+        order = np.lexsort(points.T[:n_columns][::-1])
+        rows = points[order, :n_columns]
+        if n_columns >= points.shape[1] or (rows[1:] != rows[:-1]).any(axis=1).all():
+            return order
+        n_columns *= 4
 
 
 def _check_centroids(centroids: ArrayLike) -> NDArray[np.float64]:
@@ -162,32 +186,10 @@ def _check_graph(
         )
         raise ConfigError(msg)
     for w in weights:
-        matrix = sparse.csr_array((w, indices, indptr), shape=(n_centroids, n_centroids))
-        if n_entries and (w.min() < 0 or abs(matrix - matrix.T).max() != 0):
+        if n_entries and (w.min() < 0 or not is_symmetric(indptr, indices, w)):
             msg = (
                 "graph weights must be symmetric counts of at least 0; got others. "
                 "Add the transposed counts."
             )
             raise ConfigError(msg)
     return indptr, indices, weights
-
-
-def _collapse_edges(
-    row: NDArray[np.int64], col: NDArray[np.int64], weight: NDArray[np.int64], n_nodes: int
-) -> sparse.csr_array:
-    """Add up the weights between nodes; entries of weight 0 are dropped."""
-    matrix = sparse.coo_array((weight, (row, col)), shape=(n_nodes, n_nodes)).tocsr()
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _lookup(
-    matrix: sparse.csr_array, row: NDArray[np.int64], col: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the entries of `matrix` at (row, col)."""
-    found = np.zeros(len(row), np.int64)
-    entries = matrix.tocoo()
-    width = matrix.shape[0]
-    place = np.searchsorted(row * width + col, entries.row.astype(np.int64) * width + entries.col)
-    found[place] = entries.data
-    return found

@@ -51,7 +51,7 @@ def assess(makers: Makers, tree: ClusterTree, n_resamples: int) -> Certainty:
     its cut stay as they were chosen; four of five redrawn trees improve the
     communities that were found, the fifth finds its own.  A cluster is found
     again after [1]_, by the Jaccard coefficient.  16,384 centroids take a
-    third to half a second for each redrawn tree.
+    tenth of a second for each redrawn tree.
 
     References
     ----------
@@ -90,7 +90,15 @@ def _redrawn(makers: Makers, rng: np.random.Generator, *, whole: bool) -> Makers
     share = redrawn.population[nodes.node] / nodes.population[nodes.node]
     population = np.maximum(np.rint(makers.population * share), 1).astype(np.int64)
     start = None if whole else makers.community_of_nodes
-    return replace(makers, nodes=redrawn, population=population, start=start, n_starts=1)
+    return replace(
+        makers,
+        nodes=redrawn,
+        population=population,
+        start=start,
+        n_starts=1,
+        original=makers,
+        edges=present,
+    )
 
 
 def _found_again(

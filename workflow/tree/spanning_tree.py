@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
 
-from workflow.tree._kernels import linked, subtree_sums
+from workflow.tree._kernels import joining_edges, linked, subtree_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,16 +86,12 @@ def minimum_spanning_tree(
 
     Notes
     -----
-    Equal lengths are told apart by the lower, then the higher end: the tree is
-    found on ranks, which are all different, so it is the only one.
+    Kruskal's rule.  Equal lengths are told apart by the lower, then the higher
+    end: no two edges are equal, so the tree is the only one.
     """
-    order = np.lexsort((col, row, length))
-    rank = np.empty(len(order))
-    rank[order] = np.arange(1, len(order) + 1)
-    ends = (row.astype(np.int32), col.astype(np.int32))  # SciPy before 1.17.1 takes only these
-    matrix = sparse.coo_array((rank, ends), shape=(n_nodes, n_nodes)).tocsr()
-    tree = csgraph.minimum_spanning_tree(matrix).tocoo()
-    kept = order[np.sort(tree.data.astype(np.int64)) - 1]
+    by_ends = np.argsort(row * n_nodes + col, kind="stable")
+    order = by_ends[np.argsort(length[by_ends], kind="stable")]
+    kept = order[joining_edges(n_nodes, row[order], col[order])]
     return row[kept], col[kept], length[kept]
 
 

@@ -1,0 +1,223 @@
+"""Nearest nodes of different groups by a tree of boxes: inner loops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from workflow.compiling import compiler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+compiled = compiler(__file__, "crossing.py")
+
+#: Most nodes in a box that is not split further: those that one comparison takes at once.
+_WIDTH = 16
+#: Axes that are added up before a comparison may be given up.
+_STEP = 10
+
+
+class Boxes(NamedTuple):
+    """Boxes around nodes, the first around all, each split in halves along its longest edge.
+
+    The halves of box i are ``below[i]`` and the next one, or -1; a box that is not split has
+    the nodes ``node[leaf[i]]``, -1 where there are fewer, and their positions ``point[leaf[i]]``,
+    axis by axis, infinite where there are fewer.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    below: NDArray[np.int64]
+    leaf: NDArray[np.int64]
+    node: NDArray[np.int64]
+    point: NDArray[np.float64]
+
+
+class Edges(NamedTuple):
+    """Shortest edge out of each group so far: squared length, lower and higher end."""
+
+    least: NDArray[np.float64]
+    ends: NDArray[np.int64]
+
+
+@compiled
+def boxes_of(position: NDArray[np.float64]) -> Boxes:
+    """Return a tree of boxes around nodes."""
+    n, n_axes = position.shape
+    most = 4 * (n // _WIDTH) + 4
+    first, last = np.zeros(most, np.int64), np.zeros(most, np.int64)
+    low, high = np.full((most, n_axes), np.inf), np.full((most, n_axes), -np.inf)
+    below, leaf = np.full(most, -1), np.full(most, -1)
+    member = np.arange(n)
+    last[0] = n
+    n_boxes, n_leaves, box = 1, 0, 0
+    while box < n_boxes:  # halves come behind
+        start, stop = first[box], last[box]
+        for i in range(start, stop):
+            here = position[member[i]]
+            for k in range(n_axes):
+                low[box, k] = min(low[box, k], here[k])
+                high[box, k] = max(high[box, k], here[k])
+        if stop - start > _WIDTH:
+            axis = np.argmax(high[box] - low[box])
+            own = member[start:stop].copy()
+            value = np.empty(len(own))
+            for i in range(len(own)):
+                value[i] = position[own[i], axis]
+            member[start:stop] = own[np.argsort(value, kind="mergesort")]
+            middle = (start + stop) // 2
+            below[box] = n_boxes
+            first[n_boxes], last[n_boxes] = start, middle
+            first[n_boxes + 1], last[n_boxes + 1] = middle, stop
+            n_boxes += 2
+        else:
+            leaf[box] = n_leaves
+            n_leaves += 1
+        box += 1
+    node = np.full((n_leaves, _WIDTH), -1)
+    point = np.full((n_leaves, n_axes, _WIDTH), np.inf)
+    for box in range(n_boxes):
+        if leaf[box] >= 0:
+            for i in range(last[box] - first[box]):
+                node[leaf[box], i] = member[first[box] + i]
+                for k in range(n_axes):
+                    point[leaf[box], k, i] = position[member[first[box] + i], k]
+    return Boxes(low[:n_boxes], high[:n_boxes], below[:n_boxes], leaf[:n_boxes], node, point)
+
+
+@compiled
+def _only_groups(boxes: Boxes, group: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the group that all nodes of each box are in, -1 where they are in several."""
+    only = np.empty(len(boxes.below), np.int64)
+    for box in range(len(only) - 1, -1, -1):
+        half = boxes.below[box]
+        if half >= 0:
+            only[box] = only[half] if only[half] == only[half + 1] else -1
+        else:
+            members = boxes.node[boxes.leaf[box]]
+            only[box] = group[members[0]]
+            for node in members:
+                if node >= 0 and group[node] != only[box]:
+                    only[box] = -1
+    return only
+
+
+@compiled
+def _sq_gap(boxes: Boxes, a: int, b: int, most: float) -> float:
+    """Return the squared distance of two boxes, or something larger than `most`.
+
+    Rounded as the distances of nodes are, axis by axis: never above that of nodes inside.
+    """
+    total = 0.0
+    for k in range(boxes.low.shape[1]):
+        gap = max(boxes.low[a, k] - boxes.high[b, k], boxes.low[b, k] - boxes.high[a, k])
+        if gap > 0.0:
+            total += gap * gap
+            if total > most:
+                break
+    return total
+
+
+@compiled
+def _offer(edges: Edges, group: int, total: float, a: int, b: int) -> None:
+    """Keep an edge if it is shorter than the group's, of equals the one with the lower ends."""
+    low, high = min(a, b), max(a, b)
+    if total == edges.least[group] and (
+        edges.ends[group, 0] < low or (edges.ends[group, 0] == low and edges.ends[group, 1] <= high)
+    ):
+        return
+    edges.least[group], edges.ends[group, 0], edges.ends[group, 1] = total, low, high
+
+
+@compiled
+def _compare(
+    boxes: Boxes,
+    pair: tuple[int, int],
+    group: NDArray[np.int32],
+    idle: int,
+    edges: Edges,
+    total: NDArray[np.float64],
+) -> None:
+    """Offer the edges between two boxes that are not split."""
+    others, points = boxes.node[pair[1]], boxes.point[pair[1]]
+    n_axes = points.shape[0]
+    for i in range(_WIDTH):
+        node = boxes.node[pair[0], i]
+        if node < 0 or group[node] == idle:
+            continue
+        own, most = group[node], edges.least[group[node]]
+        for j in range(_WIDTH):
+            total[j] = 0.0
+        for start in range(0, n_axes, _STEP):
+            for k in range(start, min(start + _STEP, n_axes)):
+                here = boxes.point[pair[0], k, i]
+                for j in range(_WIDTH):
+                    gap = points[k, j] - here
+                    total[j] += gap * gap
+            nearest = np.inf
+            for j in range(_WIDTH):
+                nearest = min(nearest, total[j])
+            if nearest > most:
+                break
+        if nearest > most:
+            continue
+        for j in range(_WIDTH):
+            if others[j] >= 0 and group[others[j]] != own:
+                if total[j] <= edges.least[own]:
+                    _offer(edges, own, total[j], node, others[j])
+                if total[j] <= edges.least[group[others[j]]]:
+                    _offer(edges, group[others[j]], total[j], node, others[j])
+
+
+@compiled
+def _furthest_bound(
+    boxes: Boxes, box: int, group: NDArray[np.int32], idle: int, edges: Edges
+) -> float:
+    """Return the longest of the edges that the groups in a box have so far, -1 for none."""
+    most = -1.0
+    for node in boxes.node[boxes.leaf[box]]:
+        if node >= 0 and group[node] != idle:
+            most = max(most, edges.least[group[node]])
+    return most
+
+
+@compiled
+def shortest_edges(boxes: Boxes, group: NDArray[np.int32], idle: int) -> NDArray[np.int64]:
+    """Return the ends, the lower first, of the shortest edge out of each group but the idle one."""
+    # Equal lengths are told apart by the lower, then the higher end.
+    n_groups, n_nodes = group.max() + 1, len(group)
+    edges = Edges(np.full(n_groups, np.inf), np.full((n_groups, 2), n_nodes))
+    only = _only_groups(boxes, group)
+    total, waiting = np.empty(_WIDTH), np.empty(len(boxes.below) + 2, np.int64)
+    gaps = np.empty(len(waiting))
+    # Boxes with several groups come first: their edges leave little to be searched.
+    for is_mixed in (True, False):
+        for box in range(len(only)):
+            if boxes.below[box] >= 0 or (only[box] < 0) != is_mixed or only[box] == idle:
+                continue
+            if is_mixed:
+                _compare(boxes, (boxes.leaf[box], boxes.leaf[box]), group, idle, edges, total)
+            most = _furthest_bound(boxes, box, group, idle, edges)
+            waiting[0], gaps[0], n_waiting = 0, 0.0, 1
+            while n_waiting:
+                n_waiting -= 1
+                other = waiting[n_waiting]
+                if gaps[n_waiting] > most or other == box:
+                    continue
+                if boxes.below[other] < 0:
+                    pair = (boxes.leaf[box], boxes.leaf[other])
+                    _compare(boxes, pair, group, idle, edges, total)
+                    most = _furthest_bound(boxes, box, group, idle, edges)
+                    continue
+                near, far = boxes.below[other], boxes.below[other] + 1
+                near_gap = _sq_gap(boxes, box, near, most)
+                far_gap = _sq_gap(boxes, box, far, most)
+                if near_gap > far_gap:
+                    near, far, near_gap, far_gap = far, near, far_gap, near_gap
+                for half, gap in ((far, far_gap), (near, near_gap)):
+                    if gap <= most and (is_mixed or only[half] != only[box]):
+                        waiting[n_waiting], gaps[n_waiting] = half, gap
+                        n_waiting += 1
+    return edges.ends
