@@ -154,7 +154,8 @@ scheduler and client**, {verdict} the {WANTED:.0%} that is meant to be met.
   the next at once; what lies between the two is lost to "uneven", what lies above to "scheduler".
 * CPU: of all threads of the process. In the first line the thread in which scheduler, client and workers talk had
   {main.loop_cpu_s:.3g} s of it, the one that waits for results and writes the journal {main.client_cpu_s:.3g} s.
-* The disk took {1e3 * main.journal_s / main.n_tasks:.2g} ms to keep a line of the journal, {main.journal_s:.3g} s for all, one after the other.
+* What had finished meanwhile was noted together: {main.n_writes:,} writes of the journal kept the lines of {main.n_tasks:,} tasks, in {main.journal_s:.3g} s
+  of waiting for the disk.
 * A task costs about {1e3 * measured.task_s:.2g} ms in the step with the shortest blocks, waiting included, so some {1 / measured.task_s:,.0f} tasks a second are what
   one such process is known to pass on.
 

@@ -133,9 +133,9 @@ class Timing:
         Of that, the thread that called, and the one in which scheduler, workers
         and client talk to each other; the rest are the threads of tasks [s].
     journal_s : float
-        Of the time, what it took to get the lines of the journal onto the disk, one by one [s].
-    n_tasks, journal_bytes : int
-        Partitions, and bytes of the journal that tells of them.
+        Of the time, what it took to get the lines of the journal onto the disk [s].
+    n_tasks, n_writes, journal_bytes : int
+        Partitions, and writes and bytes of the journal that tells of them.
     wire : Wire
         Messages.
     """
@@ -147,6 +147,7 @@ class Timing:
     loop_cpu_s: float
     journal_s: float
     n_tasks: int
+    n_writes: int
     journal_bytes: int
     wire: Wire = field(default_factory=Wire)
 
@@ -175,12 +176,14 @@ class _TimedJournal(Journal):
     """A journal that knows how long it has taken to write."""
 
     spent_s = 0.0
+    n_writes = 0
 
-    def append(self, index: int, record: Mapping[str, Any]) -> None:
-        """Add a line and count the time."""
+    def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        """Add lines and count the time."""
         started = time.perf_counter()
-        super().append(index, record)
+        super().extend(records)
         self.spent_s += time.perf_counter() - started
+        self.n_writes += 1
 
 
 def makespan(sizes: Sequence[float], n_workers: int) -> float:
@@ -255,7 +258,16 @@ def timed_step(client: Client, plan: Plan) -> Timing:
         )
         n_bytes = journal.path.stat().st_size
         return Timing(
-            plan, wall_s, cpu_s, client_s, loop_s, journal.spent_s, len(items), n_bytes, wire
+            plan=plan,
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            client_cpu_s=client_s,
+            loop_cpu_s=loop_s,
+            journal_s=journal.spent_s,
+            n_tasks=len(items),
+            n_writes=journal.n_writes,
+            journal_bytes=n_bytes,
+            wire=wire,
         )
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import statistics
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numcodecs
 import numpy as np
 
+from benchmarks.data import STORED
 from benchmarks.measure import Result, alternate
 from workflow.chunks import choose_block_rows, row_ranges
+from workflow.ingest.writer import PROBE_ROWS
 from workflow.runstore import zarr_io
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from benchmarks.data import Data
+    from workflow.runstore import zarr_write
 
 #: Bytes that are written and read.
 MOST_BYTES = 1 << 28
+#: Share of the rate of a plain file on the same disk that is meant to be reached.
+WANTED = 0.8
 #: What images could be compressed with; the first is what the workflow uses.
 COMPRESSORS = {
     "Zstandard 1": numcodecs.Zstd(level=1),
@@ -33,75 +42,148 @@ COMPRESSORS = {
 
 
 def stores(data: Data) -> Iterator[Result]:
-    """Time writing and reading of scores, not compressed, and of images, compressed."""
-    images = data.images[: MOST_BYTES // data.images.shape[1]]
-    scores = data.scores[: MOST_BYTES // (4 * data.scores.shape[1])]
-    shard_rows = choose_block_rows(images.shape[1])
+    """Time writing and reading of scores and images, each compressed or not as `ingest` chooses."""
+    pictures = {"demo images": data.images}
+    if data.folder is not None:
+        with np.load(data.folder / f"{STORED}.npz") as stored:
+            images = stored["images"][: data.scale.n_images]
+        pictures[f"{STORED} images"] = images.reshape(len(images), -1)
+    shard_rows = choose_block_rows(data.images.shape[1])
+    repeats = max(3, data.scale.repeats)
     with tempfile.TemporaryDirectory() as folder:
-        for name, rows, compressor in (("scores", scores, None), ("images", images, "zstd")):
-            place = Path(folder) / name
-            yield from _pair(place, name, rows, shard_rows, compressor, data.scale.repeats)
-    yield from _compressors(images[:shard_rows], data.scale.repeats)
+        for name, rows in {"scores": data.scores, **pictures}.items():
+            fitting = rows[: MOST_BYTES // (rows.shape[1] * rows.itemsize)]
+            is_smaller = name in pictures and zarr_io.compresses(fitting[:PROBE_ROWS])
+            pair = _Pair(Path(folder) / name, fitting, shard_rows, "zstd" if is_smaller else None)
+            yield from pair.through_memory(repeats)
+            if hasattr(os, "posix_fadvise"):
+                yield from pair.on_disk(repeats)
+            pair.remove()
+    for name, rows in pictures.items():
+        yield from _compressors(name, rows[:shard_rows], data.scale.repeats)
 
 
-def _pair(
-    place: Path, name: str, rows: NDArray[Any], shard_rows: int, compressor: Any, repeats: int
-) -> Iterator[Result]:
-    """Time one array in Zarr and in a file."""
-    ranges = row_ranges(len(rows), shard_rows)
-    plain = place.with_suffix(".bin")
+class _Pair:
+    """One array in Zarr and the same bytes in a file, block by block."""
 
-    def write():
-        shutil.rmtree(place, ignore_errors=True)
-        zarr_io.create_rows_array(
-            place, name, n_rows=len(rows), tail_shape=rows.shape[1:], dtype=rows.dtype,
-            shard_rows=shard_rows, dims=("sample", "feature"), compressor=compressor,
-        )  # fmt: skip
-        for start, stop in ranges:
-            zarr_io.write_rows(place, name, start, rows[start:stop])
+    def __init__(
+        self, place: Path, rows: NDArray[Any], shard_rows: int, compressor: zarr_write.Compressor
+    ) -> None:
+        self.place, self.plain = place, place.with_suffix(".bin")
+        self.rows, self.shard_rows, self.compressor = rows, shard_rows, compressor
+        self.ranges = row_ranges(len(rows), shard_rows)
 
-    def write_plain():
-        plain.unlink(missing_ok=True)
-        with plain.open("wb") as file:
-            for start, stop in ranges:
-                file.write(rows[start:stop].data)
+    def through_memory(self, repeats: int) -> Iterator[Result]:
+        """Time both where the system keeps the files in memory: what writes and reads cost a processor."""
+        yield self._result("written to memory", self.write, self.write_plain, self.remove, repeats)
+        yield self._result("read from memory", self.read, self.read_plain, _nothing, repeats)
 
-    def read():
-        return [zarr_io.read_rows(place, name, *piece) for piece in ranges]
+    def on_disk(self, repeats: int) -> Iterator[Result]:
+        """Time both to and from the disk: each block is there before the next is begun."""
+        wanted = None if self.compressor else WANTED
+        write, plain = partial(self.write, sync=True), partial(self.write_plain, sync=True)
+        yield self._result("written to disk", write, plain, self.remove, repeats, wanted)
+        yield self._result(
+            "read from disk", self.read, self.read_plain, self.forget, repeats, wanted
+        )
 
-    def read_plain():
-        pieces = []
-        with plain.open("rb") as file:
-            for start, stop in ranges:
-                piece = np.empty((stop - start, *rows.shape[1:]), rows.dtype)
-                file.readinto(piece.data)
-                pieces.append(piece)
-        return pieces
-
-    kind = "compressed, checked" if compressor else "checked"
-    size = f"{rows.nbytes / 2**20:.0f} MiB of {name}"
-    wanted = None if compressor else 0.8
-    for verb, ours, peer in (("written", write, write_plain), ("read", read, read_plain)):
-        ours_s, mine, peer_s, _ = alternate(ours, peer, max(3, repeats))
-        same = verb == "written" or bool((np.concatenate(mine) == rows).all())
-        rate = rows.nbytes / ours_s / 1e6
-        yield Result(
-            f"{size} {verb}, Zarr, {kind} ({rate:.0f} MB/s)",
+    def _result(
+        self,
+        verb: str,
+        ours: Callable[[], Any],
+        peer: Callable[[], Any],
+        prepare: Callable[[], None],
+        repeats: int,
+        wanted: float | None = None,
+    ) -> Result:
+        """Time both in turn; what was written is read back, and held against the rows."""
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repeats):
+            prepare()
+            for job, seconds in zip((ours, peer), times, strict=True):
+                started = time.perf_counter()
+                found = job()
+                seconds.append(time.perf_counter() - started)
+                pieces = found or (self.read() if job is ours else self.read_plain())
+                same = bool((np.concatenate(pieces) == self.rows).all())
+                if not same:
+                    msg = f"{verb}: both sides must hold the rows; {job} does not."
+                    raise AssertionError(msg)
+                del found, pieces
+        ours_s, peer_s = map(statistics.median, times)
+        kind = "compressed, checked" if self.compressor else "not compressed, checked"
+        size = f"{self.rows.nbytes / 2**20:.0f} MiB of {self.place.name}"
+        return Result(
+            f"{size} {verb}, Zarr, {kind} ({self.rows.nbytes / ours_s / 1e6:.0f} MB/s)",
             ours_s,
             "plain file",
             peer_s,
-            "the same values" if same else "OTHER values",
+            "the same values",
             {"same": float(same)},
             wanted,
         )
 
+    def write(self, *, sync: bool = False) -> None:
+        """Write the array."""
+        zarr_io.create_rows_array(
+            self.place,
+            self.place.name,
+            n_rows=len(self.rows),
+            tail_shape=self.rows.shape[1:],
+            dtype=self.rows.dtype,
+            shard_rows=self.shard_rows,
+            dims=("sample", "feature"),
+            compressor=self.compressor,
+        )
+        for start, stop in self.ranges:
+            zarr_io.write_rows(self.place, self.place.name, start, self.rows[start:stop], sync=sync)
 
-def _compressors(images: NDArray[np.uint8], repeats: int) -> Iterator[Result]:
+    def write_plain(self, *, sync: bool = False) -> None:
+        """Write the file."""
+        with self.plain.open("wb", buffering=0) as file:
+            for start, stop in self.ranges:
+                file.write(self.rows[start:stop].data)
+                if sync:
+                    os.fsync(file.fileno())
+
+    def read(self) -> list[NDArray[Any]]:
+        """Read the array."""
+        return [zarr_io.read_rows(self.place, self.place.name, *piece) for piece in self.ranges]
+
+    def read_plain(self) -> list[NDArray[Any]]:
+        """Read the file."""
+        pieces = []
+        with self.plain.open("rb", buffering=0) as file:
+            for start, stop in self.ranges:
+                piece = np.empty((stop - start, *self.rows.shape[1:]), self.rows.dtype)
+                file.readinto(piece.data)
+                pieces.append(piece)
+        return pieces
+
+    def remove(self) -> None:
+        """Remove both, and wait until the disk has nothing more to do."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.plain.unlink(missing_ok=True)
+        os.sync()
+
+    def forget(self) -> None:
+        """Bring both to the disk and take them out of memory."""
+        for path in (self.plain, *(p for p in self.place.rglob("*") if p.is_file())):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _nothing() -> None:
+    """Prepare nothing."""
+
+
+def _compressors(name: str, images: NDArray[np.uint8], repeats: int) -> Iterator[Result]:
     """Time compressors on a block of images against the one in use."""
     block = np.ascontiguousarray(images)
     used = next(iter(COMPRESSORS.values()))
     packed = used.encode(block)
-    for name, codec in list(COMPRESSORS.items())[1:]:
+    for peer, codec in list(COMPRESSORS.items())[1:]:
         other = codec.encode(block)
         ours_s, _, peer_s, _ = alternate(
             lambda: used.decode(packed),
@@ -110,9 +192,9 @@ def _compressors(images: NDArray[np.uint8], repeats: int) -> Iterator[Result]:
         )
         shares = [len(p) / block.nbytes for p in (packed, other)]
         yield Result(
-            f"{block.nbytes / 2**20:.0f} MiB of images decompressed, Zstandard 1",
+            f"{block.nbytes / 2**20:.0f} MiB of {name} decompressed, Zstandard 1",
             ours_s,
-            name,
+            peer,
             peer_s,
             f"{shares[0]:.2f} and {shares[1]:.2f} of the bytes",
             {"share": shares[0], "peer_share": shares[1]},

@@ -36,6 +36,7 @@ def test_steps__take_no_less_than_their_bound(found):
         assert timing.n_tasks == len(timing.plan.partitions)
         assert timing.cpu_s > timing.loop_cpu_s > 0
         assert timing.wall_s > timing.journal_s > 0
+        assert 1 <= timing.n_writes <= timing.n_tasks
         # Each task is sent, and what it gives back is fetched.
         assert timing.wire.n_messages > 2 * timing.n_tasks
         assert timing.wire.n_bytes > timing.wire.largest > 100 * timing.n_tasks

@@ -62,28 +62,29 @@ def test_resume__in_the_middle_of_a_pass_repeats_only_the_rest(
     n_tasks, npy, uninterrupted, client, tmp_path, monkeypatch
 ):
     """The journal stops taking entries after some: as if the client had been killed there."""
-    append, noted = files.Journal.append, []
+    extend, noted, seen = files.Journal.extend, [], []
 
-    def limited(journal, index, record):
-        if len(noted) >= n_tasks:
+    def names(journal, records):
+        return [(journal.path.parent.name, journal.path.stem, index) for index in records]
+
+    def limited(journal, records):
+        fitting = dict(list(records.items())[: n_tasks - len(noted)])
+        noted.extend(names(journal, fitting))
+        extend(journal, fitting)
+        if len(fitting) < len(records):
             raise StopHereError
-        noted.append((journal.path.parent.name, journal.path.stem, index))
-        append(journal, index, record)
+
+    def watched(journal, records):
+        seen.extend(names(journal, records))
+        extend(journal, records)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.Journal, "append", limited)
+        patch.setattr(files.Journal, "extend", limited)
         with pytest.raises(StopHereError):
             make_run(npy, tmp_path / "run", client)
-    seen = []
+    assert len(noted) == n_tasks
     with monkeypatch.context() as patch:
-        patch.setattr(
-            files.Journal,
-            "append",
-            lambda journal, index, record: (
-                seen.append((journal.path.parent.name, journal.path.stem, index)),
-                append(journal, index, record),
-            )[1],
-        )
+        patch.setattr(files.Journal, "extend", watched)
         again = make_run(npy, tmp_path / "run", client)
     assert not set(noted) & set(seen), "a task that was noted ran again"
     assert_same_labels(labels_of(uninterrupted), labels_of(again))

@@ -14,27 +14,39 @@ from workflow.runstore import RunStore, files
 from workflow.runstore.files import Journal, read_arrays, write_arrays
 
 
-def test_journal__keeps_what_was_appended_and_drops_a_cut_line(tmp_path):
+def test_journal__keeps_what_was_added_and_drops_a_cut_line(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "key")
-    journal.append(0, {"crc": [1, 2]})
-    journal.append(7, {"crc": [3]})
+    journal.extend({0: {"crc": [1, 2]}})
+    journal.extend({7: {"crc": [3]}, 2: {"crc": []}, 5: {"crc": [5]}})
     whole = path.read_bytes()
+    ends = [end for end, byte in enumerate(whole) if byte == ord("\n")][1:]
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         again = Journal(path, "key")
-        assert set(again.entries) <= {0, 7}
-        again.append(9, {"crc": [4]})
-        assert set(Journal(path, "key").entries) == {*again.entries}
+        # A line is whole without the byte that ends it.
+        n_whole = sum(length >= end for end in ends)
+        assert again.entries == {i: journal.entries[i] for i in [0, 7, 2, 5][:n_whole]}
+        again.extend({9: {"crc": [4]}, 1: {}})
+        assert Journal(path, "key").entries == again.entries
     path.write_bytes(whole)
     assert Journal(path, "key").entries[7] == {"index": 7, "crc": [3]}
+
+
+def test_journal__of_a_batch_is_that_of_its_entries_one_by_one(tmp_path):
+    records = {4: {"crc": [1]}, 0: {"crc": [2, 3], "n": 1}, 3: {}}
+    together, apart = (Journal(tmp_path / name, "key") for name in ("together", "apart"))
+    together.extend(records)
+    for index, record in records.items():
+        apart.append(index, record)
+    assert together.entries == apart.entries
+    assert together.path.read_bytes() == apart.path.read_bytes()
 
 
 def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "key")
-    journal.append(0, {"sizes": [11, 22]})
-    journal.append(1, {"sizes": [33]})
+    journal.extend({0: {"sizes": [11, 22]}, 1: {"sizes": [33]}})
     whole, told = path.read_bytes(), journal.entries
     for place in range(len(whole)):
         for bit in (1, 128):
@@ -49,7 +61,7 @@ def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
 
 
 def test_journal__of_another_key_is_void(tmp_path):
-    Journal(tmp_path / "journal.jsonl", "old").append(0, {})
+    Journal(tmp_path / "journal.jsonl", "old").extend({0: {}})
     assert Journal.key_of(tmp_path / "journal.jsonl") == "old"
     assert Journal(tmp_path / "journal.jsonl", "new").entries == {}
     assert Journal(tmp_path / "journal.jsonl", "old").entries == {}
@@ -164,13 +176,13 @@ def test_lock__names_the_holder_and_is_given_back(tmp_path):
 def test_begin__goes_on_or_starts_anew(tmp_path):
     store = RunStore.create(tmp_path / "run")
     store.begin("pca", "one", {"a": 1})
-    store.journal("pca", "blocks").append(0, {})
+    store.journal("pca", "blocks").extend({0: {}})
     store.begin("pca", "one", {"a": 1})
     assert list(store.journal("pca", "blocks").entries) == [0]
     store.finish("pca")
     store.begin("pca", "one", {"a": 1})
     assert store.journal("pca", "blocks").entries == {}
-    store.journal("pca", "blocks").append(0, {})
+    store.journal("pca", "blocks").extend({0: {}})
     store.begin("pca", "two", {"a": 2})
     assert store.journal("pca", "blocks").entries == {}
 
@@ -187,3 +199,16 @@ def test_open__a_strangers_manifest_moves_nothing_outside(moves, tmp_path):
     with pytest.raises(StoreError, match=r"inside the run only|damaged"):
         RunStore.open(store.path)
     assert victim.is_dir()
+
+
+def test_finish__removes_what_killed_workers_were_writing(tmp_path):
+    store = RunStore.create(tmp_path / "run")
+    store.begin("projection", "key", {})
+    shards = store.folder("projection") / "kept" / "c"
+    shards.mkdir(parents=True)
+    kept = [shards / "0", shards.parent / "part-000000.npz"]
+    left = [shards / "0.1f.partial", shards / ".zarr.json.7.tmp", shards / ".part-0.7.8.tmp.npz"]
+    for path in kept + left:
+        path.write_bytes(b"made by a task")
+    store.finish("projection")
+    assert [path.is_file() for path in kept + left] == [True] * 2 + [False] * 3

@@ -18,7 +18,7 @@ from distributed import KilledWorker, as_completed
 from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from workflow.blocks import one_blas_thread, pairwise
+from workflow.blocks import one_blas_thread, pairwise, runs
 from workflow.chunks import RowRange, blocks_per_partition, row_ranges
 from workflow.errors import ComputeError, WorkflowError
 from workflow.runstore.files import disk_errors_told, read_arrays, write_arrays
@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 #: A task that raises what is not ours, such as a lost connection, is tried so often again.
 RETRIES = 3
+#: Runs of a reduction for each thread of the workers: enough to even out their pace, few enough
+#: that handing results on costs less than making them.
+RUNS_PER_THREAD = 2
 #: Dask gives a task up when four workers have died that held it, one after the other.  Where
 #: workers are taken away often, or one task brings down the workers of others, that befalls tasks
 #: that did nothing wrong: they are tried so many times more once the rest is done.
@@ -112,6 +115,16 @@ def merge_outcomes(left: Outcome, right: Outcome, merge: Callable[[Any, Any], An
     return merged._replace(peak_rss_bytes=max(peak, merged.peak_rss_bytes))
 
 
+def reduce_run(
+    items: Sequence[Any], function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]
+) -> Outcome:
+    """Run several tasks of one function and merge what they give."""
+    outcome: Outcome = pairwise(
+        (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
+    )
+    return outcome
+
+
 @dataclass(frozen=True, slots=True)
 class StoredArrays:
     """Arrays in a file of the run folder; tasks carry the path, each process reads it once."""
@@ -165,7 +178,7 @@ class Executor:
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``."""
         results: dict[int, T] = {}
-        self._run(function, dict(enumerate(items)), results.__setitem__)
+        self._run(function, dict(enumerate(items)), results.update)
         return [results[index] for index in range(len(items))]
 
     def reduce(
@@ -173,9 +186,7 @@ class Executor:
     ) -> T:
         """Return the results merged two by two, where they are computed: one result comes back."""
         if self.client is None:
-            outcome = pairwise(
-                (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
-            )
+            outcome = reduce_run(items, function, merge)
         else:
             outcome = self._reduced(function, items, merge)
         if isinstance(outcome, Exception):
@@ -192,9 +203,15 @@ class Executor:
         """Return the outcome that the workers have merged, or the exception it ended with."""
         client = self.client
         assert client is not None
+        n_runs = RUNS_PER_THREAD * sum(client.nthreads().values()) or len(items)
         for retries_left in reversed(range(KILLED_RETRIES + 1)):
             parts = client.map(
-                run_task, list(items), function=function, pure=False, retries=RETRIES
+                reduce_run,
+                runs(items, n_runs),
+                function=function,
+                merge=merge,
+                pure=False,
+                retries=RETRIES,
             )
             merged = pairwise(
                 parts,
@@ -247,9 +264,9 @@ class Executor:
         with self.progress.bar(name, sum(map(n_rows, items.values()))) as bar:
             bar.advance(sum(n_rows(item) for i, item in items.items() if i in journal.entries))
 
-            def note(index: int, report: dict[str, Any]) -> None:
-                journal.append(index, report)
-                bar.advance(n_rows(items[index]))
+            def note(reports: Mapping[int, dict[str, Any]]) -> None:
+                journal.extend(reports)
+                bar.advance(sum(n_rows(items[index]) for index in reports))
 
             self._run(function, missing, note)
         return {index: journal.entries[index] for index in items}
@@ -258,45 +275,48 @@ class Executor:
         self,
         function: Callable[[Any], Any],
         items: Mapping[int, Any],
-        on_result: Callable[[int, Any], None],
+        on_results: Callable[[Mapping[int, Any]], None],
     ) -> None:
-        """Run tasks; hand each result over as it comes; raise the error of the lowest index."""
-        outcomes = (
+        """Run tasks; hand results over as they come; raise the error of the lowest index."""
+        batches = (
             self._here(function, items) if self.client is None else self._there(function, items)
         )
         errors: dict[int, Exception] = {}
-        for index, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                errors[index] = outcome
-                continue
-            self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
-            if outcome.error is not None:
-                errors[index] = outcome.error
-            else:
-                on_result(index, outcome.result)
+        for batch in batches:
+            results: dict[int, Any] = {}
+            for index, outcome in batch:
+                if isinstance(outcome, Exception):
+                    errors[index] = outcome
+                    continue
+                self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
+                if outcome.error is not None:
+                    errors[index] = outcome.error
+                else:
+                    results[index] = outcome.result
+            if results:
+                on_results(results)
         if errors:
             raise errors[min(errors)]
 
     def _here(self, function: Callable[[Any], Any], items: Mapping[int, Any]) -> Any:
-        """Yield (index, outcome) from this process, up to the first error."""
+        """Yield [(index, outcome)] from this process, up to the first error."""
         for index, item in items.items():
             outcome = run_task(item, function)
-            yield index, outcome
+            yield [(index, outcome)]
             if outcome.error is not None:
                 return
 
     def _there(self, function: Callable[[Any], Any], items: Mapping[int, Any]) -> Any:
-        """Yield (index, outcome) from the workers, also of tasks that died with several of them."""
+        """Yield batches from the workers, also of tasks that died with several of them."""
         for retries_left in reversed(range(KILLED_RETRIES + 1)):
             killed: list[int] = []
             first_error = math.inf
-            for index, outcome in self._once(function, items, spare_killed=retries_left > 0):
-                if isinstance(outcome, KilledWorker):
-                    killed.append(index)
-                    continue
-                if _is_error(outcome):
-                    first_error = min(first_error, index)
-                yield index, outcome
+            for batch in self._once(function, items, spare_killed=retries_left > 0):
+                killed += [index for index, outcome in batch if isinstance(outcome, KilledWorker)]
+                ended = [pair for pair in batch if not isinstance(pair[1], KilledWorker)]
+                errors = [index for index, outcome in ended if _is_error(outcome)]
+                first_error = min([first_error, *errors])
+                yield ended
             # What lies behind an error is dropped, as it is within a round.
             items = {index: items[index] for index in sorted(killed) if index < first_error}
             if not items:
@@ -305,32 +325,51 @@ class Executor:
     def _once(
         self, function: Callable[[Any], Any], items: Mapping[int, Any], *, spare_killed: bool
     ) -> Any:
-        """Yield (index, outcome) from the workers as tasks finish; where spared, `KilledWorker`, too.
+        """Yield [(index, outcome), ...] of all that finished meanwhile; where spared, `KilledWorker`, too.
 
         After an error the tasks behind it are dropped and those before it are
         awaited, so that the error told is always the first one of the data.
         """
         assert self.client is not None
-        batch = f"{type(function).__name__.strip('_').lower()}-{uuid.uuid4().hex[:8]}"
-        keys = [f"{batch}-{index}" for index in items]
+        name = f"{type(function).__name__.strip('_').lower()}-{uuid.uuid4().hex[:8]}"
+        keys = [f"{name}-{index}" for index in items]
         futures = self.client.map(
             run_task, list(items.values()), function=function, key=keys, pure=False, retries=RETRIES
         )
         index_of: dict[Any, int] = dict(zip(keys, items, strict=True))
         lowest_error: int | None = None
         try:
-            for future in as_completed(futures, loop=self.client.loop):
-                index = index_of[future.key]
-                if lowest_error is not None and index > lowest_error:
-                    continue
-                outcome = _outcome(future, spare_killed=spare_killed)
-                if _is_error(outcome) and not isinstance(outcome, KilledWorker):
-                    lowest_error = index
-                    self.client.cancel([f for f in futures if index_of[f.key] > index])
-                yield index, outcome
-                future.release()
+            for ready in as_completed(futures, loop=self.client.loop).batches():
+                wanted = [
+                    f for f in ready if lowest_error is None or index_of[f.key] < lowest_error
+                ]
+                batch: list[tuple[int, Any]] = []
+                for future, outcome in self._fetched(wanted, spare_killed=spare_killed):
+                    index = index_of[future.key]
+                    if lowest_error is not None and index > lowest_error:
+                        continue
+                    if _is_error(outcome) and not isinstance(outcome, KilledWorker):
+                        lowest_error = index
+                        self.client.cancel([f for f in futures if index_of[f.key] > index])
+                    batch.append((index, outcome))
+                yield batch
+                for future in wanted:
+                    future.release()
         finally:
             self.client.cancel([f for f in futures if not f.done()], force=True)
+
+    def _fetched(
+        self, futures: Sequence[Future[Any]], *, spare_killed: bool
+    ) -> list[tuple[Future[Any], Any]]:
+        """Return futures with what they ended with; results come in one message, not one each."""
+        assert self.client is not None
+        # What was cancelled or failed has nothing to fetch; what is fetched is never None.
+        finished = {f.key: f for f in futures if f.status == "finished"}
+        try:
+            found = self.client.gather(finished, errors="skip") if len(finished) > 1 else {}
+        except Exception:  # noqa: BLE001 - asked one by one, the one that cannot be fetched tells why
+            found = {}
+        return [(f, found.get(f.key) or _outcome(f, spare_killed=spare_killed)) for f in futures]
 
 
 def _is_error(outcome: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workflow.pca import (
@@ -13,8 +13,7 @@ from workflow.pca import (
     merge_moments,
     moments_from_arrays,
 )
-from workflow.pipeline.executor import ordered
-from workflow.pipeline.tasks import MomentsTask, part_path
+from workflow.pipeline.tasks import LeftPart, MomentsTask, left_parts
 from workflow.runstore.files import read_arrays
 from workflow.runstore.store import discard
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from workflow.blocks import Mapper
     from workflow.pipeline.executor import Executor, Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
@@ -69,18 +69,22 @@ def moments_pass(
     task = MomentsTask(images, kind, DEFAULT_RANK, folder)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=lambda p: p.n_rows)
-    return merged_moments(folder, reports), reports
+    return merged_moments(executor, folder, reports), reports
 
 
-def merged_moments(folder: Path, reports: Mapping[int, Mapping[str, Any]]) -> MomentState:
-    """Merge what the tasks left, one at a time, in the order of the partitions."""
-    parts = (
-        read_arrays(part_path(folder, report["index"]), report["file_crc"])
-        for report in ordered(reports)
+def merged_moments(
+    mapper: Mapper, folder: Path, reports: Mapping[int, Mapping[str, Any]]
+) -> MomentState:
+    """Merge what the tasks left, always the same neighbours; one state comes back."""
+    merged: MomentState = mapper.reduce(
+        partial(_left_moments, folder), left_parts(reports), merge_moments
     )
-    # About zero already, unless version 0.1.0 left them.
-    states = (about_zero(moments_from_arrays(part)) for part in parts)
-    return functools.reduce(merge_moments, states)
+    return merged
+
+
+def _left_moments(folder: Path, part: LeftPart) -> MomentState:
+    """Read the moments of a partition; about zero already, unless version 0.1.0 left them."""
+    return about_zero(moments_from_arrays(part.read(folder)))
 
 
 def update_states(store: RunStore) -> list[MomentState]:

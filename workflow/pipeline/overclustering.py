@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,15 +19,15 @@ from workflow.overcluster import (
     sample_counts,
     sample_size,
 )
-from workflow.pipeline.executor import ordered
 from workflow.pipeline.tasks import (
     N_NEAREST,
     AssignTask,
     DrawTask,
+    LeftPart,
     SampleItem,
     ShuffleItem,
     ShuffleTask,
-    part_path,
+    left_parts,
 )
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
@@ -205,23 +206,24 @@ def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) ->
         "overcluster: assign", task, items, journal=journal, n_rows=n_rows
     )
     context.count(STEP, reports)
-    cells, pairs = _merge(parts, reports)
+    cells, pairs = context.executor.reduce(partial(_left_sums, parts), left_parts(reports), _merged)
     return Assignment(centroids, cells, pairs, part)
 
 
-def _merge(parts: Path, reports: Mapping[int, Mapping[str, Any]]) -> tuple[CellSums, PairCounts]:
-    """Merge what the tasks left, one at a time, in the order of the partitions."""
-    cells: CellSums | None = None
-    pairs: PairCounts | None = None
-    for report in ordered(reports):
-        arrays = read_arrays(part_path(parts, report["index"]), report["file_crc"])
-        part_cells = CellSums.from_arrays(_prefixed(arrays, "cells_"))
-        part_pairs = PairCounts.from_arrays(_prefixed(arrays, "pairs_"))
-        cells = part_cells if cells is None else merge_cell_sums(cells, part_cells)
-        pairs = part_pairs if pairs is None else merge_pair_counts(pairs, part_pairs)
-    assert cells is not None
-    assert pairs is not None
-    return cells, pairs
+def _left_sums(folder: Path, part: LeftPart) -> tuple[CellSums, PairCounts]:
+    """Read the sums of a partition."""
+    arrays = part.read(folder)
+    return (
+        CellSums.from_arrays(_prefixed(arrays, "cells_")),
+        PairCounts.from_arrays(_prefixed(arrays, "pairs_")),
+    )
+
+
+def _merged(
+    left: tuple[CellSums, PairCounts], right: tuple[CellSums, PairCounts]
+) -> tuple[CellSums, PairCounts]:
+    """Merge the sums of neighbours."""
+    return merge_cell_sums(left[0], right[0]), merge_pair_counts(left[1], right[1])
 
 
 def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -29,7 +29,7 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -46,6 +46,22 @@ N_NEAREST = 3
 def part_path(folder: Path, index: int) -> Path:
     """Return where the task of a partition leaves its arrays."""
     return folder / f"part-{index:06d}.npz"
+
+
+class LeftPart(NamedTuple):
+    """The arrays that the task of a partition left: of which, and the checksum of their file."""
+
+    partition: int
+    file_crc: int
+
+    def read(self, folder: Path) -> dict[str, NDArray[Any]]:
+        """Read them from the folder where they were left."""
+        return read_arrays(part_path(folder, self.partition), self.file_crc)
+
+
+def left_parts(reports: Mapping[int, Mapping[str, Any]]) -> list[LeftPart]:
+    """Return what tasks left according to their reports, in the order of the partitions."""
+    return [LeftPart(index, reports[index]["file_crc"]) for index in sorted(reports)]
 
 
 def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRange, NDArray[Any]]]:

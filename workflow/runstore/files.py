@@ -154,8 +154,8 @@ def crc_of_file(path: Path) -> int:
 class Journal:
     """What tasks reported, a line each, appended by the client as they finish.
 
-    After a kill the last line may be cut; it is then ignored, and its task is
-    done again; so is that of a line with an altered byte, which its checksum
+    After a kill the last line that got to the disk may be cut; it is then
+    ignored, and its task is done again; so is that of a line with an altered byte, which its checksum
     tells.  The first line is a key: a journal of other settings is void.
     """
 
@@ -189,14 +189,18 @@ class Journal:
             first = _parsed(file.readline()) or {}
         return first.get("key")
 
-    def append(self, index: int, record: Mapping[str, Any]) -> None:
-        """Add what task `index` reported."""
-        entry = {"index": index, **record}
+    def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        """Add what tasks reported, by their index: together, for the disk is waited for once."""
+        entries = {index: {"index": index, **record} for index, record in records.items()}
         with _disk_errors(self.path), self.path.open("ab") as file:
-            file.write(_line(entry))
+            file.write(b"".join(map(_line, entries.values())))
             file.flush()
             os.fsync(file.fileno())
-        self.entries[index] = entry
+        self.entries |= entries
+
+    def append(self, index: int, record: Mapping[str, Any]) -> None:
+        """Add what task `index` reported."""
+        self.extend({index: record})
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+#: How the names end of files that are renamed once they are whole.
+LEFT_BEHIND = (".partial", ".tmp", ".tmp.npz")
+
 
 class RunStore:
     """One run on disk.
@@ -158,6 +161,8 @@ class RunStore:
 
     def finish(self, name: str) -> None:
         """Record that a step is complete, and what its small files are."""
+        for place in self._places(name):
+            _sweep(place)
         self._seal(name)
         self.step(name).state = "complete"
         self.save()
@@ -165,12 +170,16 @@ class RunStore:
     def _seal(self, name: str) -> None:
         """Note the checksums of a step's journals, states and metadata: no task reports those."""
         folder = layout.step_folder(self.path, name)
-        of_step = {"ingest": [layout.IMAGES], "labels": [layout.LABELS]}.get(name, [])
         sealed = [*folder.glob("*.jsonl"), *folder.glob("*.npz")]
-        for group in [*folder.glob("*.zarr"), *(self.path / place for place in of_step)]:
+        for group in [*folder.glob("*.zarr"), *self._places(name)[1:]]:
             sealed += _metadata_files(group)
         checksums = self.step(name).checksums
         checksums |= {str(p.relative_to(self.path)): crc_of_file(p) for p in sorted(sealed)}
+
+    def _places(self, name: str) -> list[Path]:
+        """Return where a step writes: its folder, and what it leaves for users."""
+        of_step = {"ingest": [layout.IMAGES], "labels": [layout.LABELS]}.get(name, [])
+        return [layout.step_folder(self.path, name), *(self.path / place for place in of_step)]
 
     def folder(self, name: str) -> Path:
         """Return the folder of a step's working files, made where it is missing."""
@@ -304,6 +313,14 @@ class RunStore:
             if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
                 msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
                 raise StoreError(msg)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what tasks were writing when their worker was killed."""
+    for folder, _, names in os.walk(place):
+        for name in names:
+            if name.endswith(LEFT_BEHIND):
+                (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _metadata_files(group: Path) -> list[Path]:

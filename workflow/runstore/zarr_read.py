@@ -11,13 +11,14 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import google_crc32c
 import numpy as np
 import zarr
 
 from workflow.errors import StoreError
+from workflow.runstore.shards import DamagedShardError, ShardLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,13 @@ def array_names(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir() if p.is_dir() and node_kind(p) == "array")
 
 
+class Opened(NamedTuple):
+    """An array, and where its rows are where that is known without zarr."""
+
+    array: Any
+    layout: ShardLayout | None
+
+
 def open_array(folder: Path) -> Any:
     """Return the handle of an array, cached until its metadata changes.
 
@@ -77,6 +85,11 @@ def open_array(folder: Path) -> Any:
     StoreError
         If there is no array, or its metadata cannot be read.
     """
+    return opened(folder).array
+
+
+def opened(folder: Path) -> Opened:
+    """Return the handle and the layout of an array; errors as of `open_array`."""
     for name in ARRAY_FILES:
         try:
             known = (folder / name).stat()
@@ -88,13 +101,14 @@ def open_array(folder: Path) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> Any:
+def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> Opened:
     """Open an array; `stamp` makes a changed one another entry of the cache."""
     del stamp
     try:
-        return zarr.open_array(
+        array = zarr.open_array(
             store=folder, mode="r", zarr_format=3 if metadata == "zarr.json" else 2
         )
+        return Opened(array, ShardLayout.of(folder, array))
     except DECODING_ERRORS as err:
         msg = f"{folder / metadata} must describe a Zarr array; it cannot be used ({first_line(err)}). Restore it, or write the array anew."
         raise StoreError(msg) from None
@@ -127,21 +141,30 @@ def read_block(folder: Path, start: int, stop: int) -> NDArray[Any]:
     array; that cannot be told from a lost file, so it is refused.  Chunks
     left out inside a shard are known to be meant, by the shard's index.
     """
-    array = open_array(folder)
-    if not 0 <= start <= stop <= array.shape[0]:
-        msg = f"{folder} has rows 0 to {array.shape[0]}; rows {start} to {stop} were asked for. The array may have been replaced: start again."
+    found = opened(folder)
+    if not 0 <= start <= stop <= found.array.shape[0]:
+        msg = f"{folder} has rows 0 to {found.array.shape[0]}; rows {start} to {stop} were asked for. The array may have been replaced: start again."
         raise StoreError(msg)
-    return _read(folder, array, start, stop)
+    return _read(folder, found, start, stop)
 
 
 def read_whole(folder: Path) -> NDArray[Any]:
     """Return all of an array, of any number of dimensions; errors as of `read_block`."""
-    array = open_array(folder)
-    return _read(folder, array, 0, array.shape[0] if array.ndim else 1)
+    found = opened(folder)
+    return _read(folder, found, 0, found.array.shape[0] if found.array.ndim else 1)
 
 
-def _read(folder: Path, array: Any, start: int, stop: int) -> NDArray[Any]:
-    """Read rows after a look at their files; the range is known to be right."""
+def _read(folder: Path, found: Opened, start: int, stop: int) -> NDArray[Any]:
+    """Read rows, by their layout or, after a look at their files, by zarr; the range is right."""
+    array, layout = found
+    if layout is not None:
+        try:
+            return layout.read(start, stop)
+        except DamagedShardError as err:
+            index = (err.index, *([0] * (array.ndim - 1)))
+            if err.left_out is not None:
+                raise _left_out(folder, array, index, err.left_out) from None
+            raise _chunk_error(folder, array, index, f"is damaged ({first_line(err)})") from None
     for index in stored_chunks(array, start, stop):
         _require_file(folder, array, index)
     try:
@@ -185,9 +208,14 @@ def _require_file(folder: Path, array: Any, index: tuple[int, ...]) -> None:
     except (FileNotFoundError, NotADirectoryError):
         n_bytes = -1
     if n_bytes <= 0:
-        found = "is missing" if n_bytes < 0 else "is empty"
-        hint = ", or write the array with write_empty_chunks=True if it was left out on purpose"
-        raise _chunk_error(folder, array, index, f"{found}: Zarr would read fill values", hint)
+        raise _left_out(folder, array, index, n_bytes)
+
+
+def _left_out(folder: Path, array: Any, index: tuple[int, ...], n_bytes: int) -> StoreError:
+    """Return the error for a file that is missing (-1 bytes) or empty."""
+    found = "is missing" if n_bytes < 0 else "is empty"
+    hint = ", or write the array with write_empty_chunks=True if it was left out on purpose"
+    return _chunk_error(folder, array, index, f"{found}: Zarr would read fill values", hint)
 
 
 def _damaged(folder: Path, array: Any, rows: tuple[int, int], err: Exception) -> StoreError:

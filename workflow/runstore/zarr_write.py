@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workflow.errors import StoreError
 from workflow.runstore.files import read_json, write_json
-from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node
+from workflow.runstore.shards import sync_file
+from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,7 +211,7 @@ def write_rows(
         If there is no such array, or the disk refuses.
     """
     folder = Path(path) / name
-    array = _writable(folder)
+    array, layout = opened(folder)
     shard_rows = (array.shards or array.chunks)[0]
     stop = start + len(block)
     if (
@@ -226,31 +226,42 @@ def write_rows(
         msg = f"rows of {folder} must have shape {array.shape[1:]} and type {array.dtype}; got {block.shape[1:]} and {block.dtype}."
         raise ValueError(msg)
     try:
-        files = [shard_file(path, name, first) for first in range(start, stop, shard_rows)]
-        for file in files:
-            # Zarr reads a shard that is there before it writes one: a damaged one could never be redone.
-            file.unlink(missing_ok=True)
-        array[start:stop] = block.astype(array.dtype) if text else block
-        if sync:
-            for file in files:
-                _sync_file(file)
+        if layout is None:
+            _write_by_zarr(folder, start, block.astype(array.dtype) if text else block, sync=sync)
+            return
+        rows = np.ascontiguousarray(block)
+        for first in range(0, len(rows), shard_rows):
+            shard = rows[first : first + shard_rows]
+            layout.write((start + first) // shard_rows, shard, sync=sync)
     except OSError as err:
         msg = f"{folder} must take rows {start} to {stop - 1}; the disk refused ({err.strerror or err}). Make room or give another place, then run the same command again."
         raise StoreError(msg) from err
 
 
+def _write_by_zarr(folder: Path, start: int, rows: NDArray[Any], *, sync: bool) -> None:
+    """Write whole shards of a layout that only zarr knows, such as text."""
+    array = _writable(folder)
+    stop, shard_rows = start + len(rows), (array.shards or array.chunks)[0]
+    files = [_shard_file(folder, first) for first in range(start, stop, shard_rows)]
+    for file in files:
+        # Zarr reads a shard that is there before it writes one: a damaged one could never be redone.
+        file.unlink(missing_ok=True)
+    array[start:stop] = rows
+    if sync:
+        for file in files:
+            sync_file(file)
+
+
 def shard_file(path: Path | str, name: str, start: int) -> Path:
     """Return the file of the shard that holds row `start`."""
-    folder = Path(path) / name
+    return _shard_file(Path(path) / name, start)
+
+
+def _shard_file(folder: Path, start: int) -> Path:
+    """Return the file of the shard of an array that holds row `start`."""
     array = open_array(folder)
     index = (start // (array.shards or array.chunks)[0], *([0] * (array.ndim - 1)))
     return folder / str(array.metadata.encode_chunk_key(index))
-
-
-def _sync_file(path: Path) -> None:
-    """Wait until the disk has a file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_array(

@@ -1,0 +1,247 @@
+"""Shards written and read by their bytes: each byte, and each value, as zarr has it."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+
+import google_crc32c
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
+
+from workflow.errors import StoreError
+from workflow.runstore import zarr_io, zarr_read
+
+DTYPES = ["bool", "uint8", "uint16", "int32", "int64", "float16", "float32", "float64", "complex64"]
+#: Rows, rows of a shard, rows of a chunk.
+CUTS = [(1, 8, 4), (3, 8, 4), (8, 8, 8), (24, 8, 4), (25, 8, 4), (29, 8, 2), (31, 8, 1)]
+ZARR_CHECKED = {"compressors": [ZstdCodec(level=1), Crc32cCodec()]}
+
+
+def values_of(n_rows, dtype, tail=(3,), seed=0):
+    values = np.random.default_rng(seed).integers(0, 100, (n_rows, *tail))
+    return (values % 3 == 0) if dtype == "bool" else values.astype(dtype)
+
+
+def ours(path, values, shard_rows, chunk_rows, compressor=None, *, sync=False):
+    zarr_io.create_rows_array(
+        path,
+        "a",
+        n_rows=len(values),
+        tail_shape=values.shape[1:],
+        dtype=values.dtype,
+        shard_rows=shard_rows,
+        chunk_rows=chunk_rows,
+        dims=[f"d{axis}" for axis in range(values.ndim)],
+        compressor=compressor,
+    )
+    n = zarr.open_array(path / "a", mode="r").shards[0]
+    for start in range(0, len(values), n):
+        zarr_io.write_rows(path, "a", start, values[start : start + n], sync=sync)
+    return path / "a"
+
+
+def content(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "zarr.json"
+    }
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("tail", [(), (3,), (2, 2, 3)])
+@pytest.mark.parametrize("cut", CUTS)
+def test_write__leaves_the_bytes_that_zarr_writes(tmp_path, cut, tail, compressor):
+    n_rows, shard_rows, chunk_rows = cut
+    for dtype in DTYPES:
+        values = values_of(n_rows, dtype, tail)
+        folder = ours(tmp_path / dtype, values, shard_rows, chunk_rows, compressor)
+        assert zarr_read.opened(folder).layout is not None
+        files = content(folder)
+        np.testing.assert_array_equal(zarr.open_array(folder, mode="r")[...], values)
+        for path in files:
+            (folder / path).unlink()
+        array = zarr.open_array(folder, mode="r+").with_config({"write_empty_chunks": True})
+        array[...] = values
+        assert content(folder) == files
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_read__any_rows_of_what_zarr_wrote(tmp_path, cut, compressor):
+    n_rows, shard_rows, chunk_rows = cut
+    values = values_of(n_rows, "float32")
+    values[: n_rows // 2] = 7
+    array = zarr.create_array(
+        tmp_path / "a",
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=(chunk_rows, 3),
+        shards=(shard_rows, 3),
+        fill_value=7,
+        compressors=[*([ZstdCodec(level=3, checksum=True)] if compressor else []), Crc32cCodec()],
+        config={"write_empty_chunks": False},
+    )
+    # A file for each shard, but chunks of fill values are left out in it.
+    values[::shard_rows] = 1
+    # In pieces: chunks then lie in the shard as zarr puts them when it adds to one.
+    for start in reversed(range(0, n_rows, max(1, chunk_rows // 2))):
+        array[start : start + max(1, chunk_rows // 2)] = values[
+            start : start + max(1, chunk_rows // 2)
+        ]
+    assert zarr_read.opened(tmp_path / "a").layout is not None
+    for start in range(n_rows + 1):
+        for stop in range(start, n_rows + 1):
+            found = zarr_read.read_block(tmp_path / "a", start, stop)
+            np.testing.assert_array_equal(found, values[start:stop])
+            assert found.dtype == values.dtype
+            assert found.flags.c_contiguous
+            assert found.flags.writeable
+    np.testing.assert_array_equal(zarr_io.read_array(tmp_path, "a"), values)
+
+
+OTHERS = {
+    "no checksum": {},
+    "other compressor": {"compressors": [GzipCodec(), Crc32cCodec()]},
+    "checksum first": {"compressors": [Crc32cCodec(), ZstdCodec()]},
+    "two checksums": {"compressors": [Crc32cCodec(), Crc32cCodec()]},
+    "split rows": {"chunks": (4, 2), **ZARR_CHECKED},
+    "no shards": {"shards": None, **ZARR_CHECKED},
+    "big endian": {"serializer": BytesCodec(endian="big"), **ZARR_CHECKED},
+    "format 2": {"zarr_format": 2, "shards": None},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_read__other_layouts_are_left_to_zarr(tmp_path, name):
+    values = values_of(20, "float32", (4,))
+    options = {"chunks": (4, 4), "shards": (8, 4), **OTHERS[name]}
+    array = zarr.create_array(tmp_path / "a", shape=(20, 4), dtype="float32", **options)
+    array[...] = values
+    assert zarr_read.opened(tmp_path / "a").layout is None
+    np.testing.assert_array_equal(zarr_read.read_block(tmp_path / "a", 3, 17), values[3:17])
+
+
+def test_read__index_at_the_start_is_left_to_zarr(tmp_path):
+    values = values_of(20, "float32", (4,))
+    sharding = ShardingCodec(
+        chunk_shape=(4, 4), codecs=[BytesCodec(), Crc32cCodec()], index_location="start"
+    )
+    array = zarr.create(
+        store=tmp_path / "a", shape=(20, 4), chunks=(8, 4), dtype="float32", codecs=[sharding]
+    )
+    array[...] = values
+    assert zarr_read.opened(tmp_path / "a").layout is None
+    np.testing.assert_array_equal(zarr_read.read_block(tmp_path / "a", 3, 17), values[3:17])
+
+
+def with_index(whole, index):
+    """Return a shard with another index, whose checksum is right."""
+    packed = struct.pack(f"<{len(index)}Q", *index)
+    checksum = google_crc32c.value(packed).to_bytes(4, "little")
+    return whole[: -len(packed) - 4] + packed + checksum
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize(
+    "index",
+    [
+        (0, 2**62, 0, 2**62),
+        (2**63, 52, 2**63, 52),
+        (2**64 - 1, 52, 2**64 - 1, 52),
+        (0, 2**64 - 1, 0, 2**64 - 1),
+        (0, 0, 0, 0),
+        (0, 4, 0, 4),
+        (8, 52, 8, 52),
+        (0, 51, 0, 51),
+    ],
+)
+def test_read__an_index_that_cannot_be_is_refused(tmp_path, index, compressor):
+    folder = ours(tmp_path, values_of(8, "float32"), 8, 4, compressor)
+    file = zarr_io.shard_file(tmp_path, "a", 0)
+    file.write_bytes(with_index(file.read_bytes(), index))
+    with pytest.raises(
+        StoreError, match=r"rows 0 to 7 whole; its file c/0/0 is damaged \("
+    ) as told:
+        zarr_read.read_block(folder, 0, 8)
+    assert "\n" not in str(told.value)
+
+
+def test_read__a_chunk_that_unpacks_to_another_size_is_refused(tmp_path):
+    folder = ours(tmp_path, values_of(8, "float32"), 8, 4, "zstd")
+    for n_bytes in (44, 52):
+        packed = ZstdCodec()._zstd_codec.encode(bytes(n_bytes))
+        chunk = packed + google_crc32c.value(packed).to_bytes(4, "little")
+        place = [0, len(chunk)] * 2
+        whole = with_index(chunk + bytes(36), place)
+        zarr_io.shard_file(tmp_path, "a", 0).write_bytes(whole)
+        with pytest.raises(StoreError, match=f"unpacks to {n_bytes} bytes, not 48"):
+            zarr_read.read_block(folder, 0, 8)
+
+
+def test_write__in_one_move_whoever_else_writes_the_same(tmp_path):
+    """As when a worker that was given up for lost finishes its task beside the one that took it over."""
+    values = values_of(4096, "float64", (16,))
+    folder = ours(tmp_path, values, 4096, 512)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            zarr_io.write_rows(tmp_path, "a", 0, values)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for thread in writers:
+        thread.start()
+    try:
+        for _ in range(100):
+            np.testing.assert_array_equal(zarr_read.read_block(folder, 0, 4096), values)
+    finally:
+        stop.set()
+        for thread in writers:
+            thread.join()
+    assert [p.name for p in (folder / "c/0").iterdir()] == ["0"]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_write__that_fails_leaves_what_was_there(tmp_path, sync, monkeypatch):
+    values = values_of(8, "float32")
+    folder = ours(tmp_path, values, 8, 4, sync=sync)
+    before = content(folder)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workflow.runstore.shards._crc_bytes", refuse)
+        with pytest.raises(StoreError, match=r"take rows 0 to 7; the disk refused \(No space left"):
+            zarr_io.write_rows(tmp_path, "a", 0, values + 1, sync=sync)
+    assert content(folder) == before
+    shutil.rmtree(folder / "c")
+    with pytest.raises(StoreError, match="its file c/0/0 is missing"):
+        zarr_read.read_block(folder, 0, 8)
+
+
+def test_write__rows_of_any_memory_layout(tmp_path):
+    values = values_of(16, "float32")
+    for name, rows in (
+        ("fortran", np.asfortranarray(values)),
+        ("strided", np.repeat(values, 2, axis=0)[::2]),
+    ):
+        folder = ours(tmp_path / name, rows, 8, 4)
+        np.testing.assert_array_equal(zarr.open_array(folder, mode="r")[...], values)
+
+
+def test_read__one_after_the_other_up_to_a_lost_shard(tmp_path):
+    """The shard after the one that is read is announced to the system, whether it is there or not."""
+    values = values_of(32, "float32")
+    folder = ours(tmp_path, values, 8, 4)
+    zarr_io.shard_file(tmp_path, "a", 24).unlink()
+    for start in range(0, 24, 4):
+        found = zarr_read.read_block(folder, start, start + 4)
+        np.testing.assert_array_equal(found, values[start : start + 4])
+    with pytest.raises(StoreError, match="rows 24 to 31 whole; its file c/3/0 is missing"):
+        zarr_read.read_block(folder, 24, 28)
