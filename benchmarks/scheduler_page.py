@@ -246,7 +246,9 @@ def _pass_rows(measured: Measured, plan: RunPlan) -> list[tuple[str, ...]]:
             max(limits_at, key=limits_at.__getitem__)
             for limits_at in ({**costs, "disk": moved / speed} for speed in BANDWIDTHS)
         ]
-        merging = task.n_tasks * rates.merge_s.get(task.name, 0.0)
+        # Each thread merges two runs of tasks; what those leave meets two by two.
+        n_merges = -(-task.n_tasks // N_WORKERS) + (2 * N_WORKERS - 1).bit_length()
+        merging = n_merges * rates.merge_s.get(task.name, 0.0)
         rows.append(
             (
                 task.name,
@@ -306,13 +308,13 @@ included, from a disk whose pages were in memory. Bytes are those that `plan` te
 
 * compute: {N_WORKERS} workers with one thread each, if the file system gives and takes whatever they ask for. schedule: the
   tasks at the rate at which one process passed them on above. Both go on at the same time, so the longer one counts.
-  merge: the process that the user started reads and adds up what each task has left, one after the other, at the end.
+  merge: at the end the workers read what the tasks have left and add it up two by two.
 * The last columns: the longest of compute, schedule and disk, the bytes through a file system of that speed (named in
   brackets), and the merge. **All
   passes over the images: {_duration(fast)} at {BANDWIDTHS[1] / 1e9:g} GB/s, {_duration(slow)} at {BANDWIDTHS[0] / 1e9:g} GB/s.** The workers that a file system feeds: more of them
   wait for it.
 * To that come, whatever the number of images: the fit on a sample of 64 rows a centroid, {rates.piece_s:.2g} s a round and {rounds} rounds
-  at most, {_duration(rounds * rates.piece_s)}, on {n_pieces} workers at most, for the sample has {n_pieces} pieces, whose sums are merged by the workers and, {format_bytes(measured.returns[0].n_bytes)}, come
+  at most, {_duration(rounds * rates.piece_s)}, on {n_pieces} workers at most, for the sample has {n_pieces} pieces, whose sums the workers merge; the centroids, {format_bytes(measured.returns[0].n_bytes)}, come
   back in each round; and the tree, {_duration(rates.tree_s)}, on the client alone. The report reads the labels of all images on the client: {format_bytes(12 * N_IMAGES)}.
 
 What to plan for:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.scheduler_sizes import N_COMPONENTS
-from workflow.blocks import one_blas_thread
+from workflow.blocks import SerialMapper, one_blas_thread
 from workflow.centroid_graph import (
     PairCounts,
     centroid_graph,
@@ -26,6 +26,7 @@ from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
 from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
 from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
+from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK, principal_components
 from workflow.pipeline.carry import create_labels, labelling
 from workflow.pipeline.executor import Executor, Partition
@@ -72,7 +73,7 @@ class Rates:
     block_s : dict of str to float
         Pass -> seconds a block, with reading, writing and checksums [s].
     merge_s : dict of str to float
-        Pass -> seconds in which the caller merges what one task left [s].
+        Pass -> seconds to read and merge what one task left [s].
     tree_s : float
         Seconds of the tree, which the caller builds alone [s].
     piece_s : float
@@ -160,15 +161,15 @@ class _Bench:
         return seconds
 
     def merging_moments(self) -> float:
-        """Time how the caller reads and merges the moments of a task."""
+        """Time how a worker reads and merges the moments of a task."""
         started = time.perf_counter()
-        merged_moments(self.moments_folder, self.moment_reports)
+        merged_moments(SerialMapper(), self.moments_folder, self.moment_reports)
         return (time.perf_counter() - started) / len(self.parts)
 
     def projection(self) -> float:
         """Time the projection."""
         found = principal_components(
-            merged_moments(self.moments_folder, self.moment_reports), N_COMPONENTS
+            merged_moments(SerialMapper(), self.moments_folder, self.moment_reports), N_COMPONENTS
         )
         basis = {
             "mean": found.mean,
@@ -213,7 +214,7 @@ class _Bench:
         return seconds
 
     def merging_cells(self) -> float:
-        """Time how the caller reads and merges the sums of a task."""
+        """Time how a worker reads and merges the sums of a task."""
         started = time.perf_counter()
         self._merged()
         return (time.perf_counter() - started) / len(self.parts)
@@ -280,5 +281,6 @@ class _Bench:
         """Time one piece of a round of the fit, from the scores."""
         n_rows = min(MAX_PIECE_ROWS, self.scores.n_samples)
         started = time.perf_counter()
-        sum_pass(self.scores, n_rows, self.centroids, Draw(0, 1, np.inf), self.executor)
+        finish = partial(improve, may_swap=True)
+        sum_pass(self.scores, n_rows, self.centroids, Draw(0, 1, np.inf), self.executor, finish)
         return time.perf_counter() - started

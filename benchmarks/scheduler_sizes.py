@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from workflow.overcluster.passes import (
     gather,
     sum_pass,
 )
+from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK
 from workflow.pipeline.executor import StoredArrays, partitions
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
@@ -168,10 +170,11 @@ class FirstOnly:
         self.result_numbers = len(items) * _numbers(result)
         return [result]
 
-    def reduce(self, function: Any, items: Sequence[Any], merge: Any) -> Any:
-        """As `map`; but results are merged where they are, and one comes back."""
+    def reduce(self, function: Any, items: Sequence[Any], merge: Any, finish: Any = None) -> Any:
+        """As `map`; but results are merged and finished where they are, and one comes back."""
         del merge
         (result,) = self.map(function, items)
+        result = result if finish is None else finish(result)
         self.result_bytes, self.result_numbers = _bytes(result), _numbers(result)
         return result
 
@@ -229,7 +232,9 @@ def fit_returns(n_centroids: int) -> list[Returned]:
     place = StoredRows(layout.sample(RUN), "sample", (n_rows, N_COMPONENTS), rows.dtype)
     centroids = rows.read(n_rows, n_rows + n_centroids)
     passes: list[Callable[[FirstOnly], Any]] = [
-        lambda mapper: sum_pass(rows, n_rows, centroids, Draw(0, 1, 1.0), mapper),
+        lambda mapper: sum_pass(
+            rows, n_rows, centroids, Draw(0, 1, 1.0), mapper, partial(improve, may_swap=True)
+        ),
         lambda mapper: distance_pass(
             rows, first_batch_rows(n_rows, n_centroids), centroids, mapper
         ),
@@ -318,11 +323,10 @@ def held_by_caller(n_blocks: int, n_centroids: int, n_pairs: int) -> list[Held]:
             ),
         ]
     return [
-        Held("pca", "moments of a partition, merged one by one", "files", moments, n_parts * moments, 8),
+        Held("pca", "moments, merged by the workers", "results", moments, moments, 8),
         *seeding,
-        Held("overcluster, each round", "sums of all pieces, merged by the workers", "results", k * (d + 6), k * (d + 6), 8),
-        Held("overcluster, each round", "rows to which centroids move, at most K'", "results", k * d, k * d, 4),
-        Held("overcluster, assign", "sums and pairs of a partition, merged one by one", "files", cells, n_parts * cells, 8),
+        Held("overcluster, each round", "the centroids, moved by the workers", "results", k * d, k * d, 4),
+        Held("overcluster, assign", "sums, and pairs as a partition has them, merged by the workers", "results", cells, cells, 8),
         Held("centroid_graph", "rows of the sample, for the intrinsic dimension", "rows", looked_at, looked_at, 4),
         Held("labels", "images of each cluster in each partition, 1,000 clusters", "results", n_parts * 1_000, n_parts * 1_000, 8),
         Held("report", "pictures kept while reading", "files", kept * wide, kept * wide, 1),

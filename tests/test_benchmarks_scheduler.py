@@ -125,14 +125,14 @@ def test_objects_of_a_graph__grow_with_the_blocks_only_where_they_must():
 
 def test_what_the_fit_returns__is_what_the_page_lists():
     k = 300
-    sums, distances, rows = fit_returns(k)
+    found, distances, rows = fit_returns(k)
     held = {h.what: h for h in held_by_caller(2_000, k, 1_000)}
-    # And the cap of distances; there is one for each piece that was merged.
-    assert sums.n_numbers == held["sums of all pieces, merged by the workers"].at_once + 1
-    assert sums.n_bytes == pytest.approx(8 * sums.n_numbers, rel=0.1)
+    # And the five numbers that are told of a round.
+    assert found.n_numbers == held["the centroids, moved by the workers"].at_once + 5
+    assert found.n_bytes == pytest.approx(4 * found.n_numbers, rel=0.1)
     assert distances.n_numbers == 2 * 65_536
     assert rows.n_numbers == k * N_COMPONENTS
-    for returned in (sums, distances, rows):
+    for returned in (found, distances, rows):
         assert returned.weight.largest < LIMIT_BYTES
 
 

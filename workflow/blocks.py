@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dask.base import compute
 from dask.delayed import delayed
@@ -54,11 +54,16 @@ class Mapper(Protocol):
         """Return ``[function(item) for item in items]``, whoever computes it."""
 
     def reduce(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
-    ) -> T:
-        """Return the results of at least one item, merged two by two; see `pairwise`.
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None = None,
+    ) -> Any:
+        """Return what `finish` makes of the results of at least one item, merged as by `pairwise`.
 
-        Where tasks run elsewhere, they are merged there: one result comes back.
+        Without `finish`, what they merge to.  Where tasks run elsewhere, all of
+        it is done there: one result comes back.
         """
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
@@ -177,10 +182,15 @@ class SerialMapper:
         return [function(item) for item in items]
 
     def reduce(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
-    ) -> T:
-        """Return the results merged two by two, each as soon as it is there."""
-        return pairwise((function(item) for item in items), merge)
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None = None,
+    ) -> Any:
+        """Return the results merged two by two, each as soon as it is there, and finished."""
+        merged = pairwise((function(item) for item in items), merge)
+        return merged if finish is None else finish(merged)
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
         """Keep the arrays in memory."""
@@ -196,12 +206,17 @@ class DaskMapper(SerialMapper):
         return list(compute(*tasks))
 
     def reduce(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
-    ) -> T:
-        """Return the results merged two by two, computed by Dask."""
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None = None,
+    ) -> Any:
+        """Return the results merged two by two and finished, computed by Dask."""
         tasks = [delayed(function, pure=False)(item) for item in items]
-        (merged,) = compute(pairwise(tasks, delayed(merge, pure=False)))
-        return cast("T", merged)
+        merged = pairwise(tasks, delayed(merge, pure=False))
+        (found,) = compute(merged if finish is None else delayed(finish, pure=False)(merged))
+        return found
 
 
 @cache

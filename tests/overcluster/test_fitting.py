@@ -188,9 +188,9 @@ def test_fit__tasks_pickle_small():
             calls.extend(len(pickle.dumps(item)) for item in items)
             return super().map(function, items)
 
-        def reduce(self, function, items, merge):
+        def reduce(self, function, items, merge, finish=None):
             calls.extend(len(pickle.dumps(item)) for item in items)
-            return super().reduce(function, items, merge)
+            return super().reduce(function, items, merge, finish)
 
     fit(normal(10_000, 4), 40, mapper=Recorder(), max_rounds=3)
     assert calls

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from workflow.overcluster.rounds import (
     HISTORY,
     SWAP_ROUNDS,
     RoundState,
-    means,
+    check,
+    improve,
     record,
-    relocations,
 )
 from workflow.overcluster.seeding import distance_cap, kmeans_plus_plus, pull
 from workflow.rng import generator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.blocks import Mapper, Rows
+
+T = TypeVar("T")
 
 #: Rows of the first batch and of seeding: for each centroid, and at least.
 BATCH_ROWS_PER_CENTROID, MIN_BATCH_ROWS = 32, 65_536
@@ -244,13 +247,12 @@ class _Fit:
             if state.n_batch * self.n_centroids <= MAX_IN_MEMORY_PAIRS:
                 return self._seed_in_memory(state)
             return self._seed_by_candidates(state)
-        sums = self._pass(state)
-        return self._check(state, sums) if state.is_settled else self._improve(state, sums)
+        return self._check(state) if state.is_settled else self._improve(state)
 
-    def _pass(self, state: RoundState) -> PassSums:
-        """Assign the batch to the present centroids."""
+    def _pass(self, state: RoundState, finish: Callable[[PassSums, NDArray[Any]], T]) -> T:
+        """Assign the batch to the present centroids; return what is made of the sums."""
         draw = Draw(self.seed, state.n_passes, state.cap)
-        return sum_pass(self.sample, state.n_batch, state.centroids, draw, self.mapper)
+        return sum_pass(self.sample, state.n_batch, state.centroids, draw, self.mapper, finish)
 
     def _seed_in_memory(self, state: RoundState) -> RoundState:
         """Choose the seeds from the rows of the first batch."""
@@ -325,18 +327,17 @@ class _Fit:
             row_sq_distance=np.empty(0, dtype=np.float32),
         )
 
-    def _improve(self, state: RoundState, sums: PassSums) -> RoundState:
+    def _improve(self, state: RoundState) -> RoundState:
         """Move every centroid to the mean of its cell; double the batch or settle at rest."""
         n_rounds_left = self.max_rounds - state.n_rounds - 1
         n_of_batch = state.n_rounds_of_batch + 1
-        relocation = relocations(sums, may_swap=n_of_batch <= SWAP_ROUNDS and n_rounds_left > 1)
-        new, moved = means(sums, state.centroids, relocation)
-        centroids = new.astype(state.centroids.dtype)
-        centroids[relocation.target] = relocation.place
-        state = record(replace(state, centroids=centroids), sums, moved, relocation)
+        may_swap = n_of_batch <= SWAP_ROUNDS and n_rounds_left > 1
+        found = self._pass(state, partial(improve, may_swap=may_swap))
+        state = record(replace(state, centroids=found.centroids), found.told)
         n_rows = self.sample.n_samples
         is_whole = state.n_batch == n_rows
-        is_still = moved < (REST if is_whole else EXHAUSTED) and relocation.target.size == 0
+        is_quiet = found.told.moved < (REST if is_whole else EXHAUSTED)
+        is_still = is_quiet and found.told.n_relocated == 0
         if n_rounds_left == 0 or (is_whole and is_still):
             return replace(state, is_settled=True, counters=state.counting(n_batch=n_rows))
         if not is_whole and (is_still or n_of_batch >= MAX_ROUNDS_OF_BATCH):
@@ -344,22 +345,22 @@ class _Fit:
             return replace(state, counters=state.counting(n_batch=n_batch))
         return state
 
-    def _check(self, state: RoundState, sums: PassSums) -> RoundState:
+    def _check(self, state: RoundState) -> RoundState:
         """Finish when no centroid is empty; else re-place those and look again."""
-        relocation = relocations(sums, may_swap=False)
-        state = record(state, sums, 0.0, relocation)
+        found = self._pass(state, check)
+        state = record(state, found.told)
         n_checks = state.n_checks + 1
         state = replace(state, counters=state.counting(n_checks=n_checks))
-        if relocation.target.size and n_checks < MAX_CHECKS:
+        if found.told.n_relocated and n_checks < MAX_CHECKS:
             centroids = state.centroids.copy()
-            centroids[relocation.target] = relocation.place
+            centroids[found.relocation.target] = found.relocation.place
             return replace(state, centroids=centroids)
         # Empty centroids left over coincide with others: dropping them changes no cell.
-        filled = sums.population > 0
+        filled = found.population > 0
         return replace(
             state,
             is_finished=True,
             centroids=state.centroids[filled],
-            population=sums.population[filled],
-            inertia=float(sums.sq_distance.sum()),
+            population=found.population[filled],
+            inertia=found.told.inertia,
         )

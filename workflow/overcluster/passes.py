@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,9 +15,13 @@ from workflow.overcluster.seeding import distance_cap, pull
 from workflow.rng import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from workflow.blocks import Mapper, Rows, Shared
+
+T = TypeVar("T")
 
 #: Rows of a piece: twice the centroids as a power of two, within these.  Large enough that the
 #: sums a task returns are small beside its work, small enough for 16 tasks in a first batch.
@@ -88,12 +92,43 @@ def pieces(n_rows: int, n_centroids: int) -> list[Piece]:
 
 
 def sum_pass(
-    sample: Rows, n_rows: int, centroids: NDArray[Any], draw: Draw, mapper: Mapper
-) -> PassSums:
-    """Assign the first rows of a sample and add up what the pieces give, where they are."""
+    sample: Rows,
+    n_rows: int,
+    centroids: NDArray[Any],
+    draw: Draw,
+    mapper: Mapper,
+    finish: Callable[[PassSums, NDArray[Any]], T],
+) -> T:
+    """Assign the first rows of a sample and make something of the sums, all of it where the rows are.
+
+    Parameters
+    ----------
+    sample : Rows
+        Rows in random order [score].
+    n_rows : int
+        How many of them.
+    centroids : float array of shape (n_centroids, n_features)
+        The centroids [score].
+    draw : Draw
+        What fixes the draws.
+    mapper : Mapper
+        Computes the pieces.
+    finish : callable
+        Takes the sums and the centroids.
+
+    Returns
+    -------
+    object
+        What `finish` returns: nothing else comes back.
+    """
     shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
-    task = partial(_sum_piece, sample, shared, draw)
-    return mapper.reduce(task, pieces(n_rows, centroids.shape[0]), _add)
+    found: T = mapper.reduce(
+        partial(_sum_piece, sample, shared, draw),
+        pieces(n_rows, centroids.shape[0]),
+        _add,
+        partial(_finished, shared, finish),
+    )
+    return found
 
 
 def distance_pass(
@@ -154,6 +189,11 @@ def _query_piece(
     search = NearestCentroids.from_arrays(shared.load())
     nearest, sq_distance = search.query(read_rows(sample, piece.rows), k=1)
     return nearest[:, 0], sq_distance[:, 0]
+
+
+def _finished(shared: Shared, finish: Callable[[PassSums, NDArray[Any]], T], sums: PassSums) -> T:
+    """Make of the sums what is wanted of them."""
+    return finish(sums, shared.load()["centroids"])
 
 
 def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSums:

@@ -227,19 +227,100 @@ def means(
     return new, float(np.sqrt(np.median(ratio)))
 
 
-def record(state: RoundState, sums: PassSums, moved: float, relocation: Relocation) -> RoundState:
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """Centroids after a pass, and what is told of it.
+
+    Attributes
+    ----------
+    centroids : float array of shape (n_centroids, n_features)
+        The mean of each cell, or the row that a centroid moved to [score].
+    told : Told
+        What the history keeps.
+    """
+
+    centroids: NDArray[Any]
+    told: Told
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a pass over all rows of the sample finds of centroids at rest.
+
+    Attributes
+    ----------
+    population : int64 array of shape (n_centroids,)
+        Rows of each cell.
+    relocation : Relocation
+        Centroids without rows, and where they should go.
+    told : Told
+        What the history keeps.
+    """
+
+    population: NDArray[np.int64]
+    relocation: Relocation
+    told: Told
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Numbers of a pass.
+
+    Attributes
+    ----------
+    inertia : float
+        Sum of squared distances before it [score squared].
+    cap : float
+        Cap of squared distances that the rows suggest [score squared].
+    moved : float
+        Median movement in standard errors.
+    n_empty, n_swapped : int
+        Centroids re-placed because empty, and moved to crowded cells.
+    """
+
+    inertia: float
+    cap: float
+    moved: float
+    n_empty: int
+    n_swapped: int
+
+    @classmethod
+    def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> Told:
+        """Collect them."""
+        n_swapped = relocation.target.size - relocation.n_empty
+        inertia = float(sums.sq_distance.sum())
+        return cls(inertia, sums.cap, moved, relocation.n_empty, n_swapped)
+
+    @property
+    def n_relocated(self) -> int:
+        """Centroids that got another place than the mean of their cell."""
+        return self.n_empty + self.n_swapped
+
+
+def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Improvement:
+    """Move every centroid to the mean of its cell, and some to other cells."""
+    relocation = relocations(sums, may_swap=may_swap)
+    new, moved = means(sums, centroids, relocation)
+    new = new.astype(centroids.dtype)
+    new[relocation.target] = relocation.place
+    return Improvement(new, Told.of(sums, relocation, moved))
+
+
+def check(sums: PassSums, centroids: NDArray[Any]) -> Check:
+    """Look for centroids without rows, all others at rest."""
+    del centroids
+    relocation = relocations(sums, may_swap=False)
+    return Check(sums.population, relocation, Told.of(sums, relocation, 0.0))
+
+
+def record(state: RoundState, told: Told) -> RoundState:
     """Return the state with one more line of history and one more pass counted."""
-    line = [
-        state.n_batch,
-        sums.sq_distance.sum() / state.n_batch,
-        moved,
-        relocation.n_empty,
-        relocation.target.size - relocation.n_empty,
-    ]
+    n_rows = state.n_batch
+    line = [n_rows, told.inertia / n_rows, told.moved, told.n_empty, told.n_swapped]
     return replace(
         state,
         counters=state.counting(n_passes=state.n_passes + 1),
-        n_row_visits=state.n_row_visits + state.n_batch,
-        cap=sums.cap if np.isfinite(sums.cap) else state.cap,
+        n_row_visits=state.n_row_visits + n_rows,
+        cap=told.cap if np.isfinite(told.cap) else state.cap,
         history=np.vstack([state.history, line]),
     )

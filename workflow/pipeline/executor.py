@@ -125,6 +125,15 @@ def reduce_run(
     return outcome
 
 
+def finish_outcome(outcome: Outcome, finish: Callable[[Any], Any] | None) -> Outcome:
+    """Make what is wanted of a merged result."""
+    if finish is None or outcome.error is not None:
+        return outcome
+    finished = run_task(outcome.result, finish)
+    peak = max(outcome.peak_rss_bytes, finished.peak_rss_bytes)
+    return finished._replace(peak_rss_bytes=peak)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredArrays:
     """Arrays in a file of the run folder; tasks carry the path, each process reads it once."""
@@ -182,23 +191,30 @@ class Executor:
         return [results[index] for index in range(len(items))]
 
     def reduce(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
-    ) -> T:
-        """Return the results merged two by two, where they are computed: one result comes back."""
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None = None,
+    ) -> Any:
+        """Return the results merged two by two and finished, where they are computed."""
         if self.client is None:
-            outcome = reduce_run(items, function, merge)
+            outcome = finish_outcome(reduce_run(items, function, merge), finish)
         else:
-            outcome = self._reduced(function, items, merge)
+            outcome = self._reduced(function, items, merge, finish)
         if isinstance(outcome, Exception):
             raise outcome
         self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
         if outcome.error is not None:
             raise outcome.error
-        merged: T = outcome.result
-        return merged
+        return outcome.result
 
     def _reduced(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None,
     ) -> Any:
         """Return the outcome that the workers have merged, or the exception it ended with."""
         client = self.client
@@ -217,6 +233,8 @@ class Executor:
                 parts,
                 partial(client.submit, merge_outcomes, merge=merge, pure=False, retries=RETRIES),
             )
+            if finish is not None:
+                merged = client.submit(finish_outcome, merged, finish, pure=False, retries=RETRIES)
             outcome = _outcome(merged, spare_killed=retries_left > 0)
             if not isinstance(outcome, KilledWorker):
                 break

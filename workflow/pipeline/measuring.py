@@ -16,6 +16,7 @@ from workflow.ingest import DemoSource
 from workflow.labels import CentroidLabels, label_rows
 from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.overcluster.passes import Draw, sum_pass
+from workflow.overcluster.rounds import improve
 from workflow.overcluster.seeding import kmeans_plus_plus
 from workflow.pca import block_moments, choose_kind, feature_shift, principal_components
 from workflow.pipeline.carry import create_labels
@@ -90,11 +91,15 @@ class _TimedMapper(SerialMapper):
     seconds = 0.0
 
     def reduce(
-        self, function: Callable[[Any], T], items: Sequence[Any], merge: Callable[[T, T], T]
-    ) -> T:
-        """Return the results merged two by two."""
+        self,
+        function: Callable[[Any], T],
+        items: Sequence[Any],
+        merge: Callable[[T, T], T],
+        finish: Callable[[T], Any] | None = None,
+    ) -> Any:
+        """Return the results merged two by two and finished."""
         started = time.thread_time()
-        found = super().reduce(function, items, merge)
+        found = super().reduce(function, items, merge, finish)
         self.seconds = time.thread_time() - started
         return found
 
@@ -240,7 +245,8 @@ def _one_round(queries: NDArray[np.float32], centroids: NDArray[np.float32]) -> 
     """Return the seconds of a round of k-means over some rows, its preparation apart."""
     mapper = _TimedMapper()
     draw = Draw(seed=0, n_passes=0, cap=float("inf"))
-    sum_pass(ArrayRows(queries), len(queries), centroids, draw, mapper)
+    finish = partial(improve, may_swap=True)
+    sum_pass(ArrayRows(queries), len(queries), centroids, draw, mapper, finish)
     return mapper.seconds
 
 
