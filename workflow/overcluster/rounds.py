@@ -293,7 +293,7 @@ class Told:
 
     @property
     def n_relocated(self) -> int:
-        """Centroids that got another place than the mean of their cell."""
+        """Number of centroids that got another place than the mean of their cell."""
         return self.n_empty + self.n_swapped
 
 
