@@ -19,6 +19,7 @@ from workflow.pipeline.progress import Progress
 from workflow.pipeline.stale import StepPlan, step_plans
 from workflow.pipeline.steps import STEPS
 from workflow.pipeline.summary import read_summary, summarize
+from workflow.pipeline.tasks import get_ready
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import write_json
 from workflow.runstore.manifest import software_versions
@@ -209,4 +210,6 @@ def executor_for(
             address, missing = min(blind.items())
             msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
             raise ComputeError(msg)
+        # Part of the start, not of the first step: it takes each worker a second.
+        opened.run(get_ready, on_error="ignore")
         yield Executor(opened, shown, shared)

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 N_NEAREST = 3
 
 
+def get_ready() -> None:
+    """Do nothing: a worker that has called this has imported what its tasks need."""
+
+
 def part_path(folder: Path, index: int) -> Path:
     """Return where the task of a partition leaves its arrays."""
     return folder / f"part-{index:06d}.npz"
