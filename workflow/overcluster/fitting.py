@@ -40,6 +40,9 @@ CANDIDATE_ROUNDS = 3
 #: A batch is exhausted when the median centroid moves less than its standard error, the whole
 #: sample when it moves less than a fifth: 0.9 % above converged inertia on digits, half the rounds.
 EXHAUSTED, REST = 1.0, 0.2
+#: A batch may be exhausted while up to this share of the centroids still gets another place: to
+#: wait for none took 1.7 times the passes, for 0.6 % less error on both digits and demo images.
+FEW_RELOCATED = 1 / 128
 #: Rounds that one batch smaller than the sample may take.
 MAX_ROUNDS_OF_BATCH = 12
 #: Checks in which empty centroids are still re-placed once the others rest.
@@ -337,7 +340,7 @@ class _Fit:
         n_rows = self.sample.n_samples
         is_whole = state.n_batch == n_rows
         is_quiet = found.told.moved < (REST if is_whole else EXHAUSTED)
-        is_still = is_quiet and found.told.n_relocated == 0
+        is_still = is_quiet and found.told.n_relocated <= FEW_RELOCATED * self.n_centroids
         if n_rounds_left == 0 or (is_whole and is_still):
             return replace(state, is_settled=True, counters=state.counting(n_batch=n_rows))
         if not is_whole and (is_still or n_of_batch >= MAX_ROUNDS_OF_BATCH):
