@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
+from workflow.compute.dashboard import dashboard_told
 from workflow.errors import StoreError
 from workflow.ingest import ingest, open_source
 from workflow.pipeline.executor import Executor
@@ -30,7 +31,9 @@ def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
     )
     progress = Progress()
     with open_client(config.compute) as client:
-        log.info("dashboard: %s", client.dashboard_link)
+        told = dashboard_told(client, config.compute)
+        if told is not None:
+            log.info("dashboard: %s", told)
         executor = Executor(client, progress, target.with_name(f"{target.name}.shared"))
         with progress.bar("ingest", opened.n_samples) as bar:
             report = ingest(opened, target, mapper=executor, on_progress=bar.advance)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
+from workflow.compute.dashboard import dashboard_told
 from workflow.compute.places import missing_places
 from workflow.config import flatten
 from workflow.errors import ComputeError, ImagesError, StoreError
@@ -88,7 +89,7 @@ def run_pipeline(
         store.manifest.versions = software_versions()
         store.save()
         if any(plan.is_due for plan in plans):
-            if client is None and config.compute.launcher == "local":
+            if client is None and (config.compute.launcher == "local" or config.compute.is_batch):
                 known = given.store or given.source
                 check_memory(known, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
@@ -198,8 +199,9 @@ def executor_for(
         if client is not None
         else open_client(config.compute) as opened
     ):
-        if client is None and opened.dashboard_link and config.compute.dashboard:
-            log.info("dashboard: %s", opened.dashboard_link)
+        told = dashboard_told(opened, config.compute) if client is None else None
+        if told is not None:
+            log.info("dashboard: %s", told)
         blind = {
             address: missing
             for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()
