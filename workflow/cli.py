@@ -324,13 +324,20 @@ def compute_group() -> None:
 
 @compute_group.command("check")
 @click.argument("name", metavar="NAME_OR_FILE_OR_ADDRESS")
+@click.option("--images", metavar="IMAGES", type=Path, help="Images that the worker is to read.")
+@click.option("--out", metavar="RUN", type=Path, help="Run folder, or where it will be.")
 @shared_options
-def compute_check_command(name: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Start a small job at a site and say what it saw."""
+def compute_check_command(
+    name: str, images: Path | None, out: Path | None, loaded: LoadedConfig, *, as_json: bool
+) -> None:
+    """Show a site's job script, start one small job, and say what it saw."""
     checked = load_config(None, given(loaded), compute=name, environment={})
     site_check = room("site_check")
-    found = site_check.check_site(checked.config)
+    found = site_check.check_site(checked.config, images, out)
     say(site_check.told(found), found, as_json=as_json)
+    if found["problems"]:
+        msg = f"a run must find at the site what it finds here; {'; '.join(found['problems'])}. Put images and runs on a shared file system, and install the same package there."
+        raise WorkflowError(msg)
 
 
 @program.command("config")

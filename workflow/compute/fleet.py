@@ -59,7 +59,8 @@ class KeptJob:
             self.refusal = queues.own_words(err)
             await ProcessInterface.start(cast("ProcessInterface", self))
         else:
-            self.guardian.tell(f"+{self.job_id}")
+            assert self.job_id is not None
+            self.guardian.watch_over(self.job_id)
 
     async def close(self) -> None:
         """Cancel the job."""
@@ -89,15 +90,12 @@ class Fleet:
         Jobs that were submitted and have no worker yet.
     failure : str or None
         Why there can be no more workers.
-    submitted : set of str
-        Identifiers of all jobs.
     """
 
     def __init__(self, cluster: Any, settings: ComputeSettings, user: str, logs: Path) -> None:
         self.cluster, self.settings, self.user, self.logs = cluster, settings, user, logs
         self.n_lost = self.n_queued = self.n_failed_starts = 0
         self.failure: str | None = None
-        self.submitted: set[str] = set()
         self._refusal: str | None = None
         self._ask_after = 0.0
         self._queue_seen = time.monotonic()
@@ -132,8 +130,6 @@ class Fleet:
         listed = await self._listed(now)
         up = waiting = 0
         for name, job in list(self.cluster.workers.items()):
-            if job.job_id:
-                self.submitted.add(job.job_id)
             if job.refusal is not None:
                 await self._refused(name, job, now)
             elif self._is_up(name, job, here, now):

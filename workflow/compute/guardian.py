@@ -18,8 +18,8 @@ def watch(lines: TextIO, cancel: list[str]) -> None:
     Parameters
     ----------
     lines : text stream
-        ``+ID`` for a job that was submitted, ``-ID`` for one that is gone,
-        ``keys PATH`` for a folder to remove, ``done`` when nothing is left.
+        ``+ID`` for a job that was submitted, ``keys PATH`` for a folder to
+        remove, ``done`` when nothing is left.
     cancel : list of str
         Words of the command that takes the identifiers of jobs to cancel.
     """
@@ -31,8 +31,6 @@ def watch(lines: TextIO, cancel: list[str]) -> None:
             return
         if text.startswith("+"):
             jobs[text[1:]] = None
-        elif text.startswith("-"):
-            jobs.pop(text[1:], None)
         elif text.startswith("keys "):
             folders.append(text.removeprefix("keys "))
     if jobs:
@@ -49,9 +47,15 @@ class Guardian:
     ----------
     cancel : sequence of str
         Words of the command that takes the identifiers of jobs to cancel.
+
+    Attributes
+    ----------
+    jobs : set of str
+        All that were submitted.
     """
 
     def __init__(self, cancel: list[str]) -> None:
+        self.jobs: set[str] = set()
         self.process = subprocess.Popen(
             # -I: this file alone, without the caller's modules or folder.
             [sys.executable, "-I", __file__, *cancel],
@@ -61,6 +65,11 @@ class Guardian:
             start_new_session=True,
             text=True,
         )
+
+    def watch_over(self, job: str) -> None:
+        """Tell it of a job that was submitted."""
+        self.jobs.add(job)
+        self.tell(f"+{job}")
 
     def tell(self, line: str) -> None:
         """Pass one line on; a guardian that was killed cannot help any more."""

@@ -87,7 +87,7 @@ def batch_client(settings: ComputeSettings) -> Iterator[Client]:
                 finally:
                     cluster.sync(fleet.stop)
             left = queues.cancel(
-                settings.launcher, user, fleet.submitted, patience_s=LEAVE_PATIENCE_S
+                settings.launcher, user, guardian.jobs, patience_s=LEAVE_PATIENCE_S
             )
         if left:
             log.warning("jobs are still in the queue: %s", ", ".join(sorted(left)))

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Jobs that end on a node that does not answer are listed for as long; they were cancelled already.
+SLURM_LIVING = "PENDING,CONFIGURING,RUNNING,SUSPENDED,STOPPED,RESIZING"
 #: Commands that list the jobs of this user, one a line, the identifier first.  Those of Slurm and
 #: Grid Engine have been run; the others are from their manuals.
 LISTING = {
-    "slurm": ["squeue", "--me", "--noheader", "--format=%A"],
+    "slurm": ["squeue", "--me", "--noheader", "--format=%A", f"--states={SLURM_LIVING}"],
     "pbs": ["qselect", "-u", "{user}"],
     "lsf": ["bjobs", "-noheader", "-o", "jobid"],
     "sge": ["qstat", "-u", "{user}"],

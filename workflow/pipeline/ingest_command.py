@@ -10,6 +10,7 @@ from workflow.compute.dashboard import dashboard_told
 from workflow.errors import StoreError
 from workflow.ingest import ingest, open_source
 from workflow.pipeline.executor import Executor
+from workflow.pipeline.heartbeat import heartbeat
 from workflow.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
         if told is not None:
             log.info("dashboard: %s", told)
         executor = Executor(client, progress, target.with_name(f"{target.name}.shared"))
-        with progress.bar("ingest", opened.n_samples) as bar:
+        with heartbeat(client, progress), progress.bar("ingest", opened.n_samples) as bar:
             report = ingest(opened, target, mapper=executor, on_progress=bar.advance)
     return {
         "images": str(target),

@@ -14,6 +14,7 @@ from workflow.config import flatten
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.pipeline.context import Context
 from workflow.pipeline.executor import Executor, peak_rss_bytes
+from workflow.pipeline.heartbeat import heartbeat
 from workflow.pipeline.images import ImagesInput, open_input
 from workflow.pipeline.plan import check_memory, check_settings, worker_memory
 from workflow.pipeline.progress import Progress
@@ -123,6 +124,7 @@ def _run_steps(
         store.begin(plan.name, plan.key, plan.settings)
         record = store.step(plan.name)
         executor.peak_rss_bytes = 0
+        executor.progress.step = plan.name
         started = time.monotonic()
         try:
             STEPS[plan.name](context)
@@ -211,4 +213,5 @@ def executor_for(
             address, missing = min(blind.items())
             msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
             raise ComputeError(msg)
-        yield Executor(opened, shown, shared)
+        with heartbeat(opened, shown):
+            yield Executor(opened, shown, shared)
