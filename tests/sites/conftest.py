@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -98,3 +99,38 @@ def slurm():
         finally:
             lab_of_slurm.stop()
     assert subprocess.run(["pgrep", "-f", str(lab_of_slurm.folder)], check=False).returncode == 1
+
+
+@pytest.fixture(scope="session")
+def grid_engine():
+    """Grid Engine, started for the tests and stopped after them."""
+    require_root()
+    with tempfile.TemporaryDirectory(prefix="overcluster-sge-") as folder:
+        environment = {**os.environ, "SGE_LAB_DIR": folder}
+        lab.call("bash", str(lab.HERE / "start-sge.sh"), env=environment)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SGE_ROOT", "/var/lib/gridengine")
+            patch.setenv("SGE_CELL", "default")
+            try:
+                yield
+            finally:
+                lab.call("bash", str(lab.HERE / "stop-sge.sh"), env=environment)
+
+
+@pytest.fixture(scope="session")
+def ssh_server():
+    """An SSH server on this machine; yields the settings that reach it."""
+    require_root()
+    port = lab.free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="overcluster-ssh-") as folder:
+        environment = {**os.environ, "SSH_LAB_DIR": folder, "SSH_LAB_PORT": str(port)}
+        lab.call("bash", str(lab.HERE / "start-ssh.sh"), env=environment)
+        try:
+            yield {
+                "ssh_port": port,
+                "ssh_username": "root",
+                "ssh_key_file": f"{folder}/user",
+                "ssh_known_hosts_file": f"{folder}/known_hosts",
+            }
+        finally:
+            os.kill(int((Path(folder) / "sshd.pid").read_text()), signal.SIGTERM)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from tests.conftest import PROJECT, last_json
 from tests.pipeline.helpers import assert_same_labels, labels_of
 from tests.sites import lab
 from workflow.compute import open_client
 from workflow.config import load_config
 from workflow.errors import ComputeError
+from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.runner import run_pipeline
 from workflow.runstore import RunStore
@@ -178,19 +181,63 @@ def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tm
 
 
 def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm, tmp_path):
-    site = site_of(tmp_path, lifetime="8 s", cores=2, memory="2 GiB")
+    site = site_of(tmp_path, lifetime="8 s")
     with open_client(load(site).config.compute) as client:
+        client.wait_for_workers(2)
         jobs = set(slurm.jobs())
-        futures = client.map(slow_square, range(150), pure=False)
-        assert client.gather(futures) == [n * n for n in range(150)]
-        assert len(client.scheduler_info()["workers"]) >= 1
-        lab.wait_until(lambda: set(slurm.jobs()) - jobs)
+        executor = Executor(client, Progress(enabled=False), tmp_path)
+        # Twice as long as the two can stay.
+        assert executor.map(slow_square, range(200)) == [n * n for n in range(200)]
+        assert set(slurm.jobs()) - jobs
     lab.wait_until(slurm.is_empty, patience_s=20)
+    # By themselves, not because their job was cancelled.
+    ended = [path.read_text() for path in (tmp_path / "logs").glob("*.err")]
+    assert sum("worker-lifetime-reached" in text for text in ended) >= 2
 
 
 def slow_square(n):
     time.sleep(0.15)
     return n * n
+
+
+def test_compute_check__says_what_a_job_saw(slurm, images, tmp_path):
+    site = site_of(tmp_path, memory="1 GiB")
+    words = ("compute", "check", site, "--images", images, "--out", tmp_path / "run", "--json")
+    command = lab.Command(tmp_path, *words)
+    command.wait()
+    found = last_json(command.out.read_text())
+    assert found["problems"] == found["differing"] == []
+    assert "#SBATCH --mem=1024M" in found["job_script"]
+    assert found["read_bytes"] == images.stat().st_size
+    assert found["sees_images"]
+    assert found["writes_run"]
+    assert found["memory_limit"] == 2**30 * 95 // 100
+    assert 0 < found["worker_s"] < found["result_s"]
+    assert found["versions"]["numpy"]["there"] == np.__version__
+    lab.wait_until(slurm.is_empty, patience_s=20)
+
+
+def test_run__inside_a_job_with_workers_in_the_same_allocation(slurm, images, local_run, tmp_path):
+    lab.write_site(tmp_path, "allocation", interface="lo")
+    lab.write_settings(tmp_path)
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/bash\n"
+        "#SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --mem=3000M --time=00:10:00\n"
+        "#SBATCH --job-name=inside --exclude=n1 --output=messages.txt\n"
+        f"export PYTHONPATH={PROJECT}\n"
+        f"exec {sys.executable} -m workflow run {images} --out run --config settings.yaml "
+        "--compute allocation.yaml\n"
+    )
+    job = lab.call("sbatch", "--parsable", str(script), cwd=tmp_path).strip()
+    lab.wait_until(lambda: slurm.is_empty("inside"))
+    said = (tmp_path / "messages.txt").read_text()
+    assert slurm.ended(job) == "COMPLETED", said
+    log = (tmp_path / "logs" / f"workers-{job}.log").read_text()
+    assert log.count("Start worker at:") == 4
+    assert "tls://" in log
+    assert not list((tmp_path / "logs").glob(".keys-*"))
+    assert_same(tmp_path, local_run)
 
 
 def test_open_client__an_adaptive_number_follows_the_work(slurm, tmp_path):
