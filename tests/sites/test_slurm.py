@@ -68,7 +68,7 @@ def stopped_run(slurm, images, tmp_path_factory):
         os.kill(command.process.pid, signal.SIGSTOP)
         yield folder, command, slurm.jobs(name="walltime")
     finally:
-        os.kill(command.process.pid, signal.SIGCONT)
+        command.process.send_signal(signal.SIGCONT)
         command.end()
 
 
@@ -88,17 +88,20 @@ def test_run__on_four_jobs(slurm, images, local_run, tmp_path):
 
 
 def test_run__a_job_is_cancelled_and_a_node_dies(slurm, images, local_run, tmp_path):
-    command = lab.start_run(tmp_path, images, site_of(tmp_path, n_workers=3))
+    # Two workers in each job: it is lost when both are.
+    site = site_of(tmp_path, n_workers=4, cores=2, memory="3000 MiB")
+    command = lab.start_run(tmp_path, images, site)
     lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 2)
-    (on_n3,) = slurm.jobs("-w", "n3")
-    on_n2 = slurm.jobs("-w", "n2")
-    lab.call("scancel", on_n2[0])
-    lab.wait_until(lambda: set(slurm.jobs()) - {on_n3, *on_n2})
+    (on_n2,), (on_n3,) = (
+        lab.wait_until(lambda n=node: slurm.jobs("-w", n)) for node in ("n2", "n3")
+    )
+    lab.call("scancel", on_n2)
+    lab.wait_until(lambda: set(slurm.jobs()) - {on_n2, on_n3})
     daemon = int((slurm.folder / "run" / "slurmd-n3.pid").read_text())
     for pid in [daemon, *lab.processes_of_job(on_n3)]:
         os.kill(pid, signal.SIGKILL)
     said = command.wait()
-    assert f"job {on_n2[0]} was lost" in said
+    assert f"job {on_n2} was lost" in said
     assert f"job {on_n3} was lost" in said
     slurm.start()
     lab.wait_until(slurm.is_empty)
@@ -170,6 +173,29 @@ def test_run__refused_jobs_end_it_in_the_words_of_slurm(slurm, images, tmp_path)
     assert slurm.is_empty()
 
 
+@pytest.mark.slow
+def test_run__a_refusal_in_the_middle_ends_it_too_and_it_goes_on(
+    slurm, images, local_run, client, tmp_path
+):
+    site = site_of(tmp_path, n_workers=1, queue="short", walltime="00:02:00")
+    command = lab.start_run(tmp_path, images, site)
+    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 2)
+    lab.call("scontrol", "update", "PartitionName=short", "State=INACTIVE")
+    try:
+        lab.call("scancel", *slurm.jobs())
+        said = command.wait(status=2)
+    finally:
+        lab.call("scontrol", "update", "PartitionName=short", "State=UP")
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "it refused: sbatch: error: " in error
+    lab.wait_until(slurm.is_empty, patience_s=20)
+    run_pipeline(
+        images, tmp_path / "run", load(None), client=client, progress=Progress(enabled=False)
+    )
+    assert_same(tmp_path, local_run)
+
+
+@pytest.mark.slow
 def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tmp_path):
     site = site_of(tmp_path, job_script_prologue=["echo no such module; exit 3"])
     with (
@@ -180,14 +206,15 @@ def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tm
     lab.wait_until(slurm.is_empty, patience_s=20)
 
 
+@pytest.mark.slow
 def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm, tmp_path):
-    site = site_of(tmp_path, lifetime="8 s")
+    site = site_of(tmp_path, lifetime="6 s")
     with open_client(load(site).config.compute) as client:
         client.wait_for_workers(2)
         jobs = set(slurm.jobs())
         executor = Executor(client, Progress(enabled=False), tmp_path)
-        # Twice as long as the two can stay.
-        assert executor.map(slow_square, range(200)) == [n * n for n in range(200)]
+        # Longer than the two can stay.
+        assert executor.map(slow_square, range(90)) == [n * n for n in range(90)]
         assert set(slurm.jobs()) - jobs
     lab.wait_until(slurm.is_empty, patience_s=20)
     # By themselves, not because their job was cancelled.
@@ -240,6 +267,7 @@ def test_run__inside_a_job_with_workers_in_the_same_allocation(slurm, images, lo
     assert_same(tmp_path, local_run)
 
 
+@pytest.mark.slow
 def test_open_client__an_adaptive_number_follows_the_work(slurm, tmp_path):
     site = site_of(tmp_path, adaptive=True, n_workers=3)
     with open_client(load(site).config.compute) as client:

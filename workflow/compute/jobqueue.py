@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: How long jobs may take to leave the queue at the end [s].
 LEAVE_PATIENCE_S = 60.0
+#: How long the client looks for a scheduler, in this same process, that was closed [s].
+CLIENT_TIMEOUT_S = 5
 #: A line is told so often while there is no worker [s].
 WAITING_LINE_S = 60.0
 #: An adaptive number of jobs follows what is to be done over minutes: a job that comes costs time
@@ -76,7 +78,7 @@ def batch_client(settings: ComputeSettings) -> Iterator[Client]:
             with _cluster(settings, keys, guardian) as cluster:
                 fleet = Fleet(cluster, settings, user, logs)
                 try:
-                    with Client(cluster, set_as_default=False) as client:
+                    with Client(cluster, timeout=CLIENT_TIMEOUT_S, set_as_default=False) as client:
                         cluster.sync(fleet.begin)
                         _wait_for_worker(cluster, fleet)
                         yield client

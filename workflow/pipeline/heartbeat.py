@@ -65,7 +65,7 @@ class Heartbeat:
         while not self._stop.wait(LOOK_S):
             try:
                 self.look()
-            except (OSError, RuntimeError, TypeError):
+            except (OSError, RuntimeError, TypeError, ValueError):
                 # Whoever waits for a result learns it, too, and says so.
                 return
             if time.monotonic() - told >= BEAT_S:
