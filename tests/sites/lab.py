@@ -104,6 +104,7 @@ class Command:
         """Kill what is left of it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def write_site(folder, launcher, **compute):

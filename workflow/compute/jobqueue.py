@@ -15,6 +15,7 @@ from distributed import Client
 from workflow.compute import queues
 from workflow.compute.fleet import Fleet, KeptJob
 from workflow.compute.guardian import Guardian
+from workflow.compute.scheduler import CONNECT_TIMEOUT, expect_no_answer
 from workflow.compute.scripts import (
     CLUSTER_CLASSES,
     import_jobqueue,
@@ -46,7 +47,7 @@ ADAPTIVE = {"interval": "10s", "wait_count": 12, "target_duration": "300s"}
 SCHEDULER_CONFIG = {
     # Jobs may wait in the queue for hours; that there can be no more is found out otherwise.
     "distributed.scheduler.no-workers-timeout": None,
-    "distributed.comm.timeouts.connect": "60s",
+    CONNECT_TIMEOUT: "60s",
     "distributed.comm.timeouts.tcp": "60s",
 }
 
@@ -131,7 +132,10 @@ def _cluster(settings: ComputeSettings, keys: Path, guardian: Guardian) -> Itera
                 maximum=settings.n_jobs * per_job,
                 **ADAPTIVE,
             )
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            expect_no_answer(cluster)
 
 
 def _wait_for_worker(cluster: Any, fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Scheduler
+from distributed.core import Status
 from distributed.deploy.spec import SpecCluster
 
 from workflow.compute.security import ROLE_FILES, key_folder, security_of, worker_key_files
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.config import ComputeSettings
+
+#: Dask's setting of how long a connection may take.
+CONNECT_TIMEOUT = "distributed.comm.timeouts.connect"
 
 
 @contextlib.contextmanager
@@ -31,6 +35,7 @@ def open_scheduler(
     with contextlib.ExitStack() as stack:
         files: dict[str, str] = {}
         config: dict[str, Any] = {
+            CONNECT_TIMEOUT: "60s",
             "distributed.scheduler.allowed-failures": settings.failures,
             "distributed.worker.memory.target": False,
             "distributed.worker.memory.spill": False,
@@ -58,4 +63,16 @@ def open_scheduler(
                 silence_logs="critical",
             )
         )
-        yield cluster, files
+        try:
+            yield cluster, files
+        finally:
+            expect_no_answer(cluster)
+
+
+def expect_no_answer(cluster: Any) -> None:
+    """Let a cluster whose scheduler was closed be closed at once: it would wait for an answer.
+
+    Called where a surrounding `dask.config.set` puts the setting back.
+    """
+    if cluster.scheduler.status == Status.closed:
+        dask.config.set({CONNECT_TIMEOUT: "1s"})
