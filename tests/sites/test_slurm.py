@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -207,7 +208,9 @@ def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tm
 
 
 @pytest.mark.slow
-def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm, tmp_path):
+def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm, tmp_path, caplog):
+    logging.getLogger("workflow").propagate = True
+    caplog.set_level("INFO", logger="workflow")
     site = site_of(tmp_path, lifetime="6 s")
     with open_client(load(site).config.compute) as client:
         client.wait_for_workers(2)
@@ -220,6 +223,8 @@ def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm,
     # By themselves, not because their job was cancelled.
     ended = [path.read_text() for path in (tmp_path / "logs").glob("*.err")]
     assert sum("worker-lifetime-reached" in text for text in ended) >= 2
+    assert "has served its time" in caplog.text
+    assert "was lost" not in caplog.text
 
 
 def slow_square(n):

@@ -48,6 +48,7 @@ class KeptJob:
 
     refusal: str | None = None
     was_up = False
+    up_since = 0.0
     gone_since: float | None = None
 
     async def start(self) -> None:
@@ -84,8 +85,6 @@ class Fleet:
 
     Attributes
     ----------
-    n_lost : int
-        Jobs that were up and then lost.
     n_queued : int
         Jobs that were submitted and have no worker yet.
     failure : str or None
@@ -94,7 +93,7 @@ class Fleet:
 
     def __init__(self, cluster: Any, settings: ComputeSettings, user: str, logs: Path) -> None:
         self.cluster, self.settings, self.user, self.logs = cluster, settings, user, logs
-        self.n_lost = self.n_queued = self.n_failed_starts = 0
+        self.n_queued = self.n_failed_starts = 0
         self.failure: str | None = None
         self._refusal: str | None = None
         self._ask_after = 0.0
@@ -137,8 +136,7 @@ class Fleet:
                 self.n_failed_starts = 0
             elif job.gone_since is not None:
                 if now - job.gone_since >= LOST_AFTER_S:
-                    self.n_lost += 1
-                    log.warning("job %s was lost; another one takes its place", job.job_id)
+                    self._tell_gone(job)
                     await self._drop(name, job)
             elif (
                 listed is not None and job.submitted < self._queue_seen and job.job_id not in listed
@@ -171,11 +169,22 @@ class Fleet:
         n_workers = self.settings.workers_per_job
         names = {name} if n_workers == 1 else {f"{name}-{i}" for i in range(n_workers)}
         if names & here:
-            job.was_up, job.gone_since = True, None
+            if not job.was_up:
+                job.was_up, job.up_since = True, now
+            job.gone_since = None
             return True
         if job.was_up and job.gone_since is None:
             job.gone_since = now
         return False
+
+    def _tell_gone(self, job: KeptJob) -> None:
+        """Say that a job is gone, and whether that was to be expected."""
+        times = self.settings.lifetime_and_stagger
+        assert job.gone_since is not None
+        if times is not None and job.gone_since - job.up_since >= times[0] - times[1] - LOOK_S:
+            log.info("job %s has served its time; another one takes its place", job.job_id)
+        else:
+            log.warning("job %s was lost; another one takes its place", job.job_id)
 
     async def _drop(self, name: str, job: KeptJob) -> None:
         """Cancel a job and forget it; the next one gets another name."""
