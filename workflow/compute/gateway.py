@@ -32,10 +32,14 @@ def gateway_client(settings: ComputeSettings) -> Iterator[Client]:
         msg = "the launcher `gateway` must know its address; `compute.address` is not set. Set it, such as https://gateway.example.org."
         raise ConfigError(msg)
     n_workers = 1 if settings.n_workers == "auto" else settings.n_workers
-    with (
-        dask_gateway.Gateway(settings.address) as gateway,
-        gateway.new_cluster(shutdown_on_close=True) as cluster,
-    ):
+    try:
+        opened = dask_gateway.GatewayCluster(settings.address, shutdown_on_close=True)
+    except Exception as err:
+        # Its own kinds, those of aiohttp, and those of the site's way to prove who one is.
+        why = " ".join(str(err).split()) or type(err).__name__
+        msg = f"the gateway must give a cluster; {settings.address} does not ({why}). Check compute.address, and gateway.auth in Dask's configuration."
+        raise ComputeError(msg) from err
+    with opened as cluster:
         if settings.adaptive:
             cluster.adapt(minimum=settings.n_workers_min, maximum=n_workers)
         else:
