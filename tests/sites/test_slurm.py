@@ -211,13 +211,13 @@ def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tm
 def test_open_client__workers_leave_before_their_walltime_and_others_come(slurm, tmp_path, caplog):
     logging.getLogger("workflow").propagate = True
     caplog.set_level("INFO", logger="workflow")
-    site = site_of(tmp_path, lifetime="6 s")
+    site = site_of(tmp_path, lifetime="15 s")
     with open_client(load(site).config.compute) as client:
         client.wait_for_workers(2)
         jobs = set(slurm.jobs())
         executor = Executor(client, Progress(enabled=False), tmp_path)
         # Longer than the two can stay.
-        assert executor.map(slow_square, range(90)) == [n * n for n in range(90)]
+        assert executor.map(slow_square, range(200)) == [n * n for n in range(200)]
         assert set(slurm.jobs()) - jobs
     lab.wait_until(slurm.is_empty, patience_s=20)
     # By themselves, not because their job was cancelled.
