@@ -11,13 +11,23 @@ export OPENBLAS_NUM_THREADS := 1
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
         workflow/tree workflow/labels workflow/chunks.py
 
-.PHONY: demo test check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
+.PHONY: demo test test-slurm test-sites check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
 
 demo: $(READY)
 	$(BIN)/python -m workflow demo
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not slurm and not sites"
+
+# A real Slurm on this machine, which the test installs with apt, starts and stops: as root, on Debian.
+# SLURM_TESTS="slurm and not slow" takes half the time.
+SLURM_TESTS ?= slurm
+test-slurm: $(READY)
+	$(BIN)/pytest -q -m "$(SLURM_TESTS)" --durations=0
+
+# The same with Grid Engine and an SSH server.
+test-sites: $(READY)
+	$(BIN)/pytest -q -m sites --durations=0
 
 check: lint types imports docstrings test
 
@@ -34,7 +44,7 @@ docstrings: $(READY)
 	find $(MATHS) -name "*.py" | xargs $(BIN)/numpydoc lint
 
 slow: $(READY)
-	$(BIN)/pytest -q -m "slow and not soak"
+	$(BIN)/pytest -q -m "slow and not soak and not slurm and not sites"
 
 # Prints the seeds that it draws.
 soak: $(READY)
@@ -46,7 +56,7 @@ lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install -q uv
 	.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode -e '.[dev]'
-	.venv-lowest/bin/pytest -q -m "not slow"
+	.venv-lowest/bin/pytest -q -m "not slow and not slurm and not sites"
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run

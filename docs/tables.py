@@ -89,7 +89,7 @@ def type_name(annotation: object) -> str:
     if annotation is type(None):
         return "`null`"
     if get_origin(annotation) is tuple:
-        return "whole numbers with commas"
+        return "list of texts" if str in get_args(annotation) else "whole numbers with commas"
     if isinstance(annotation, type):
         names = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
         return names[annotation]

@@ -113,11 +113,11 @@ def test_readme_python__runs(place, workers, monkeypatch):
 
 
 def test_makefile__has_the_targets_that_are_named():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"(?<![\w-])make ([a-z]+)(?=[\s`)]|$)", code_of(page))
+        for name in re.findall(r"(?<![\w-])make ([a-z-]+)(?=[\s`)]|$)", code_of(page))
     }
     assert {"demo", "test", "check", "bench"} <= named
     assert named - targets == set()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import json
-import logging
 import os
 import signal
 import sys
@@ -15,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from workflow.cli_ingest import ingest_finish_command, ingest_init_command, ingest_part_command
+from workflow.cli_options import given, room, say, shared_options
 from workflow.config import flatten, load_config
 from workflow.errors import WorkflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import ModuleType
+    from collections.abc import Sequence
 
     from workflow.config import LoadedConfig
 
@@ -28,82 +26,6 @@ if TYPE_CHECKING:
 STOPPED = "stopped; the same command goes on from here"
 #: Exit statuses.
 DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
-
-
-def shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command has."""
-
-    @click.option(
-        "--config", "config_file", metavar="FILE", type=Path, help="YAML file of settings."
-    )
-    @click.option(
-        "--set",
-        "assignments",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="A setting, such as pca.n_components=50; wins over the file. Repeatable.",
-    )
-    @click.option(
-        "--compute",
-        metavar="NAME_OR_FILE_OR_ADDRESS",
-        help="A site of cluster_configs/, a site file, or tcp://HOST:PORT.",
-    )
-    @click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout."
-    )
-    @click.option("-v", "--verbose", count=True, help="More on stderr.")
-    @functools.wraps(command)
-    def wrapper(
-        config_file: Path | None,
-        assignments: Sequence[str],
-        compute: str | None,
-        verbose: int,
-        **rest: Any,
-    ) -> None:
-        set_up_logging(verbose)
-        command(loaded=load_config(config_file, assignments, compute=compute), **rest)
-
-    return wrapper
-
-
-def set_up_logging(verbose: int) -> None:
-    """Send our messages to stderr; Dask's only where they are errors, or when asked for."""
-    handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    own = logging.getLogger("workflow")
-    own.handlers[:] = [handler]
-    own.propagate = False
-    own.setLevel(logging.DEBUG if verbose else logging.INFO)
-    # Imported first: it sets levels of its own.
-    importlib.import_module("distributed")
-    quiet = logging.INFO if verbose > 1 else logging.CRITICAL
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("distributed", "tornado", "bokeh", "asyncio"):
-            logging.getLogger(name).setLevel(quiet)
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to what stderr is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one message."""
-        click.echo(self.format(record), err=True)
-
-
-def say(text: str, content: Any, *, as_json: bool) -> None:
-    """Print a result for a person, or as one line of JSON."""
-    click.echo(json.dumps(content) if as_json else text)
-
-
-def room(name: str) -> ModuleType:
-    """Import a module of the pipeline when a command needs it: help and mistakes answer at once."""
-    return importlib.import_module(f"workflow.pipeline.{name}")
-
-
-def given(loaded: LoadedConfig) -> dict[str, Any]:
-    """Return the settings that the user set, by dotted key."""
-    flat = flatten(loaded.config.model_dump(mode="json"))
-    return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}
 
 
 @click.group(
@@ -160,12 +82,11 @@ def ingest_command(
     found = room("ingest_command").ingest_to(
         source, images, load_config(None, merged, environment={}).config
     )
-    text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {images}"
-    if found["n_unreadable"]:
-        text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
-            found["unreadable"][:10]
-        )
-    say(text, found, as_json=as_json)
+    say(room("ingest_command").told(found), found, as_json=as_json)
+
+
+for command in (ingest_init_command, ingest_part_command, ingest_finish_command):
+    program.add_command(command)
 
 
 @program.command("plan")
@@ -324,13 +245,20 @@ def compute_group() -> None:
 
 @compute_group.command("check")
 @click.argument("name", metavar="NAME_OR_FILE_OR_ADDRESS")
+@click.option("--images", metavar="IMAGES", type=Path, help="Images that the worker is to read.")
+@click.option("--out", metavar="RUN", type=Path, help="Run folder, or where it will be.")
 @shared_options
-def compute_check_command(name: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Start a small job at a site and say what it saw."""
+def compute_check_command(
+    name: str, images: Path | None, out: Path | None, loaded: LoadedConfig, *, as_json: bool
+) -> None:
+    """Show a site's job script, start one small job, and say what it saw."""
     checked = load_config(None, given(loaded), compute=name, environment={})
     site_check = room("site_check")
-    found = site_check.check_site(checked.config)
+    found = site_check.check_site(checked.config, images, out)
     say(site_check.told(found), found, as_json=as_json)
+    if found["problems"]:
+        msg = f"a run must find at the site what it finds here; {'; '.join(found['problems'])}. Put images and runs on a shared file system, and install the same package there."
+        raise WorkflowError(msg)
 
 
 @program.command("config")

@@ -83,7 +83,8 @@ def test_compute_check__says_what_a_worker_saw(run_cli, client):
     )
     assert status == 0, err
     found = last_json(out)
-    assert (found["n_workers"], found["shares_folder"], found["differing"]) == (1, True, {})
+    assert (found["n_workers"], found["writes_run"], found["differing"]) == (1, True, [])
+    assert found["problems"] == []
     address = client.scheduler_info()["address"]
     status, out, _ = run_cli("compute", "check", address)
     assert status == 0

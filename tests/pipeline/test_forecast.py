@@ -220,6 +220,7 @@ def test_cache_folder__follows_the_convention(monkeypatch, tmp_path):
 def test_workers_elsewhere__are_not_counted():
     elsewhere = {"compute.launcher": "address", "compute.address": "tcp://127.0.0.1:1"}
     assert worker_count(settings(**elsewhere)) == 1
+    assert worker_count(settings(**{"compute.launcher": "slurm", "compute.n_workers": 64})) == 1
     assert worker_count(settings(**{"compute.n_workers": 3})) == 3
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributed import Client
-
+from workflow.compute.allocation import allocation_client
+from workflow.compute.existing import address_client
+from workflow.compute.gateway import gateway_client
+from workflow.compute.jobqueue import batch_client
+from workflow.compute.kubernetes import kubernetes_client
 from workflow.compute.local import local_client
-from workflow.errors import ComputeError, ConfigError
+from workflow.compute.ssh import ssh_client
+from workflow.config.compute import BATCH_LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from distributed import Client
+
     from workflow.config import ComputeSettings
 
-#: How long a scheduler may take to answer [s].
-CONNECT_TIMEOUT_S = 20
+LAUNCHERS: dict[str, Callable[[ComputeSettings], contextlib.AbstractContextManager[Client]]] = {
+    "local": local_client,
+    "address": address_client,
+    **dict.fromkeys(BATCH_LAUNCHERS, batch_client),
+    "ssh": ssh_client,
+    "kubernetes": kubernetes_client,
+    "gateway": gateway_client,
+    "allocation": allocation_client,
+}
 
 
 @contextlib.contextmanager
@@ -37,39 +49,10 @@ def open_client(settings: ComputeSettings) -> Iterator[Client]:
     Raises
     ------
     ComputeError
-        If the scheduler does not answer or has no workers.
+        If the scheduler does not answer or has no workers, jobs are refused,
+        or a package that the launcher needs is not installed.
     ConfigError
         If the section contradicts itself.
     """
-    launchers: dict[str, Callable[[ComputeSettings], contextlib.AbstractContextManager[Client]]]
-    launchers = {"local": local_client, "address": address_client}
-    with launchers[settings.launcher](settings) as client:
-        yield client
-
-
-@contextlib.contextmanager
-def address_client(settings: ComputeSettings) -> Iterator[Client]:
-    """Connect to a scheduler that runs already; it is left running."""
-    place = settings.address or settings.scheduler_file
-    if not place:
-        msg = "the launcher `address` must know its scheduler; got neither `compute.address` nor `compute.scheduler_file`. Set one of them."
-        raise ConfigError(msg)
-    if not settings.address and not Path(place).is_file():
-        msg = f"`compute.scheduler_file` must be the file a scheduler wrote; {place} does not exist. Start it with: dask scheduler --scheduler-file {place}"
-        raise ComputeError(msg)
-    where = {"address": place} if settings.address else {"scheduler_file": place}
-    try:
-        client = Client(**where, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as err:
-        why = " ".join(str(err).split())
-        msg = (
-            f"the scheduler must answer; {place} does not ({why}). Start it, or check the address."
-        )
-        raise ComputeError(msg) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
-        except TimeoutError:
-            msg = f"the scheduler at {place} must have workers; it has none. Start some, then run the same command again."
-            raise ComputeError(msg) from None
+    with LAUNCHERS[settings.launcher](settings) as client:
         yield client

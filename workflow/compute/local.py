@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import dask
 from distributed import Client, LocalCluster
 
+from workflow.compute.security import security_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,8 +26,13 @@ NO_WORKERS_TIMEOUT_S = 60
 @contextlib.contextmanager
 def local_client(settings: ComputeSettings) -> Iterator[Client]:
     """Start a scheduler and workers bound to 127.0.0.1; stop them at the end."""
+    config = {
+        "distributed.scheduler.no-workers-timeout": NO_WORKERS_TIMEOUT_S,
+        "distributed.scheduler.allowed-failures": settings.failures,
+    }
+    security = security_of(settings)
     with (
-        dask.config.set({"distributed.scheduler.no-workers-timeout": NO_WORKERS_TIMEOUT_S}),
+        dask.config.set(config),
         LocalCluster(
             n_workers=None if settings.n_workers == "auto" else settings.n_workers,
             threads_per_worker=settings.threads_per_worker,
@@ -33,6 +40,8 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
             processes=True,
             silence_logs=logging.CRITICAL,
             host="127.0.0.1",
+            security=security,
+            protocol="tcp://" if security is None else "tls://",
             # Without the dashboard the scheduler still serves its health page: on any free port.
             dashboard_address=_dashboard_address() if settings.dashboard else "127.0.0.1:0",
             scheduler_kwargs={"dashboard": settings.dashboard},

@@ -2,73 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from dask.utils import parse_bytes
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-
-class Section(BaseModel):
-    """A group of settings: frozen, strict about names, documented by the string under each field."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-def _shape(value: Any) -> Any:
-    """Read ``"16,16,3"`` as a tuple of integers."""
-    if isinstance(value, str):
-        return tuple(int(part) for part in value.split(","))
-    return value
-
-
-def _memory(value: Any) -> Any:
-    """Read ``"4 GiB"`` as bytes; leave ``"auto"`` and numbers alone."""
-    if value == "auto":
-        return value
-    n_bytes = parse_bytes(value) if isinstance(value, str) else value
-    if isinstance(n_bytes, bool) or not isinstance(n_bytes, int) or n_bytes < 1:
-        msg = "must be auto or a positive amount of memory such as 4 GiB"
-        raise ValueError(msg)
-    return n_bytes
-
-
-def _components(value: Any) -> Any:
-    """Refuse numbers that are neither a count nor a share, in one sentence."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "auto" or (is_number and (0 < value < 1 or (value >= 1 and value == int(value)))):
-        return int(value) if is_number and value >= 1 else value
-    msg = "must be a whole number of components, a share of the variance between 0 and 1, or auto"
-    raise ValueError(msg)
-
-
-def _auto_or_whole(value: Any) -> Any:
-    """Refuse what is neither ``"auto"`` nor a positive whole number, in one sentence."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "auto" or (is_number and value >= 1 and value == int(value)):
-        return int(value) if is_number else value
-    msg = "must be a whole number of at least 1, or auto"
-    raise ValueError(msg)
-
-
-def _score_or_off(value: Any) -> Any:
-    """Refuse what is neither ``"off"`` nor a score in its range, in one sentence."""
-    # YAML reads a bare off as false.
-    if value is False or value == "off":
-        return "off"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0.5 <= value < 1:
-        return float(value)
-    msg = "must be a number from 0.5 to below 1, or off"
-    raise ValueError(msg)
-
-
-AutoInt = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_whole)]
+from workflow.config.compute import ComputeSettings
+from workflow.config.fields import AutoInt, Components, ScoreOrOff, Section, Shape
 
 
 class IngestSettings(Section):
     """Reading images that are not in Zarr or .npy."""
 
-    shape: Annotated[tuple[int, ...] | None, BeforeValidator(_shape)] = None
+    shape: Shape = None
     """Shape of one image, H,W,C: required for folders and raw binary files."""
     dtype: Literal["uint8", "uint16", "float16", "float32", "float64"] | None = None
     """Type of the values of a raw binary file."""
@@ -79,7 +24,7 @@ class IngestSettings(Section):
 class PcaSettings(Section):
     """Principal components of the images."""
 
-    n_components: Annotated[int | float | Literal["auto"], BeforeValidator(_components)] = "auto"
+    n_components: Components = "auto"
     """A count, a share of the variance between 0 and 1, or auto: 99 % of the variance, at most 50."""
     whiten: bool = False
     """Whether scores are divided by their standard deviation (amplifies noise)."""
@@ -132,7 +77,7 @@ class LabelsSettings(Section):
 
     noise: Literal["keep", "resolve"] = "keep"
     """Whether noise keeps the label -1 or gets the cluster the graph leads to."""
-    max_outlier_score: Annotated[float | Literal["off"], BeforeValidator(_score_or_off)] = 0.8
+    max_outlier_score: ScoreOrOff = 0.8
     """Images above (0.7 in noise centroids) are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
 
     @property
@@ -148,25 +93,6 @@ class ReportSettings(Section):
     """Most clusters that get a contact sheet, the largest first."""
     images_per_cluster: int = Field(default=24, ge=1, le=200)
     """Most pictures on a contact sheet."""
-
-
-class ComputeSettings(Section):
-    """Where the work runs; never changes a result and never makes a step stale."""
-
-    launcher: Literal["local", "address"] = "local"
-    """Workers on this machine, or a scheduler that runs already."""
-    address: str | None = None
-    """Address of that scheduler, such as tcp://10.0.0.1:8786."""
-    scheduler_file: str | None = None
-    """File that a scheduler wrote with --scheduler-file; instead of the address."""
-    n_workers: AutoInt = "auto"
-    """Worker processes, or auto: one for each core."""
-    threads_per_worker: int = Field(default=1, ge=1, le=256)
-    """Threads of each worker; each computes with one BLAS thread."""
-    memory_limit: Annotated[int | Literal["auto"], BeforeValidator(_memory)] = "auto"
-    """Memory of each worker, such as 4 GiB, or auto: an equal share of the machine."""
-    dashboard: bool = True
-    """Whether Dask's dashboard is served, on 127.0.0.1 only."""
 
 
 class Config(Section):

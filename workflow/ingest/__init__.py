@@ -3,6 +3,7 @@
 from workflow.ingest.arrays import ArraySource, DaskSource
 from workflow.ingest.base import ImageSource
 from workflow.ingest.demo import DemoSource
+from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
 from workflow.ingest.sources import open_source
 from workflow.ingest.writer import IngestReport, ingest
 
@@ -12,6 +13,10 @@ __all__ = [
     "DemoSource",
     "ImageSource",
     "IngestReport",
+    "PartsPlan",
+    "begin_parts",
+    "finish_parts",
     "ingest",
     "open_source",
+    "write_part",
 ]

@@ -44,11 +44,11 @@ def begin(partial: Path, key: dict[str, Any], *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def lock(partial: Path) -> Iterator[None]:
-    """Hold an unfinished store against a second writer."""
+def lock(partial: Path, *, is_shared: bool = False) -> Iterator[None]:
+    """Hold an unfinished store against a second writer; parts share it among themselves."""
     with (partial / NOTES / "lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             msg = f"one process at a time may write {partial}; another one does. Wait for it, or give another path."
             raise StoreError(msg) from None

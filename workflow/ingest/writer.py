@@ -184,11 +184,11 @@ def ingest(
         "block_rows": block_rows,
     }
     if target.exists() and not overwrite:
-        return _already_there(target, key, on_progress)
+        return already_there(target, key, on_progress)
     partial = target.with_name(f"{target.name}.partial")
     if not overwrite and is_whole(partial, key):
         move(partial, target)
-        return _already_there(target, key, on_progress)
+        return already_there(target, key, on_progress)
     begin(partial, key, overwrite=overwrite)
     runner = SerialMapper() if mapper is None else mapper
     told = on_progress or (lambda _: None)
@@ -198,18 +198,18 @@ def ingest(
             working = partial / NOTES / "prepared"
             working.mkdir(exist_ok=True)
             ready = source.prepare(working, runner)
-        shard_rows, compressor = _layout(ready, partial, runner, block_rows)
+        shard_rows, compressor = lay_out(ready, partial, runner, block_rows)
         ranges = row_ranges(ready.n_samples, shard_rows)
         missing = [rows for rows in ranges if not is_written(partial, rows)]
         told(sum(r.n_rows for r in ranges) - sum(r.n_rows for r in missing))
         _write_shards(ready, partial, missing, runner, told)
-        _require_unchanged(source, key)
-        report = _finish(ready, partial, key, shard_rows, compressor, len(missing))
+        require_unchanged(source, key)
+        report = finish(ready, partial, key, shard_rows, compressor, len(missing))
         move(partial, target)
     return IngestReport(path=target, **report)
 
 
-def _already_there(
+def already_there(
     target: Path, key: dict[str, Any], on_progress: Callable[[int], object] | None
 ) -> IngestReport:
     """Return the report of a whole copy of the same source; refuse anything else."""
@@ -238,7 +238,7 @@ def _already_there(
     )
 
 
-def _layout(
+def lay_out(
     source: ImageSource, partial: Path, mapper: Mapper, block_rows: int | None
 ) -> tuple[int, Compressor]:
     """Make the arrays, unless it was done before; return rows of a shard and compressor."""
@@ -318,14 +318,14 @@ def _write_shards(
         told(sum(rows.n_rows for rows in ranges))
 
 
-def _require_unchanged(source: ImageSource, key: dict[str, Any]) -> None:
+def require_unchanged(source: ImageSource, key: dict[str, Any]) -> None:
     """Refuse a copy whose files were changed under it: some shards would be of the old ones."""
     if not isinstance(source, ScatteredSource) and source.fingerprint() != key["source"]:
         msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
         raise StoreError(msg)
 
 
-def _finish(
+def finish(
     source: ImageSource,
     partial: Path,
     key: dict[str, Any],

@@ -91,8 +91,8 @@ def n_processors() -> int:
 
 
 def worker_count(settings: ComputeSettings) -> int:
-    """Return how many workers a run of these settings starts; 1 where others start them."""
-    if settings.launcher == "address":
+    """Return how many workers a run of these settings starts here; 1 where they are elsewhere."""
+    if settings.launcher != "local":
         return 1
     if settings.n_workers != "auto":
         return int(settings.n_workers)
@@ -174,7 +174,7 @@ def measure(settings: ComputeSettings, folder: Path) -> Rates:
     Parameters
     ----------
     settings : ComputeSettings
-        The workers; those at an address are not asked, one is started here instead.
+        The workers; those elsewhere are not asked, one is started here instead.
     folder : Path
         Where working files are put for the time; the disk whose speed counts.
     """

@@ -221,7 +221,7 @@ def _head(plan: RunPlan, measured: Calibration, free: int, known_here: bool) -> 
     limit, images = plan.worker_bytes, plan.n_samples * plan.sizes.image_bytes
     workers = f"{measured.n_workers} on this machine"
     if not known_here:
-        workers = "those at the address are not asked; seconds are those of one on this machine"
+        workers = "those elsewhere are not asked; seconds are those of one on this machine"
     when = "measured now" if measured.is_new else "measured before; --calibrate measures anew"
     return [
         f"images      {plan.n_samples:,} of {plan.n_features} features, {plan.dtype}, {format_bytes(images)}",

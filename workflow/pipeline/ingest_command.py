@@ -1,17 +1,22 @@
-"""The command `ingest`: any supported source into a Zarr store, outside a run."""
+"""The commands that ingest: any supported source into a Zarr store, outside a run, at once or in parts."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from workflow import ingest
 from workflow.compute import open_client
+from workflow.compute.dashboard import dashboard_told
 from workflow.errors import StoreError
-from workflow.ingest import ingest, open_source
 from workflow.pipeline.executor import Executor
+from workflow.pipeline.heartbeat import heartbeat
 from workflow.pipeline.progress import Progress
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from workflow.config import Config
@@ -21,24 +26,91 @@ log = logging.getLogger(__name__)
 
 def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
     """Copy images into a Zarr store; return what was found."""
-    if target.suffix != ".zarr":
-        msg = f"the destination must be called NAME.zarr, as commands know it by that; got {target.name}. Add .zarr."
-        raise StoreError(msg)
-    settings = config.ingest
-    opened = open_source(
-        source, shape=settings.shape, dtype=settings.dtype, on_unreadable=settings.on_unreadable
-    )
+    _require_name(target)
+    opened = ingest.open_source(source, **_options(config))
     progress = Progress()
-    with open_client(config.compute) as client:
-        log.info("dashboard: %s", client.dashboard_link)
-        executor = Executor(client, progress, target.with_name(f"{target.name}.shared"))
-        with progress.bar("ingest", opened.n_samples) as bar:
-            report = ingest(opened, target, mapper=executor, on_progress=bar.advance)
+    with (
+        _executor(target, config, progress) as executor,
+        progress.bar("ingest", opened.n_samples) as bar,
+    ):
+        report = ingest.ingest(opened, target, mapper=executor, on_progress=bar.advance)
+    return _found(report)
+
+
+def begin_parts(source: str, target: Path, n_parts: int, config: Config) -> dict[str, Any]:
+    """Begin a copy in parts; return how many there are and what they need."""
+    _require_name(target)
+    with _executor(target, config, Progress()) as executor:
+        plan = ingest.begin_parts(
+            source, target, n_parts, options=_options(config), mapper=executor
+        )
     return {
         "images": str(target),
+        "n_samples": plan.n_samples,
+        "n_shards": plan.n_shards,
+        "n_parts": plan.n_parts,
+        "part_shards": -(-plan.n_shards // plan.n_parts),
+        "part_memory": plan.part_memory,
+    }
+
+
+def write_part(target: Path, index: int, *, one_based: bool) -> dict[str, Any]:
+    """Write one part of a copy that was begun; return what was done."""
+    written, reused = ingest.write_part(target, index - one_based)
+    return {"n_shards_written": written, "n_shards_reused": reused}
+
+
+def finish_parts(target: Path) -> dict[str, Any]:
+    """Finish a copy in parts; return what was found."""
+    return _found(ingest.finish_parts(target))
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return what was found, for a person."""
+    text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {found['images']}"
+    if found["n_unreadable"]:
+        text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
+            found["unreadable"][:10]
+        )
+    return text
+
+
+def _found(report: ingest.IngestReport) -> dict[str, Any]:
+    """Return what a copy holds."""
+    return {
+        "images": str(report.path),
         "n_samples": report.n_samples,
         "image_shape": list(report.image_shape),
         "dtype": str(report.dtype),
         "n_unreadable": report.n_unreadable,
         "unreadable": list(report.unreadable),
     }
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """Return how the source is to be read."""
+    settings = config.ingest
+    return {name: getattr(settings, name) for name in ("shape", "dtype", "on_unreadable")}
+
+
+def _require_name(target: Path) -> None:
+    """Refuse a name that commands would not know as a store."""
+    if target.suffix != ".zarr":
+        msg = f"the destination must be called NAME.zarr, as commands know it by that; got {target.name}. Add .zarr."
+        raise StoreError(msg)
+
+
+@contextlib.contextmanager
+def _executor(target: Path, config: Config, progress: Progress) -> Iterator[Executor]:
+    """Open an executor on workers; what tasks share is removed at the end."""
+    shared = target.with_name(f"{target.name}.shared")
+    try:
+        with open_client(config.compute) as client:
+            told_of = dashboard_told(client, config.compute)
+            if told_of is not None:
+                log.info("dashboard: %s", told_of)
+            with heartbeat(client, progress):
+                yield Executor(client, progress, shared)
+    finally:
+        if shared.exists():
+            discard(shared)

@@ -10,6 +10,7 @@ from dask.utils import format_bytes
 from distributed.worker_memory import parse_memory_limit
 
 from workflow.chunks import choose_block_rows
+from workflow.compute.scripts import worker_memory_of_job
 from workflow.errors import ConfigError, MemoryBudgetError
 from workflow.overcluster import auto_n_centroids
 from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
@@ -283,9 +284,11 @@ def worker_memory(settings: ComputeSettings, client: Client | None = None) -> in
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         return min(limits, default=None)
-    if settings.launcher == "address":
-        # Unknown until it is joined; a run checks then.
-        return None
+    if settings.is_batch:
+        return worker_memory_of_job(settings)
+    if settings.launcher != "local":
+        # Unknown until there are workers; a run checks then.
+        return None if settings.memory_limit == "auto" else settings.memory_limit
     n_workers = settings.n_workers
     if settings.memory_limit == "auto" and n_workers != "auto":
         total = parse_memory_limit("auto", 1, 1, logger=log)

@@ -33,6 +33,20 @@ class Progress:
 
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
+        self.step = ""
+        self._meter: _Meter | None = None
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it goes where nobody watches: a file, a scheduler's log."""
+        return self.enabled and not _in_notebook() and not sys.stderr.isatty()
+
+    def text(self) -> str:
+        """Return one line about now."""
+        meter = self._meter
+        if meter is None:
+            return self.step or "no step yet"
+        return meter.text()
 
     @contextlib.contextmanager
     def bar(self, name: str, total: int, unit: str = "images") -> Iterator[Bar]:
@@ -42,10 +56,14 @@ class Progress:
         elif _in_notebook():
             yield _NotebookBar(name, total, unit)
         elif sys.stderr.isatty():
-            with _terminal_bar(name, total, unit) as bar:
-                yield bar
+            with _terminal_bar(name, total, unit) as shown:
+                yield shown
         else:
-            yield _LineBar(name, total, unit)
+            self._meter = bar = _LineBar(name, total, unit)
+            try:
+                yield bar
+            finally:
+                self._meter = None
 
 
 class _SilentBar:

@@ -8,11 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
+from workflow.compute.dashboard import dashboard_told
 from workflow.compute.places import missing_places
 from workflow.config import flatten
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.pipeline.context import Context
 from workflow.pipeline.executor import Executor, peak_rss_bytes
+from workflow.pipeline.heartbeat import heartbeat
 from workflow.pipeline.images import ImagesInput, open_input
 from workflow.pipeline.plan import check_memory, check_settings, worker_memory
 from workflow.pipeline.progress import Progress
@@ -89,7 +91,7 @@ def run_pipeline(
         store.manifest.versions = software_versions()
         store.save()
         if any(plan.is_due for plan in plans):
-            if client is None and config.compute.launcher == "local":
+            if client is None and (config.compute.launcher == "local" or config.compute.is_batch):
                 known = given.store or given.source
                 check_memory(known, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
@@ -123,6 +125,7 @@ def _run_steps(
         store.begin(plan.name, plan.key, plan.settings)
         record = store.step(plan.name)
         executor.peak_rss_bytes = 0
+        executor.progress.step = plan.name
         started = time.monotonic()
         try:
             STEPS[plan.name](context)
@@ -199,8 +202,9 @@ def executor_for(
         if client is not None
         else open_client(config.compute) as opened
     ):
-        if client is None and opened.dashboard_link and config.compute.dashboard:
-            log.info("dashboard: %s", opened.dashboard_link)
+        told = dashboard_told(opened, config.compute) if client is None else None
+        if told is not None:
+            log.info("dashboard: %s", told)
         blind = {
             address: missing
             for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()
@@ -212,4 +216,5 @@ def executor_for(
             raise ComputeError(msg)
         # Part of the start, not of the first step: it takes each worker a second.
         opened.run(get_ready, on_error="ignore")
-        yield Executor(opened, shown, shared)
+        with heartbeat(opened, shown):
+            yield Executor(opened, shown, shared)

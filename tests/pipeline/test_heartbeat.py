@@ -1,0 +1,63 @@
+"""A line every minute in a log: what it says is so."""
+
+import logging
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from tests.pipeline.kills import open_workers
+from workflow.pipeline import heartbeat
+from workflow.pipeline.heartbeat import Heartbeat
+from workflow.pipeline.progress import Progress
+
+
+@pytest.fixture
+def progress(capsys):
+    return Progress()
+
+
+def test_text__says_step_share_rate_time_and_workers(client, progress):
+    beats = Heartbeat(client, progress)
+    beats.look()
+    assert re.fullmatch(r"after 0 min: no step yet; 2 workers, 0 lost", beats.text())
+    progress.step = "tree"
+    assert "tree; 2 workers" in beats.text()
+    with progress.bar("projection", 200) as bar:
+        bar.advance(50)
+        pattern = r"after 0 min: projection: 25 %, [\d,]+ images/s, \d+ s left; 2 workers, 0 lost"
+        assert re.fullmatch(pattern, beats.text())
+    assert "tree; 2 workers" in beats.text()
+
+
+def test_look__counts_workers_that_were_lost(progress):
+    with open_workers(2) as client:
+        beats = Heartbeat(client, progress)
+        beats.look()
+        (nanny, _) = client.cluster.workers.values()
+        os.kill(nanny.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while beats.n_lost == 0 or len(beats.alive) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            beats.look()
+        assert (beats.n_lost, len(beats.alive)) == (1, 2)
+
+
+def test_heartbeat__tells_lines_in_a_log_only(client, progress, monkeypatch, caplog):
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
+    monkeypatch.setattr(heartbeat, "LOOK_S", 0.05)
+    assert progress.is_log
+    logging.getLogger("workflow").propagate = True
+    with caplog.at_level("INFO", logger="workflow.pipeline.heartbeat"):
+        with heartbeat.heartbeat(client, Progress(enabled=False)):
+            time.sleep(0.5)
+        assert caplog.messages == []
+        with heartbeat.heartbeat(client, progress):
+            deadline = time.monotonic() + 30
+            while len(caplog.messages) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert all("2 workers, 0 lost" in message for message in caplog.messages)

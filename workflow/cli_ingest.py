@@ -1,0 +1,80 @@
+"""The commands that ingest images as a job array: initialise, one part, finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workflow.cli_options import given, room, say, shared_options
+from workflow.config import load_config
+
+if TYPE_CHECKING:
+    from workflow.config import LoadedConfig
+
+
+@click.command("ingest-init")
+@click.argument("source")
+@click.argument("images", metavar="IMAGES.zarr", type=Path)
+@click.option(
+    "--parts",
+    "n_parts",
+    metavar="N",
+    required=True,
+    type=click.IntRange(min=1),
+    help="Parts, which are tasks of the job array.",
+)
+@click.option("--shape", metavar="H,W,C", help="Shape of one image.")
+@click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
+@shared_options
+def ingest_init_command(
+    source: str,
+    images: Path,
+    n_parts: int,
+    shape: str | None,
+    dtype: str | None,
+    loaded: LoadedConfig,
+    *,
+    as_json: bool,
+) -> None:
+    """Begin to ingest in parts; say how many there are."""
+    asked = {"ingest.shape": shape, "ingest.dtype": dtype}
+    merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
+    config = load_config(None, merged, environment={}).config
+    found = room("ingest_command").begin_parts(source, images, n_parts, config)
+    text = (
+        f"{found['n_samples']:,} images in {found['n_parts']:,} parts of up to {found['part_shards']:,} "
+        f"shards; a part needs {found['part_memory'] / 2**20:,.0f} MiB of memory.\n"
+        f"Now ingest-part {images} I for each I from 0 to {found['n_parts'] - 1}, "
+        f"then ingest-finish {images}"
+    )
+    say(text, found, as_json=as_json)
+
+
+@click.command("ingest-part")
+@click.argument("images", metavar="IMAGES.zarr", type=Path)
+@click.argument("index", metavar="I", type=int)
+@click.option("--one-based", is_flag=True, help="The first part is 1, not 0.")
+@shared_options
+def ingest_part_command(
+    images: Path, index: int, loaded: LoadedConfig, *, one_based: bool, as_json: bool
+) -> None:
+    """Ingest one part, in this process; parts may run beside each other."""
+    del loaded
+    found = room("ingest_command").write_part(images, index, one_based=one_based)
+    text = (
+        f"part {index} of {images}: {found['n_shards_written']} shards written, "
+        f"{found['n_shards_reused']} there already"
+    )
+    say(text, found, as_json=as_json)
+
+
+@click.command("ingest-finish")
+@click.argument("images", metavar="IMAGES.zarr", type=Path)
+@shared_options
+def ingest_finish_command(images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Check that all parts are there and move the store into its place."""
+    del loaded
+    found = room("ingest_command").finish_parts(images)
+    say(room("ingest_command").told(found), found, as_json=as_json)

@@ -1,0 +1,151 @@
+"""Workers in jobs of a batch system: Slurm, PBS, LSF, Grid Engine, HTCondor, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import dask
+from distributed import Client
+
+from workflow.compute import queues
+from workflow.compute.fleet import Fleet, KeptJob
+from workflow.compute.guardian import Guardian
+from workflow.compute.scheduler import CONNECT_TIMEOUT, expect_no_answer
+from workflow.compute.scripts import (
+    CLUSTER_CLASSES,
+    import_jobqueue,
+    job_class,
+    job_options,
+    log_directory,
+)
+from workflow.compute.security import key_folder, security_of, worker_key_files
+from workflow.errors import ComputeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workflow.config import ComputeSettings
+
+log = logging.getLogger(__name__)
+
+#: How long jobs may take to leave the queue at the end [s].
+LEAVE_PATIENCE_S = 60.0
+#: How long the client looks for a scheduler, in this same process, that was closed [s].
+CLIENT_TIMEOUT_S = 5
+#: A line is told so often while there is no worker [s].
+WAITING_LINE_S = 60.0
+#: An adaptive number of jobs follows what is to be done over minutes: a job that comes costs time
+#: in the queue, and one that goes is not had back at will.
+ADAPTIVE = {"interval": "10s", "wait_count": 12, "target_duration": "300s"}
+#: What the scheduler is told, whatever the user's own configuration of Dask says.
+SCHEDULER_CONFIG = {
+    # Jobs may wait in the queue for hours; that there can be no more is found out otherwise.
+    "distributed.scheduler.no-workers-timeout": None,
+    CONNECT_TIMEOUT: "60s",
+    "distributed.comm.timeouts.tcp": "60s",
+}
+
+
+@contextlib.contextmanager
+def batch_client(settings: ComputeSettings) -> Iterator[Client]:
+    """Submit jobs and open a client on their workers; leave no job behind.
+
+    Parameters
+    ----------
+    settings : ComputeSettings
+        The ``compute`` section.
+
+    Yields
+    ------
+    distributed.Client
+        With one worker at least; the others come as the queue lets them.
+
+    Raises
+    ------
+    ComputeError
+        If jobs are refused, or end without a worker.
+    """
+    user, logs = getpass.getuser(), log_directory(settings)
+    guardian = Guardian(queues.CANCELLING[settings.launcher])
+    try:
+        with key_folder(logs) as keys:
+            guardian.tell(f"keys {keys}")
+            with _cluster(settings, keys, guardian) as cluster:
+                fleet = Fleet(cluster, settings, user, logs)
+                try:
+                    with Client(cluster, timeout=CLIENT_TIMEOUT_S, set_as_default=False) as client:
+                        cluster.sync(fleet.begin)
+                        _wait_for_worker(cluster, fleet)
+                        yield client
+                except Exception as err:
+                    if fleet.failure is None:
+                        raise
+                    raise ComputeError(fleet.failure) from err
+                finally:
+                    cluster.sync(fleet.stop)
+            left = queues.cancel(
+                settings.launcher, user, guardian.jobs, patience_s=LEAVE_PATIENCE_S
+            )
+        if left:
+            log.warning("jobs are still in the queue: %s", ", ".join(sorted(left)))
+        else:
+            guardian.tell("done")
+    finally:
+        # What it was not told to be gone, it cancels.
+        guardian.leave()
+
+
+@contextlib.contextmanager
+def _cluster(settings: ComputeSettings, keys: Path, guardian: Guardian) -> Iterator[Any]:
+    """Open a cluster of dask-jobqueue with its scheduler in this process."""
+    made = getattr(import_jobqueue(), CLUSTER_CLASSES[settings.launcher])
+    security = security_of(settings)
+    if security is not None:
+        worker_key_files(security, keys)
+    kind = job_class(made.job_cls, settings, KeptJob, guardian=guardian)
+    options = {
+        **job_options(settings),
+        "job_cls": kind,
+        "name": f"overcluster-{uuid.uuid4().hex[:8]}",
+        "security": security,
+        "silence_logs": "critical",
+        "scheduler_options": {
+            "dashboard_address": "127.0.0.1:0",
+            "dashboard": settings.dashboard,
+        },
+    }
+    config = {
+        **SCHEDULER_CONFIG,
+        "distributed.scheduler.allowed-failures": settings.failures,
+    }
+    with dask.config.set(config), made(**options) as cluster:
+        if settings.adaptive:
+            per_job = settings.workers_per_job
+            cluster.adapt(
+                minimum=settings.n_workers_min,
+                maximum=settings.n_jobs * per_job,
+                **ADAPTIVE,
+            )
+        try:
+            yield cluster
+        finally:
+            expect_no_answer(cluster)
+
+
+def _wait_for_worker(cluster: Any, fleet: Fleet) -> None:
+    """Wait for the first worker, as long as jobs are in the queue."""
+    began = told = time.monotonic()
+    while not cluster.scheduler.workers:
+        if fleet.failure is not None:
+            raise ComputeError(fleet.failure)
+        now = time.monotonic()
+        if now - told >= WAITING_LINE_S:
+            told = now
+            log.info("no worker after %.0f s; %d jobs in the queue", now - began, fleet.n_queued)
+        time.sleep(0.1)

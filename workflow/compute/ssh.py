@@ -1,0 +1,80 @@
+"""Workers on hosts that are reached by SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client
+from distributed.deploy.ssh import Worker
+
+from workflow.compute.scheduler import open_scheduler
+from workflow.compute.scripts import DEATH_TIMEOUT_S, log_directory
+from workflow.errors import ComputeError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workflow.config import ComputeSettings
+
+
+@contextlib.contextmanager
+def ssh_client(settings: ComputeSettings) -> Iterator[Client]:
+    """Start workers on hosts, with the scheduler in this process; stop them at the end."""
+    if not settings.hosts:
+        msg = "the launcher `ssh` must know its hosts; `compute.hosts` is empty. Set it, such as [node1, node2]."
+        raise ConfigError(msg)
+    try:
+        importlib.import_module("asyncssh")
+    except ModuleNotFoundError:
+        msg = (
+            "hosts must be reached through asyncssh; it is not installed. Install overcluster[hpc]."
+        )
+        raise ComputeError(msg) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster, _ = stack.enter_context(
+                open_scheduler(settings, log_directory(settings), _workers(settings))
+            )
+        except (ComputeError, ConfigError):
+            raise
+        except Exception as err:
+            why = " ".join(str(err).split()) or type(err).__name__
+            msg = f"every host must be reached by SSH and start a worker; one of {', '.join(settings.hosts)} did not ({why}). Try: ssh HOST {settings.python or 'python'} -m distributed.cli.dask_spec --version"
+            raise ComputeError(msg) from err
+        yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+def _workers(settings: ComputeSettings) -> dict[str, Any]:
+    """Return what is started on each host, the workers dealt out evenly."""
+    n_hosts = len(settings.hosts)
+    n_workers = n_hosts if settings.n_workers == "auto" else settings.n_workers
+    connect: dict[str, Any] = {"port": settings.ssh_port}
+    if settings.ssh_username is not None:
+        connect["username"] = settings.ssh_username
+    if settings.ssh_key_file is not None:
+        connect["client_keys"] = [settings.ssh_key_file]
+    if settings.ssh_known_hosts_file is not None:
+        connect["known_hosts"] = settings.ssh_known_hosts_file
+    options = {
+        "nthreads": settings.threads_per_worker,
+        "memory_limit": settings.memory_limit,
+        "death_timeout": DEATH_TIMEOUT_S,
+        "local_directory": settings.local_directory,
+        "interface": settings.interface,
+    }
+    dealt = [n_workers // n_hosts + (index < n_workers % n_hosts) for index in range(n_hosts)]
+    return {
+        f"{index}-{host}": {
+            "cls": Worker,
+            "options": {
+                "address": host,
+                "connect_options": connect,
+                "kwargs": {**options, "n_workers": here},
+                "remote_python": settings.python,
+            },
+        }
+        for index, (host, here) in enumerate(zip(settings.hosts, dealt, strict=True))
+        if here
+    }
