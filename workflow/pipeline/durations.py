@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from workflow.pipeline.rates import Rates
 
-#: Rounds of k-means, each counted as the share of the sample that it visits: 10 on the demo at 4,096
-#: centroids, 5 on digits at 16,384.  The one number of a plan that the images decide.
-TYPICAL_ROUNDS = 10
+#: Rounds of k-means, each counted as the share of the sample that it visits: 10 on the demo at 4,096,
+#: 7 at 16,384, 5 on digits.  The one number of a plan that the images decide.
+TYPICAL_ROUNDS = 8
 #: Bytes that a block's cells leave for each centroid beside their sums, with its pairs.
 CELL_BYTES = 230
 #: Bytes of the labels of an image, and of what was found of its nearest centroids.
