@@ -167,7 +167,9 @@ def runs(items: Sequence[T], n_least: int) -> list[Sequence[T]]:
     --------
     >>> runs("abcdefg", 3)
     ['ab', 'cd', 'ef', 'g']
-    >>> pairwise(runs("abcdefg", 3), lambda left, right: f"({left}{right})")
+    >>> def bracket(left, right):
+    ...     return f"({left}{right})"
+    >>> pairwise([pairwise(run, bracket) for run in runs("abcdefg", 3)], bracket)
     '(((ab)(cd))((ef)g))'
     """
     length = 1 << max(0, (len(items) // max(1, n_least)).bit_length() - 1)

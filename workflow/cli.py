@@ -303,7 +303,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return USER_MISTAKE
     except (KeyboardInterrupt, click.Abort):
-        click.echo(STOPPED, err=True)
+        if not was_stopped:
+            click.echo(STOPPED, err=True)
         return UNEXPECTED
     except WorkflowError as err:
         click.echo(f"error: {' '.join(str(err).split())}", err=True)
@@ -312,10 +313,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not was_stopped:
             raise
         # Workers that were stopped in the middle of starting or closing complain in many ways.
-        click.echo(STOPPED, err=True)
         return UNEXPECTED
     finally:
         if was_stopped:
+            # Here, for what was being closed may have swallowed the interrupt.
+            click.echo(STOPPED, err=True)
             # Dask's own clean-up at exit stumbles over a cluster that was stopped while it
             # started, at length; workers end by themselves when this process does.
             sys.stdout.flush()
