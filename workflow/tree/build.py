@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.errors import ConfigError
-from workflow.tree.chooser import Choice, choose
+from workflow.tree.chooser import choose
 from workflow.tree.cutting import check_choices, is_testable
 from workflow.tree.density import MIN_LOG_DENSITY_RISE
-from workflow.tree.makers import Makers
+from workflow.tree.makers import Choice, Makers
 from workflow.tree.nodes import make_nodes
 from workflow.tree.resampling import assess
 

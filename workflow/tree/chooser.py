@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workflow.tree.layers import Cut
+from workflow.tree.makers import Choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,24 +28,6 @@ ENTROPY_MARGIN = 0.1
 HINT_LOG_DENSITY_RISE = 1.0
 #: Rise that clusters of `density` must have where `contrast` sees none: half as much again.
 SURE_LOG_DENSITY_RISE = 3.0
-
-
-class Choice(NamedTuple):
-    """How to build the tree.
-
-    Attributes
-    ----------
-    method : str
-        ``"contrast"``, ``"density"``, ``"modularity"`` or ``"hdbscan"``.
-    reason : str
-        Why, as a clause.
-    how : Cut, optional
-        Another cut than the method's own.
-    """
-
-    method: str
-    reason: str
-    how: Cut | None = None
 
 
 def choose(makers: Makers) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.tree._boxes import Boxes
-    from workflow.tree.chooser import Choice
     from workflow.tree.cluster_tree import ClusterTree
     from workflow.tree.flow_dendrogram import Merges
     from workflow.tree.flow_graph import Kept
@@ -46,6 +45,24 @@ CENTROIDS_PER_CLUSTER_UNTESTED = 1
 MOST_NODES_OF_LIBRARY = 2_000
 #: The hdbscan library's own default.
 LIBRARY_MIN_SAMPLES = 5
+
+
+class Choice(NamedTuple):
+    """How to build the tree.
+
+    Attributes
+    ----------
+    method : str
+        ``"contrast"``, ``"density"``, ``"modularity"`` or ``"hdbscan"``.
+    reason : str
+        Why, as a clause.
+    how : Cut, optional
+        Another cut than the method's own.
+    """
+
+    method: str
+    reason: str
+    how: Cut | None = None
 
 
 @dataclass(frozen=True)
