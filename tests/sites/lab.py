@@ -20,7 +20,7 @@ from tests.conftest import PROJECT
 HERE = Path(__file__).resolve().parent
 #: Many small tasks, so that whatever strikes is in the middle of some; and a quick tree.
 SETTINGS = {
-    "block_rows": 64,
+    "block_rows": 20,
     "overcluster": {"n_centroids": 60},
     "tree": {"method": "density", "n_resamples": 0},
 }
