@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Bytes that are written and read.
 MOST_BYTES = 1 << 28
+#: Blocks of 16,384 images of 768 bytes in a file of at most 128 MiB; most blocks of a partition.
+BLOCKS_OF_IMAGES, MOST_BLOCKS = 10, 16
 #: Share of the rate of a plain file on the same disk that is meant to be reached.
 WANTED = 0.8
 #: What images could be compressed with; the first is what the workflow uses.
@@ -48,30 +50,38 @@ def stores(data: Data) -> Iterator[Result]:
         with np.load(data.folder / f"{STORED}.npz") as stored:
             images = stored["images"][: data.scale.n_images]
         pictures[f"{STORED} images"] = images.reshape(len(images), -1)
-    shard_rows = choose_block_rows(data.images.shape[1])
+    block_rows = choose_block_rows(data.images.shape[1])
     repeats = max(3, data.scale.repeats)
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in {"scores": data.scores, **pictures}.items():
             fitting = rows[: MOST_BYTES // (rows.shape[1] * rows.itemsize)]
             is_smaller = name in pictures and zarr_io.compresses(fitting[:PROBE_ROWS])
-            pair = _Pair(Path(folder) / name, fitting, shard_rows, "zstd" if is_smaller else None)
+            # As many blocks in a file as there are in a run of 48 million images.
+            n_blocks = BLOCKS_OF_IMAGES if name in pictures else MOST_BLOCKS
+            rows_of = block_rows, n_blocks * block_rows
+            pair = _Pair(Path(folder) / name, fitting, rows_of, "zstd" if is_smaller else None)
             yield from pair.through_memory(repeats)
             if hasattr(os, "posix_fadvise"):
                 yield from pair.on_disk(repeats)
             pair.remove()
     for name, rows in pictures.items():
-        yield from _compressors(name, rows[:shard_rows], data.scale.repeats)
+        yield from _compressors(name, rows[:block_rows], data.scale.repeats)
 
 
 class _Pair:
     """One array in Zarr and the same bytes in a file, block by block."""
 
     def __init__(
-        self, place: Path, rows: NDArray[Any], shard_rows: int, compressor: zarr_write.Compressor
+        self,
+        place: Path,
+        rows: NDArray[Any],
+        rows_of: tuple[int, int],
+        compressor: zarr_write.Compressor,
     ) -> None:
         self.place, self.plain = place, place.with_suffix(".bin")
-        self.rows, self.shard_rows, self.compressor = rows, shard_rows, compressor
-        self.ranges = row_ranges(len(rows), shard_rows)
+        self.block_rows, self.shard_rows = rows_of
+        self.rows, self.compressor = rows, compressor
+        self.ranges = row_ranges(len(rows), self.block_rows)
 
     def through_memory(self, repeats: int) -> Iterator[Result]:
         """Time both where the system keeps the files in memory: what writes and reads cost a processor."""
@@ -79,7 +89,7 @@ class _Pair:
         yield self._result("read from memory", self.read, self.read_plain, _nothing, repeats)
 
     def on_disk(self, repeats: int) -> Iterator[Result]:
-        """Time both to and from the disk: each block is there before the next is begun."""
+        """Time both to and from the disk: each shard is there before the next is begun."""
         wanted = None if self.compressor else WANTED
         write, plain = partial(self.write, sync=True), partial(self.write_plain, sync=True)
         yield self._result("written to disk", write, plain, self.remove, repeats, wanted)
@@ -132,18 +142,20 @@ class _Pair:
             tail_shape=self.rows.shape[1:],
             dtype=self.rows.dtype,
             shard_rows=self.shard_rows,
+            block_rows=self.block_rows,
             dims=("sample", "feature"),
             compressor=self.compressor,
         )
-        for start, stop in self.ranges:
-            zarr_io.write_rows(self.place, self.place.name, start, self.rows[start:stop], sync=sync)
+        with zarr_io.RowsWriter(self.place, self.place.name, 0, sync=sync) as writer:
+            for start, stop in self.ranges:
+                writer.append(self.rows[start:stop])
 
     def write_plain(self, *, sync: bool = False) -> None:
         """Write the file."""
         with self.plain.open("wb", buffering=0) as file:
             for start, stop in self.ranges:
                 file.write(self.rows[start:stop].data)
-                if sync:
+                if sync and (stop % self.shard_rows == 0 or stop == len(self.rows)):
                     os.fsync(file.fileno())
 
     def read(self) -> list[NDArray[Any]]:

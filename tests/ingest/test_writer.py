@@ -62,7 +62,8 @@ def test_ingest__noise_is_not_compressed(tmp_path):
 
 
 def test_ingest__shards_hold_whole_blocks():
-    assert writer._shard_rows(DemoSource()) == 2 * 16_384
+    images = {n: writer._shard_rows(DemoSource(n_images=n)) for n in (10**5, 10**6, 10**7, 10**9)}
+    assert images == {10**5: 16_384, 10**6: 16_384, 10**7: 9 * 16_384, 10**9: 10 * 16_384}
     assert writer.dims_of((2, 3, 4, 5)) == ("sample", "dim_1", "dim_2", "dim_3", "dim_4")
     assert writer.dims_of((2, 3)) == ("sample", "y", "x")
 
@@ -131,12 +132,8 @@ def test_ingest__shard_lost_or_cut_after_it_was_noted(tmp_path, source):
 
 
 def test_ingest__disk_that_gives_back_other_values(tmp_path, source, monkeypatch):
-    real = zarr_io.write_rows
-
-    def forgetful(path, name, start, block, **options):
-        real(path, name, start, block ^ 1, **options)
-
-    monkeypatch.setattr(zarr_io, "write_rows", forgetful)
+    real = zarr_io.RowsWriter.append
+    monkeypatch.setattr(zarr_io.RowsWriter, "append", lambda writer, rows: real(writer, rows ^ 1))
     with pytest.raises(StoreError, match=r"give back what was written; images 0 to 15 differ"):
         ingest(source, tmp_path / "i.zarr", block_rows=16)
     assert not (tmp_path / "i.zarr").exists()

@@ -216,13 +216,67 @@ def test_write__that_fails_leaves_what_was_there(tmp_path, sync, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("workflow.runstore.shards._crc_bytes", refuse)
+        patch.setattr("workflow.runstore.shard_writer.crc_bytes", refuse)
         with pytest.raises(StoreError, match=r"take rows 0 to 7; the disk refused \(No space left"):
             zarr_io.write_rows(tmp_path, "a", 0, values + 1, sync=sync)
     assert content(folder) == before
     shutil.rmtree(folder / "c")
     with pytest.raises(StoreError, match="its file c/0/0 is missing"):
         zarr_read.read_block(folder, 0, 8)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("pieces", [[8, 8, 8, 5], [3, 9, 1, 16], [29], [1] * 29])
+def test_rows_writer__blocks_of_any_length_leave_the_same_files(tmp_path, pieces, compressor):
+    values = values_of(29, "float32")
+    expected = content(ours(tmp_path / "whole", values, 8, 4, compressor))
+    folder = ours(tmp_path / "pieces", values + 1, 8, 4, compressor)
+    with zarr_io.RowsWriter(tmp_path / "pieces", "a", 0) as writer:
+        for stop, n in zip(np.cumsum(pieces), pieces, strict=True):
+            writer.append(values[stop - n : stop])
+    assert content(folder) == expected
+
+
+def test_rows_writer__a_shard_that_is_not_whole_is_never_there(tmp_path):
+    values = values_of(24, "float32")
+    folder = ours(tmp_path, values, 8, 4)
+    before = content(folder)
+
+    def write(n_rows, error=None):
+        with zarr_io.RowsWriter(tmp_path, "a", 8) as writer:
+            writer.append(values[8 : 8 + n_rows] + 1)
+            if error is not None:
+                raise error
+
+    with pytest.raises(ValueError, match="whole shards of 8 rows of 24; got rows 8 to 13"):
+        write(5)
+    assert content(folder) == before
+    with pytest.raises(KeyError, match="stopped"):
+        write(5, KeyError("stopped"))
+    assert content(folder) == before
+    with pytest.raises(ValueError, match="got rows 16 to 19"):
+        write(11)
+    np.testing.assert_array_equal(zarr_read.read_block(folder, 8, 16), values[8:16] + 1)
+    np.testing.assert_array_equal(zarr_read.read_block(folder, 16, 24), values[16:])
+    with pytest.raises(ValueError, match="got rows 4 to 4"):
+        zarr_io.RowsWriter(tmp_path, "a", 4)
+    with (
+        pytest.raises(ValueError, match="got rows 16 to 25"),
+        zarr_io.RowsWriter(tmp_path, "a", 16) as writer,
+    ):
+        writer.append(np.zeros((9, 3), "float32"))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_rows_writer__text_goes_by_shards_too(tmp_path):
+    names = np.array([f"images/{i}.png" for i in range(20)], dtype=np.dtypes.StringDType())
+    zarr_io.create_rows_array(
+        tmp_path, "a", n_rows=20, tail_shape=(), dtype="string", shard_rows=8, dims=("sample",)
+    )
+    with zarr_io.RowsWriter(tmp_path, "a", 0) as writer:
+        for start in range(0, 20, 3):
+            writer.append(names[start : start + 3])
+    assert list(zarr_io.read_rows(tmp_path, "a", 0, 20)) == list(names)
 
 
 def test_write__rows_of_any_memory_layout(tmp_path):

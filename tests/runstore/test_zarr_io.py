@@ -420,7 +420,10 @@ def test_write_rows__whole_shards_only(tmp_path):
         zarr_io.write_rows(tmp_path, "scores", 0, block[:, :2])
     with pytest.raises(StoreError, match=r"must be a Zarr array; it holds no zarr\.json"):
         zarr_io.write_rows(tmp_path, "score", 0, block)
-    with pytest.raises(ValueError, match="`chunk_rows` must divide `shard_rows`; got 3 and 8"):
+    with pytest.raises(
+        ValueError,
+        match="`chunk_rows` must divide `block_rows`, and that `shard_rows`; got 3, 8 and 8",
+    ):
         scores_array(tmp_path / "other", chunk_rows=3)
 
 

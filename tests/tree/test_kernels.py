@@ -238,7 +238,7 @@ def test_upper_edges_are_sums_over_the_centroids_of_nodes(seed, n, n_entries, n_
     got = upper_edges(indptr, indices, *weights, node, n_nodes)
     dense = []
     for weight in weights:
-        assert is_symmetric(indptr, indices, weight)
+        assert is_symmetric(indptr, indices, weight, weights[0])
         own, other = np.repeat(node, np.diff(indptr)), node[indices]
         matrix = sparse.coo_array((weight, (own, other)), shape=(n_nodes, n_nodes)).toarray()
         dense.append(np.triu(matrix, 1))
@@ -248,7 +248,10 @@ def test_upper_edges_are_sums_over_the_centroids_of_nodes(seed, n, n_entries, n_
     matrix = rng.integers(0, 2, (n, n))
     csr = sparse.csr_array(matrix)
     parts = (csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data)
-    assert is_symmetric(*parts) == bool((matrix == matrix.T).all())
+    none, symmetric = np.zeros_like(csr.data), bool((matrix == matrix.T).all())
+    assert is_symmetric(*parts, csr.data) == symmetric
+    assert is_symmetric(*parts, none) == symmetric
+    assert is_symmetric(*parts[:2], none, csr.data) == symmetric
 
 
 @given(seeds, st.integers(1, 30), st.floats(0.1, 2))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from workflow.blocks import SerialMapper
 from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ConfigError, StoreError
-from workflow.ingest.base import NamedSource
 from workflow.ingest.sources import open_source
 from workflow.ingest.unfinished import NOTES, begin, is_written, lock, move
 from workflow.ingest.writer import (
@@ -20,6 +19,7 @@ from workflow.ingest.writer import (
     lay_out,
     prepared,
     require_unchanged,
+    rows_at_once,
 )
 from workflow.runstore.files import read_json, write_json
 
@@ -125,9 +125,10 @@ def begin_parts(
             {"source": place, "options": dict(options), "n_parts": n_parts, "key": key},
         )
         begun = _open(partial, SerialMapper() if mapper is None else mapper)
-    shard_bytes = begun.shard_rows * begun.source.n_features * begun.source.dtype.itemsize
+    image_bytes = begun.source.n_features * begun.source.dtype.itemsize
     # What is written is read back and compared.
-    return PartsPlan(begun.source.n_samples, len(begun.shards), begun.n_parts, 2 * shard_bytes)
+    memory = 2 * rows_at_once(begun.source, begun.shard_rows) * image_bytes
+    return PartsPlan(begun.source.n_samples, len(begun.shards), begun.n_parts, memory)
 
 
 def write_part(destination: Path | str, index: int) -> tuple[int, int]:
@@ -150,8 +151,7 @@ def write_part(destination: Path | str, index: int) -> tuple[int, int]:
             raise ConfigError(msg)
         shards = begun.shards_of(index)
         missing = [rows for rows in shards if not is_written(partial, rows)]
-        names = begun.source if isinstance(begun.source, NamedSource) else None
-        write = WriteShard(begun.source, partial, names)
+        write = WriteShard.of(begun.source, partial, begun.shard_rows)
         for rows in missing:
             write(rows)
     return len(missing), len(shards) - len(missing)

@@ -27,7 +27,7 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import read_json, sweep, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,8 +35,13 @@ if TYPE_CHECKING:
 
 #: Version of what is written here; another one is copied anew.
 FORMAT_VERSION = 1
-#: A shard has about so many bytes.
-SHARD_BYTES = 32 * 2**20
+#: A shard has about so many bytes where there are many images: large files are read and written as
+#: fast as the disk can, and 48 million images are some three hundred of them.
+SHARD_BYTES = 128 * 2**20
+#: Fewer images are this many shards, so that there is work for many workers.
+LEAST_SHARDS = 64
+#: A shard of a source that hands over whole shards, which are in memory twice then.
+SCATTERED_SHARD_BYTES = 32 * 2**20
 #: Shards are handed to the mapper in so many rounds, at least `ROUND_SHARDS` in each: that is how
 #: often progress is told.  Finished shards are noted one by one, whatever the rounds.
 ROUNDS, ROUND_SHARDS = 20, 32
@@ -86,36 +91,62 @@ class WriteShard:
     source: ImageSource | None
     partial: Path
     names: NamedSource | None
+    block_rows: int
+
+    @classmethod
+    def of(cls, source: ImageSource, partial: Path, shard_rows: int) -> WriteShard:
+        """Return what writes the shards of a source; one that is scattered is not taken along."""
+        return cls(
+            None if isinstance(source, ScatteredSource) else source,
+            partial,
+            source if isinstance(source, NamedSource) else None,
+            rows_at_once(source, shard_rows),
+        )
 
     def __call__(self, rows: RowRange) -> None:
-        """Read the images of a shard and write them."""
+        """Read the images of a shard, block by block, and write them."""
         assert self.source is not None
-        self.write(rows, self.source.read(*rows))
+        self._write(rows, ((block, self.source.read(*block)) for block in self._blocks(rows)))
 
-    def write(self, rows: RowRange, block: NDArray[Any]) -> None:
-        """Write one shard.
+    def write(self, rows: RowRange, images: NDArray[Any]) -> None:
+        """Write the images of a shard.
 
         Raises
         ------
         StoreError
             If the disk does not give back what was written.
         """
-        checksum = self._write_checked("images", rows, block)
+        pieces = (images[b.start - rows.start : b.stop - rows.start] for b in self._blocks(rows))
+        self._write(rows, zip(self._blocks(rows), pieces, strict=True))
+
+    def _blocks(self, rows: RowRange) -> list[RowRange]:
+        """Return the blocks of a shard."""
+        blocks = row_ranges(rows.n_rows, self.block_rows)
+        return [RowRange(rows.start + first, rows.start + stop) for first, stop in blocks]
+
+    def _write(self, rows: RowRange, blocks: Iterable[tuple[RowRange, NDArray[Any]]]) -> None:
+        """Write a shard, read it back, and note it."""
+        self._write_checked("images", rows, blocks)
         files = {"images": zarr_io.shard_file(self.partial, "images", rows.start).stat().st_size}
         if self.names is not None:
             paths = np.array(self.names.read_paths(*rows), dtype=np.dtypes.StringDType())
-            self._write_checked("path", rows, paths)
+            self._write_checked("path", rows, [(rows, paths)])
             files["path"] = zarr_io.shard_file(self.partial, "path", rows.start).stat().st_size
-        write_json(note(self.partial, rows), {"crc": checksum, "n_bytes": files})
+        write_json(note(self.partial, rows), {"n_bytes": files})
 
-    def _write_checked(self, name: str, rows: RowRange, block: NDArray[Any]) -> int:
-        """Write rows and compare what the disk gives back; return their checksum."""
-        zarr_io.write_rows(self.partial, name, rows.start, block, sync=True)
-        checksum = zarr_io.crc(block)
-        if zarr_io.crc(zarr_io.read_rows(self.partial, name, *rows)) != checksum:
-            msg = f"{self.partial / name} must give back what was written; images {rows.start} to {rows.stop - 1} differ. Check the disk, then run the same command again."
-            raise StoreError(msg)
-        return checksum
+    def _write_checked(
+        self, name: str, rows: RowRange, blocks: Iterable[tuple[RowRange, NDArray[Any]]]
+    ) -> None:
+        """Write the rows of a shard, and hold what the disk gives back against them."""
+        checksums = {}
+        with zarr_io.RowsWriter(self.partial, name, rows.start, sync=True) as writer:
+            for block, images in blocks:
+                writer.append(images)
+                checksums[block] = zarr_io.crc(images)
+        for block, checksum in checksums.items():
+            if zarr_io.crc(zarr_io.read_rows(self.partial, name, *block)) != checksum:
+                msg = f"{self.partial / name} must give back what was written; images {block.start} to {block.stop - 1} differ. Check the disk, then run the same command again."
+                raise StoreError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +204,8 @@ def ingest(
     -----
     Written to ``DESTINATION.partial`` and moved when it is whole.  Every
     finished shard is noted, so that the same call goes on after a kill; the
-    bytes do not depend on the mapper, nor on where a call was cut.  A shard
-    is held in memory twice.  Values are copied as they are, in little-endian
+    bytes do not depend on the mapper, nor on where a call was cut.  A block
+    of 16,384 images of 768 values is held in memory twice.  Values are copied as they are, in little-endian
     byte order.
     """
     target = Path(destination).absolute()
@@ -198,7 +229,7 @@ def ingest(
         ranges = row_ranges(ready.n_samples, shard_rows)
         missing = [rows for rows in ranges if not is_written(partial, rows)]
         told(sum(r.n_rows for r in ranges) - sum(r.n_rows for r in missing))
-        _write_shards(ready, partial, missing, runner, told)
+        _write_shards(ready, partial, shard_rows, missing, runner, told)
         require_unchanged(source, key)
         report = finish(ready, partial, key, shard_rows, compressor, len(missing))
         move(partial, target)
@@ -262,6 +293,7 @@ def lay_out(
         tail_shape=source.image_shape,
         dtype=source.dtype,
         shard_rows=shard_rows,
+        block_rows=rows_at_once(source, shard_rows),
         dims=dims_of(source.image_shape),
         compressor=compressor,
         overwrite=True,
@@ -286,7 +318,15 @@ def _shard_rows(source: ImageSource) -> int:
     """Return rows of a shard: whole blocks, so that no task of a run reads a part of two."""
     block = choose_block_rows(source.n_features)
     image_bytes = source.n_features * source.dtype.itemsize
-    return block * max(1, SHARD_BYTES // (block * image_bytes))
+    most = SCATTERED_SHARD_BYTES if isinstance(source, ScatteredSource) else SHARD_BYTES
+    n_bytes = min(most, source.n_samples * image_bytes // LEAST_SHARDS)
+    return block * max(1, n_bytes // (block * image_bytes))
+
+
+def rows_at_once(source: ImageSource, shard_rows: int) -> int:
+    """Return how many images of a shard are in memory at once: a block, where shards are whole ones."""
+    block = choose_block_rows(source.n_features)
+    return block if shard_rows % block == 0 else shard_rows
 
 
 def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -307,19 +347,19 @@ def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
 def _write_shards(
     source: ImageSource,
     partial: Path,
+    shard_rows: int,
     missing: Sequence[RowRange],
     mapper: Mapper,
     told: Callable[[int], object],
 ) -> None:
     """Write the missing shards, in rounds."""
-    names = source if isinstance(source, NamedSource) else None
     per_round = max(ROUND_SHARDS, -(-len(missing) // ROUNDS))
     for first in range(0, len(missing), per_round):
         ranges = missing[first : first + per_round]
         if isinstance(source, ScatteredSource):
-            source.map_blocks(WriteShard(None, partial, names).write, ranges)
+            source.map_blocks(WriteShard.of(source, partial, shard_rows).write, ranges)
         else:
-            mapper.map(WriteShard(source, partial, names), ranges)
+            mapper.map(WriteShard.of(source, partial, shard_rows), ranges)
         told(sum(rows.n_rows for rows in ranges))
 
 

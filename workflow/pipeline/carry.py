@@ -8,6 +8,7 @@ import numpy as np
 
 from workflow import schema
 from workflow.labels import N_TOP, CentroidLabels, centroid_labels
+from workflow.pipeline.partitions import partition_rows
 from workflow.pipeline.tasks import Labelling, LabelsTask, PredictTask
 from workflow.runstore import layout, zarr_io
 
@@ -78,7 +79,8 @@ def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | N
             n_rows=n_samples,
             tail_shape=(N_TOP,) * (len(spec.dims) - 1),
             dtype=spec.dtype,
-            shard_rows=block_rows,
+            shard_rows=partition_rows(n_samples, block_rows),
+            block_rows=block_rows,
             dims=spec.dims,
             attrs={"units": spec.unit, "long_name": spec.description},
         )
@@ -89,7 +91,8 @@ def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | N
             n_rows=n_samples,
             tail_shape=(),
             dtype=zarr_io.array_dtype(paths, "path"),
-            shard_rows=block_rows,
+            shard_rows=partition_rows(n_samples, block_rows),
+            block_rows=block_rows,
             dims=("sample",),
             attrs={"long_name": "file of the image"},
         )

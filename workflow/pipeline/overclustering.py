@@ -19,6 +19,7 @@ from workflow.overcluster import (
     sample_counts,
     sample_size,
 )
+from workflow.pipeline.partitions import partition_rows
 from workflow.pipeline.tasks import (
     N_NEAREST,
     AssignTask,
@@ -194,7 +195,8 @@ def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) ->
                 n_rows=context.n_samples,
                 tail_shape=(N_NEAREST,),
                 dtype=dtype,
-                shard_rows=context.block_rows,
+                shard_rows=partition_rows(context.n_samples, context.block_rows),
+                block_rows=context.block_rows,
                 dims=("sample", "rank"),
                 compressor=None,
             )

@@ -37,6 +37,12 @@ def partitions(n_samples: int, block_rows: int) -> list[Partition]:
     ]
 
 
+def partition_rows(n_samples: int, block_rows: int) -> int:
+    """Return the rows of a partition that is not the last one: those of a file that a task writes."""
+    n_blocks = -(-n_samples // block_rows)
+    return block_rows * blocks_per_partition(n_blocks)
+
+
 def ordered(parts: Mapping[int, T]) -> list[T]:
     """Return values in the order of their keys."""
     return [parts[index] for index in sorted(parts)]

@@ -30,7 +30,7 @@ from workflow.pipeline.model import (
 from workflow.pipeline.moments import moments_pass, update_states
 from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
 from workflow.pipeline.page import write_report
-from workflow.pipeline.partitions import flat_checksums
+from workflow.pipeline.partitions import flat_checksums, partition_rows
 from workflow.pipeline.plan import kept_images
 from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask
@@ -162,7 +162,8 @@ def run_projection(context: Context) -> None:
             n_rows=context.n_samples,
             tail_shape=(len(components),),
             dtype=settings.projection.dtype,
-            shard_rows=context.block_rows,
+            shard_rows=partition_rows(context.n_samples, context.block_rows),
+            block_rows=context.block_rows,
             dims=("sample", "component"),
             compressor=None,
         )

@@ -167,19 +167,20 @@ class ProjectionTask:
         kept, kept_rows, checksums = [], [], []
         bytes_read = bytes_written = 0
         blocks = read_ahead(self.images, item.partition.blocks)
-        for (rows, block), expected, n_kept in zip(
-            blocks, item.checksums, item.n_kept, strict=True
-        ):
-            require_unaltered(block, rows, expected)
-            scores = self.basis.project(block, rows.start, self.dtype)
-            zarr_io.write_rows(self.scores, "scores", rows.start, scores)
-            checksums.append(zarr_io.crc(scores))
-            # Drawn from the rows alone: another seed must not make the pictures stale.
-            drawn = draw_rows(len(block), n_kept, generator(0, "projection/kept", rows.start))
-            kept.append(block[drawn])
-            kept_rows.append(drawn + rows.start)
-            bytes_read += block.nbytes
-            bytes_written += scores.nbytes
+        with zarr_io.RowsWriter(self.scores, "scores", item.partition.blocks[0].start) as writer:
+            for (rows, block), expected, n_kept in zip(
+                blocks, item.checksums, item.n_kept, strict=True
+            ):
+                require_unaltered(block, rows, expected)
+                scores = self.basis.project(block, rows.start, self.dtype)
+                writer.append(scores)
+                checksums.append(zarr_io.crc(scores))
+                # Drawn from the rows alone: another seed must not make the pictures stale.
+                drawn = draw_rows(len(block), n_kept, generator(0, "projection/kept", rows.start))
+                kept.append(block[drawn])
+                kept_rows.append(drawn + rows.start)
+                bytes_read += block.nbytes
+                bytes_written += scores.nbytes
         path = part_path(self.kept_folder, item.partition.index)
         arrays = {"images": np.concatenate(kept), "row": np.concatenate(kept_rows)}
         return {
@@ -303,18 +304,20 @@ class AssignTask:
         cells: CellSums | None = None
         pairs: PairCounts | None = None
         checksums, bytes_read, bytes_written = [], 0, 0
-        for rows, read in read_ahead(self.scores, partition.blocks):
-            block = read.astype(np.float32, copy=False)
-            nearest, sq_distance = index.query(block, k=N_NEAREST)
-            zarr_io.write_rows(self.nearest, "nearest", rows.start, nearest)
-            zarr_io.write_rows(self.nearest, "sq_distance", rows.start, sq_distance)
-            checksums.append([zarr_io.crc(nearest), zarr_io.crc(sq_distance)])
-            block_cells = cell_sums(block, rows.start, nearest, sq_distance, n_centroids)
-            block_pairs = count_pairs(nearest, n_centroids)
-            cells = block_cells if cells is None else merge_cell_sums(cells, block_cells)
-            pairs = block_pairs if pairs is None else merge_pair_counts(pairs, block_pairs)
-            bytes_read += block.nbytes
-            bytes_written += nearest.nbytes + sq_distance.nbytes
+        names, start = ("nearest", "sq_distance"), partition.blocks[0].start
+        with zarr_io.rows_writers(self.nearest, names, start) as writers:
+            for rows, read in read_ahead(self.scores, partition.blocks):
+                block = read.astype(np.float32, copy=False)
+                nearest, sq_distance = index.query(block, k=N_NEAREST)
+                writers["nearest"].append(nearest)
+                writers["sq_distance"].append(sq_distance)
+                checksums.append([zarr_io.crc(nearest), zarr_io.crc(sq_distance)])
+                block_cells = cell_sums(block, rows.start, nearest, sq_distance, n_centroids)
+                block_pairs = count_pairs(nearest, n_centroids)
+                cells = block_cells if cells is None else merge_cell_sums(cells, block_cells)
+                pairs = block_pairs if pairs is None else merge_pair_counts(pairs, block_pairs)
+                bytes_read += block.nbytes
+                bytes_written += nearest.nbytes + sq_distance.nbytes
         assert cells is not None
         assert pairs is not None
         arrays = {f"cells_{name}": array for name, array in cells.to_arrays().items()}
@@ -334,6 +337,15 @@ def stored_labels(stored: StoredArrays) -> CentroidLabels:
     return CentroidLabels(**stored.load())
 
 
+class FoundBlock(NamedTuple):
+    """The nearest centroids of a block, and what it took to find them."""
+
+    rows: RowRange
+    nearest: NDArray[np.int32]
+    sq_distance: NDArray[np.float32]
+    bytes_read: int
+
+
 @dataclass(frozen=True, slots=True)
 class Labelling:
     """How images get their labels, and where those are written."""
@@ -344,39 +356,39 @@ class Labelling:
     target: Path
     paths: Path | None
 
-    def write(
-        self,
-        nearest: NDArray[np.int32],
-        sq_distance: NDArray[np.float32],
-        rows: RowRange,
-        done: list[Any],
-    ) -> int:
-        """Label a block, write it, copy the file names along; note it in `done`, return its bytes."""
+    def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
+        """Return the labels of a block, by the names they are stored under."""
         labels: RowLabels = label_rows(
-            nearest,
-            sq_distance,
+            block.nearest,
+            block.sq_distance,
             stored_labels(self.centroid_labels),
             noise=self.noise,
             max_outlier_score=self.max_outlier_score,
         )
-        arrays = {name: getattr(labels, name) for name in schema.LABELS}
-        for name, array in arrays.items():
-            zarr_io.write_rows(self.target, name, rows.start, array)
-        copy_paths(self.paths, self.target, rows)
-        done.append(([zarr_io.crc(a) for a in arrays.values()], count_labels(labels.label)))
-        return sum(a.nbytes for a in arrays.values())
+        return {name: getattr(labels, name) for name in schema.LABELS}
 
-
-def labels_report(done: list[Any], bytes_read: int, bytes_written: int) -> dict[str, Any]:
-    """Return what a task reports of the blocks that it has labelled."""
-    checksums = [block_checksums for block_checksums, _ in done]
-    counts = sum_counts(block_counts for _, block_counts in done).report()
-    return {
-        "crc": checksums,
-        **counts,
-        "bytes_read": bytes_read,
-        "bytes_written": bytes_written,
-    }
+    def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
+        """Label the blocks of a partition, write them, copy the file names along; return the report."""
+        checksums, counts, bytes_read, bytes_written = [], [], 0, 0
+        names = [*schema.LABELS, *([] if self.paths is None else ["path"])]
+        start = partition.blocks[0].start
+        with zarr_io.rows_writers(self.target, names, start) as writers:
+            for block in blocks:
+                arrays = self.label(block)
+                for name, array in arrays.items():
+                    writers[name].append(array)
+                if self.paths is not None:
+                    writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
+                checksums.append([zarr_io.crc(array) for array in arrays.values()])
+                counts.append(count_labels(arrays["label"]))
+                bytes_read += block.bytes_read
+                bytes_written += sum(array.nbytes for array in arrays.values())
+        return {
+            "crc": checksums,
+            **sum_counts(counts).report(),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,14 +400,13 @@ class LabelsTask:
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
         """Carry the labels of centroids to rows."""
-        done: list[Any] = []
-        bytes_read = bytes_written = 0
-        for rows in partition.blocks:
-            nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
-            sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", *rows)
-            bytes_written += self.labelling.write(nearest, sq_distance, rows, done)
-            bytes_read += nearest.nbytes + sq_distance.nbytes
-        return labels_report(done, bytes_read, bytes_written)
+        return self.labelling.write(map(self._read, partition.blocks), partition)
+
+    def _read(self, rows: RowRange) -> FoundBlock:
+        """Return what was found of a block."""
+        nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
+        sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", *rows)
+        return FoundBlock(rows, nearest, sq_distance, nearest.nbytes + sq_distance.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,20 +421,13 @@ class PredictTask:
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
         """Read each block once and write its labels."""
+        return self.labelling.write(self._found(partition), partition)
+
+    def _found(self, partition: Partition) -> Iterator[FoundBlock]:
+        """Yield what is found of each block."""
         index = search(self.centroids)
-        done: list[Any] = []
-        bytes_read = bytes_written = 0
         for rows, block in read_ahead(self.images, partition.blocks):
             # Rounded as the run's scores were stored, so that equal images get equal labels.
             scores = self.basis.project(block, rows.start, self.dtype)
             scores = scores.astype(np.float32, copy=False)
-            nearest, sq_distance = index.query(scores, k=N_NEAREST)
-            bytes_written += self.labelling.write(nearest, sq_distance, rows, done)
-            bytes_read += block.nbytes
-        return labels_report(done, bytes_read, bytes_written)
-
-
-def copy_paths(source: Path | None, target: Path, rows: RowRange) -> None:
-    """Copy the file names of a block to the labels."""
-    if source is not None:
-        zarr_io.write_rows(target, "path", rows.start, zarr_io.read_rows(source, "path", *rows))
+            yield FoundBlock(rows, *index.query(scores, k=N_NEAREST), block.nbytes)

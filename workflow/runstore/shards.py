@@ -10,23 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-from numcodecs.zstd import compress, decompress  # type: ignore[import-untyped]
+from numcodecs.zstd import decompress  # type: ignore[import-untyped]
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 if TYPE_CHECKING:
-    from io import BufferedReader, BufferedWriter
+    from io import BufferedReader
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 #: Bytes of a checksum.
 CRC_BYTES = 4
+#: Bytes of the next file that are asked for at once, and those of a file of several blocks.
+ANNOUNCED_BYTES = BEGINNING_BYTES = 1 << 21
 #: What the index holds for a chunk that was left out because it has nothing but fill values.
 LEFT_OUT = 2**64 - 1
 
@@ -140,57 +141,6 @@ class ShardLayout:
         """Return the file of a shard."""
         return shard_path(self.folder, self.metadata, index)
 
-    def write(self, index: int, rows: NDArray[Any], *, sync: bool) -> None:
-        """Write the file of a shard in one move.
-
-        Parameters
-        ----------
-        index : int
-            Which shard.
-        rows : ndarray of shape (n, ...), C-contiguous
-            All its rows; those that it has in the array, at the end of it.
-        sync : bool
-            Wait until the disk has them.
-        """
-        path = self.file(index)
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                self._write(file, rows)
-            temporary.replace(path)
-            if sync:
-                # Once it has its name, so that the disk has that too.
-                sync_file(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-    def _write(self, file: BufferedWriter, rows: NDArray[Any]) -> None:
-        """Write the chunks that have rows, then the index."""
-        places = np.full((self.chunks_per_shard, 2), LEFT_OUT, "<u8")
-        offset = 0
-        for number, first in enumerate(range(0, len(rows), self.chunk_rows)):
-            chunk = self._encoded(rows[first : first + self.chunk_rows])
-            file.write(chunk.data)
-            file.write(_crc_bytes(chunk))
-            places[number] = offset, len(chunk) + CRC_BYTES
-            offset += len(chunk) + CRC_BYTES
-        index = _bytes_of(places)
-        file.write(index.data)
-        file.write(_crc_bytes(index))
-
-    def _encoded(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the bytes of a chunk: those of the rows where they lie, if they can be."""
-        if len(rows) < self.chunk_rows:
-            padded = np.full((self.chunk_rows, *self.shape[1:]), self.fill_value, self.dtype)
-            padded[: len(rows)] = rows
-            rows = padded
-        plain = _bytes_of(rows)
-        if self.zstd is None:
-            return plain
-        return np.frombuffer(compress(plain, self.zstd.level, self.zstd.checksum), np.uint8)
-
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return rows `start` to `stop`, which the array must have, of shape (stop - start, ...).
 
@@ -204,11 +154,12 @@ class ShardLayout:
         for index in range(start // self.shard_rows, -(-stop // self.shard_rows)):
             first = index * self.shard_rows
             low, high = max(start, first), min(stop, first + self.shard_rows)
-            if low == first and (goes_on or stop > first + self.shard_rows):
-                self._announce(index + 1)
             try:
                 with self.file(index).open("rb") as file:
-                    self._read(file, low - first, block[low - start : high - start])
+                    places = self._places(file)
+                    if high == first + self.shard_rows and (low == first or goes_on):
+                        self._announce(index + 1, high - low)
+                    self._read(file, places, low - first, block[low - start : high - start])
             except (FileNotFoundError, NotADirectoryError):
                 raise DamagedShardError(index, "no file", left_out=-1) from None
             except EOFError:
@@ -217,15 +168,24 @@ class ShardLayout:
                 raise DamagedShardError(index, str(err)) from None
         return block
 
-    def _announce(self, index: int) -> None:
-        """Let the system fetch a file while another one is read, as it does within a file by itself."""
-        if index * self.shard_rows < self.shape[0] and hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError), self.file(index).open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    def _announce(self, index: int, n_rows: int) -> None:
+        """Let the system fetch the next file while the end of another one is read.
 
-    def _read(self, file: BufferedReader, start: int, rows: NDArray[Any]) -> None:
+        Within a file it does so by itself, and better: of a large file only
+        the beginning is asked for.
+        """
+        if index * self.shard_rows >= self.shape[0] or not hasattr(os, "posix_fadvise"):
+            return
+        with contextlib.suppress(OSError), self.file(index).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size if n_rows == self.shard_rows else BEGINNING_BYTES
+            # Of one request the system fetches no more than it reads ahead by itself.
+            for offset in range(0, size, ANNOUNCED_BYTES):
+                os.posix_fadvise(file.fileno(), offset, ANNOUNCED_BYTES, os.POSIX_FADV_WILLNEED)
+
+    def _read(
+        self, file: BufferedReader, places: list[list[int]], start: int, rows: NDArray[Any]
+    ) -> None:
         """Fill rows from those of a file that begin at its row `start`."""
-        places = self._places(file)
         for number in range(start // self.chunk_rows, -(-(start + len(rows)) // self.chunk_rows)):
             first = number * self.chunk_rows
             low, high = max(start, first), min(start + len(rows), first + self.chunk_rows)
@@ -251,7 +211,7 @@ class ShardLayout:
             msg = f"{size} bytes are too few"
             raise ValueError(msg)
         index = np.empty((self.chunks_per_shard, 2), "<u8")
-        _read_checked(file, end, _bytes_of(index), "index")
+        _read_checked(file, end, bytes_of(index), "index")
         places: list[list[int]] = index.tolist()
         return places
 
@@ -259,7 +219,7 @@ class ShardLayout:
         self, file: BufferedReader, offset: int, n_bytes: int, chunk: NDArray[Any]
     ) -> None:
         """Fill a chunk from its bytes."""
-        plain = _bytes_of(chunk)
+        plain = bytes_of(chunk)
         n_stored = n_bytes - CRC_BYTES
         # Before so much memory is taken: an index may be anything whose checksum fits.
         if not 0 < n_stored <= os.fstat(file.fileno()).st_size - offset:
@@ -292,12 +252,12 @@ def _is_checked(codecs: Any, byteorder: str) -> bool:
     return endian is None or endian.value == byteorder
 
 
-def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the bytes of a C-contiguous array where they lie."""
     return array.reshape(-1).view(np.uint8)
 
 
-def _crc_bytes(content: NDArray[np.uint8]) -> bytes:
+def crc_bytes(content: NDArray[np.uint8]) -> bytes:
     """Return the crc32c of bytes as Zarr stores it."""
     return int(google_crc32c.value(content)).to_bytes(CRC_BYTES, "little")
 
@@ -307,6 +267,6 @@ def _read_checked(file: BufferedReader, offset: int, target: NDArray[np.uint8], 
     file.seek(offset)
     # A buffered file reads on where one read gives less than asked, as past 2 GiB.
     n_read = file.readinto(target.data)
-    if n_read != len(target) or file.read(CRC_BYTES) != _crc_bytes(target):
+    if n_read != len(target) or file.read(CRC_BYTES) != crc_bytes(target):
         msg = f"the checksum of its {what} differs"
         raise ValueError(msg)

@@ -1,6 +1,6 @@
 """All that other rooms need of Zarr: images where they lie, and arrays of our own.
 
-The reading is in `zarr_read`, the writing in `zarr_write`; no other module
+The reading is in `zarr_read`, the writing in `zarr_write` and `zarr_rows`; no other module
 imports zarr.  `image_store` opens users' images, Zarr and .npy alike.
 """
 
@@ -25,15 +25,14 @@ from workflow.runstore.zarr_read import (
     read_attrs,
     read_rows,
 )
+from workflow.runstore.zarr_rows import RowsWriter, rows_writers, shard_file, write_rows
 from workflow.runstore.zarr_write import (
     compresses,
     consolidate,
     create_group,
     create_rows_array,
-    shard_file,
     write_array,
     write_attrs,
-    write_rows,
 )
 
 #: The file that makes a folder a Zarr group or array.
@@ -43,6 +42,7 @@ __all__ = [
     "GROUP_METADATA",
     "IMAGE_DTYPES",
     "ImageStore",
+    "RowsWriter",
     "StoredRows",
     "array_dtype",
     "array_names",
@@ -61,6 +61,7 @@ __all__ = [
     "read_attrs",
     "read_npy_header",
     "read_rows",
+    "rows_writers",
     "shard_file",
     "split_key",
     "write_array",

@@ -12,8 +12,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workflow.errors import StoreError
 from workflow.runstore.files import read_json, write_json
-from workflow.runstore.shards import shard_path, sync_file
-from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node, opened
+from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +56,7 @@ def create_rows_array(
     dtype: DTypeLike,
     shard_rows: int,
     dims: Sequence[str],
+    block_rows: int | None = None,
     chunk_rows: int | None = None,
     attrs: Mapping[str, Any] | None = None,
     compressor: Compressor = "zstd",
@@ -78,8 +78,11 @@ def create_rows_array(
         Rows of a file: what one task writes whole.
     dims : sequence of str
         Names of its dimensions, for xarray.
+    block_rows : int, optional
+        Rows that are written and read at once; must divide `shard_rows`, which
+        they are by default.
     chunk_rows : int, optional
-        Rows that are decoded at once; must divide `shard_rows`.  By default
+        Rows that are decoded at once; must divide `block_rows`.  By default
         about 4 MiB of them.
     attrs : mapping, optional
         Attributes, such as ``units``.
@@ -93,7 +96,7 @@ def create_rows_array(
     StoreError
         If the array is there and `overwrite` is false.
     ValueError
-        If `chunk_rows` does not divide `shard_rows`.
+        If `chunk_rows` does not divide `block_rows`, or that `shard_rows`.
 
     Notes
     -----
@@ -101,9 +104,10 @@ def create_rows_array(
     altered byte an error when it is read.
     """
     row_bytes = _row_bytes(tail_shape, dtype)
-    chunk_rows = chunk_rows or _chunk_rows(shard_rows, row_bytes)
-    if chunk_rows < 1 or shard_rows % chunk_rows:
-        msg = f"`chunk_rows` must divide `shard_rows`; got {chunk_rows} and {shard_rows}."
+    block_rows = block_rows or shard_rows
+    chunk_rows = chunk_rows or _chunk_rows(block_rows, row_bytes)
+    if chunk_rows < 1 or block_rows % chunk_rows or shard_rows % block_rows:
+        msg = f"`chunk_rows` must divide `block_rows`, and that `shard_rows`; got {chunk_rows}, {block_rows} and {shard_rows}."
         raise ValueError(msg)
     if n_rows < shard_rows:
         # One short shard: without this, its one chunk would be padded to full length on disk.
@@ -180,87 +184,10 @@ def _stored_dtype(dtype: DTypeLike) -> Any:
     return "string" if dtype == "string" else np.dtype(dtype).newbyteorder("<")
 
 
-def _writable(folder: Path) -> Any:
+def writable(folder: Path) -> Any:
     """Open an array for writing; empty chunks are written too."""
     open_array(folder)
     return zarr.open_array(store=folder, mode="r+", zarr_format=3).with_config(CONFIG)
-
-
-def write_rows(
-    path: Path | str, name: str, start: int, block: NDArray[Any], *, sync: bool = False
-) -> None:
-    """Write whole shards of an array.
-
-    Parameters
-    ----------
-    path, name : path-like, str
-        Group and array.
-    start : int
-        First row; where a shard begins.
-    block : ndarray of shape (n, ...)
-        Rows up to the end of a shard or of the array, in the array's type.
-    sync : bool
-        Wait until the disk has them.
-
-    Raises
-    ------
-    ValueError
-        If the rows are not whole shards, or of another shape or type: two
-        tasks would write one file, and one of them would lose its rows.
-    StoreError
-        If there is no such array, or the disk refuses.
-    """
-    folder = Path(path) / name
-    array, layout = opened(folder)
-    shard_rows = (array.shards or array.chunks)[0]
-    stop = start + len(block)
-    if (
-        start % shard_rows
-        or (stop % shard_rows and stop != array.shape[0])
-        or stop > array.shape[0]
-    ):
-        msg = f"rows must be whole shards of {shard_rows} rows of {array.shape[0]}; got rows {start} to {stop}."
-        raise ValueError(msg)
-    text = array.dtype.kind in "OT"
-    if block.shape[1:] != array.shape[1:] or (not text and block.dtype != array.dtype):
-        msg = f"rows of {folder} must have shape {array.shape[1:]} and type {array.dtype}; got {block.shape[1:]} and {block.dtype}."
-        raise ValueError(msg)
-    try:
-        if layout is None:
-            _write_by_zarr(folder, start, block.astype(array.dtype) if text else block, sync=sync)
-            return
-        rows = np.ascontiguousarray(block)
-        for first in range(0, len(rows), shard_rows):
-            shard = rows[first : first + shard_rows]
-            layout.write((start + first) // shard_rows, shard, sync=sync)
-    except OSError as err:
-        msg = f"{folder} must take rows {start} to {stop - 1}; the disk refused ({err.strerror or err}). Make room or give another place, then run the same command again."
-        raise StoreError(msg) from err
-
-
-def _write_by_zarr(folder: Path, start: int, rows: NDArray[Any], *, sync: bool) -> None:
-    """Write whole shards of a layout that only zarr knows, such as text."""
-    array = _writable(folder)
-    stop, shard_rows = start + len(rows), (array.shards or array.chunks)[0]
-    files = [_shard_file(folder, first) for first in range(start, stop, shard_rows)]
-    for file in files:
-        # Zarr reads a shard that is there before it writes one: a damaged one could never be redone.
-        file.unlink(missing_ok=True)
-    array[start:stop] = rows
-    if sync:
-        for file in files:
-            sync_file(file)
-
-
-def shard_file(path: Path | str, name: str, start: int) -> Path:
-    """Return the file of the shard that holds row `start`."""
-    return _shard_file(Path(path) / name, start)
-
-
-def _shard_file(folder: Path, start: int) -> Path:
-    """Return the file of the shard of an array that holds row `start`."""
-    array = open_array(folder)
-    return shard_path(folder, array.metadata, start // (array.shards or array.chunks)[0])
 
 
 def write_array(
@@ -310,7 +237,7 @@ def write_array(
         compressor="zstd",
         overwrite=True,
     )
-    target = _writable(Path(path) / name)
+    target = writable(Path(path) / name)
     if array.size:
         target[...] = array.astype(target.dtype) if text else array
 

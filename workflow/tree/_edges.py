@@ -73,21 +73,26 @@ def transposed(
 
 @compiled
 def is_symmetric(
-    indptr: NDArray[np.int64], indices: NDArray[np.int64], weight: NDArray[np.int64]
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    first_weight: NDArray[np.int64],
+    second_weight: NDArray[np.int64],
 ) -> bool:
-    """Return whether a square CSR matrix equals its transpose; entries of one place add up."""
+    """Return whether two square CSR matrices of one shape equal their transposes; entries of one place add up."""
     start, rows, where = transposed(indptr, indices, len(indptr) - 1)
-    excess = np.zeros(len(indptr) - 1, np.int64)
+    excess = np.zeros((len(indptr) - 1, 2), np.int64)
     for node in range(len(excess)):
         for entry in range(indptr[node], indptr[node + 1]):
-            excess[indices[entry]] += weight[entry]
+            excess[indices[entry], 0] += first_weight[entry]
+            excess[indices[entry], 1] += second_weight[entry]
         for entry in range(start[node], start[node + 1]):
-            excess[rows[entry]] -= weight[where[entry]]
+            excess[rows[entry], 0] -= first_weight[where[entry]]
+            excess[rows[entry], 1] -= second_weight[where[entry]]
         for entry in range(indptr[node], indptr[node + 1]):
-            if excess[indices[entry]] != 0:
+            if excess[indices[entry], 0] != 0 or excess[indices[entry], 1] != 0:
                 return False
         for entry in range(start[node], start[node + 1]):
-            if excess[rows[entry]] != 0:
+            if excess[rows[entry], 0] != 0 or excess[rows[entry], 1] != 0:
                 return False
     return True
 

@@ -185,11 +185,13 @@ def _check_graph(
             f"{indptr.shape}, {n_entries} indices. Build it from the same centroids."
         )
         raise ConfigError(msg)
-    for w in weights:
-        if n_entries and (w.min() < 0 or not is_symmetric(indptr, indices, w)):
-            msg = (
-                "graph weights must be symmetric counts of at least 0; got others. "
-                "Add the transposed counts."
-            )
-            raise ConfigError(msg)
+    if n_entries and (
+        any(w.min() < 0 for w in weights)
+        or not is_symmetric(indptr, indices, weights[0], weights[-1])
+    ):
+        msg = (
+            "graph weights must be symmetric counts of at least 0; got others. "
+            "Add the transposed counts."
+        )
+        raise ConfigError(msg)
     return indptr, indices, weights
