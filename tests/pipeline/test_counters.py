@@ -40,7 +40,8 @@ def watched(tmp_path_factory, pictures, request):
     folder = tmp_path_factory.mktemp("counters")
     np.save(folder / "images.npy", pictures[0].astype(request.param))
     watch = Watch()
-    read_image, read_rows, write_rows = ImageStore.read, zarr_io.StoredRows.read, zarr_io.write_rows
+    read_image, read_rows = ImageStore.read, zarr_io.StoredRows.read
+    append = zarr_io.RowsWriter.append
 
     def image(self, start, stop):
         watch.note(watch.reads, "images", start, stop)
@@ -50,9 +51,9 @@ def watched(tmp_path_factory, pictures, request):
         watch.note(watch.reads, self.name, start, stop)
         return read_rows(self, start, stop)
 
-    def written(path, name, start, block, **how):
-        watch.note(watch.writes, name, start, start + len(block))
-        return write_rows(path, name, start, block, **how)
+    def written(self, block):
+        watch.note(watch.writes, self.folder.name, self.next_row, self.next_row + len(block))
+        return append(self, block)
 
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -63,7 +64,7 @@ def watched(tmp_path_factory, pictures, request):
     ):
         patch.setattr(ImageStore, "read", image)
         patch.setattr(zarr_io.StoredRows, "read", rows)
-        patch.setattr(zarr_io, "write_rows", written)
+        patch.setattr(zarr_io.RowsWriter, "append", written)
         # Without sheets no single picture is fetched for the page.
         settings = {"report.n_clusters_shown": 0, "block_rows": BLOCK}
         store = make_run(folder / "images.npy", folder / "run", client, **settings)

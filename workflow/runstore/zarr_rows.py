@@ -73,6 +73,11 @@ class RowsWriter:
     sync : bool
         Wait for the disk whenever a shard is whole.
 
+    Attributes
+    ----------
+    next_row : int
+        The row that comes next.
+
     Raises
     ------
     ValueError
@@ -86,7 +91,7 @@ class RowsWriter:
         self.folder = Path(path) / name
         self._array, self._layout = opened(self.folder)
         self._shard_rows = (self._array.shards or self._array.chunks)[0]
-        self._next, self._sync = start, sync
+        self.next_row, self._sync = start, sync
         self._shard: ShardWriter | None = None
         self._waiting: list[NDArray[Any]] = []
         if start % self._shard_rows:
@@ -105,18 +110,18 @@ class RowsWriter:
         if self._shard is not None:
             self._shard.abandon()
         if unfinished and kind is None:
-            raise self._not_whole(self._next - self._next % self._shard_rows, self._next)
+            raise self._not_whole(self.next_row - self.next_row % self._shard_rows, self.next_row)
 
     def append(self, block: NDArray[Any]) -> None:
         """Write the next rows, of shape (n, ...) and in the array's type."""
         self._check(block)
-        first, stop = self._next, self._next + len(block)
+        first, stop = self.next_row, self.next_row + len(block)
         rows = np.ascontiguousarray(block) if self._layout is not None else block
         try:
-            while self._next < stop:
-                end = min(stop, self._next - self._next % self._shard_rows + self._shard_rows)
-                self._append_to_shard(rows[self._next - first : end - first], end)
-                self._next = end
+            while self.next_row < stop:
+                end = min(stop, self.next_row - self.next_row % self._shard_rows + self._shard_rows)
+                self._append_to_shard(rows[self.next_row - first : end - first], end)
+                self.next_row = end
         except OSError as err:
             msg = f"{self.folder} must take rows {first} to {stop - 1}; the disk refused ({err.strerror or err}). Make room or give another place, then run the same command again."
             raise StoreError(msg) from err
@@ -132,7 +137,7 @@ class RowsWriter:
                 self._waiting = []
             return
         if self._shard is None:
-            index = self._next // self._shard_rows
+            index = self.next_row // self._shard_rows
             self._shard = ShardWriter(self._layout, index, sync=self._sync)
         self._shard.append(rows)
         if self._shard.n_missing == 0:
@@ -144,8 +149,8 @@ class RowsWriter:
         if block.shape[1:] != array.shape[1:] or (not text and block.dtype != array.dtype):
             msg = f"rows of {self.folder} must have shape {array.shape[1:]} and type {array.dtype}; got {block.shape[1:]} and {block.dtype}."
             raise ValueError(msg)
-        if self._next + len(block) > array.shape[0]:
-            raise self._not_whole(self._next, self._next + len(block))
+        if self.next_row + len(block) > array.shape[0]:
+            raise self._not_whole(self.next_row, self.next_row + len(block))
 
     def _not_whole(self, start: int, stop: int) -> ValueError:
         """Return the error for rows that are not whole shards."""
