@@ -29,7 +29,7 @@ def grid_engine_jobs():
 def test_grid_engine__a_whole_run_with_a_job_deleted(grid_engine, images, local_run, tmp_path):
     site = lab.write_site(tmp_path, "sge", **lab.JOB, queue="lab.q", n_workers=2)
     command = lab.start_run(tmp_path, images, site)
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 2)
+    lab.wait_until(lambda: len(lab.entries(tmp_path, "momentstask")) > 2)
     first, second = grid_engine_jobs()
     lab.call("qdel", first)
     lab.wait_until(lambda: set(grid_engine_jobs()) - {first, second})
@@ -42,7 +42,7 @@ def test_grid_engine__a_whole_run_with_a_job_deleted(grid_engine, images, local_
 def test_grid_engine__a_killed_client_leaves_no_job(grid_engine, images, tmp_path):
     site = lab.write_site(tmp_path, "sge", **lab.JOB, queue="lab.q", n_workers=2)
     command = lab.start_run(tmp_path, images, site)
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 0)
+    lab.wait_until(lambda: lab.entries(tmp_path, "momentstask"))
     os.kill(command.process.pid, signal.SIGKILL)
     command.process.wait()
     lab.wait_until(lambda: not grid_engine_jobs(), patience_s=30)
@@ -87,7 +87,7 @@ def test_ssh__a_whole_run(ssh_server, images, local_run, tmp_path):
 
 def test_ssh__a_killed_client_leaves_no_worker(ssh_server, images, tmp_path):
     command = lab.start_run(tmp_path, images, ssh_site(tmp_path, ssh_server))
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 0)
+    lab.wait_until(lambda: lab.entries(tmp_path, "momentstask"))
     os.kill(command.process.pid, signal.SIGKILL)
     command.process.wait()
     lab.wait_until(lambda: not workers_over_ssh())
