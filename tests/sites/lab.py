@@ -148,6 +148,10 @@ class Command:
         assert "Traceback" not in said
         return said
 
+    def wait_for(self, text):
+        """Wait until it has said something."""
+        wait_until(lambda: text in self.messages.read_text(), meanwhile=self)
+
     def end(self):
         """Kill what is left of it."""
         with contextlib.suppress(ProcessLookupError):
@@ -177,8 +181,13 @@ def slow_step(folder, step, n_jobs):
     made.rename(folder / "slow-step.txt")
 
 
+def hold_step(folder, step):
+    """Let no task of a step run before `no_slow_step`, not for want of so many jobs."""
+    slow_step(folder, step, n_jobs=10**6)
+
+
 def no_slow_step(folder):
-    """Let them run as others do."""
+    """Let workers run as others do."""
     (folder / "slow-step.txt").unlink(missing_ok=True)
 
 

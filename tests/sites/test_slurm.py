@@ -70,10 +70,10 @@ def _tidy(stopped_run, tidy_slurm):
 
 
 @pytest.fixture(scope="module")
-def stopped_run(request, slurm, images, tmp_path_factory):
+def stopped_run(request, slurm, images, local_run, tmp_path_factory):
     """A run that is stopped in its middle until the walltime of its job has ended.
 
-    The first thing that is started, since Slurm looks at walltimes now and then only.  Gives what
+    The first thing that is started there, since Slurm looks at walltimes now and then only.  Gives what
     went wrong, too, as that concerns one test only.
     """
     wanted = test_run__the_walltime_ends_with_work_half_done.__name__
@@ -161,10 +161,11 @@ def test_run__a_job_is_cancelled_and_a_node_dies(slurm, images, local_run, tmp_p
         daemon = int((slurm.folder / "run" / "slurmd-n3.pid").read_text())
         for pid in [daemon, *lab.processes_of_job(on_n3)]:
             os.kill(pid, signal.SIGKILL)
+        lab.hold_step(tmp_path, "projectiontask")
+    for job in (on_n2, on_n3):
+        command.wait_for(f"job {job} was lost; another one takes its place")
     lab.no_slow_step(tmp_path)
-    said = command.wait()
-    assert f"job {on_n2} was lost" in said
-    assert f"job {on_n3} was lost" in said
+    command.wait()
     slurm.start()
     lab.wait_until(slurm.is_empty)
     assert_same(tmp_path, local_run)
@@ -186,9 +187,10 @@ def test_run__a_job_is_killed_for_its_memory(slurm, images, local_run, tmp_path)
     with lab.frozen(command, "assigntask", [job]):
         (tmp_path / f"eat-{job}").touch()
         assert slurm.ended(job) == "FAILED"
+        lab.hold_step(tmp_path, "assigntask")
+    command.wait_for(f"job {job} was lost; another one takes its place")
     lab.no_slow_step(tmp_path)
-    said = command.wait()
-    assert f"job {job} was lost" in said
+    command.wait()
     assert "exceeded memory limit" in (tmp_path / "logs" / f"overcluster-{job}.err").read_text()
     assert slurm.is_empty()
     assert_same(tmp_path, local_run)
@@ -359,13 +361,13 @@ def test_run__inside_a_job_with_workers_in_the_same_allocation(slurm, images, lo
 
 
 def test_ingest__as_a_job_array(slurm, tmp_path):
-    # Four shards of 32 MiB.
+    # More shards than parts.
     source, target = tmp_path / "images.npy", tmp_path / "images.zarr"
     np.save(source, np.random.default_rng(0).integers(0, 256, (200_000, 600), np.uint8))
     begin = lab.Command(tmp_path, "ingest-init", source, target, "--parts", 4, "--json")
     begin.wait()
     plan = last_json(begin.out.read_text())
-    assert (plan["n_parts"], plan["n_shards"]) == (4, 4)
+    assert (plan["n_parts"], plan["n_shards"]) == (4, 5)
     part = f"cd {PROJECT} && {sys.executable} -m workflow ingest-part {target} $SLURM_ARRAY_TASK_ID"
     options = ("--parsable", "--wait", "--mem=1G", "--exclude=n1", f"--output={tmp_path}/%a.txt")
     lab.call("sbatch", *options, "--array=0,1,3", "--wrap", part)

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client
 
 from workflow.compute.scheduler import open_scheduler
-from workflow.compute.scripts import DEATH_TIMEOUT_S, log_directory, worker_arguments
+from workflow.compute.scripts import (
+    DEATH_TIMEOUT_S,
+    WORKER_ENVIRONMENT,
+    log_directory,
+    worker_arguments,
+)
 from workflow.errors import ComputeError, ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +134,12 @@ class _Steps:
         self.is_ending = False
         with log_file.open("w") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                # srun hands it on to the tasks.
+                env={**os.environ, **WORKER_ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
