@@ -88,6 +88,13 @@ class Slurm:
         (line,) = lab.wait_until(lines)
         return line.partition("JobState=")[2].split()[0]
 
+    def kill_node(self, node, job):
+        """Kill a node and the job on it; Slurm is told what it would find out after half a minute."""
+        daemon = int((self.folder / "run" / f"slurmd-{node}.pid").read_text())
+        for pid in [daemon, *lab.processes_of_job(job)]:
+            os.kill(pid, signal.SIGKILL)
+        lab.call("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+
     def tidy(self):
         """End what a test has left: commands, jobs, a node that is down; not the waiting run."""
         left = [command for command in lab.Command.started if not command.waits]

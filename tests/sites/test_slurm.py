@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import signal
 import stat
@@ -158,9 +157,8 @@ def test_run__a_job_is_cancelled_and_a_node_dies(slurm, images, local_run, tmp_p
         # In the next step, maybe before another job has come.
         lab.slow_step(tmp_path, "projectiontask", n_jobs=1)
     with lab.frozen(command, "projectiontask", [on_n3]):
-        daemon = int((slurm.folder / "run" / "slurmd-n3.pid").read_text())
-        for pid in [daemon, *lab.processes_of_job(on_n3)]:
-            os.kill(pid, signal.SIGKILL)
+        slurm.kill_node("n3", on_n3)
+        assert slurm.ended(on_n3) == "NODE_FAIL"
         lab.hold_step(tmp_path, "projectiontask")
     for job in (on_n2, on_n3):
         command.wait_for(f"job {job} was lost; another one takes its place")
