@@ -18,6 +18,7 @@ from workflow.compute.scripts import (
     DEATH_TIMEOUT_S,
     WORKER_ENVIRONMENT,
     log_directory,
+    share_of_workers,
     worker_arguments,
 )
 from workflow.errors import ComputeError, ConfigError
@@ -121,8 +122,7 @@ def _memory(
         task = int(environment["SLURM_MEM_PER_NODE"]) // -(-tasks // nodes)
     else:
         return "auto"
-    # A twentieth is for the processes that watch the workers.
-    return task * 2**20 * 95 // 100 // per_task
+    return share_of_workers(task * 2**20, per_task)
 
 
 class _Steps:
