@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
-from workflow.pipeline.executor import partitions
+from workflow.pipeline.partitions import partitions
 from workflow.runstore.files import Journal
 
 HERE = Path(__file__).resolve().parent

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from distributed import WorkerPlugin
 
+#: This job, in the words of Slurm and Grid Engine.
+JOB = os.environ.get("SLURM_JOB_ID") or os.environ["JOB_ID"]
 #: What is added to each task of that step, and how long it waits for other jobs [s].
 DELAY_S, JOBS_PATIENCE_S = 0.4, 60
 
@@ -30,7 +32,7 @@ class SlowStep(WorkerPlugin):
         begun = self.file.with_name(f"begun-{asked[0]}.txt")
         # One short write at the end of a file: what several processes write is not mixed.
         with begun.open("a") as file:
-            file.write(f"{os.environ['SLURM_JOB_ID']} {key}\n")
+            file.write(f"{JOB} {key}\n")
         time.sleep(DELAY_S)
         deadline = time.monotonic() + JOBS_PATIENCE_S
         while self._asked() == asked and time.monotonic() < deadline:
