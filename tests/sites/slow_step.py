@@ -13,7 +13,7 @@ from pathlib import Path
 from distributed import WorkerPlugin
 
 #: This job, in the words of Slurm and Grid Engine.
-JOB = os.environ.get("SLURM_JOB_ID") or os.environ["JOB_ID"]
+JOB = os.environ.get("SLURM_JOB_ID") or os.environ.get("JOB_ID", "")
 #: What is added to each task of that step, and how long it waits for other jobs [s].
 DELAY_S, JOBS_PATIENCE_S = 0.4, 60
 
