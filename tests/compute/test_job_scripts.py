@@ -137,10 +137,13 @@ def test_job_script__htcondor_has_keys_instead_of_lines(tmp_path):
 
 
 @pytest.mark.parametrize("launcher", BATCH_LAUNCHERS)
-def test_job_script__holds_no_secret_and_does_not_spill(launcher, tmp_path):
+def test_job_script__holds_no_secret_does_not_spill_and_is_patient(launcher, tmp_path):
     script = job_script(settings(launcher, tmp_path))
     assert "PRIVATE KEY" not in script
     assert "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL=False" in script
+    # Patient with a scheduler that hundreds of workers reach for at once.
+    for kind in ("CONNECT", "TCP"):
+        assert f"export DASK_DISTRIBUTED__COMM__TIMEOUTS__{kind}=60s" in script
 
 
 def test_job_script__resources_and_units_of_their_own(tmp_path):

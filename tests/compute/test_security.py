@@ -1,5 +1,6 @@
 """Encryption: on where it is due, with files that only their owner may read; and what else sites are refused for."""
 
+import logging
 import stat
 import subprocess
 import sys
@@ -99,6 +100,30 @@ def test_address__unencrypted_is_refused_when_encryption_is_on(client):
         pass
     with Client(address, set_as_default=False) as again:
         assert again.submit(sum, [3, 4]).result() == 7
+
+
+def test_address__unencrypted_off_this_machine_is_warned_of_in_one_line(caplog):
+    logging.getLogger("workflow").propagate = True
+    # All addresses of this machine, so none of loopback's: the warning goes by what was given.
+    with LocalCluster(
+        n_workers=1,
+        host="tcp://0.0.0.0",
+        dashboard_address="127.0.0.1:0",
+        processes=False,
+    ) as cluster:
+        address = cluster.scheduler.listeners[0].contact_address
+        address = f"tcp://0.0.0.0:{address.rpartition(':')[2]}"
+        with open_client(settings(launcher="address", address=address)) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+        (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("workflow")]
+        assert line == (
+            f"the connection to {address} is not encrypted: anybody on that network may run code "
+            "there. Start it with certificates (tls://...), or set compute.tls=off if that is known."
+        )
+        caplog.clear()
+        with open_client(settings(launcher="address", address=address, tls="off")):
+            pass
+    assert not [r for r in caplog.records if r.name.startswith("workflow")]
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,18 @@ def test_run__results_lost_with_their_worker_are_made_again(tmp_path):
         reports = run(client, tmp_path, Square(slow=tuple(range(20, N_TASKS, 5))), journal)
     assert reports == {i: {"index": i, "square": i * i} for i in range(N_TASKS)}
     assert sum(journal.sizes) == N_TASKS, "each is noted once"
+
+
+def test_run__interrupted_drops_its_tasks_at_once(client, tmp_path):
+    executor = Executor(client, Progress(enabled=False), tmp_path)
+
+    def interrupt(results):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        executor._run(
+            Square(slow=tuple(range(1, N_TASKS))), dict(enumerate(range(N_TASKS))), interrupt
+        )
+    # The traceback still holds whatever was under way.
+    assert caught.tb is not None
+    assert "pending" not in {future.status for future in client.futures.values()}

@@ -24,7 +24,7 @@ from workflow.pipeline.runner import run_pipeline
 def images(tmp_path_factory):
     """20,000 images of 20 sources in a file."""
     path = tmp_path_factory.mktemp("images") / "images.npy"
-    np.save(path, picture_set(n=20_000, n_sources=20, seed=3)[0])
+    np.save(path, picture_set(n=lab.N_IMAGES, n_sources=20, seed=3)[0])
     return path
 
 
@@ -79,10 +79,39 @@ class Slurm:
         return not self.jobs(name=name)
 
     def ended(self, job):
-        """Return in which state a job ended."""
-        lines = (self.folder / "log" / "jobcomp.log").read_text().splitlines()
-        (line,) = [line for line in lines if f"JobId={job} " in line]
+        """Return in which state a job ended, waiting for its end."""
+
+        def lines():
+            log = (self.folder / "log" / "jobcomp.log").read_text().splitlines()
+            return [line for line in log if f"JobId={job} " in line]
+
+        (line,) = lab.wait_until(lines)
         return line.partition("JobState=")[2].split()[0]
+
+    def kill_node(self, node, job):
+        """Kill a node and the job on it; Slurm is told what it would find out after half a minute."""
+        daemon = int((self.folder / "run" / f"slurmd-{node}.pid").read_text())
+        for pid in [daemon, *lab.processes_of_job(job)]:
+            os.kill(pid, signal.SIGKILL)
+        lab.call("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+
+    def tidy(self):
+        """End what a test has left: commands, jobs, a node that is down; not the waiting run."""
+        left = [command for command in lab.Command.started if not command.waits]
+        for command in left:
+            command.end()
+            lab.Command.started.remove(command)
+        queue = ("squeue", "-h", "-o", "%A %j")
+
+        def others():
+            lines = (line.split() for line in lab.call(*queue).splitlines())
+            return [job for job, name in lines if name != lab.WAITING]
+
+        if jobs := others():
+            lab.call("scancel", *jobs)
+        # Brings back nodes and daemons that are not there.
+        self.start()
+        lab.wait_until(lambda: not others(), patience_s=60)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +128,18 @@ def slurm():
         finally:
             lab_of_slurm.stop()
     assert subprocess.run(["pgrep", "-f", str(lab_of_slurm.folder)], check=False).returncode == 1
+
+
+@pytest.fixture
+def tidy_slurm(slurm):
+    """Slurm whose queue is empty again after a test, however that ends."""
+    yield slurm
+    try:
+        slurm.tidy()
+    except BaseException:
+        slurm.stop()
+        slurm.start()
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,19 @@ def grid_engine_jobs():
 
 
 def test_grid_engine__a_whole_run_with_a_job_deleted(grid_engine, images, local_run, tmp_path):
-    site = lab.write_site(tmp_path, "sge", **lab.JOB, queue="lab.q", n_workers=2)
+    lab.slow_step(tmp_path, "momentstask", n_jobs=2)
+    site = lab.slow_site(tmp_path, "sge", **lab.JOB, queue="lab.q", n_workers=2)
     command = lab.start_run(tmp_path, images, site)
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 2)
-    first, second = grid_engine_jobs()
-    lab.call("qdel", first)
-    lab.wait_until(lambda: set(grid_engine_jobs()) - {first, second})
-    said = command.wait()
-    assert f"job {first} was lost" in said
+    first, _ = lab.wait_until(
+        lambda: len(found := grid_engine_jobs()) == 2 and found, meanwhile=command
+    )
+    with lab.frozen(command, "momentstask", [first]):
+        lab.call("qdel", first)
+        lab.wait_until(lambda: first not in grid_engine_jobs())
+        lab.hold_step(tmp_path, "momentstask")
+    command.wait_for(f"job {first} was lost; another one takes its place")
+    lab.no_slow_step(tmp_path)
+    command.wait()
     lab.wait_until(lambda: not grid_engine_jobs(), patience_s=20)
     assert_same(tmp_path, local_run)
 
@@ -42,7 +47,7 @@ def test_grid_engine__a_whole_run_with_a_job_deleted(grid_engine, images, local_
 def test_grid_engine__a_killed_client_leaves_no_job(grid_engine, images, tmp_path):
     site = lab.write_site(tmp_path, "sge", **lab.JOB, queue="lab.q", n_workers=2)
     command = lab.start_run(tmp_path, images, site)
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 0)
+    lab.wait_until(lambda: lab.entries(tmp_path, "momentstask"))
     os.kill(command.process.pid, signal.SIGKILL)
     command.process.wait()
     lab.wait_until(lambda: not grid_engine_jobs(), patience_s=30)
@@ -87,7 +92,7 @@ def test_ssh__a_whole_run(ssh_server, images, local_run, tmp_path):
 
 def test_ssh__a_killed_client_leaves_no_worker(ssh_server, images, tmp_path):
     command = lab.start_run(tmp_path, images, ssh_site(tmp_path, ssh_server))
-    lab.wait_until(lambda: lab.entries(tmp_path / "run", "pca/moments.jsonl") > 0)
+    lab.wait_until(lambda: lab.entries(tmp_path, "momentstask"))
     os.kill(command.process.pid, signal.SIGKILL)
     command.process.wait()
     lab.wait_until(lambda: not workers_over_ssh())

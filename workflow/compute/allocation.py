@@ -16,6 +16,7 @@ from distributed import Client
 from workflow.compute.scheduler import open_scheduler
 from workflow.compute.scripts import (
     DEATH_TIMEOUT_S,
+    WORKER_ENVIRONMENT,
     log_directory,
     share_of_workers,
     worker_arguments,
@@ -133,7 +134,12 @@ class _Steps:
         self.is_ending = False
         with log_file.open("w") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                # srun hands it on to the tasks.
+                env={**os.environ, **WORKER_ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()

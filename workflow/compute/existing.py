@@ -76,7 +76,7 @@ def _security(settings: ComputeSettings, address: str) -> Any:
         raise ConfigError(msg)
     if settings.tls == "auto" and not _is_loopback(address):
         log.warning(
-            "the connection to %s is not encrypted: anybody on that network may run code there",
+            "the connection to %s is not encrypted: anybody on that network may run code there. Start it with certificates (tls://...), or set compute.tls=off if that is known.",
             address,
         )
     return None

@@ -27,6 +27,8 @@ LOOK_S, QUEUE_LOOK_S = 1.0, 10.0
 #: A job whose workers have all been gone for so long is replaced: a worker that was restarted in
 #: its place is back sooner [s].
 LOST_AFTER_S = 5.0
+#: A worker counts its lifetime from its own start, and is seen by us some seconds later [s].
+SEEN_LATE_S = 10.0
 #: A refused job is asked for again after this time, as long as others work [s].
 ASK_AGAIN_S = 60.0
 #: When so many jobs, and as many as there are to be, have ended without a worker one after the
@@ -182,7 +184,8 @@ class Fleet:
         """Say that a job is gone, and whether that was to be expected."""
         times = self.settings.lifetime_and_stagger
         assert job.gone_since is not None
-        if times is not None and job.gone_since - job.up_since >= times[0] - times[1] - LOOK_S:
+        seen = job.gone_since - job.up_since
+        if times is not None and seen >= times[0] - times[1] - SEEN_LATE_S:
             log.info("job %s has served its time; another one takes its place", job.job_id)
         else:
             log.warning("job %s was lost; another one takes its place", job.job_id)

@@ -15,9 +15,10 @@ from distributed import Client
 from workflow.compute import queues
 from workflow.compute.fleet import Fleet, KeptJob
 from workflow.compute.guardian import Guardian
-from workflow.compute.scheduler import CONNECT_TIMEOUT, expect_no_answer
+from workflow.compute.scheduler import CONNECT_TIMEOUT, TCP_TIMEOUT, expect_no_answer
 from workflow.compute.scripts import (
     CLUSTER_CLASSES,
+    COMM_TIMEOUT,
     import_jobqueue,
     job_class,
     job_options,
@@ -47,8 +48,8 @@ ADAPTIVE = {"interval": "10s", "wait_count": 12, "target_duration": "300s"}
 SCHEDULER_CONFIG = {
     # Jobs may wait in the queue for hours; that there can be no more is found out otherwise.
     "distributed.scheduler.no-workers-timeout": None,
-    CONNECT_TIMEOUT: "60s",
-    "distributed.comm.timeouts.tcp": "60s",
+    CONNECT_TIMEOUT: COMM_TIMEOUT,
+    TCP_TIMEOUT: COMM_TIMEOUT,
 }
 
 

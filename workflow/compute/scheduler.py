@@ -10,6 +10,7 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.spec import SpecCluster
 
+from workflow.compute.scripts import COMM_TIMEOUT
 from workflow.compute.security import ROLE_FILES, key_folder, security_of, worker_key_files
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from workflow.config import ComputeSettings
 
-#: Dask's setting of how long a connection may take.
+#: Dask's settings of how long a connection may take to be made, and to be silent.
 CONNECT_TIMEOUT = "distributed.comm.timeouts.connect"
+TCP_TIMEOUT = "distributed.comm.timeouts.tcp"
 
 
 @contextlib.contextmanager
@@ -35,7 +37,8 @@ def open_scheduler(
     with contextlib.ExitStack() as stack:
         files: dict[str, str] = {}
         config: dict[str, Any] = {
-            CONNECT_TIMEOUT: "60s",
+            CONNECT_TIMEOUT: COMM_TIMEOUT,
+            TCP_TIMEOUT: COMM_TIMEOUT,
             "distributed.scheduler.allowed-failures": settings.failures,
             "distributed.worker.memory.target": False,
             "distributed.worker.memory.spill": False,

@@ -32,11 +32,16 @@ CLUSTER_CLASSES = {
 ACCOUNT_WORDS = {"lsf": "project", "sge": "project"}
 #: A worker leaves nothing behind when its scheduler is gone for so long [s].
 DEATH_TIMEOUT_S = 60
-#: Workers hold small results only, so that there is nothing to spill; a disk may be none at all.
-WORKER_ENVIRONMENT = (
-    "export DASK_DISTRIBUTED__WORKER__MEMORY__TARGET=False",
-    "export DASK_DISTRIBUTED__WORKER__MEMORY__SPILL=False",
-)
+#: How long a connection may take to be made or to be silent: hundreds of workers may begin at once.
+COMM_TIMEOUT = "60s"
+#: What workers elsewhere run with.  They hold small results only, so that there is nothing to spill;
+#: a disk may be none at all.
+WORKER_ENVIRONMENT = {
+    "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": COMM_TIMEOUT,
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": COMM_TIMEOUT,
+}
 #: A job also holds the process that watches each worker.
 WORKERS_SHARE_OF_MEMORY = 0.95
 
@@ -83,7 +88,10 @@ def job_options(settings: ComputeSettings) -> dict[str, Any]:
         "log_directory": str(log_directory(settings)),
         "local_directory": settings.local_directory,
         "death_timeout": DEATH_TIMEOUT_S,
-        "job_script_prologue": [*WORKER_ENVIRONMENT, *settings.job_script_prologue],
+        "job_script_prologue": [
+            *(f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()),
+            *settings.job_script_prologue,
+        ],
         "job_extra_directives": list(settings.job_extra_directives),
         "job_directives_skip": list(settings.job_directives_skip),
         "worker_extra_args": worker_arguments(settings),

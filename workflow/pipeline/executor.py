@@ -213,19 +213,21 @@ class Executor:
             self._here(function, items) if self.client is None else self._there(function, items)
         )
         errors: dict[int, Exception] = {}
-        for batch in batches:
-            results: dict[int, Any] = {}
-            for index, outcome in batch:
-                if isinstance(outcome, Exception):
-                    errors[index] = outcome
-                    continue
-                self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
-                if outcome.error is not None:
-                    errors[index] = outcome.error
-                else:
-                    results[index] = outcome.result
-            if results:
-                on_results(results)
+        # Closed here, however this ends: left to itself, it would drop its tasks when the client is gone.
+        with contextlib.closing(batches):
+            for batch in batches:
+                results: dict[int, Any] = {}
+                for index, outcome in batch:
+                    if isinstance(outcome, Exception):
+                        errors[index] = outcome
+                        continue
+                    self.peak_rss_bytes = max(self.peak_rss_bytes, outcome.peak_rss_bytes)
+                    if outcome.error is not None:
+                        errors[index] = outcome.error
+                    else:
+                        results[index] = outcome.result
+                if results:
+                    on_results(results)
         if errors:
             raise errors[min(errors)]
 
@@ -242,12 +244,14 @@ class Executor:
         for retries_left in reversed(range(KILLED_RETRIES + 1)):
             killed: list[int] = []
             first_error = math.inf
-            for batch in self._once(function, items, spare_killed=retries_left > 0):
-                killed += [index for index, outcome in batch if isinstance(outcome, KilledWorker)]
-                ended = [pair for pair in batch if not isinstance(pair[1], KilledWorker)]
-                errors = [index for index, outcome in ended if _is_error(outcome)]
-                first_error = min([first_error, *errors])
-                yield ended
+            batches = self._once(function, items, spare_killed=retries_left > 0)
+            with contextlib.closing(batches):
+                for batch in batches:
+                    killed += [i for i, outcome in batch if isinstance(outcome, KilledWorker)]
+                    ended = [pair for pair in batch if not isinstance(pair[1], KilledWorker)]
+                    errors = [index for index, outcome in ended if _is_error(outcome)]
+                    first_error = min([first_error, *errors])
+                    yield ended
             # What lies behind an error is dropped, as it is within a round.
             items = {index: items[index] for index in sorted(killed) if index < first_error}
             if not items:
