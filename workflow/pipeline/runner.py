@@ -86,6 +86,8 @@ def run_pipeline(
         _adopt_images(store, given)
         plans = step_plans(store, config)
         _tell(plans)
+        if progress is not None:
+            progress.plan([(plan.name, plan.is_due) for plan in plans])
         store.manifest.config = flatten(config.model_dump(mode="json"))
         store.manifest.seed = config.seed
         store.manifest.versions = software_versions()
@@ -125,7 +127,7 @@ def _run_steps(
         store.begin(plan.name, plan.key, plan.settings)
         record = store.step(plan.name)
         executor.peak_rss_bytes = 0
-        executor.progress.step = plan.name
+        executor.progress.begin(plan.name)
         started = time.monotonic()
         try:
             STEPS[plan.name](context)
@@ -144,6 +146,7 @@ def _run_steps(
             limit = worker_memory(config.compute, executor.client)
             check_memory(context.images, config, limit)
         store.finish(plan.name)
+        executor.progress.finish(plan.name, record.seconds)
         log.info("%s", _told(plan.name, record.seconds, record.details))
 
 
@@ -205,6 +208,8 @@ def executor_for(
         told = dashboard_told(opened, config.compute) if client is None else None
         if told is not None:
             log.info("dashboard: %s", told)
+        if opened.dashboard_link and (told is not None or client is not None):
+            shown.link(str(opened.dashboard_link), told or "")
         blind = {
             address: missing
             for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()

@@ -10,6 +10,8 @@ from workflow.report.data import (
     noise_sheet,
     outlier_sheet,
 )
+from workflow.report.live import LiveRow, live_html
+from workflow.report.notebook import run_html, unfinished_html
 from workflow.report.page import render
 from workflow.report.summary import summary_html
 from workflow.report.thumbnails import contact_sheet
@@ -18,12 +20,16 @@ __all__ = [
     "Certainty",
     "CondensedTree",
     "Ladder",
+    "LiveRow",
     "ReportData",
     "Sheet",
     "cluster_sheet",
     "contact_sheet",
+    "live_html",
     "noise_sheet",
     "outlier_sheet",
     "render",
+    "run_html",
     "summary_html",
+    "unfinished_html",
 ]
