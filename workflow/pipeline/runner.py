@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.compute import open_client
 from workflow.compute.dashboard import dashboard_told
 from workflow.compute.places import missing_places
+from workflow.compute.shipping import bring_package
 from workflow.config import flatten
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.pipeline.context import Context
@@ -210,6 +211,7 @@ def executor_for(
             log.info("dashboard: %s", told)
         if opened.dashboard_link and (told is not None or client is not None):
             shown.link(str(opened.dashboard_link), told or "")
+        bring_package(opened)
         blind = {
             address: missing
             for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()

@@ -93,9 +93,6 @@ class NotebookProgress(Progress):
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="progress", daemon=True)
-        # The first drawing belongs under the cell that runs now: other threads know of no cell.
-        self._handle = _display().display(_html(""), display_id=True)
-        self._thread.start()
 
     @property
     def counts_workers(self) -> bool:
@@ -105,6 +102,8 @@ class NotebookProgress(Progress):
     def plan(self, steps: Sequence[tuple[str, bool]]) -> None:
         """Learn the steps of a run, and which of them are due."""
         self.steps = {name: _Step("waiting" if is_due else "complete") for name, is_due in steps}
+        if any(is_due for _, is_due in steps):
+            self._open()
 
     def begin(self, name: str) -> None:
         """Learn that a step begins."""
@@ -132,6 +131,7 @@ class NotebookProgress(Progress):
             name, _Step("running", since=time.monotonic())
         )
         step.meter = meter = _Counted(name, total, unit)
+        self._open()
         try:
             yield meter
         finally:
@@ -140,6 +140,8 @@ class NotebookProgress(Progress):
 
     def close(self, state: str, end: str) -> None:
         """Draw the last state: ``done``, ``stopped`` or ``failed``, and why."""
+        if self._handle is None:
+            return
         self._closed.set()
         self._thread.join()
         self._state, self._end = state, end
@@ -175,6 +177,12 @@ class NotebookProgress(Progress):
             html = self.html()
             if html:
                 self._handle.update(_html(html))
+
+    def _open(self) -> None:
+        """Make the output, under the cell that runs now: other threads know of no cell."""
+        if self._handle is None:
+            self._handle = _display().display(_html(""), display_id=True)
+            self._thread.start()
 
     def _keep_drawing(self) -> None:
         """Draw until closed."""

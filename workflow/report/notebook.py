@@ -83,6 +83,11 @@ def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str
     return framed(element("h4", title), *_notes(notes), *rows)
 
 
+def _scoped(svg: str) -> Html:
+    """Keep the one rule that Matplotlib puts into its pictures from the rest of the notebook."""
+    return Html(svg.replace("*{stroke-linejoin", ".overcluster svg *{stroke-linejoin"))
+
+
 def framed(*parts: str) -> str:
     """Return parts with their style sheet, in a box of their own."""
     return str(element("div", element("style", Html(NOTEBOOK_SHEET)), *parts, class_="overcluster"))
@@ -125,7 +130,8 @@ def _sizes(data: ReportData, token: str) -> list[Html]:
     figure = new_figure(6.6, 2.5)
     plot_cluster_sizes(figure.add_subplot(), data.cluster_size, n_noise=n_noise)
     words = f"Images of each of {format_count(len(data.cluster_size), 'cluster')}"
-    return [element("figure", inline_svg(figure, f"sizes-{token}", words), class_="plot")]
+    svg = _scoped(inline_svg(figure, f"sizes-{token}", words))
+    return [element("figure", svg, class_="plot")]
 
 
 def _gallery(data: ReportData) -> list[Html]:
@@ -146,7 +152,7 @@ def _tree(tree: CondensedTree | None, token: str) -> list[Html]:
         axes = plot_condensed_tree(figure.add_subplot(), tree)
         for shapes in axes.collections:
             shapes.set_rasterized(as_picture or shapes.get_rasterized())
-        svg = inline_svg(figure, f"tree-{token}", words)
+        svg = _scoped(inline_svg(figure, f"tree-{token}", words))
         if len(svg) <= TREE_BYTES:
             break
     hint = (
