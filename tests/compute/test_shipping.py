@@ -178,7 +178,6 @@ def test_zip__is_the_package_and_nothing_else():
     assert {"workflow/__init__.py", "workflow/pipeline/tasks.py"} <= set(names)
 
 
-@pytest.mark.slow
 def test_run__on_workers_without_the_package_gives_the_labels_of_a_local_one(tmp_path, client):
     images, _ = picture_set()
     np.save(tmp_path / "images.npy", images)

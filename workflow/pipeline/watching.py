@@ -78,8 +78,8 @@ class NotebookProgress(Progress):
     -----
     One output that is replaced, of HTML without script: it works in every
     front end, is saved with the notebook, and needs no package but IPython.
-    A thread redraws it, so that time goes on where a step tells nothing; what
-    takes less than two seconds and has no steps is never drawn.
+    A thread redraws it, so that time goes on where a step tells nothing.  What
+    has nothing to do, or one pass of less than two seconds, is not drawn.
     """
 
     def __init__(self, title: str) -> None:
@@ -103,7 +103,7 @@ class NotebookProgress(Progress):
         """Learn the steps of a run, and which of them are due."""
         self.steps = {name: _Step("waiting" if is_due else "complete") for name, is_due in steps}
         if any(is_due for _, is_due in steps):
-            self._open()
+            self.open()
 
     def begin(self, name: str) -> None:
         """Learn that a step begins."""
@@ -130,8 +130,7 @@ class NotebookProgress(Progress):
         step = self.steps.get(self.step) or self.steps.setdefault(
             name, _Step("running", since=time.monotonic())
         )
-        step.meter = meter = _Counted(name, total, unit)
-        self._open()
+        step.meter = meter = _Counted(name, total, unit, self)
         try:
             yield meter
         finally:
@@ -151,11 +150,8 @@ class NotebookProgress(Progress):
         self.draw()
 
     def html(self) -> str:
-        """Return what is shown now; empty where there is nothing worth it."""
+        """Return what is shown now."""
         elapsed = time.monotonic() - self.started
-        is_due = any(step.state not in ("waiting", "complete") for step in self.steps.values())
-        if self._state != "failed" and not (is_due and (self.step or elapsed >= SILENT_S)):
-            return ""
         words = {"running": "running for", "done": "done in"}.get(
             self._state, f"{self._state} after"
         )
@@ -174,14 +170,12 @@ class NotebookProgress(Progress):
     def draw(self) -> None:
         """Replace what is shown."""
         with self._lock:
-            html = self.html()
-            if html:
-                self._handle.update(_html(html))
+            self._handle.update(_html(self.html()))
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Make the output, under the cell that runs now: other threads know of no cell."""
         if self._handle is None:
-            self._handle = _display().display(_html(""), display_id=True)
+            self._handle = _display().display(_html(self.html()), display_id=True)
             self._thread.start()
 
     def _keep_drawing(self) -> None:
@@ -191,11 +185,17 @@ class NotebookProgress(Progress):
 
 
 class _Counted(Meter):
-    """Counts; somebody else draws."""
+    """Counts; a thread draws, once what is done turns out to take its time."""
+
+    def __init__(self, name: str, total: int, unit: str, progress: NotebookProgress) -> None:
+        super().__init__(name, total, unit)
+        self.progress = progress
 
     def advance(self, n: int) -> None:
         """Count."""
         self.done += n
+        if time.monotonic() - self.progress.started >= SILENT_S:
+            self.progress.open()
 
 
 def _row(name: str, step: _Step) -> LiveRow:
