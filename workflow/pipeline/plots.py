@@ -87,9 +87,9 @@ class RunPlots:
         """Show images of one cluster, -1 for noise: the strongest, or the weakest."""
         found = self._run.members(label, n, weakest=weakest)
         axes = self._images(found, columns, ax)
-        kind = "weakest" if weakest else "strongest"
-        name = "noise" if label < 0 else f"cluster {label}, {kind}"
-        axes.set_title(f"{name} {found.sizes['sample']}", loc="left")
+        kinds = ("least outlying", "most outlying") if label < 0 else ("strongest", "weakest")
+        name = "noise" if label < 0 else f"cluster {label}"
+        axes.set_title(f"{name}, {kinds[weakest]} {found.sizes['sample']}", loc="left")
         return axes
 
     def outliers(self, n: int = 30, *, columns: int = 15, ax: Axes | None = None) -> Axes:

@@ -97,12 +97,13 @@ _NOTEBOOK = {
     "good": "#2f9e6b",
 }
 
-#: Style sheet of what stands in a notebook: nothing outside of ``.overcluster`` is touched.
+#: Style sheet of what stands in a notebook: nothing outside of ``.overcluster`` is touched.  Its name
+#: is written twice where the notebook's own rules would win.
 NOTEBOOK_SHEET = f"""
 .overcluster{{{_variables(_NOTEBOOK)}color:var(--ink);font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;max-width:1080px}}
-.overcluster p{{margin:.2em 0 .5em;max-width:80ch}}
-.overcluster h3{{font-size:13px;margin:0;display:flex;align-items:center;gap:6px}}
-.overcluster h4{{font-size:16px;margin:.3em 0}}
+.overcluster.overcluster p{{margin:.2em 0 .5em;max-width:80ch}}
+.overcluster.overcluster h3{{font-size:13px;margin:0;padding:0;display:flex;align-items:center;gap:6px}}
+.overcluster.overcluster h4{{font-size:18px;margin:.3em 0}}
 .overcluster .hint,.overcluster figcaption,.overcluster .path{{color:var(--muted);font-size:12px;overflow-wrap:anywhere}}
 .overcluster .share{{display:block;width:100%;height:14px;border-radius:4px;background:var(--line);margin:8px 0}}
 .overcluster figure{{margin:0;min-width:0}}
@@ -116,14 +117,15 @@ NOTEBOOK_SHEET = f"""
 .overcluster .plot.wide{{flex-basis:100%;max-width:none}}
 .overcluster .plot svg{{display:block;width:100%;height:auto}}
 .overcluster .scroll{{overflow-x:auto}}
-.overcluster table{{border-collapse:collapse;font-variant-numeric:tabular-nums;background:none;color:inherit;margin:0}}
+.overcluster.overcluster table{{border-collapse:collapse;font-variant-numeric:tabular-nums;background:none;color:inherit;margin:0}}
 .overcluster tr{{background:none!important}}
-.overcluster th,.overcluster td{{text-align:left;padding:2px 14px 2px 0;border:none;vertical-align:top;max-width:52ch;white-space:normal;overflow-wrap:break-word;background:none}}
-.overcluster th{{font-weight:400;color:var(--muted)}}
-.overcluster .num{{text-align:right;white-space:nowrap}}
+.overcluster.overcluster th,.overcluster.overcluster td{{text-align:left;padding:2px 14px 2px 0;border:none;vertical-align:top;max-width:52ch;white-space:normal;overflow-wrap:break-word;background:none}}
+.overcluster.overcluster th{{font-weight:400;color:var(--muted)}}
+.overcluster.overcluster .num{{text-align:right;white-space:nowrap}}
 .overcluster .notes{{background:var(--warn);border-left:3px solid var(--warn-line);border-radius:4px;padding:6px 12px;margin:6px 0}}
 .overcluster .notes ul{{margin:0;padding-left:1.1em}}
 .overcluster details{{margin:6px 0}}
+.overcluster .jp-InternalAnchorLink{{display:none}}
 .overcluster summary{{cursor:pointer;font-weight:600}}
 .overcluster a{{color:var(--accent)}}
 .overcluster .bar{{display:inline-block;width:220px;height:9px;border-radius:4px;background:var(--line);overflow:hidden}}
