@@ -13,7 +13,6 @@ from workflow.report.data import (
 from workflow.report.live import LiveRow, live_html
 from workflow.report.notebook import run_html, unfinished_html
 from workflow.report.page import render
-from workflow.report.summary import summary_html
 from workflow.report.thumbnails import contact_sheet
 
 __all__ = [
@@ -30,6 +29,5 @@ __all__ = [
     "outlier_sheet",
     "render",
     "run_html",
-    "summary_html",
     "unfinished_html",
 ]
