@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from workflow import schema
-from workflow.chunks import choose_block_rows, row_ranges
+from workflow.chunks import row_ranges
 from workflow.errors import ImagesError
 from workflow.ingest import dims_of
 from workflow.runstore import layout, zarr_io
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Most rows returned at once; the lazy `Run.dataset` has all.
 MAX_ROWS = 100_000
+#: Rows read at once.
+READ_ROWS = 2**20
 #: Bytes of a block of the lazy images: small, since a few images are asked for more often than all.
 BLOCK_BYTES = 8 * 2**20
 
@@ -112,18 +114,27 @@ def best_rows(
     place, n_samples = store.path / layout.LABELS, store.manifest.images["shape"][0]
     sign = 1 if lowest else -1
     rows, values, ties = np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
-    for block in row_ranges(n_samples, choose_block_rows(1)):
-        value = zarr_io.read_rows(place, by, *block)
+    for block in row_ranges(n_samples, READ_ROWS):
+        value = sign * zarr_io.read_rows(place, by, *block)
         here = np.arange(len(value))
         if label is not None:
             here = np.flatnonzero(zarr_io.read_rows(place, "label", *block) == label)
+        here = here[value[here] <= _worst(values, value[here], n)]
+        if not len(here):
+            continue
         outlying = zarr_io.read_rows(place, "outlier_score", *block)
         rows = np.concatenate([rows, here + block.start])
-        values = np.concatenate([values, sign * value[here]])
+        values = np.concatenate([values, value[here]])
         ties = np.concatenate([ties, -sign * outlying[here]])
         best = np.lexsort((rows, ties, values))[:n]
         rows, values, ties = rows[best], values[best], ties[best]
     return rows
+
+
+def _worst(kept: NDArray[Any], new: NDArray[Any], n: int) -> float:
+    """Return the value beyond which nothing can be among the `n` lowest of both; sorting all takes longer."""
+    worst = float(kept[-1]) if len(kept) == n else np.inf
+    return worst if len(new) <= n else min(worst, float(np.partition(new, n - 1)[n - 1]))
 
 
 def open_model(path: Path) -> xr.Dataset:
