@@ -117,7 +117,7 @@ NOTEBOOK_SHEET = f"""
 .overcluster .plot.wide{{flex-basis:100%;max-width:none}}
 .overcluster .plot svg{{display:block;width:100%;height:auto}}
 .overcluster .scroll{{overflow-x:auto}}
-.overcluster.overcluster table{{border-collapse:collapse;font-variant-numeric:tabular-nums;background:none;color:inherit;margin:0}}
+.overcluster.overcluster table{{font:inherit;border-collapse:collapse;font-variant-numeric:tabular-nums;background:none;color:inherit;margin:0}}
 .overcluster tr{{background:none!important}}
 .overcluster.overcluster th,.overcluster.overcluster td{{text-align:left;padding:2px 14px 2px 0;border:none;vertical-align:top;max-width:52ch;white-space:normal;overflow-wrap:break-word;background:none}}
 .overcluster.overcluster th{{font-weight:400;color:var(--muted)}}
@@ -128,9 +128,9 @@ NOTEBOOK_SHEET = f"""
 .overcluster .jp-InternalAnchorLink{{display:none}}
 .overcluster summary{{cursor:pointer;font-weight:600}}
 .overcluster a{{color:var(--accent)}}
-.overcluster .bar{{display:inline-block;width:220px;height:9px;border-radius:4px;background:var(--line);overflow:hidden}}
+.overcluster .bar{{display:inline-block;vertical-align:middle;width:220px;height:9px;border-radius:4px;background:var(--line);overflow:hidden}}
 .overcluster .bar span{{display:block;height:100%;background:var(--accent)}}
-.overcluster .done .bar span{{background:var(--good)}}
+.overcluster .done .bar span,.overcluster .complete .bar span{{background:var(--good)}}
 .overcluster .failed .bar span,.overcluster .stopped .bar span{{background:var(--bad)}}
 .overcluster .failed b,.overcluster .stopped b{{color:var(--bad)}}
 .overcluster .complete,.overcluster .waiting{{opacity:.65}}
