@@ -40,7 +40,7 @@ from workflow.pca import (
     principal_components,
 )
 from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
-from workflow.pipeline.executor import Partition, partitions
+from workflow.pipeline.partitions import Partition, partitions
 from workflow.projection import project
 from workflow.rng import generator
 from workflow.tree import ClusterTree, build_tree

@@ -15,7 +15,7 @@ from benchmarks.scheduler_plots import draw_scaling
 from benchmarks.scheduler_run import BLOCK_ROWS, makespan
 from benchmarks.scheduler_sizes import IMAGE_SHAPE, LIMIT_BYTES, N_COMPONENTS, held_by_caller
 from workflow.config import Config
-from workflow.pipeline.executor import partitions
+from workflow.pipeline.partitions import partitions
 from workflow.pipeline.plan import plan_run
 
 if TYPE_CHECKING:

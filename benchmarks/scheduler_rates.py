@@ -29,8 +29,9 @@ from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
 from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK, principal_components
 from workflow.pipeline.carry import create_labels, labelling
-from workflow.pipeline.executor import Executor, Partition
+from workflow.pipeline.executor import Executor
 from workflow.pipeline.moments import merged_moments
+from workflow.pipeline.partitions import Partition
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.tasks import (
     N_NEAREST,

@@ -27,8 +27,9 @@ from workflow.overcluster.passes import (
 )
 from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK
-from workflow.pipeline.executor import StoredArrays, partitions
+from workflow.pipeline.executor import StoredArrays
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
+from workflow.pipeline.partitions import partitions
 from workflow.pipeline.tasks import (
     AssignTask,
     Basis,

@@ -16,7 +16,7 @@ from benchmarks.scheduler_sizes import (
     step_weights,
 )
 from workflow.pipeline import tasks
-from workflow.pipeline.executor import partitions
+from workflow.pipeline.partitions import partitions
 
 #: Largest picture that belongs into a repository [bytes].
 MAX_PICTURE = 150_000

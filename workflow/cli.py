@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workflow.cli_ingest import ingest_finish_command, ingest_init_command, ingest_part_command
+from workflow.cli_ingest import (
+    ingest_command,
+    ingest_finish_command,
+    ingest_init_command,
+    ingest_part_command,
+)
 from workflow.cli_options import given, room, say, shared_options
+from workflow.cli_stop import Stopping
 from workflow.config import flatten, load_config
-from workflow.errors import WorkflowError
+from workflow.errors import WorkflowError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,31 +65,7 @@ def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: boo
     say(demo.told(found), found, as_json=as_json)
 
 
-@program.command("ingest")
-@click.argument("source")
-@click.argument("images", metavar="IMAGES.zarr", type=Path)
-@click.option("--shape", metavar="H,W,C", help="Shape of one image.")
-@click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
-@shared_options
-def ingest_command(
-    source: str,
-    images: Path,
-    shape: str | None,
-    dtype: str | None,
-    loaded: LoadedConfig,
-    *,
-    as_json: bool,
-) -> None:
-    """Copy images of any supported kind into a Zarr store, resumably."""
-    asked = {"ingest.shape": shape, "ingest.dtype": dtype}
-    merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
-    found = room("ingest_command").ingest_to(
-        source, images, load_config(None, merged, environment={}).config
-    )
-    say(room("ingest_command").told(found), found, as_json=as_json)
-
-
-for command in (ingest_init_command, ingest_part_command, ingest_finish_command):
+for command in (ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command):
     program.add_command(command)
 
 
@@ -281,16 +261,22 @@ def _shown(value: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    was_stopped = False
+    with Stopping() as stopping:
+        try:
+            return _status_of(arguments, stopping)
+        finally:
+            if stopping.was_asked:
+                # Here, for what was being closed may have swallowed the interrupt.
+                click.echo(STOPPED, err=True)
+                # Dask's own clean-up at exit stumbles over a cluster that was stopped while it
+                # started, at length; workers end by themselves when this process does.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(UNEXPECTED)
 
-    def stop(*_: object) -> None:
-        nonlocal was_stopped
-        was_stopped = True
-        raise KeyboardInterrupt
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    stops = (signal.SIGTERM, signal.SIGINT) if in_main_thread else ()
-    before = {number: signal.signal(number, stop) for number in stops}
+def _status_of(arguments: Sequence[str] | None, stopping: Stopping) -> int:
+    """Run the command line; print what is wrong."""
     try:
         program.main(args=arguments, prog_name="overcluster", standalone_mode=False)
     except click.exceptions.Exit as err:
@@ -298,31 +284,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as err:
         context = getattr(err, "ctx", None)
         command = context.command_path if context is not None else "overcluster"
-        click.echo(
-            f"error: {' '.join(err.format_message().split())} See `{command} --help`.", err=True
-        )
+        click.echo(f"error: {one_line(err.format_message())} See `{command} --help`.", err=True)
         return USER_MISTAKE
     except (KeyboardInterrupt, click.Abort):
-        if not was_stopped:
+        if not stopping.was_asked:
             click.echo(STOPPED, err=True)
         return UNEXPECTED
     except WorkflowError as err:
-        click.echo(f"error: {' '.join(str(err).split())}", err=True)
+        click.echo(f"error: {one_line(err)}", err=True)
         return USER_MISTAKE
     except Exception:
-        if not was_stopped:
+        if not stopping.was_asked:
             raise
         # Workers that were stopped in the middle of starting or closing complain in many ways.
         return UNEXPECTED
-    finally:
-        if was_stopped:
-            # Here, for what was being closed may have swallowed the interrupt.
-            click.echo(STOPPED, err=True)
-            # Dask's own clean-up at exit stumbles over a cluster that was stopped while it
-            # started, at length; workers end by themselves when this process does.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(UNEXPECTED)
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return DONE

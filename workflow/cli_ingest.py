@@ -1,9 +1,10 @@
-"""The commands that ingest images as a job array: initialise, one part, finish."""
+"""The commands that ingest images: at once, or as a job array: initialise, one part, finish."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +12,34 @@ from workflow.cli_options import given, room, say, shared_options
 from workflow.config import load_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workflow.config import LoadedConfig
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add how a source is to be read to the options that every command has."""
+
+    @click.option("--shape", metavar="H,W,C", help="Shape of one image.")
+    @click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
+    @shared_options
+    @functools.wraps(command)
+    def wrapper(shape: str | None, dtype: str | None, loaded: LoadedConfig, **rest: Any) -> None:
+        asked = {"ingest.shape": shape, "ingest.dtype": dtype}
+        merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
+        command(loaded=load_config(None, merged, environment={}), **rest)
+
+    return wrapper
+
+
+@click.command("ingest")
+@click.argument("source")
+@click.argument("images", metavar="IMAGES.zarr", type=Path)
+@reading_options
+def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Copy images of any supported kind into a Zarr store, resumably."""
+    found = room("ingest_command").ingest_to(source, images, loaded.config)
+    say(room("ingest_command").told(found), found, as_json=as_json)
 
 
 @click.command("ingest-init")
@@ -25,24 +53,17 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Parts, which are tasks of the job array.",
 )
-@click.option("--shape", metavar="H,W,C", help="Shape of one image.")
-@click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
-@shared_options
+@reading_options
 def ingest_init_command(
     source: str,
     images: Path,
     n_parts: int,
-    shape: str | None,
-    dtype: str | None,
     loaded: LoadedConfig,
     *,
     as_json: bool,
 ) -> None:
     """Begin to ingest in parts; say how many there are."""
-    asked = {"ingest.shape": shape, "ingest.dtype": dtype}
-    merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
-    config = load_config(None, merged, environment={}).config
-    found = room("ingest_command").begin_parts(source, images, n_parts, config)
+    found = room("ingest_command").begin_parts(source, images, n_parts, loaded.config)
     text = (
         f"{found['n_samples']:,} images in {found['n_parts']:,} parts of up to {found['part_shards']:,} "
         f"shards; a part needs {found['part_memory'] / 2**20:,.0f} MiB of memory.\n"

@@ -61,3 +61,8 @@ class MemoryBudgetError(WorkflowError):
 
 class ComputeError(WorkflowError, RuntimeError):
     """Workers could not be started or were lost."""
+
+
+def one_line(what: object) -> str:
+    """Return a text, or what an error says, as one line; the kind of an error that says nothing."""
+    return " ".join(str(what).split()) or type(what).__name__

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 from workflow.compute import open_client
 from workflow.config import ComputeSettings, load_config
 from workflow.errors import ComputeError, ConfigError
-from workflow.pipeline.executor import run_task
+from workflow.pipeline.outcomes import run_task
 
 
 def settings(**values):

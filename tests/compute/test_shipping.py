@@ -26,7 +26,7 @@ from tests.conftest import picture_set
 from tests.pipeline.helpers import SETTINGS, assert_same_labels, make_run
 from workflow.compute.shipping import FOLDER, bring_package, zipped
 from workflow.errors import ComputeError
-from workflow.pipeline.executor import run_task
+from workflow.pipeline.outcomes import run_task
 from workflow.pipeline.tasks import get_ready
 
 LIBRARIES = Path(sysconfig.get_path("purelib"))

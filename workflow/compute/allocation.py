@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client
 
 from workflow.compute.scheduler import open_scheduler
-from workflow.compute.scripts import DEATH_TIMEOUT_S, log_directory, worker_arguments
+from workflow.compute.scripts import (
+    DEATH_TIMEOUT_S,
+    log_directory,
+    share_of_workers,
+    worker_arguments,
+)
 from workflow.errors import ComputeError, ConfigError
 
 if TYPE_CHECKING:
@@ -116,8 +121,7 @@ def _memory(
         task = int(environment["SLURM_MEM_PER_NODE"]) // -(-tasks // nodes)
     else:
         return "auto"
-    # A twentieth is for the processes that watch the workers.
-    return task * 2**20 * 95 // 100 // per_task
+    return share_of_workers(task * 2**20, per_task)
 
 
 class _Steps:

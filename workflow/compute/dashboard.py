@@ -6,13 +6,15 @@ import getpass
 import socket
 from typing import TYPE_CHECKING
 
+from workflow.config.compute import BATCH_LAUNCHERS
+
 if TYPE_CHECKING:
     from distributed import Client
 
     from workflow.config import ComputeSettings
 
 #: Launchers whose scheduler is in this process, on a machine that its user has logged in to.
-ELSEWHERE = ("slurm", "pbs", "lsf", "sge", "htcondor", "ssh", "allocation")
+ELSEWHERE = (*BATCH_LAUNCHERS, "ssh", "allocation")
 
 
 def dashboard_told(client: Client, settings: ComputeSettings) -> str | None:

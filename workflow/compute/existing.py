@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from distributed import Client
 
 from workflow.compute.security import security_of
-from workflow.errors import ComputeError, ConfigError
+from workflow.errors import ComputeError, ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,10 +44,7 @@ def address_client(settings: ComputeSettings) -> Iterator[Client]:
     try:
         client = Client(**where, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as err:
-        why = " ".join(str(err).split())
-        msg = (
-            f"the scheduler must answer; {place} does not ({why}). Start it, or check the address."
-        )
+        msg = f"the scheduler must answer; {place} does not ({one_line(err)}). Start it, or check the address."
         raise ComputeError(msg) from None
     with client:
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from distributed.deploy.spec import ProcessInterface
 
 from workflow.compute import queues
+from workflow.errors import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +118,7 @@ class Fleet:
             try:
                 await self._look()
             except Exception as err:  # noqa: BLE001 - nobody would notice that jobs are not kept any more
-                log.warning("jobs could not be looked after: %s", " ".join(str(err).split()))
+                log.warning("jobs could not be looked after: %s", one_line(err))
             await asyncio.sleep(LOOK_S)
         # Whoever waits for results of this scheduler is told that it is gone.
         await self.cluster.scheduler.close(reason="no more workers")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING
 
-from workflow.errors import ComputeError, ConfigError
+from workflow.compute.extras import import_extra
+from workflow.errors import ComputeError, ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +23,7 @@ def gateway_client(settings: ComputeSettings) -> Iterator[Client]:
     How the user proves who they are is in Dask's own configuration
     (``gateway.auth``), so that no secret is among our settings.
     """
-    try:
-        dask_gateway = importlib.import_module("dask_gateway")
-    except ModuleNotFoundError:
-        msg = "a gateway must be reached through dask-gateway; it is not installed. Install overcluster[gateway]."
-        raise ComputeError(msg) from None
+    dask_gateway = import_extra("dask_gateway", "a gateway", "gateway")
     if settings.address is None:
         msg = "the launcher `gateway` must know its address; `compute.address` is not set. Set it, such as https://gateway.example.org."
         raise ConfigError(msg)
@@ -36,8 +32,7 @@ def gateway_client(settings: ComputeSettings) -> Iterator[Client]:
         opened = dask_gateway.GatewayCluster(settings.address, shutdown_on_close=True)
     except Exception as err:
         # Its own kinds, those of aiohttp, and those of the site's way to prove who one is.
-        why = " ".join(str(err).split()) or type(err).__name__
-        msg = f"the gateway must give a cluster; {settings.address} does not ({why}). Check compute.address, and gateway.auth in Dask's configuration."
+        msg = f"the gateway must give a cluster; {settings.address} does not ({one_line(err)}). Check compute.address, and gateway.auth in Dask's configuration."
         raise ComputeError(msg) from err
     with opened as cluster:
         if settings.adaptive:

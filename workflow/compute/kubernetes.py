@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING
 
 from distributed import Client
 
-from workflow.errors import ComputeError, ConfigError
+from workflow.compute.extras import import_extra
+from workflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def kubernetes_client(settings: ComputeSettings) -> Iterator[Client]:
     """Start a scheduler and workers in pods; remove them at the end."""
-    try:
-        operator = importlib.import_module("dask_kubernetes.operator")
-    except ModuleNotFoundError:
-        msg = "Kubernetes must be reached through dask-kubernetes; it is not installed. Install overcluster[kubernetes]."
-        raise ComputeError(msg) from None
+    operator = import_extra("dask_kubernetes.operator", "Kubernetes", "kubernetes")
     if settings.image is None:
         msg = "the launcher `kubernetes` must know a container image that holds this package; `compute.image` is not set. Set it."
         raise ConfigError(msg)

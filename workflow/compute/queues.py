@@ -7,6 +7,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from workflow.errors import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -94,4 +96,4 @@ def own_words(err: Exception) -> str:
     if isinstance(err, FileNotFoundError):
         return f"{err.filename} is not installed here"
     words = str(err).rpartition("stderr:\n")[2]
-    return " ".join(words.split()) or " ".join(str(err).split())
+    return one_line(words or err)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import signal
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from workflow.compute.extras import import_extra
 from workflow.config.compute import seconds_of
 from workflow.errors import ComputeError
 
@@ -58,12 +58,7 @@ def import_jobqueue() -> ModuleType:
     # It sets a handler of its own when it is imported, which ends the process without a word.
     before = signal.getsignal(signal.SIGINT)
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as err:
-        if err.name != name:
-            raise
-        msg = "batch systems must be reached through dask-jobqueue; it is not installed. Install overcluster[hpc]."
-        raise ComputeError(msg) from None
+        return import_extra(name, "batch systems", "hpc")
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -128,7 +123,12 @@ def worker_memory_of_job(settings: ComputeSettings) -> int:
     """Return the memory limit of each worker of a job [bytes]."""
     if settings.memory_limit != "auto":
         return settings.memory_limit
-    return int(settings.job_memory * WORKERS_SHARE_OF_MEMORY) // settings.workers_per_job
+    return share_of_workers(settings.job_memory, settings.workers_per_job)
+
+
+def share_of_workers(memory: int, n_workers: int) -> int:
+    """Return the limit of each of some workers that share an amount of memory [bytes]."""
+    return int(memory * WORKERS_SHARE_OF_MEMORY) // n_workers
 
 
 def job_script(settings: ComputeSettings) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
 from distributed.deploy.ssh import Worker
 
+from workflow.compute.extras import import_extra
 from workflow.compute.scheduler import open_scheduler
 from workflow.compute.scripts import DEATH_TIMEOUT_S, log_directory
-from workflow.errors import ComputeError, ConfigError
+from workflow.errors import ComputeError, ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,7 @@ def ssh_client(settings: ComputeSettings) -> Iterator[Client]:
     if not settings.hosts:
         msg = "the launcher `ssh` must know its hosts; `compute.hosts` is empty. Set it, such as [node1, node2]."
         raise ConfigError(msg)
-    try:
-        importlib.import_module("asyncssh")
-    except ModuleNotFoundError:
-        msg = (
-            "hosts must be reached through asyncssh; it is not installed. Install overcluster[hpc]."
-        )
-        raise ComputeError(msg) from None
+    import_extra("asyncssh", "hosts", "hpc")
     with contextlib.ExitStack() as stack:
         try:
             cluster, _ = stack.enter_context(
@@ -40,8 +34,7 @@ def ssh_client(settings: ComputeSettings) -> Iterator[Client]:
         except (ComputeError, ConfigError):
             raise
         except Exception as err:
-            why = " ".join(str(err).split()) or type(err).__name__
-            msg = f"every host must be reached by SSH and start a worker; one of {', '.join(settings.hosts)} did not ({why}). Try: ssh HOST {settings.python or 'python'} -m distributed.cli.dask_spec --version"
+            msg = f"every host must be reached by SSH and start a worker; one of {', '.join(settings.hosts)} did not ({one_line(err)}). Try: ssh HOST {settings.python or 'python'} -m distributed.cli.dask_spec --version"
             raise ComputeError(msg) from err
         yield stack.enter_context(Client(cluster, set_as_default=False))
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from workflow.config.models import Config
-from workflow.errors import ConfigError
+from workflow.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -162,8 +162,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         msg = f"the configuration must be a readable YAML file; {path} does not exist. Check the path."
         raise ConfigError(msg) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        why = " ".join(str(err).split())
-        msg = f"the configuration must be a readable YAML file; {path} is not: {why}. Repair it."
+        msg = f"the configuration must be a readable YAML file; {path} is not: {one_line(err)}. Repair it."
         raise ConfigError(msg) from None
     if content is None:
         return {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.blocks import SerialMapper
 from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ConfigError, StoreError
-from workflow.ingest.base import NamedSource, PreparedSource
+from workflow.ingest.base import NamedSource
 from workflow.ingest.sources import open_source
 from workflow.ingest.unfinished import NOTES, begin, is_written, lock, move
 from workflow.ingest.writer import (
@@ -18,6 +18,7 @@ from workflow.ingest.writer import (
     WriteShard,
     finish,
     lay_out,
+    prepared,
     require_unchanged,
 )
 from workflow.runstore.files import read_json, write_json
@@ -205,11 +206,7 @@ def _open(partial: Path, mapper: Mapper) -> _Begun:
     if options["shape"] is not None:
         options["shape"] = tuple(options["shape"])
     original = open_source(known["source"], **options)
-    ready = original
-    if isinstance(original, PreparedSource):
-        working = partial / NOTES / "prepared"
-        working.mkdir(exist_ok=True)
-        ready = original.prepare(working, mapper)
+    ready = prepared(original, partial, mapper)
     shard_rows, compressor = lay_out(ready, partial, mapper, None)
     shards = row_ranges(ready.n_samples, shard_rows)
     n_parts = min(known["n_parts"], len(shards))

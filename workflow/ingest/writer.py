@@ -24,7 +24,7 @@ from workflow.ingest.unfinished import (
     sync,
 )
 from workflow.runstore import zarr_io
-from workflow.runstore.files import read_json, write_json
+from workflow.runstore.files import read_json, sweep, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,11 +193,7 @@ def ingest(
     runner = SerialMapper() if mapper is None else mapper
     told = on_progress or (lambda _: None)
     with lock(partial):
-        ready = source
-        if isinstance(source, PreparedSource):
-            working = partial / NOTES / "prepared"
-            working.mkdir(exist_ok=True)
-            ready = source.prepare(working, runner)
+        ready = prepared(source, partial, runner)
         shard_rows, compressor = lay_out(ready, partial, runner, block_rows)
         ranges = row_ranges(ready.n_samples, shard_rows)
         missing = [rows for rows in ranges if not is_written(partial, rows)]
@@ -236,6 +232,15 @@ def already_there(
         n_shards_reused=-(-known["n_samples"] // known["shard_rows"]),
         compressor=known["compressor"],
     )
+
+
+def prepared(source: ImageSource, partial: Path, mapper: Mapper) -> ImageSource:
+    """Return a source that can be read by ranges; what that needs is kept with the copy."""
+    if not isinstance(source, PreparedSource):
+        return source
+    working = partial / NOTES / "prepared"
+    working.mkdir(exist_ok=True)
+    return source.prepare(working, mapper)
 
 
 def lay_out(
@@ -359,9 +364,7 @@ def finish(
     attrs["ingest"] = {**fields, "image_shape": list(source.image_shape), "key": key}
     zarr_io.write_attrs(partial, attrs)
     zarr_io.consolidate(partial)
-    for left in partial.rglob("*.partial"):
-        # What Zarr was writing when a task was killed.
-        left.unlink()
+    sweep(partial)
     for place, _, files in os.walk(partial):
         for name in files:
             if name == zarr_io.GROUP_METADATA:

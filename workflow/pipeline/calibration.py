@@ -20,13 +20,13 @@ import numpy as np
 
 from workflow.compute import open_client
 from workflow.errors import StoreError
-from workflow.pipeline.executor import run_task
 from workflow.pipeline.measuring import (
     measure_leader,
     measure_page,
     measure_worker,
     merge_workers,
 )
+from workflow.pipeline.outcomes import run_task
 from workflow.pipeline.rates import Rates
 from workflow.runstore.files import read_json, write_json
 from workflow.runstore.manifest import digest

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.config.models import LabelsSettings
-    from workflow.pipeline.executor import Executor, Partition
+    from workflow.pipeline.executor import Executor
+    from workflow.pipeline.partitions import Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
     from workflow.tree import ClusterTree

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.config import load_config
 from workflow.errors import ConfigError, ImagesError, StoreError
+from workflow.pipeline.clients import executor_for
 from workflow.pipeline.duplicates import find_duplicates
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.images import ingest_images, open_input
@@ -16,8 +17,9 @@ from workflow.pipeline.page import write_report
 from workflow.pipeline.predict import predict, require_labels
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.recut import recut_labels
-from workflow.pipeline.runner import executor_for, write_summary
+from workflow.pipeline.runner import write_summary
 from workflow.pipeline.status import run_status
+from workflow.pipeline.tasks import get_ready
 from workflow.pipeline.update import require_new_images, require_same_kind, update_moments
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.store import discard
@@ -64,6 +66,7 @@ def _executor(
             yield Executor(None, progress or Progress(), shared)
         else:
             with executor_for(shared, config, client, progress, reads=[shared]) as executor:
+                executor.prepare(get_ready)
                 yield executor
     finally:
         discard(shared)

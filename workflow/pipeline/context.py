@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workflow.chunks import choose_block_rows, row_ranges
-from workflow.pipeline.executor import Partition, partitions, totals
+from workflow.pipeline.partitions import Partition, partitions, totals
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:

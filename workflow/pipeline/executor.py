@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import resource
-import sys
 import uuid
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed import KilledWorker, as_completed
 from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from workflow.blocks import one_blas_thread, pairwise, runs
-from workflow.chunks import RowRange, blocks_per_partition, row_ranges
-from workflow.errors import ComputeError, WorkflowError
-from workflow.runstore.files import disk_errors_told, read_arrays, write_arrays
+from workflow.blocks import pairwise, runs
+from workflow.errors import ComputeError
+from workflow.pipeline.outcomes import finish_outcome, merge_outcomes, reduce_run, run_task
+from workflow.runstore.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from distributed import Client, Future
     from numpy.typing import NDArray
@@ -43,95 +40,6 @@ RUNS_PER_THREAD = 2
 #: workers are taken away often, or one task brings down the workers of others, that befalls tasks
 #: that did nothing wrong: they are tried so many times more once the rest is done.
 KILLED_RETRIES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """Consecutive blocks that one task works through."""
-
-    index: int
-    blocks: tuple[RowRange, ...]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all its blocks."""
-        return self.blocks[-1].stop - self.blocks[0].start
-
-
-def partitions(n_samples: int, block_rows: int) -> list[Partition]:
-    """Cut the rows into partitions, by the shape of the data alone."""
-    blocks = row_ranges(n_samples, block_rows)
-    step = blocks_per_partition(len(blocks))
-    return [
-        Partition(index, tuple(blocks[first : first + step]))
-        for index, first in enumerate(range(0, len(blocks), step))
-    ]
-
-
-class Outcome(NamedTuple):
-    """What a task gives back: a result or an error of ours, and its process's peak memory."""
-
-    result: Any
-    error: WorkflowError | None
-    peak_rss_bytes: int
-
-
-def peak_rss_bytes() -> int:
-    """Return the largest resident size this process has had [bytes].
-
-    From the kernel's own mark where there is one: `getrusage` also counts what
-    the parent held when it started this process.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        marks = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        if "VmHWM" in marks:
-            return int(marks["VmHWM"].split()[0]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def run_task(item: Any, function: Callable[[Any], Any]) -> Outcome:
-    """Run one task with one BLAS thread.
-
-    Errors of ours come back as values: a worker would log a raised one at
-    length, and the user is owed one line.
-    """
-    with one_blas_thread():
-        try:
-            with disk_errors_told(Path("results of a task")):
-                return Outcome(function(item), None, peak_rss_bytes())
-        except WorkflowError as err:
-            return Outcome(None, err, peak_rss_bytes())
-
-
-def merge_outcomes(left: Outcome, right: Outcome, merge: Callable[[Any, Any], Any]) -> Outcome:
-    """Merge two results; of two errors the first one counts."""
-    peak = max(left.peak_rss_bytes, right.peak_rss_bytes)
-    error = left.error or right.error
-    if error is not None:
-        return Outcome(None, error, peak)
-    merged = run_task((left.result, right.result), lambda pair: merge(*pair))
-    return merged._replace(peak_rss_bytes=max(peak, merged.peak_rss_bytes))
-
-
-def reduce_run(
-    items: Sequence[Any], function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]
-) -> Outcome:
-    """Run several tasks of one function and merge what they give."""
-    outcome: Outcome = pairwise(
-        (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
-    )
-    return outcome
-
-
-def finish_outcome(outcome: Outcome, finish: Callable[[Any], Any] | None) -> Outcome:
-    """Make what is wanted of a merged result."""
-    if finish is None or outcome.error is not None:
-        return outcome
-    finished = run_task(outcome.result, finish)
-    peak = max(outcome.peak_rss_bytes, finished.peak_rss_bytes)
-    return finished._replace(peak_rss_bytes=peak)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +91,11 @@ class Executor:
             warnings.filterwarnings("ignore", message=message)
         else:
             self.client.run(warnings.filterwarnings, "ignore", message=message)
+
+    def prepare(self, function: Callable[[], object]) -> None:
+        """Call a function once on every worker that is there, whatever becomes of it."""
+        if self.client is not None:
+            self.client.run(function, on_error="ignore")
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         """Return ``[function(item) for item in items]``."""
@@ -414,33 +327,3 @@ def _outcome(future: Future[Any], *, spare_killed: bool) -> Any:
         return ComputeError(msg)
     except Exception as err:  # noqa: BLE001 - raised by the caller once the tasks before it are done
         return err
-
-
-def ordered(parts: Mapping[int, T]) -> list[T]:
-    """Return values in the order of their keys."""
-    return [parts[index] for index in sorted(parts)]
-
-
-def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
-    """Sum the bytes that tasks reported."""
-    return {
-        name: sum(report.get(name, 0) for report in reports.values())
-        for name in ("bytes_read", "bytes_written")
-    }
-
-
-def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
-    """Return the checksums of all blocks, in the order of the blocks."""
-    return list(itertools.chain.from_iterable(report.get(name, []) for report in ordered(reports)))
-
-
-__all__ = [
-    "Executor",
-    "Partition",
-    "StoredArrays",
-    "flat_checksums",
-    "ordered",
-    "partitions",
-    "peak_rss_bytes",
-    "totals",
-]

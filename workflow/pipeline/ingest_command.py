@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from workflow import ingest
-from workflow.compute import open_client
-from workflow.compute.dashboard import dashboard_told
 from workflow.errors import StoreError
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.heartbeat import heartbeat
+from workflow.pipeline.clients import executor_for
 from workflow.pipeline.progress import Progress
 from workflow.runstore.store import discard
 
@@ -20,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.config import Config
-
-log = logging.getLogger(__name__)
+    from workflow.pipeline.executor import Executor
 
 
 def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
@@ -105,12 +100,8 @@ def _executor(target: Path, config: Config, progress: Progress) -> Iterator[Exec
     """Open an executor on workers; what tasks share is removed at the end."""
     shared = target.with_name(f"{target.name}.shared")
     try:
-        with open_client(config.compute) as client:
-            told_of = dashboard_told(client, config.compute)
-            if told_of is not None:
-                log.info("dashboard: %s", told_of)
-            with heartbeat(client, progress):
-                yield Executor(client, progress, shared)
+        with executor_for(shared, config, progress=progress) as executor:
+            yield executor
     finally:
         if shared.exists():
             discard(shared)

@@ -20,7 +20,7 @@ from workflow.overcluster.rounds import improve
 from workflow.overcluster.seeding import kmeans_plus_plus
 from workflow.pca import block_moments, choose_kind, feature_shift, principal_components
 from workflow.pipeline.carry import create_labels
-from workflow.pipeline.executor import peak_rss_bytes
+from workflow.pipeline.outcomes import peak_rss_bytes
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, TREE_CENTROIDS, plane
 from workflow.pipeline.tasks import N_NEAREST
 from workflow.projection import project

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.blocks import Mapper
-    from workflow.pipeline.executor import Executor, Partition
+    from workflow.pipeline.executor import Executor
+    from workflow.pipeline.partitions import Partition
     from workflow.runstore import RunStore
     from workflow.runstore.files import Journal
     from workflow.runstore.zarr_io import ImageStore

@@ -15,8 +15,8 @@ from workflow.errors import ConfigError, MemoryBudgetError
 from workflow.overcluster import auto_n_centroids
 from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
 from workflow.pipeline.durations import LABEL_BYTES, NEAREST_BYTES, Sizes
-from workflow.pipeline.executor import partitions
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
+from workflow.pipeline.partitions import partitions
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,8 +10,8 @@ from workflow.errors import StoreError
 from workflow.pipeline.carry import labelling, predict_labels
 from workflow.pipeline.context import named_group
 from workflow.pipeline.counts import reported_counts
-from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import stored_labels
+from workflow.pipeline.partitions import partitions
 from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, PredictTask
 from workflow.runstore import layout, zarr_io

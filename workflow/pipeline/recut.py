@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import ConfigError
 from workflow.pipeline.carry import carry_labels, labelling, labels_of_centroids
-from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import label_model, stored_tree
+from workflow.pipeline.partitions import partitions
 from workflow.pipeline.summary import summarize
 from workflow.runstore import layout
 from workflow.runstore.files import Journal, write_json

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from workflow.compute import open_client
-from workflow.compute.dashboard import dashboard_told
-from workflow.compute.places import missing_places
-from workflow.compute.shipping import bring_package
 from workflow.config import flatten
-from workflow.errors import ComputeError, ImagesError, StoreError
+from workflow.errors import ImagesError, StoreError
+from workflow.pipeline.clients import executor_for
 from workflow.pipeline.context import Context
-from workflow.pipeline.executor import Executor, peak_rss_bytes
-from workflow.pipeline.heartbeat import heartbeat
 from workflow.pipeline.images import ImagesInput, open_input
+from workflow.pipeline.outcomes import peak_rss_bytes
 from workflow.pipeline.plan import check_memory, check_settings, worker_memory
-from workflow.pipeline.progress import Progress
 from workflow.pipeline.stale import StepPlan, step_plans
 from workflow.pipeline.steps import STEPS
 from workflow.pipeline.summary import read_summary, summarize
@@ -29,14 +23,15 @@ from workflow.runstore.manifest import software_versions
 from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from distributed import Client
 
     from workflow.config import Config, LoadedConfig
+    from workflow.pipeline.executor import Executor
+    from workflow.pipeline.progress import Progress
 
-__all__ = ["executor_for", "read_summary", "run_pipeline", "write_summary"]
+__all__ = ["read_summary", "run_pipeline", "write_summary"]
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +95,8 @@ def run_pipeline(
             reads = [store.path, *([given.path] if given.path else [])]
             shared = store.path / layout.WIP / "shared"
             with executor_for(shared, config, client, progress, reads=reads) as executor:
+                # Part of the start, not of the first step: it takes each worker a second.
+                executor.prepare(get_ready)
                 _run_steps(store, config, given, plans, executor)
             discard(store.path / layout.WIP)
         write_summary(store, config)
@@ -188,40 +185,3 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
     ]
     msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
     raise StoreError(msg)
-
-
-@contextlib.contextmanager
-def executor_for(
-    shared: Path,
-    config: Config,
-    client: Client | None,
-    progress: Progress | None,
-    *,
-    reads: Sequence[Path],
-) -> Iterator[Executor]:
-    """Open an executor on the client given or on one opened from the settings."""
-    shown = progress or Progress()
-    with (
-        contextlib.nullcontext(client)
-        if client is not None
-        else open_client(config.compute) as opened
-    ):
-        told = dashboard_told(opened, config.compute) if client is None else None
-        if told is not None:
-            log.info("dashboard: %s", told)
-        if opened.dashboard_link and (told is not None or client is not None):
-            shown.link(str(opened.dashboard_link), told or "")
-        bring_package(opened)
-        blind = {
-            address: missing
-            for address, missing in opened.run(missing_places, [str(p) for p in reads]).items()
-            if missing
-        }
-        if blind:
-            address, missing = min(blind.items())
-            msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
-            raise ComputeError(msg)
-        # Part of the start, not of the first step: it takes each worker a second.
-        opened.run(get_ready, on_error="ignore")
-        with heartbeat(opened, shown):
-            yield Executor(opened, shown, shared)

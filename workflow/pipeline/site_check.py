@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.compute import open_client
 from workflow.compute.scripts import job_script
 from workflow.errors import StoreError
-from workflow.pipeline.executor import run_task
+from workflow.pipeline.outcomes import run_task
 from workflow.runstore.manifest import software_versions
 
 if TYPE_CHECKING:

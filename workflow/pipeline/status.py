@@ -10,8 +10,8 @@ import numpy as np
 from workflow import schema
 from workflow.chunks import row_ranges
 from workflow.errors import ImagesError, StoreError
-from workflow.pipeline.executor import flat_checksums
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
+from workflow.pipeline.partitions import flat_checksums
 from workflow.pipeline.stale import step_plans
 from workflow.pipeline.summary import read_summary, summarize
 from workflow.pipeline.tasks import part_path

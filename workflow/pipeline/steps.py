@@ -15,7 +15,6 @@ from workflow.errors import ConfigError, ImagesError
 from workflow.overcluster import auto_n_centroids, sample_counts
 from workflow.pca import merge_moments, principal_components
 from workflow.pipeline.carry import carry_labels, labelling, labels_of_centroids
-from workflow.pipeline.executor import flat_checksums
 from workflow.pipeline.images import ingest_images
 from workflow.pipeline.model import (
     components_attrs,
@@ -31,6 +30,7 @@ from workflow.pipeline.model import (
 from workflow.pipeline.moments import moments_pass, update_states
 from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
 from workflow.pipeline.page import write_report
+from workflow.pipeline.partitions import flat_checksums
 from workflow.pipeline.plan import kept_images
 from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask

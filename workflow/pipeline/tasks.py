@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from workflow.blocks import Rows
     from workflow.chunks import RowRange
-    from workflow.pipeline.executor import Partition, StoredArrays
+    from workflow.pipeline.executor import StoredArrays
+    from workflow.pipeline.partitions import Partition
 
 #: Nearest centroids kept for each image.
 N_NEAREST = 3

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from workflow.chunks import choose_block_rows
 from workflow.errors import ConfigError, ImagesError
 from workflow.pca import merge_moments, moments_to_arrays, principal_components
-from workflow.pipeline.executor import partitions
 from workflow.pipeline.model import (
     components_attrs,
     components_details,
@@ -16,6 +15,7 @@ from workflow.pipeline.model import (
     stored_moments,
 )
 from workflow.pipeline.moments import moments_pass
+from workflow.pipeline.partitions import partitions
 from workflow.pipeline.stale import STEP_VERSIONS, step_plans
 from workflow.runstore.files import write_arrays
 from workflow.runstore.manifest import digest

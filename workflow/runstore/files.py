@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -17,7 +18,6 @@ from workflow.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: What reading an .npz raises where bytes of it are not those that were written.
 DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+#: How the names end of files that are renamed once they are whole.
+LEFT_BEHIND = (".partial", ".tmp", ".tmp.npz")
 #: Name of the checksum of a line of a journal.
 LINE_CRC = "line_crc"
 
@@ -41,6 +43,14 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(place: Path) -> None:
+    """Remove what was being written anywhere in a folder by processes that were killed."""
+    for folder, _, names in os.walk(place):
+        for name in names:
+            if name.endswith(LEFT_BEHIND):
+                (Path(folder) / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -57,6 +57,12 @@ class Cursor:
     stop: int = -1
 
 
+def shard_path(folder: Path, metadata: Any, index: int) -> Path:
+    """Return the file of a shard of an array that is cut along its rows only."""
+    key = metadata.encode_chunk_key((index, *([0] * (len(metadata.shape) - 1))))
+    return folder / str(key)
+
+
 @dataclass(frozen=True, slots=True)
 class ShardLayout:
     """Where the rows of an array are in its files.
@@ -132,8 +138,7 @@ class ShardLayout:
 
     def file(self, index: int) -> Path:
         """Return the file of a shard."""
-        key = self.metadata.encode_chunk_key((index, *([0] * (len(self.shape) - 1))))
-        return self.folder / str(key)
+        return shard_path(self.folder, self.metadata, index)
 
     def write(self, index: int, rows: NDArray[Any], *, sync: bool) -> None:
         """Write the file of a shard in one move.

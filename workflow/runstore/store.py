@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import Journal, crc_of_file, disk_errors_told
+from workflow.runstore.files import Journal, crc_of_file, disk_errors_told, sweep
 from workflow.runstore.manifest import Manifest, StepRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-#: How the names end of files that are renamed once they are whole.
-LEFT_BEHIND = (".partial", ".tmp", ".tmp.npz")
 
 
 class RunStore:
@@ -162,7 +159,7 @@ class RunStore:
     def finish(self, name: str) -> None:
         """Record that a step is complete, and what its small files are."""
         for place in self._places(name):
-            _sweep(place)
+            sweep(place)
         self._seal(name)
         self.step(name).state = "complete"
         self.save()
@@ -313,14 +310,6 @@ class RunStore:
             if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
                 msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
                 raise StoreError(msg)
-
-
-def _sweep(place: Path) -> None:
-    """Remove what tasks were writing when their worker was killed."""
-    for folder, _, names in os.walk(place):
-        for name in names:
-            if name.endswith(LEFT_BEHIND):
-                (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _metadata_files(group: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workflow.errors import StoreError
 from workflow.runstore.files import read_json, write_json
-from workflow.runstore.shards import sync_file
+from workflow.runstore.shards import shard_path, sync_file
 from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node, opened
 
 if TYPE_CHECKING:
@@ -260,8 +260,7 @@ def shard_file(path: Path | str, name: str, start: int) -> Path:
 def _shard_file(folder: Path, start: int) -> Path:
     """Return the file of the shard of an array that holds row `start`."""
     array = open_array(folder)
-    index = (start // (array.shards or array.chunks)[0], *([0] * (array.ndim - 1)))
-    return folder / str(array.metadata.encode_chunk_key(index))
+    return shard_path(folder, array.metadata, start // (array.shards or array.chunks)[0])
 
 
 def write_array(

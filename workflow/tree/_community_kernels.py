@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.compiling import compiler
+from workflow.tree._edges import transposed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,18 +48,9 @@ def contracted_csr(
     n_pieces: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Return the symmetric graph of pieces, what lies inside a piece on the diagonal."""
-    n = len(piece)
-    first = np.zeros(n_pieces + 1, np.int64)
-    for node in range(n):
-        first[piece[node] + 1] += 1
-    first = np.cumsum(first)
-    member, free = np.empty(n, np.int64), first[:-1].copy()
-    for node in range(n):
-        member[free[piece[node]]] = node
-        free[piece[node]] += 1
-    ends, sums = np.empty(len(indices), np.int32), np.empty(len(indices))
-    row_start, start = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)
-    found = np.full(n_pieces, -1)
+    first, member, _ = transposed(np.arange(len(piece) + 1), piece, n_pieces)
+    ends, sums = np.empty(len(indices), np.int64), np.empty(len(indices))
+    row_start, found = np.zeros(n_pieces + 1, np.int64), np.full(n_pieces, -1)
     n_found = 0
     for number in range(n_pieces):
         row_start[number] = n_found
@@ -69,20 +61,13 @@ def contracted_csr(
                 if found[other] < row_start[number]:
                     found[other] = n_found
                     ends[n_found], sums[n_found] = other, weight[entry]
-                    start[other + 1] += 1
                     n_found += 1
                 else:
                     sums[found[other]] += weight[entry]
     row_start[n_pieces] = n_found
-    start = np.cumsum(start)
-    free = start[:-1].copy()
-    new_indices, new_weight = np.empty(n_found, np.int32), np.empty(n_found)
-    for number in range(n_pieces):  # in order, as in `permuted_csr`
-        for entry in range(row_start[number], row_start[number + 1]):
-            place = free[ends[entry]]
-            new_indices[place], new_weight[place] = number, sums[entry]
-            free[ends[entry]] += 1
-    return start, new_indices, new_weight
+    # Its own transpose, but with the columns of each row in order.
+    start, columns, where = transposed(row_start, ends[:n_found], n_pieces)
+    return start, columns.astype(np.int32), sums[where]
 
 
 @compiled

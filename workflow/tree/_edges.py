@@ -53,7 +53,7 @@ def renumbered_csr(
 
 
 @compiled
-def _transposed(
+def transposed(
     indptr: NDArray[np.int64], indices: NDArray[np.int64], n_columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return indptr and indices of the transposed matrix, and where each entry was."""
@@ -76,7 +76,7 @@ def is_symmetric(
     indptr: NDArray[np.int64], indices: NDArray[np.int64], weight: NDArray[np.int64]
 ) -> bool:
     """Return whether a square CSR matrix equals its transpose; entries of one place add up."""
-    start, rows, where = _transposed(indptr, indices, len(indptr) - 1)
+    start, rows, where = transposed(indptr, indices, len(indptr) - 1)
     excess = np.zeros(len(indptr) - 1, np.int64)
     for node in range(len(excess)):
         for entry in range(indptr[node], indptr[node + 1]):
@@ -105,7 +105,7 @@ def upper_edges(
     # node is that of each row of the symmetric CSR matrices, whose entries of one edge add up;
     # edges without weight are left out.
     # Rows of one node together, then columns by rows, then rows by columns: both in order.
-    start, member, _ = _transposed(np.arange(len(node) + 1), node.astype(np.int64), n_nodes)
+    start, member, _ = transposed(np.arange(len(node) + 1), node.astype(np.int64), n_nodes)
     ends, count = np.empty(len(indices), np.int64), np.zeros(n_nodes + 1, np.int64)
     sums = np.empty((len(indices), 2), np.int64)
     found, n_found = np.full(n_nodes, -1), 0
@@ -123,7 +123,7 @@ def upper_edges(
                 sums[found[b], 0] += first_weight[entry]
                 sums[found[b], 1] += second_weight[entry]
         count[a + 1] = n_found
-    column_start, rows, where = _transposed(count, ends[:n_found], n_nodes)
+    column_start, rows, where = transposed(count, ends[:n_found], n_nodes)
     row, col = np.empty(n_found, np.int64), np.empty(n_found, np.int64)
     first, second = np.empty(n_found, np.int64), np.empty(n_found, np.int64)
     for b in range(n_nodes):

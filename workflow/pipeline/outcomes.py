@@ -1,0 +1,82 @@
+"""What runs around a task on a worker, and what a task gives back."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workflow.blocks import one_blas_thread, pairwise
+from workflow.errors import WorkflowError
+from workflow.runstore.files import disk_errors_told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Outcome(NamedTuple):
+    """What a task gives back: a result or an error of ours, and its process's peak memory."""
+
+    result: Any
+    error: WorkflowError | None
+    peak_rss_bytes: int
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident size this process has had [bytes].
+
+    From the kernel's own mark where there is one: `getrusage` also counts what
+    the parent held when it started this process.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        marks = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if "VmHWM" in marks:
+            return int(marks["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_task(item: Any, function: Callable[[Any], Any]) -> Outcome:
+    """Run one task with one BLAS thread.
+
+    Errors of ours come back as values: a worker would log a raised one at
+    length, and the user is owed one line.
+    """
+    with one_blas_thread():
+        try:
+            with disk_errors_told(Path("results of a task")):
+                return Outcome(function(item), None, peak_rss_bytes())
+        except WorkflowError as err:
+            return Outcome(None, err, peak_rss_bytes())
+
+
+def merge_outcomes(left: Outcome, right: Outcome, merge: Callable[[Any, Any], Any]) -> Outcome:
+    """Merge two results; of two errors the first one counts."""
+    peak = max(left.peak_rss_bytes, right.peak_rss_bytes)
+    error = left.error or right.error
+    if error is not None:
+        return Outcome(None, error, peak)
+    merged = run_task((left.result, right.result), lambda pair: merge(*pair))
+    return merged._replace(peak_rss_bytes=max(peak, merged.peak_rss_bytes))
+
+
+def reduce_run(
+    items: Sequence[Any], function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]
+) -> Outcome:
+    """Run several tasks of one function and merge what they give."""
+    outcome: Outcome = pairwise(
+        (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
+    )
+    return outcome
+
+
+def finish_outcome(outcome: Outcome, finish: Callable[[Any], Any] | None) -> Outcome:
+    """Make what is wanted of a merged result."""
+    if finish is None or outcome.error is not None:
+        return outcome
+    finished = run_task(outcome.result, finish)
+    peak = max(outcome.peak_rss_bytes, finished.peak_rss_bytes)
+    return finished._replace(peak_rss_bytes=peak)

@@ -1,0 +1,55 @@
+"""Partitions of the rows, one for each task, and what their reports add up to."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workflow.chunks import RowRange, blocks_per_partition, row_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Consecutive blocks that one task works through."""
+
+    index: int
+    blocks: tuple[RowRange, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all its blocks."""
+        return self.blocks[-1].stop - self.blocks[0].start
+
+
+def partitions(n_samples: int, block_rows: int) -> list[Partition]:
+    """Cut the rows into partitions, by the shape of the data alone."""
+    blocks = row_ranges(n_samples, block_rows)
+    step = blocks_per_partition(len(blocks))
+    return [
+        Partition(index, tuple(blocks[first : first + step]))
+        for index, first in enumerate(range(0, len(blocks), step))
+    ]
+
+
+def ordered(parts: Mapping[int, T]) -> list[T]:
+    """Return values in the order of their keys."""
+    return [parts[index] for index in sorted(parts)]
+
+
+def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
+    """Sum the bytes that tasks reported."""
+    return {
+        name: sum(report.get(name, 0) for report in reports.values())
+        for name in ("bytes_read", "bytes_written")
+    }
+
+
+def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
+    """Return the checksums of all blocks, in the order of the blocks."""
+    return list(itertools.chain.from_iterable(report.get(name, []) for report in ordered(reports)))
