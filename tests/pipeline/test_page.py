@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.helpers import make_run
 from workflow.pipeline.commands import recut, report
 from workflow.pipeline.model import stored_tree
-from workflow.pipeline.page import _ladder
+from workflow.pipeline.page import ladder_of
 from workflow.pipeline.runner import read_summary
 from workflow.runstore import RunStore
 from workflow.tree import DEFAULT_RATIO
@@ -66,11 +66,11 @@ def test_ladder__marks_what_made_the_clusters(finished, method, found, chosen, p
     steps = np.array([[0.5, 1], [0.8, 6], [DEFAULT_RATIO, found], [0.9, found], [0.95, 13]])
     tree = replace(stored_tree(finished), method=method, ladder=steps)
     assert tree.n_clusters == 8
-    ladder = _ladder(finished, tree)
+    ladder = ladder_of(finished, tree)
     np.testing.assert_array_equal(ladder.threshold, steps[:, 0])
     np.testing.assert_array_equal(ladder.n_clusters, steps[:, 1])
     assert (ladder.chosen, ladder.plateau) == (chosen, plateau)
-    assert _ladder(finished, replace(tree, ladder=np.empty((0, 2)))) is None
+    assert ladder_of(finished, replace(tree, ladder=np.empty((0, 2)))) is None
 
 
 def test_page__written_again_is_the_same(finished):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.report.conftest import certainty_of
-from workflow.report import ReportData, Sheet, cluster_sheet, render, summary_html
+from workflow.report import ReportData, Sheet, cluster_sheet, render, run_html
 from workflow.report.style import DARK, LIGHT
 
 VOID = {"meta", "img", "br", "hr"}
@@ -130,7 +130,7 @@ def test_render__escapes_everything(make_report):
     assert page.count("script") == 0
     assert page.count("img") == 1
     assert page.text.count("<script>alert('x')</script>") >= 12
-    assert Page(summary_html(data.summary)).count("script") == 0
+    assert Page(run_html(data, "t")).count("script") == 0
 
 
 @pytest.mark.parametrize("n_clusters", [1, 2, 3000])
@@ -182,7 +182,7 @@ def test_render__says_what_structure_means(structure, n_clusters, headline, sent
     page = Page(render(data))
     assert headline in page.text
     assert sentence in page.text
-    assert headline in Page(summary_html(summary)).text
+    assert headline in Page(run_html(data, "t")).text
 
 
 def test_render__least_data_and_single_centroid(make_report):
@@ -273,17 +273,6 @@ def test_style__text_has_enough_contrast(colours):
         for ground in ("ground", "card", "warn"):
             low, high = sorted(luminance(colours[name]) for name in (ink, ground))
             assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
-
-
-def test_summary_html__short_and_balanced(make_report):
-    text = summary_html(make_report().summary)
-    page = Page(text)
-    assert "3.00 GiB" in page.text
-    assert "1 min 4 s" in page.text
-    assert "cluster sizes" not in page.text
-    assert Page(summary_html({"n_samples": 3, "n_clusters": 1})).text == (
-        "1 cluster in 3 images images 3 clusters 1"
-    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from workflow.report import summary_html
 from workflow.report.summary import summary_rows
 
 #: A summary with every key that a run writes.
@@ -72,7 +71,6 @@ def test_summary_rows__any_key_may_be_missing(key):
     # Names of methods, of doubtful clusters and plateaus hang on others as well.
     rows = summary_rows({**less, "n_clusters": 10})
     assert 15 <= len(rows) <= len(summary_rows(SUMMARY))
-    summary_html({**less, "n_clusters": 10, "n_samples": 70000})
 
 
 def test_summary_rows__of_another_cut():
@@ -105,15 +103,3 @@ def test_summary_rows__nothing_raw():
     assert all(words for _, words in summary_rows({**SUMMARY, **empty}))
     for words in rows.values():
         assert not re.search(r"[{}\[\]']", words), words
-
-
-def test_summary_html__says_how_sure():
-    text = summary_html(SUMMARY)
-    assert "<strong>10 clusters in 70,000 images</strong>" in text
-    sentences = re.findall(r"<p[^>]*>(.*?)</p>", text)
-    assert len(sentences) == 3
-    assert sentences[0].startswith("Mostly 9 to 11 clusters are found")
-    assert sentences[1].startswith("The images fall into separate groups")
-    assert sentences[2].startswith("Doubtful: clusters 0 and 5.")
-    least = summary_html({"n_samples": 3, "n_clusters": 1})
-    assert "<p" not in least

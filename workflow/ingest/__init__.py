@@ -5,7 +5,7 @@ from workflow.ingest.base import ImageSource
 from workflow.ingest.demo import DemoSource
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
 from workflow.ingest.sources import open_source
-from workflow.ingest.writer import IngestReport, ingest
+from workflow.ingest.writer import IngestReport, dims_of, ingest
 
 __all__ = [
     "ArraySource",
@@ -15,6 +15,7 @@ __all__ = [
     "IngestReport",
     "PartsPlan",
     "begin_parts",
+    "dims_of",
     "finish_parts",
     "ingest",
     "open_source",

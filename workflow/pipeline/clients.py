@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from workflow.compute import open_client
 from workflow.compute.dashboard import dashboard_told
 from workflow.compute.places import missing_places
+from workflow.compute.shipping import bring_package
 from workflow.errors import ComputeError
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.heartbeat import heartbeat
@@ -57,7 +58,8 @@ def executor_for(
     Raises
     ------
     ComputeError
-        If a worker does not see what it is to read.
+        If a worker does not see what it is to read, has other code than is
+        here, or lacks a library.
     """
     shown = progress or Progress()
     with contextlib.ExitStack() as stack:
@@ -66,6 +68,10 @@ def executor_for(
             told = dashboard_told(client, config.compute)
             if told is not None:
                 log.info("dashboard: %s", told)
+                shown.link(str(client.dashboard_link or ""), told)
+        elif client.dashboard_link:
+            shown.link(str(client.dashboard_link), "")
+        bring_package(client)
         _require_sight(client, reads)
         stack.enter_context(heartbeat(client, shown))
         yield Executor(client, shown, shared)

@@ -10,10 +10,10 @@ import xarray as xr
 
 from workflow.config import load_config
 from workflow.errors import ComputeError
-from workflow.pipeline import commands
-from workflow.pipeline.progress import Progress
+from workflow.pipeline import commands, display, members
+from workflow.pipeline.plots import RunPlots
 from workflow.pipeline.runner import read_summary, run_pipeline
-from workflow.report import summary_html
+from workflow.pipeline.watching import watched
 from workflow.runstore import RunStore, layout
 
 if TYPE_CHECKING:
@@ -56,14 +56,75 @@ class Run:
 
     @property
     def dataset(self) -> xr.Dataset:
-        """The labels as an `xarray.Dataset` of Dask arrays with dimension ``sample``."""
-        labels: xr.Dataset = xr.open_zarr(self.path / layout.LABELS)
-        return labels
+        """The labels as a lazy `xarray.Dataset`: Dask arrays, and ``label``, read when looked at.
+
+        The coordinate ``sample`` is the row of an image; ``path`` its file,
+        where there are names.  ``dataset.sel(sample=dataset.label == 3)`` and
+        ``dataset.where(dataset.label == 3, drop=True)`` choose a cluster.
+        """
+        return members.open_labels(self.path / layout.LABELS)
+
+    @property
+    def images(self) -> xr.DataArray:
+        """The images in their shape, lazy, with the coordinates of `dataset`.
+
+        Raises
+        ------
+        ImagesError
+            If they are gone from where they were, or others lie there.
+        """
+        store = RunStore.open(self.path)
+        images = members.require_images(
+            commands.images_of(store), store.manifest.images.get("path", "their place")
+        )
+        return members.lazy_images(images, self.dataset)
+
+    @property
+    def model(self) -> xr.Dataset:
+        """What new images are labelled with, lazy: mean, components, centroids, graph, layers."""
+        return members.open_model(self.path / layout.MODEL)
+
+    @property
+    def plot(self) -> RunPlots:
+        """Plots as Matplotlib axes: ``run.plot.tree()``, ``run.plot.gallery(3)`` and others."""
+        return RunPlots(self)
+
+    def members(self, label: int, n: int = 100, *, weakest: bool = False) -> xr.Dataset:
+        """Return images of one cluster, the strongest first.
+
+        Parameters
+        ----------
+        label : int
+            The cluster; -1 for noise, whose first images are the least outlying.
+        n : int
+            How many at most.
+        weakest : bool
+            Whether the weakest are wanted, weakest first; of noise, the most outlying.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `dataset`, in memory, with ``images`` in their shape where they are at hand.
+        """
+        store = RunStore.open(self.path)
+        members.require_label(label, self.n_clusters)
+        by = "strength" if label >= 0 else "outlier_score"
+        lowest = weakest if label >= 0 else not weakest
+        rows = members.best_rows(store, n, by, label=label, lowest=lowest)
+        place = self.path / layout.LABELS
+        return members.rows_with_images(place, rows, commands.images_of(store))
+
+    def outliers(self, n: int = 100) -> xr.Dataset:
+        """Return the images with the highest outlier scores, highest first; see `members`."""
+        store = RunStore.open(self.path)
+        rows = members.best_rows(store, n, "outlier_score")
+        place = self.path / layout.LABELS
+        return members.rows_with_images(place, rows, commands.images_of(store))
 
     @property
     def labels(self) -> da.Array:
         """Cluster of each image: int32 Dask array of shape (n_samples,), -1 is noise."""
-        labels: da.Array = self.dataset["label"].data
+        labels: da.Array = xr.open_zarr(self.path / layout.LABELS)["label"].data
         return labels
 
     def recut(
@@ -74,13 +135,15 @@ class Run:
         layer: int | None = None,
     ) -> Run:
         """Give the run other labels from its stored tree; return the run itself."""
-        commands.recut(
-            self.path,
-            n_clusters=n_clusters,
-            min_cluster_size=min_cluster_size,
-            layer=layer,
-            client=self._client,
-        )
+        with watched("recut") as progress:
+            commands.recut(
+                self.path,
+                n_clusters=n_clusters,
+                min_cluster_size=min_cluster_size,
+                layer=layer,
+                client=self._client,
+                progress=progress,
+            )
         return self
 
     def predict(self, images: Any, out: Path | str | None = None) -> xr.Dataset:
@@ -99,9 +162,27 @@ class Run:
             The labels, as `dataset` has them.
         """
         target = Path(out) if out is not None else self.path / "predicted.zarr"
-        commands.predict_images(self.path, images, target, client=self._client)
-        labels: xr.Dataset = xr.open_zarr(target)
-        return labels
+        with watched("predict") as progress:
+            commands.predict_images(
+                self.path, images, target, client=self._client, progress=progress
+            )
+        return members.open_labels(target)
+
+    def update(self, images: Any) -> dict[str, Any]:
+        """Merge new images into the stored moments.
+
+        Parameters
+        ----------
+        images : path or array
+            Anything that `workflow.run` takes, of the same shape and type.
+
+        Returns
+        -------
+        dict
+            What the moments come to, as the command prints it.
+        """
+        with watched("update") as progress:
+            return commands.update(self.path, images, client=self._client, progress=progress)
 
     def duplicates(self, *, near: bool = False, limit: int = 100) -> dict[str, Any]:
         """List groups of duplicate images.
@@ -119,18 +200,18 @@ class Run:
             ``groups``, each with ``kind``, ``size``, ``indices`` (the first
             thousand) and ``paths`` where images have file names; and totals.
         """
-        return commands.duplicates(self.path, near=near, limit=limit)
+        with watched("duplicates") as progress:
+            return commands.duplicates(self.path, near=near, limit=limit, progress=progress)
 
     def report(self) -> Path:
         """Write the report again; return the path of the page."""
         return commands.report(self.path)
 
     def __repr__(self) -> str:
-        summary = self.summary
-        return f"Run({str(self.path)!r}, n_samples={summary['n_samples']}, n_clusters={summary['n_clusters']})"
+        return display.told(self.path)
 
     def _repr_html_(self) -> str:
-        return summary_html(self.summary)
+        return display.shown(self.path)
 
 
 def run(
@@ -141,7 +222,7 @@ def run(
     config: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     compute: str | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Run:
     """Find the clusters of images; the same call again resumes where it stopped.
 
@@ -162,14 +243,15 @@ def run(
         ``{"pca.n_components": 50}``.
     compute : str, optional
         A name or file of ``cluster_configs/``, or ``tcp://HOST:PORT``.
-    progress : bool
-        Whether progress is shown.
+    progress : bool, optional
+        Whether progress is shown: in a notebook as bars under the cell, in a
+        terminal as a bar, in a log as lines.  By default it is.
 
     Returns
     -------
     Run
-        With ``n_clusters``, ``labels``, ``dataset``, ``recut``, ``predict`` and
-        ``report``.
+        With ``n_clusters``, ``dataset``, ``images``, ``members``, ``plot``,
+        ``recut``, ``predict`` and ``report``; a notebook shows it.
 
     Raises
     ------
@@ -181,5 +263,6 @@ def run(
         msg = 'a script must call workflow.run under `if __name__ == "__main__":`; got a call while a worker imports it. Indent the call under that line.'
         raise ComputeError(msg)
     loaded = load_config(config, settings or {}, compute=compute)
-    store = run_pipeline(images, out, loaded, client=client, progress=Progress(enabled=progress))
+    with watched(Path(out).name, enabled=progress is not False) as shown:
+        store = run_pipeline(images, out, loaded, client=client, progress=shown)
     return Run(store.path, client=client)

@@ -44,6 +44,7 @@ class Heartbeat:
         there = set(self.client.scheduler_info(n_workers=-1)["workers"])
         self.n_lost += len(self.alive - there)
         self.alive = there
+        self.progress.saw(len(there), self.n_lost)
 
     def text(self) -> str:
         """Return one line about now.
@@ -68,7 +69,7 @@ class Heartbeat:
             except (OSError, RuntimeError, TypeError, ValueError):
                 # Whoever waits for a result learns it, too, and says so.
                 return
-            if time.monotonic() - told >= BEAT_S:
+            if self.progress.is_log and time.monotonic() - told >= BEAT_S:
                 told = time.monotonic()
                 log.info("%s", self.text())
 
@@ -79,8 +80,8 @@ class Heartbeat:
 
 @contextlib.contextmanager
 def heartbeat(client: Client, progress: Progress) -> Iterator[None]:
-    """Tell a line every minute while inside, where progress goes to a log."""
-    if not progress.is_log:
+    """Count workers while inside; where progress goes to a log, tell a line every minute."""
+    if not progress.counts_workers:
         yield
         return
     beats = Heartbeat(client, progress)

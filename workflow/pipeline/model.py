@@ -10,7 +10,7 @@ from workflow import schema
 from workflow.labels import CentroidLabels
 from workflow.pca import MomentState, moments_from_arrays, moments_to_arrays
 from workflow.runstore import zarr_io
-from workflow.tree import ClusterTree
+from workflow.tree import ClusterTree, cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,6 +114,12 @@ def stored_tree(store: RunStore) -> ClusterTree:
     arrays = _prefixed(store, schema.TREE_PREFIX)
     arrays["layers"] = store.read_model("layers")[0]
     return ClusterTree.from_arrays(arrays, store.model_attrs("tree"))
+
+
+def shown_tree(store: RunStore) -> ClusterTree:
+    """Return the tree of a run with the clusters that its labels show, which may be another cut."""
+    tree, asked = stored_tree(store), store.manifest.cut.get("asked")
+    return cut(tree, **asked) if asked else tree
 
 
 def label_model(labels: CentroidLabels) -> ModelArrays:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.chunks import choose_block_rows, row_ranges
-from workflow.pipeline.model import stored_tree
+from workflow.pipeline.model import shown_tree, stored_tree
 from workflow.pipeline.summary import summarize
 from workflow.pipeline.tasks import part_path
 from workflow.report import (
@@ -26,6 +26,8 @@ from workflow.runstore.files import crc_of_file, read_arrays, read_json, write_b
 from workflow.tree import DEFAULT_RATIO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from workflow.config import Config
@@ -80,11 +82,17 @@ def write_report(store: RunStore, config: Config, images: ImageStore | None) -> 
         population=population,
         rms_radius=radius,
         centroid_label=shown,
-        tree=_tree_data(tree),
+        tree=tree_data(shown_tree(store)),
         cluster_persistence=_persistence(store, tree),
-        ladder=_ladder(store, tree),
-        certainty=_certainty(store, tree),
-        sheets=_sheets(store, config, images, summary),
+        ladder=ladder_of(store, tree),
+        certainty=certainty_of(store, tree),
+        sheets=sheets_of(
+            store,
+            images,
+            summary,
+            n_clusters=config.report.n_clusters_shown,
+            n_images=config.report.images_per_cluster,
+        ),
         steps=_steps(store),
         notes=_notes(store, summary),
         truth=read_json(truth) if truth.is_file() else None,
@@ -112,7 +120,7 @@ def _before_report(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, "seconds": {**seconds, "total": total}, "peak_rss_bytes": max(peaks)}
 
 
-def _tree_data(tree: ClusterTree) -> CondensedTree | None:
+def tree_data(tree: ClusterTree) -> CondensedTree | None:
     """Return the condensed tree as the report takes it; None where there is nothing to draw."""
     condensed = tree.condensed
     if not len(condensed.parent):
@@ -131,7 +139,7 @@ def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | No
     return None if store.manifest.cut else tree.persistence
 
 
-def _ladder(store: RunStore, tree: ClusterTree) -> Ladder | None:
+def ladder_of(store: RunStore, tree: ClusterTree) -> Ladder | None:
     """Return the number of clusters at each threshold; None where nothing could be tested."""
     if not len(tree.ladder):
         return None
@@ -148,7 +156,7 @@ def _ladder(store: RunStore, tree: ClusterTree) -> Ladder | None:
     )
 
 
-def _certainty(store: RunStore, tree: ClusterTree) -> Certainty | None:
+def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
     """Return how sure the clusters shown are; None where that was not looked into."""
     certainty = tree.certainty
     if store.manifest.cut or not len(certainty.resampled_n_clusters):
@@ -188,17 +196,38 @@ def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _sheets(
-    store: RunStore, config: Config, images: ImageStore | None, summary: dict[str, Any]
+def sheets_of(
+    store: RunStore,
+    images: ImageStore | None,
+    summary: Mapping[str, Any],
+    *,
+    n_clusters: int,
+    n_images: int,
 ) -> list[Sheet]:
-    """Return contact sheets: the largest clusters, noise, the strongest outliers."""
+    """Return contact sheets: the largest clusters, noise, the strongest outliers.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run whose labels are complete.
+    images : ImageStore or None
+        Where pictures of small clusters are fetched; None shows kept ones only.
+    summary : mapping
+        Summary of the run.
+    n_clusters, n_images : int
+        Clusters shown at most, and images of each.
+
+    Returns
+    -------
+    list of Sheet
+        Empty where the images are vectors.
+    """
     image_shape = tuple(store.manifest.images["shape"][1:])
-    rows, pictures = _kept(store)
-    if not _is_picture(image_shape):
+    if not is_picture(image_shape):
         return []
+    rows, pictures = _kept(store)
     labels = _labels_at(store, rows)
-    wanted, n_samples = config.report.images_per_cluster, summary["n_samples"]
-    n_shown = min(summary["n_clusters"], config.report.n_clusters_shown)
+    n_samples, n_shown = summary["n_samples"], min(summary["n_clusters"], n_clusters)
     fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
 
     def spread(members: NDArray[np.int64], n: int) -> NDArray[Any]:
@@ -210,8 +239,8 @@ def _sheets(
 
     sheets = []
     for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
-        found = spread(np.flatnonzero(labels["label"] == cluster), wanted)
-        missing = min(wanted, size) - len(found)
+        found = spread(np.flatnonzero(labels["label"] == cluster), n_images)
+        missing = min(n_images, size) - len(found)
         if missing > 0:
             found = fetch.add(cluster, missing, found)
         sheets.append(cluster_sheet(cluster, size, n_samples, found))
@@ -226,7 +255,7 @@ def _sheets(
     return sheets
 
 
-def _is_picture(shape: tuple[int, ...]) -> bool:
+def is_picture(shape: tuple[int, ...]) -> bool:
     """Whether images of this shape can be looked at."""
     return len(shape) in (2, 3) and min(shape[:2]) > 1
 

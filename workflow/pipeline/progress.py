@@ -1,19 +1,18 @@
-"""How far a step is: a bar on a terminal or in Jupyter, plain lines elsewhere; always on stderr."""
+"""How far a step is: a bar on a terminal, plain lines in a log; always on stderr.  See `watching` for Jupyter."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: Steps shorter than this stay silent [s].
 SILENT_S = 2.0
@@ -34,12 +33,33 @@ class Progress:
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
         self.step = ""
-        self._meter: _Meter | None = None
+        self._meter: Meter | None = None
+
+    def plan(self, steps: Sequence[tuple[str, bool]]) -> None:
+        """Learn the steps of a run, and which of them are due."""
+
+    def begin(self, name: str) -> None:
+        """Learn that a step begins."""
+        self.step = name
+
+    def finish(self, name: str, seconds: float) -> None:
+        """Learn that a step is done, and the time it took in all [s]."""
+
+    def link(self, address: str, told: str) -> None:
+        """Learn where the dashboard is: for a browser, and in words."""
+
+    def saw(self, n_workers: int, n_lost: int) -> None:
+        """Learn how many workers there are, and how many were lost."""
+
+    @property
+    def counts_workers(self) -> bool:
+        """Whether somebody wants to know how many workers there are."""
+        return self.is_log
 
     @property
     def is_log(self) -> bool:
         """Whether it goes where nobody watches: a file, a scheduler's log."""
-        return self.enabled and not _in_notebook() and not sys.stderr.isatty()
+        return self.enabled and not in_notebook() and not sys.stderr.isatty()
 
     def text(self) -> str:
         """Return one line about now."""
@@ -53,8 +73,6 @@ class Progress:
         """Show one step from its first unit to its last."""
         if not self.enabled:
             yield _SilentBar()
-        elif _in_notebook():
-            yield _NotebookBar(name, total, unit)
         elif sys.stderr.isatty():
             with _terminal_bar(name, total, unit) as shown:
                 yield shown
@@ -73,7 +91,7 @@ class _SilentBar:
         """Count nothing."""
 
 
-class _Meter:
+class Meter:
     """Share done, rate and time left."""
 
     def __init__(self, name: str, total: int, unit: str) -> None:
@@ -83,15 +101,19 @@ class _Meter:
 
     def text(self) -> str:
         """Return one line about now."""
+        return f"{self.name}: {self.figures()}"
+
+    def figures(self) -> str:
+        """Return share, rate and time left."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         rate = self.done / elapsed
         left = (self.total - self.done) / rate if rate else float("inf")
         share = 100 * self.done / self.total
         left_text = f"{left:,.0f} s left" if left < float("inf") else "time left unknown"
-        return f"{self.name}: {share:.0f} %, {rate:,.0f} {self.unit}/s, {left_text}"
+        return f"{share:.0f} %, {rate:,.0f} {self.unit}/s, {left_text}"
 
 
-class _LineBar(_Meter):
+class _LineBar(Meter):
     """A plain line now and then."""
 
     def advance(self, n: int) -> None:
@@ -104,31 +126,7 @@ class _LineBar(_Meter):
             print(self.text(), file=sys.stderr, flush=True)  # noqa: T201
 
 
-class _NotebookBar(_Meter):
-    """A bar in a notebook, through IPython's display and nothing else."""
-
-    def __init__(self, name: str, total: int, unit: str) -> None:
-        super().__init__(name, total, unit)
-        self.handle: Any = None
-
-    def advance(self, n: int) -> None:
-        """Count, and redraw at most twice a second."""
-        self.done += n
-        now = time.monotonic()
-        if now - self.started < SILENT_S or (now - self.shown < 0.5 and self.done < self.total):
-            return
-        self.shown = now
-        display = importlib.import_module("IPython.display")
-        html = display.HTML(
-            f'<progress max="{self.total}" value="{self.done}"></progress> {self.text()}'
-        )
-        if self.handle is None:
-            self.handle = display.display(html, display_id=True)
-        else:
-            self.handle.update(html)
-
-
-class _TerminalBar(_Meter):
+class _TerminalBar(Meter):
     """A bar of rich, shown once the step is not a short one."""
 
     def __init__(self, name: str, total: int, unit: str, progress: RichProgress) -> None:
@@ -158,7 +156,7 @@ def _terminal_bar(name: str, total: int, unit: str) -> Iterator[Bar]:
         yield _TerminalBar(name, total, unit, progress)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None

@@ -82,6 +82,8 @@ def run_pipeline(
         _adopt_images(store, given)
         plans = step_plans(store, config)
         _tell(plans)
+        if progress is not None:
+            progress.plan([(plan.name, plan.is_due) for plan in plans])
         store.manifest.config = flatten(config.model_dump(mode="json"))
         store.manifest.seed = config.seed
         store.manifest.versions = software_versions()
@@ -123,7 +125,7 @@ def _run_steps(
         store.begin(plan.name, plan.key, plan.settings)
         record = store.step(plan.name)
         executor.peak_rss_bytes = 0
-        executor.progress.step = plan.name
+        executor.progress.begin(plan.name)
         started = time.monotonic()
         try:
             STEPS[plan.name](context)
@@ -142,6 +144,7 @@ def _run_steps(
             limit = worker_memory(config.compute, executor.client)
             check_memory(context.images, config, limit)
         store.finish(plan.name)
+        executor.progress.finish(plan.name, record.seconds)
         log.info("%s", _told(plan.name, record.seconds, record.details))
 
 

@@ -30,6 +30,8 @@ def gallery(
     n_clusters: int,
     value_range: tuple[float, float] | None,
     certainty: Certainty | None = None,
+    *,
+    n_bytes: int = PICTURES_BYTES,
 ) -> Html:
     """Return the cards of all sheets: clusters as given, then noise, then outliers.
 
@@ -43,6 +45,8 @@ def gallery(
         Values shown black and white; None: one robust range for all sheets.
     certainty : Certainty, optional
         Marks doubtful clusters and names the nearest of each.
+    n_bytes : int
+        Bytes of all pictures together.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def gallery(
             "There are no pictures to show: the rows are vectors, or their images are not at hand.",
         )
     limits = value_range or shown_range(pictured)
-    share = PICTURES_BYTES // len(pictured)
+    share = n_bytes // len(pictured)
     clusters = [
         _card(sheet, limits, share, certainty) for sheet in sheets if sheet.kind == "cluster"
     ]

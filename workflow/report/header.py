@@ -39,7 +39,7 @@ def page_header(data: ReportData) -> Html:
         element("h1", headline(summary)),
         *_paragraphs(*opening_sentences(summary), class_="lead"),
         *_paragraphs(method_sentence(summary), doubtful_sentence(summary)),
-        _share_bar(data),
+        share_bar(data),
         element("p", _bar_hint(data), class_="hint"),
         element("dl", *_key_figures(data), class_="figures"),
         *_duplicates(data),
@@ -103,7 +103,7 @@ def _key_figures(data: ReportData) -> list[Html]:
     ]
 
 
-def _share_bar(data: ReportData) -> Html:
+def share_bar(data: ReportData) -> Html:
     """Return all images as one bar cut into clusters, largest first, and noise."""
     order = np.argsort(-data.cluster_size, kind="stable")[:_BAR_CLUSTERS]
     total = max(1, int(data.summary["n_samples"]))

@@ -83,3 +83,55 @@ summary{{cursor:pointer;font-weight:600;padding:6px 0}}
 .figures{{grid-template-columns:1fr 1fr}}}}
 @media print{{.card,.plot{{break-inside:avoid}}}}
 """
+
+#: The same colours where a notebook holds the page's parts: those of its theme, or of its text.
+_NOTEBOOK = {
+    "ink": "var(--jp-content-font-color1,currentColor)",
+    "muted": "var(--jp-content-font-color2,currentColor)",
+    "line": "var(--jp-border-color2,rgba(128,128,128,.4))",
+    "card": "transparent",
+    "accent": "#4a86d8",
+    "warn": "rgba(217,154,28,.16)",
+    "warn-line": "#d99a1c",
+    "bad": "#d6456b",
+    "good": "#2f9e6b",
+}
+
+#: Style sheet of what stands in a notebook: nothing outside of ``.overcluster`` is touched.  Its name
+#: is written twice where the notebook's own rules would win.
+NOTEBOOK_SHEET = f"""
+.overcluster{{{_variables(_NOTEBOOK)}color:var(--ink);font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;max-width:1080px}}
+.overcluster.overcluster p{{margin:.2em 0 .5em;max-width:80ch}}
+.overcluster.overcluster h3{{font-size:13px;margin:0;padding:0;display:flex;align-items:center;gap:6px}}
+.overcluster.overcluster h4{{font-size:18px;margin:.3em 0}}
+.overcluster .hint,.overcluster figcaption,.overcluster .path{{color:var(--muted);font-size:12px;overflow-wrap:anywhere}}
+.overcluster .share{{display:block;width:100%;height:14px;border-radius:4px;background:var(--line);margin:8px 0}}
+.overcluster figure{{margin:0;min-width:0}}
+.overcluster .sheets{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));gap:10px;margin:8px 0}}
+.overcluster .card{{border:1px solid var(--line);border-radius:6px;padding:8px}}
+.overcluster .card img{{display:block;max-width:100%;height:auto;margin-top:6px;image-rendering:pixelated}}
+.overcluster .swatch{{width:12px;height:12px;border-radius:3px;flex:none}}
+.overcluster .mark{{background:var(--warn);border:1px solid var(--warn-line);border-radius:8px;padding:0 6px;font-size:11px;font-weight:400}}
+.overcluster .beside{{display:flex;flex-wrap:wrap;gap:20px;align-items:flex-start}}
+.overcluster .plot{{flex:1 1 380px;max-width:640px}}
+.overcluster .plot.wide{{flex-basis:100%;max-width:none}}
+.overcluster .plot svg{{display:block;width:100%;height:auto}}
+.overcluster .scroll{{overflow-x:auto}}
+.overcluster.overcluster table{{font:inherit;border-collapse:collapse;font-variant-numeric:tabular-nums;background:none;color:inherit;margin:0}}
+.overcluster tr{{background:none!important}}
+.overcluster.overcluster th,.overcluster.overcluster td{{text-align:left;padding:2px 14px 2px 0;border:none;vertical-align:top;max-width:52ch;white-space:normal;overflow-wrap:break-word;background:none}}
+.overcluster.overcluster th{{font-weight:400;color:var(--muted)}}
+.overcluster.overcluster .num{{text-align:right;white-space:nowrap}}
+.overcluster .notes{{background:var(--warn);border-left:3px solid var(--warn-line);border-radius:4px;padding:6px 12px;margin:6px 0}}
+.overcluster .notes ul{{margin:0;padding-left:1.1em}}
+.overcluster details{{margin:6px 0}}
+.overcluster .jp-InternalAnchorLink{{display:none}}
+.overcluster summary{{cursor:pointer;font-weight:600}}
+.overcluster a{{color:var(--accent)}}
+.overcluster .bar{{display:inline-block;vertical-align:middle;width:220px;height:9px;border-radius:4px;background:var(--line);overflow:hidden}}
+.overcluster .bar span{{display:block;height:100%;background:var(--accent)}}
+.overcluster .done .bar span,.overcluster .complete .bar span{{background:var(--good)}}
+.overcluster .failed .bar span,.overcluster .stopped .bar span{{background:var(--bad)}}
+.overcluster .failed b,.overcluster .stopped b{{color:var(--bad)}}
+.overcluster .complete,.overcluster .waiting{{opacity:.65}}
+"""

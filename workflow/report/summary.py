@@ -1,4 +1,4 @@
-"""The summary of a run as a small table, for the page and for notebooks."""
+"""The summary of a run as pairs of words, for the page and for notebooks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from workflow.report.findings import (
     compared_methods,
     cut_words,
     doubtful_names,
-    doubtful_sentence,
     duplicates_sentence,
     interval_words,
-    opening_sentences,
     plateau_words,
 )
-from workflow.report.markup import Html, element, join
 from workflow.report.wording import (
     format_bytes,
     format_count,
     format_seconds,
     format_share,
     format_value,
-    headline,
 )
 
 if TYPE_CHECKING:
@@ -121,37 +117,3 @@ def _is_plain(value: Any) -> bool:
         return True
     parts = value.values() if isinstance(value, dict) else value
     return len(value) <= _LONGEST and not any(isinstance(p, (list, tuple, dict)) for p in parts)
-
-
-def summary_html(summary: Mapping[str, Any]) -> str:
-    """Return a small HTML table that says what a run found.
-
-    Parameters
-    ----------
-    summary : mapping
-        Summary of a run; any key but ``n_samples`` and ``n_clusters`` may be missing.
-
-    Returns
-    -------
-    str
-        A fragment without style sheet or script, in the colours of whatever page holds it.
-
-    Examples
-    --------
-    >>> summary_html({"n_samples": 10, "n_clusters": 2})[:41]
-    '<div><strong>2 clusters in 10 images</str'
-    """
-    parts: list[Html] = [element("strong", headline(summary))]
-    sentences = [*opening_sentences(summary), doubtful_sentence(summary)]
-    style = "margin:.2em 0;max-width:60ch"
-    parts += [element("p", sentence, style=style) for sentence in sentences if sentence]
-    rows = [
-        element(
-            "tr",
-            element("th", name, scope="row", style="text-align:left;font-weight:normal"),
-            element("td", value, style="text-align:right"),
-        )
-        for name, value in summary_rows(summary)
-    ]
-    parts.append(element("table", element("tbody", *rows)))
-    return str(element("div", join(*parts)))

@@ -64,6 +64,26 @@ def contact_sheet(
     >>> contact_sheet(np.zeros((3, 2, 2), dtype=np.uint8))[1:4]
     b'PNG'
     """
+    sheet = contact_array(images, columns, scale, value_range=value_range)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def contact_array(
+    images: NDArray[Any],
+    columns: int | None = None,
+    scale: int | None = None,
+    *,
+    value_range: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """Lay images out as `contact_sheet` does, which has the parameters, and return the pixels.
+
+    Returns
+    -------
+    uint8 array of shape (height, width, 2 or 4)
+        Grey or red, green and blue; opacity last.
+    """
     if images.ndim not in (3, 4) or 0 in images.shape:
         msg = (
             "`images` must have shape (m, height, width) or (m, height, width, channels) without a "
@@ -86,9 +106,7 @@ def contact_sheet(
         top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
         sheet[top : top + height, left : left + width, :depth] = tile
         sheet[top : top + height, left : left + width, depth] = 255
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue()
+    return sheet
 
 
 def shown_range(images: Sequence[NDArray[Any]]) -> tuple[float, float] | None:

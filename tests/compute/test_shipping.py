@@ -1,0 +1,190 @@
+"""Workers that lack the package get it, and those that cannot use it are refused in one line.
+
+Scheduler and workers run in an environment of their own, made by ``venv``: it
+has the libraries of this one, and not the package.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import zipfile
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+from distributed import Client
+
+import workflow
+from tests.conftest import picture_set
+from tests.pipeline.helpers import SETTINGS, assert_same_labels, make_run
+from workflow.compute.shipping import FOLDER, bring_package, zipped
+from workflow.errors import ComputeError
+from workflow.pipeline.outcomes import run_task
+from workflow.pipeline.tasks import get_ready
+
+LIBRARIES = Path(sysconfig.get_path("purelib"))
+DEADLINE_S = 120
+
+
+class Place:
+    """An environment without the package, and the processes that run in it."""
+
+    def __init__(self, folder, *, without=()):
+        self.folder = folder
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True, timeout=120
+        )
+        (self.libraries,) = (folder / "env").glob("lib/python*/site-packages")
+        left_out = ("overcluster", "_editable", "__editable", "workflow", *without)
+        for entry in LIBRARIES.iterdir():
+            # What pytest or coverage start in every process is not wanted here either.
+            if entry.name.lower().startswith(left_out) or entry.suffix == ".pth":
+                continue
+            if not (self.libraries / entry.name).exists():
+                (self.libraries / entry.name).symlink_to(entry)
+        self.stack = contextlib.ExitStack()
+        self.file = folder / "scheduler.json"
+
+    def python(self, *words):
+        """Start Python there."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment |= {"XDG_CACHE_HOME": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
+        command = [self.folder / "env" / "bin" / "python", *map(str, words)]
+        log = self.stack.enter_context((self.folder / "log").open("ab"))
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=log, stderr=log
+        )
+        self.stack.callback(process.wait, 30)
+        self.stack.callback(process.terminate)
+        return process
+
+    def open(self):
+        """Start a scheduler and return a client of it."""
+        address = ("--host", "127.0.0.1", "--port", 0, "--dashboard-address", "127.0.0.1:0")
+        self.python("-m", "distributed.cli.dask_scheduler", "--scheduler-file", self.file, *address)
+        deadline = time.monotonic() + DEADLINE_S
+        while not self.file.is_file():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.1)
+        client = Client(scheduler_file=str(self.file), set_as_default=False, timeout=60)
+        return self.stack.enter_context(client)
+
+    def add_worker(self, client):
+        """Start a worker; return when it is there."""
+        before = len(client.scheduler_info(n_workers=-1)["workers"])
+        words = ("--nthreads", 1, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        self.python("-m", "distributed.cli.dask_worker", "--scheduler-file", self.file, *words)
+        client.wait_for_workers(before + 1, timeout=DEADLINE_S)
+
+
+@contextlib.contextmanager
+def opened(folder, n_workers=1, **options):
+    """Open a client of workers without the package."""
+    place = Place(folder, **options)
+    with place.stack:
+        client = place.open()
+        for _ in range(n_workers):
+            place.add_worker(client)
+        yield place, client
+
+
+def where():
+    """Return where a worker has the package from."""
+    return workflow.__file__
+
+
+def has_package():
+    """Return whether the package can be imported, asked by code that needs none of it."""
+    return importlib.util.find_spec("workflow") is not None
+
+
+def ask(client, function):
+    """Run a function of this file, which workers cannot import either, on all workers."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        return list(client.run(function).values())
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_path):
+    with opened(tmp_path) as (place, client):
+        assert ask(client, has_package) == [False]
+        bring_package(client)
+        assert ask(client, has_package) == [True]
+        place.add_worker(client)
+        homes = {Path(home) for home in ask(client, where)}
+        assert len(homes) == 1
+        assert homes.pop().is_relative_to(tmp_path / "cache")
+        client.run(get_ready)
+        # The scheduler reads tasks, too.
+        outcomes = client.gather(client.map(run_task, [[3, 4], [5]], function=sum, pure=False))
+        assert [outcome.result for outcome in outcomes] == [7, 5]
+        bring_package(client)
+
+
+def test_package__that_was_sent_earlier_gives_way(tmp_path, monkeypatch):
+    newer = tmp_path / "newer" / "workflow"
+    shutil.copytree(FOLDER, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    with (newer / "rng.py").open("a") as file:
+        file.write("\n# a later version\n")
+    with opened(tmp_path) as (_, client):
+        bring_package(client)
+        first = ask(client, where)
+        with monkeypatch.context() as patch:
+            patch.setattr("workflow.compute.shipping.FOLDER", newer)
+            bring_package(client)
+        second = ask(client, where)
+        assert first != second
+        assert Path(second[0]).with_name("rng.py").read_text().endswith("# a later version\n")
+
+
+def test_package__of_another_version_is_refused(tmp_path):
+    with opened(tmp_path, n_workers=0) as (place, client):
+        shutil.copytree(FOLDER, place.libraries / "workflow")
+        with (place.libraries / "workflow" / "rng.py").open("a") as file:
+            file.write("\n# another version\n")
+        place.add_worker(client)
+        with pytest.raises(ComputeError, match=r"same code .*site-packages/workflow\. Install"):
+            bring_package(client)
+
+
+def test_requirements__that_are_missing_are_named_at_once(tmp_path):
+    with opened(tmp_path, without=("h5py", "google_crc32c")) as (_, client):
+        with pytest.raises(
+            ComputeError, match=r"not got google-crc32c.*h5py.*pip install 'goo"
+        ) as e:
+            workflow.run(np.zeros((2000, 4), np.uint8), out=tmp_path / "run", client=client)
+        assert "\n" not in str(e.value)
+
+
+def test_nothing__is_sent_where_the_package_is(client, monkeypatch):
+    monkeypatch.setattr("workflow.compute.shipping._send", None)
+    bring_package(client)
+
+
+def test_zip__is_the_package_and_nothing_else():
+    names = zipfile.ZipFile(io.BytesIO(zipped())).namelist()
+    assert len(zipped()) < 1_000_000
+    assert all(name.startswith("workflow/") and name.endswith(".py") for name in names)
+    assert {"workflow/__init__.py", "workflow/pipeline/tasks.py"} <= set(names)
+
+
+def test_run__on_workers_without_the_package_gives_the_labels_of_a_local_one(tmp_path, client):
+    images, _ = picture_set()
+    np.save(tmp_path / "images.npy", images)
+    here = make_run(tmp_path / "images.npy", tmp_path / "here", client)
+    with opened(tmp_path, n_workers=2) as (_, there):
+        run = workflow.run(
+            tmp_path / "images.npy", out=tmp_path / "there", client=there, settings=SETTINGS
+        )
+        with workflow.Run(here.path).dataset as expected:
+            assert_same_labels(run.dataset.load(), expected.load())

@@ -1,0 +1,166 @@
+"""What a run shows of itself in a notebook: the parts of the page, in the colours of the notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workflow.report.figures import drawing_style, inline_svg, new_figure
+from workflow.report.findings import doubtful_sentence, opening_sentences
+from workflow.report.gallery import gallery
+from workflow.report.header import share_bar
+from workflow.report.markup import Html, element, table
+from workflow.report.plots import plot_cluster_sizes
+from workflow.report.style import NOTEBOOK_SHEET
+from workflow.report.summary import summary_rows
+from workflow.report.tree_plot import plot_condensed_tree
+from workflow.report.wording import format_count, format_seconds, format_share, headline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workflow.report.data import CondensedTree, ReportData
+
+#: Bytes of all pictures, before they are written as text (a third more), and of the text of a tree
+#: that is drawn with all its corners; a larger one becomes a picture.
+PICTURES_BYTES, TREE_BYTES = 190_000, 120_000
+#: Sizes that the table names.
+_SIZES_TOLD = 5
+
+
+def run_html(data: ReportData, token: str) -> str:
+    """Return a run as a fragment of HTML for a notebook, under 500 kB.
+
+    Parameters
+    ----------
+    data : ReportData
+        What is known; the page's other parts may be missing.
+    token : str
+        Short word that no other fragment of the notebook has: ids are made of it.
+
+    Returns
+    -------
+    str
+        The fragment, with a style sheet that reaches nothing else, and nothing to fetch.
+    """
+    summary = data.summary
+    sentences = [*opening_sentences(summary), doubtful_sentence(summary)]
+    rows = [(name, value) for name, value in summary_rows(summary) if value]
+    with drawing_style():
+        parts = [
+            element("h4", headline(summary)),
+            *_notes(data.notes),
+            *(element("p", sentence) for sentence in sentences if sentence),
+            share_bar(data),
+            element(
+                "div", table((), _key_rows(data), numeric=1), *_sizes(data, token), class_="beside"
+            ),
+            *_gallery(data),
+            *_tree(data.tree, token),
+            _folded("All figures", table((), rows)),
+            element("p", data.run_path, class_="path"),
+        ]
+    return framed(*parts)
+
+
+def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str, str]]) -> str:
+    """Return what is known of a run that cannot show more: words, and the state of its steps.
+
+    Parameters
+    ----------
+    title : str
+        One line.
+    notes : sequence of str
+        What is missing, and what to do.
+    states : sequence of tuple of str
+        Steps and their states.
+
+    Returns
+    -------
+    str
+        A fragment, as `run_html` gives.
+    """
+    rows = [table((), list(states))] if states else []
+    return framed(element("h4", title), *_notes(notes), *rows)
+
+
+def _scoped(svg: str) -> Html:
+    """Keep the one rule that Matplotlib puts into its pictures from the rest of the notebook."""
+    return Html(svg.replace("*{stroke-linejoin", ".overcluster svg *{stroke-linejoin"))
+
+
+def framed(*parts: str) -> str:
+    """Return parts with their style sheet, in a box of their own."""
+    return str(element("div", element("style", Html(NOTEBOOK_SHEET)), *parts, class_="overcluster"))
+
+
+def _notes(notes: Sequence[str]) -> list[Html]:
+    """Return remarks in a box, or nothing."""
+    items = [element("li", note) for note in notes]
+    return [element("div", element("ul", *items), class_="notes")] if items else []
+
+
+def _folded(title: str, *parts: str) -> Html:
+    """Return parts under a line that opens them."""
+    return element("details", element("summary", title), *parts)
+
+
+def _key_rows(data: ReportData) -> list[tuple[str, str]]:
+    """Return the figures that are asked for first."""
+    summary, sizes = data.summary, sorted(map(int, data.cluster_size), reverse=True)
+    told = ", ".join(format_count(size) for size in sizes[:_SIZES_TOLD])
+    if len(sizes) > _SIZES_TOLD:
+        told += f" ... {format_count(sizes[-1])}"
+    seconds = dict(summary.get("seconds") or {}).get("total")
+    noise = summary.get("noise_fraction")
+    return [
+        ("images", format_count(summary["n_samples"])),
+        ("clusters", format_count(summary["n_clusters"])),
+        ("sizes", told or "-"),
+        ("noise", "-" if noise is None else format_share(float(noise))),
+        ("structure", str(summary.get("structure", "-"))),
+        ("time", "-" if seconds is None else format_seconds(float(seconds))),
+    ]
+
+
+def _sizes(data: ReportData, token: str) -> list[Html]:
+    """Return the bars of the sizes; nothing without clusters."""
+    if not len(data.cluster_size):
+        return []
+    n_noise = round(float(data.summary.get("noise_fraction") or 0.0) * data.summary["n_samples"])
+    figure = new_figure(6.6, 2.5)
+    plot_cluster_sizes(figure.add_subplot(), data.cluster_size, n_noise=n_noise)
+    words = f"Images of each of {format_count(len(data.cluster_size), 'cluster')}"
+    svg = _scoped(inline_svg(figure, f"sizes-{token}", words))
+    return [element("figure", svg, class_="plot")]
+
+
+def _gallery(data: ReportData) -> list[Html]:
+    """Return the cards of pictures; a line where there are none."""
+    n_clusters = int(data.summary["n_clusters"])
+    limits = data.value_range
+    return [gallery(data.sheets, n_clusters, limits, data.certainty, n_bytes=PICTURES_BYTES)]
+
+
+def _tree(tree: CondensedTree | None, token: str) -> list[Html]:
+    """Return the condensed tree; as a picture where it has too many corners."""
+    if tree is None or not len(tree.parent):
+        return []
+    words = f"Condensed tree with {len(tree.selected)} nodes chosen as clusters"
+    svg = Html("")
+    for as_picture in (False, True):
+        figure = new_figure(11.0, 3.6)
+        axes = plot_condensed_tree(figure.add_subplot(), tree)
+        for shapes in axes.collections:
+            shapes.set_rasterized(as_picture or shapes.get_rasterized())
+        svg = _scoped(inline_svg(figure, f"tree-{token}", words))
+        if len(svg) <= TREE_BYTES:
+            break
+    hint = (
+        "How the clusters part, from the top: as the density asked for rises, sparse images drop "
+        "away and groups part. Width is the number of images."
+    )
+    scroll = element("div", svg, class_="scroll")
+    return [element("p", hint, class_="hint"), element("figure", scroll, class_="plot wide")]
+
+
+__all__ = ["framed", "run_html", "unfinished_html"]
