@@ -25,8 +25,10 @@ import workflow
 from tests.conftest import picture_set
 from tests.pipeline.helpers import SETTINGS, assert_same_labels, make_run
 from workflow.compute.shipping import FOLDER, bring_package, zipped
+from workflow.config import load_config
 from workflow.errors import ComputeError
 from workflow.pipeline.outcomes import run_task
+from workflow.pipeline.site_check import check_site
 from workflow.pipeline.tasks import get_ready
 
 LIBRARIES = Path(sysconfig.get_path("purelib"))
@@ -188,3 +190,12 @@ def test_run__on_workers_without_the_package_gives_the_labels_of_a_local_one(tmp
         )
         with workflow.Run(here.path).dataset as expected:
             assert_same_labels(run.dataset.load(), expected.load())
+
+
+def test_check__at_workers_without_the_package_says_what_a_run_would_meet(tmp_path):
+    with opened(tmp_path) as (place, _):
+        settings = {"compute.launcher": "address", "compute.scheduler_file": str(place.file)}
+        config = load_config(None, settings, environment={}).config
+        found = check_site(config, None, tmp_path / "run")
+    assert found["problems"] == []
+    assert found["writes_run"]

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 LEAVE_PATIENCE_S = 60.0
 #: How long the client looks for a scheduler, in this same process, that was closed [s].
 CLIENT_TIMEOUT_S = 5
+#: How long closing the client may take, which forgets each of some ten thousand tasks first [s].
+CLOSE_TIMEOUT_S = 120
 #: A line is told so often while there is no worker [s].
 WAITING_LINE_S = 60.0
 #: An adaptive number of jobs follows what is to be done over minutes: a job that comes costs time
@@ -80,10 +82,13 @@ def batch_client(settings: ComputeSettings) -> Iterator[Client]:
             with _cluster(settings, keys, guardian) as cluster:
                 fleet = Fleet(cluster, settings, user, logs)
                 try:
-                    with Client(cluster, timeout=CLIENT_TIMEOUT_S, set_as_default=False) as client:
+                    client = Client(cluster, timeout=CLIENT_TIMEOUT_S, set_as_default=False)
+                    try:
                         cluster.sync(fleet.begin)
                         _wait_for_worker(cluster, fleet)
                         yield client
+                    finally:
+                        client.close(timeout=CLOSE_TIMEOUT_S)
                 except Exception as err:
                     if fleet.failure is None:
                         raise

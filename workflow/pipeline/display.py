@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workflow.errors import WorkflowError
+from workflow.errors import WorkflowError, one_line
 from workflow.pipeline.model import shown_tree, stored_tree
 from workflow.pipeline.page import certainty_of, sheets_of, tree_data
 from workflow.pipeline.summary import read_summary
 from workflow.report import ReportData, run_html, unfinished_html
-from workflow.runstore import RunStore
+from workflow.runstore import RunStore, layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,11 +96,9 @@ def _gathered(store: RunStore, summary: dict[str, Any]) -> ReportData:
             return instead
 
     nothing: list[Sheet] = []
-    sheets = tried(
-        "the pictures",
-        lambda: sheets_of(store, None, summary, n_clusters=N_CLUSTERS, n_images=N_IMAGES),
-        nothing,
-    )
+    files = store.path / layout.MANIFEST, store.path / layout.SUMMARY
+    stamp = tuple(file.stat().st_mtime_ns for file in files)
+    sheets = tried("the pictures", lambda: _sheets(store.path, stamp), nothing)
     return ReportData(
         title="",
         run_path=str(store.path),
@@ -112,6 +111,14 @@ def _gathered(store: RunStore, summary: dict[str, Any]) -> ReportData:
     )
 
 
+@lru_cache(maxsize=4)
+def _sheets(path: Path, stamp: tuple[int, ...]) -> list[Sheet]:
+    """Return the pictures, for which the labels of all images are read; `stamp` tells a changed run."""
+    del stamp
+    store = RunStore.open(path)
+    return sheets_of(store, None, read_summary(store), n_clusters=N_CLUSTERS, n_images=N_IMAGES)
+
+
 def _first(sheet: Sheet) -> Sheet:
     """Return a sheet with as many pictures as a notebook has room for."""
     images = sheet.images
@@ -120,5 +127,5 @@ def _first(sheet: Sheet) -> Sheet:
 
 def _line(err: BaseException) -> str:
     """Return an error as one line."""
-    text = " ".join(str(err).split())
+    text = one_line(err)
     return text if isinstance(err, WorkflowError) else f"{type(err).__name__}: {text}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.compute import open_client
 from workflow.compute.scripts import job_script
+from workflow.compute.shipping import bring_package
 from workflow.errors import StoreError
 from workflow.pipeline.outcomes import run_task
 from workflow.runstore.manifest import software_versions
@@ -68,6 +69,8 @@ def check_site(
         source = images.absolute() if images is not None else _made_file(folder)
         started = time.monotonic()
         with open_client(settings) as client:
+            if settings.launcher == "address":
+                bring_package(client)
             worker_s = time.monotonic() - started
             asked = (str(folder), str(source))
             task = client.submit(run_task, asked, function=look_around, pure=False)
@@ -81,6 +84,9 @@ def check_site(
         name: {"here": ours, "there": seen["versions"].get(name, "not installed")}
         for name, ours in here.items()
     }
+    if settings.launcher == "address":
+        # Sent where it lacked, refused where it was another one; no version is installed with it.
+        versions["overcluster"]["there"] = versions["overcluster"]["here"]
     found = {
         "job_script": script,
         "worker_s": round(worker_s, 3),
