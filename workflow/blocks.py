@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from dask.base import compute
 from dask.delayed import delayed
@@ -221,9 +222,13 @@ class DaskMapper(SerialMapper):
         return found
 
 
-@cache
-def _thread_pools() -> ThreadpoolController:
-    """Return the controller of the loaded BLAS libraries; finding them takes milliseconds."""
+@lru_cache(maxsize=1)
+def _thread_pools(n_modules: int) -> ThreadpoolController:
+    """Return the controller of the loaded BLAS libraries; finding them takes milliseconds.
+
+    With the number of modules that are imported: one of later may bring a library of its own.
+    """
+    del n_modules
     return ThreadpoolController()
 
 
@@ -232,7 +237,8 @@ class _OneBlasThread:
 
     lock = threading.Lock()
     depth = 0
-    first: Any = None
+    #: What restores the numbers of each set of libraries, in the order they were first limited.
+    limiters: ClassVar[dict[ThreadpoolController, Any]] = {}
 
 
 @contextmanager
@@ -246,9 +252,9 @@ def one_blas_thread() -> Iterator[None]:
     """
     with _OneBlasThread.lock:
         # Set again by those who find it set: some BLAS builds keep the number per thread.
-        limiter = _thread_pools().limit(limits=1, user_api="blas")
-        if _OneBlasThread.depth == 0:
-            _OneBlasThread.first = limiter
+        pools = _thread_pools(len(sys.modules))
+        limiter = pools.limit(limits=1, user_api="blas")
+        _OneBlasThread.limiters.setdefault(pools, limiter)
         _OneBlasThread.depth += 1
     try:
         yield
@@ -256,5 +262,6 @@ def one_blas_thread() -> Iterator[None]:
         with _OneBlasThread.lock:
             _OneBlasThread.depth -= 1
             if _OneBlasThread.depth == 0:
-                _OneBlasThread.first.restore_original_limits()
-                _OneBlasThread.first = None
+                # Later ones found set what the first one had set: it comes last.
+                while _OneBlasThread.limiters:
+                    _OneBlasThread.limiters.popitem()[1].restore_original_limits()

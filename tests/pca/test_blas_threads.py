@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -41,6 +44,32 @@ def test_one_blas_thread__the_first_to_leave_restores_nothing():
         thread.join()
         assert blas_threads() == {1}
     assert blas_threads() == {2}
+
+
+#: Prints the threads of each BLAS library inside, before and after SciPy brings its own, and afterwards.
+LATER = """
+import numpy
+from threadpoolctl import threadpool_info
+from workflow.blocks import one_blas_thread
+
+def numbers():
+    print(*(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+
+with one_blas_thread():
+    numbers()
+    import scipy.linalg
+    with one_blas_thread():
+        numbers()
+numbers()
+"""
+
+
+def test_one_blas_thread__holds_for_libraries_that_come_later():
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    found = subprocess.run(
+        [sys.executable, "-c", LATER], capture_output=True, text=True, check=True, env=environment
+    )
+    assert found.stdout.splitlines() == ["1", "1 1", "2 2"]
 
 
 @pytest.mark.usefixtures("two_threads")
