@@ -54,7 +54,11 @@ def stores(data: Data) -> Iterator[Result]:
     repeats = max(3, data.scale.repeats)
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in {"scores": data.scores, **pictures}.items():
-            fitting = rows[: MOST_BYTES // (rows.shape[1] * rows.itemsize)]
+            n_rows = MOST_BYTES // (rows.shape[1] * rows.itemsize)
+            # Scores again and again: making an array, which takes as long for few rows, is not the question.
+            fitting = (
+                np.resize(rows, (n_rows, rows.shape[1])) if rows is data.scores else rows[:n_rows]
+            )
             is_smaller = name in pictures and zarr_io.compresses(fitting[:PROBE_ROWS])
             # As many blocks in a file as there are in a run of 48 million images.
             n_blocks = BLOCKS_OF_IMAGES if name in pictures else MOST_BLOCKS
