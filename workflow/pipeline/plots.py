@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,11 +16,28 @@ from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
     from matplotlib.axes import Axes
 
-    from workflow.pipeline.handle import Run
-
 T = TypeVar("T")
+
+
+class Drawable(Protocol):
+    """What plots ask of a run."""
+
+    path: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+
+    def members(self, label: int, n: int = ..., *, weakest: bool = ...) -> xr.Dataset:
+        """Return images of one cluster."""
+
+    def outliers(self, n: int = ...) -> xr.Dataset:
+        """Return the images with the highest outlier scores."""
 
 
 class RunPlots:
@@ -28,7 +45,7 @@ class RunPlots:
 
     Parameters
     ----------
-    run : Run
+    run : Drawable
         The run.
 
     Notes
@@ -38,7 +55,7 @@ class RunPlots:
     of ``matplotlib.rcParams``; each cluster has the colour of the report.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Drawable) -> None:
         self._run = run
 
     def sizes(self, ax: Axes | None = None) -> Axes:
