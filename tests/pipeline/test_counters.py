@@ -58,7 +58,11 @@ def watched(tmp_path_factory, pictures, request):
     with (
         pytest.MonkeyPatch.context() as patch,
         LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -377,7 +377,7 @@ def test_run__inside_a_job_with_workers_in_the_same_allocation(slurm, images, lo
 def test_ingest__as_a_job_array(slurm, tmp_path):
     # More shards than parts.
     source, target = tmp_path / "images.npy", tmp_path / "images.zarr"
-    np.save(source, np.random.default_rng(0).integers(0, 256, (200_000, 600), np.uint8))
+    np.save(source, np.random.default_rng(0).integers(0, 256, (80_000, 600), np.uint8))
     begin = lab.Command(tmp_path, "ingest-init", source, target, "--parts", 4, "--json")
     begin.wait()
     plan = last_json(begin.out.read_text())
