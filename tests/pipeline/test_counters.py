@@ -61,7 +61,6 @@ def watched(tmp_path_factory, pictures, request):
             n_workers=1,
             threads_per_worker=2,
             processes=False,
-            host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
