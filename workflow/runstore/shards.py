@@ -112,7 +112,7 @@ class ShardLayout:
             or array.dtype.kind not in "buifc"
             or not array.dtype.isnative
             or not array.shards[1:] == array.chunks[1:] == shape[1:]
-            or sharding.index_location.value != "end"
+            or _word(sharding.index_location) != "end"
             or not _is_checked(sharding.index_codecs, "little")
         ):
             return None
@@ -249,7 +249,12 @@ def _is_checked(codecs: Any, byteorder: str) -> bool:
     if [type(codec) for codec in codecs] != [BytesCodec, Crc32cCodec]:
         return False
     endian = codecs[0].endian
-    return endian is None or endian.value == byteorder
+    return endian is None or _word(endian) == byteorder
+
+
+def _word(choice: Any) -> str:
+    """Return what a codec was told: a word, which older versions of zarr keep in an enumeration."""
+    return str(getattr(choice, "value", choice))
 
 
 def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
