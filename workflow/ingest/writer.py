@@ -205,8 +205,8 @@ def ingest(
     Written to ``DESTINATION.partial`` and moved when it is whole.  Every
     finished shard is noted, so that the same call goes on after a kill; the
     bytes do not depend on the mapper, nor on where a call was cut.  A block
-    of 16,384 images of 768 values is held in memory twice.  Values are copied as they are, in little-endian
-    byte order.
+    of 16,384 images of 768 values is held in memory twice.  Values are copied
+    as they are, in little-endian byte order.
     """
     target = Path(destination).absolute()
     key = {

@@ -22,9 +22,14 @@ class Partition:
     blocks: tuple[RowRange, ...]
 
     @property
+    def start(self) -> int:
+        """Its first row."""
+        return self.blocks[0].start
+
+    @property
     def n_rows(self) -> int:
         """Rows of all its blocks."""
-        return self.blocks[-1].stop - self.blocks[0].start
+        return self.blocks[-1].stop - self.start
 
 
 def partitions(n_samples: int, block_rows: int) -> list[Partition]:

@@ -167,7 +167,7 @@ class ProjectionTask:
         kept, kept_rows, checksums = [], [], []
         bytes_read = bytes_written = 0
         blocks = read_ahead(self.images, item.partition.blocks)
-        with zarr_io.RowsWriter(self.scores, "scores", item.partition.blocks[0].start) as writer:
+        with zarr_io.RowsWriter(self.scores, "scores", item.partition.start) as writer:
             for (rows, block), expected, n_kept in zip(
                 blocks, item.checksums, item.n_kept, strict=True
             ):
@@ -304,8 +304,8 @@ class AssignTask:
         cells: CellSums | None = None
         pairs: PairCounts | None = None
         checksums, bytes_read, bytes_written = [], 0, 0
-        names, start = ("nearest", "sq_distance"), partition.blocks[0].start
-        with zarr_io.rows_writers(self.nearest, names, start) as writers:
+        names = ("nearest", "sq_distance")
+        with zarr_io.rows_writers(self.nearest, names, partition.start) as writers:
             for rows, read in read_ahead(self.scores, partition.blocks):
                 block = read.astype(np.float32, copy=False)
                 nearest, sq_distance = index.query(block, k=N_NEAREST)
@@ -371,8 +371,7 @@ class Labelling:
         """Label the blocks of a partition, write them, copy the file names along; return the report."""
         checksums, counts, bytes_read, bytes_written = [], [], 0, 0
         names = [*schema.LABELS, *([] if self.paths is None else ["path"])]
-        start = partition.blocks[0].start
-        with zarr_io.rows_writers(self.target, names, start) as writers:
+        with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:
                 arrays = self.label(block)
                 for name, array in arrays.items():
