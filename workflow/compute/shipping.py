@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from workflow.compute import arrival
+from workflow.compute.asking import ask_workers, register_plugin
 from workflow.errors import ComputeError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _asked(client: Client) -> dict[str, dict[str, Any]]:
     # A function of the standard library: sent by name, so that any version understands it.
     pythons = {
         "the scheduler": client.run_on_scheduler(platform.python_version),
-        **client.run(platform.python_version),
+        **ask_workers(client, platform.python_version),
     }
     here = platform.python_version_tuple()[:2]
     others = {who: it for who, it in pythons.items() if tuple(it.split(".")[:2]) != here}
@@ -121,14 +122,14 @@ def _asked(client: Client) -> dict[str, dict[str, Any]]:
     question = NAME, requirements()
     with _with_code():
         of_scheduler = client.run_on_scheduler(arrival.seen, *question)
-        return {"the scheduler": of_scheduler, **client.run(arrival.seen, *question)}
+        return {"the scheduler": of_scheduler, **ask_workers(client, arrival.seen, *question)}
 
 
 def _send(client: Client, digest: str, content: bytes) -> None:
     """Register what unpacks the package, here and on workers to come."""
     with _with_code():
         for kind in (arrival.PackageForScheduler, arrival.PackageForWorkers):
-            client.register_plugin(kind(NAME, digest, content))
+            register_plugin(client, kind(NAME, digest, content))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workflow.compute import open_client
+from workflow.compute.asking import ask_workers
 from workflow.compute.dashboard import dashboard_told
 from workflow.compute.places import missing_places
 from workflow.compute.shipping import bring_package
@@ -79,7 +80,7 @@ def executor_for(
 
 def _require_sight(client: Client, reads: Sequence[Path]) -> None:
     """Refuse workers that do not see what they are to read."""
-    seen = client.run(missing_places, [str(path) for path in reads]) if reads else {}
+    seen = ask_workers(client, missing_places, [str(path) for path in reads]) if reads else {}
     blind = {address: missing for address, missing in seen.items() if missing}
     if blind:
         address, missing = min(blind.items())

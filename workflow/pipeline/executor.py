@@ -15,6 +15,7 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from workflow.blocks import pairwise, runs
+from workflow.compute.asking import ask_workers
 from workflow.errors import ComputeError
 from workflow.pipeline.outcomes import finish_outcome, merge_outcomes, reduce_run, run_task
 from workflow.runstore.files import read_arrays, write_arrays
@@ -90,7 +91,7 @@ class Executor:
         if self.client is None:
             warnings.filterwarnings("ignore", message=message)
         else:
-            self.client.run(warnings.filterwarnings, "ignore", message=message)
+            ask_workers(self.client, partial(warnings.filterwarnings, "ignore", message=message))
 
     def prepare(self, function: Callable[[], object]) -> None:
         """Call a function once on every worker that is there, whatever becomes of it."""
