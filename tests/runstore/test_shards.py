@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
+import psutil
 import pytest
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
@@ -299,3 +302,66 @@ def test_read__one_after_the_other_up_to_a_lost_shard(tmp_path):
         np.testing.assert_array_equal(found, values[start : start + 4])
     with pytest.raises(StoreError, match="rows 24 to 31 whole; its file c/3/0 is missing"):
         zarr_read.read_block(folder, 24, 28)
+
+
+def open_files(folder):
+    """Return the files below a folder that this process has open."""
+    paths = (file.path for file in psutil.Process().open_files())
+    return [path for path in paths if path.startswith(str(folder.resolve()))]
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_read__in_order_keeps_a_file_open_only_inside_it(tmp_path, compressor):
+    values = values_of(22, "int32")
+    folder = ours(tmp_path, values, 8, 4, compressor)
+    for start, n_open in [(0, 1), (4, 0), (8, 1), (12, 0), (16, 1)]:
+        assert (zarr_io.read_rows(tmp_path, "a", start, start + 4) == values[start:][:4]).all()
+        assert len(open_files(folder)) == n_open, start
+    assert (zarr_io.read_rows(tmp_path, "a", 20, 22) == values[20:]).all()
+    assert not open_files(folder)
+    # Here and there: none is kept.
+    for start in (5, 13, 2, 17):
+        assert (zarr_io.read_rows(tmp_path, "a", start, start + 2) == values[start:][:2]).all()
+        assert not open_files(folder)
+
+
+def test_read__of_a_file_that_was_written_anew_meanwhile(tmp_path):
+    """A pass that goes on in a file must not go on in what was there before."""
+    values = values_of(16, "int32")
+    folder = ours(tmp_path, values, 16, 4)
+    for damage in ("rewritten", "altered", "removed"):
+        assert (zarr_io.read_rows(tmp_path, "a", 0, 4) == values[:4]).all()
+        (shard,) = open_files(folder)
+        if damage == "rewritten":
+            values = values + 1
+            zarr_io.write_rows(tmp_path, "a", 0, values)
+            assert (zarr_io.read_rows(tmp_path, "a", 4, 8) == values[4:8]).all()
+            continue
+        if damage == "removed":
+            Path(shard).unlink()
+        else:
+            whole = bytearray(Path(shard).read_bytes())
+            whole[-9] ^= 1
+            Path(shard).write_bytes(whole)
+        with pytest.raises(StoreError, match="missing" if damage == "removed" else "index"):
+            zarr_io.read_rows(tmp_path, "a", 4, 8)
+        zarr_io.write_rows(tmp_path, "a", 0, values)
+
+
+def test_read__by_threads_that_share_an_array(tmp_path):
+    values = values_of(4096, "int32")
+    ours(tmp_path, values, 512, 64, "zstd")
+
+    def read_all(seed):
+        starts = np.arange(0, len(values), 64)
+        if seed:
+            np.random.default_rng(seed).shuffle(starts)
+        return all(
+            (
+                zarr_io.read_rows(tmp_path, "a", start, start + 64) == values[start : start + 64]
+            ).all()
+            for start in starts.tolist()
+        )
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(read_all, [0, 0, 1, 2]))

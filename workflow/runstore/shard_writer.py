@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numcodecs.zstd import compress  # type: ignore[import-untyped]
 
-from workflow.runstore.shards import CRC_BYTES, LEFT_OUT, bytes_of, crc_bytes, sync_file
+from workflow.runstore.shard_format import CRC_BYTES, LEFT_OUT, bytes_of, crc_bytes
+from workflow.runstore.shards import sync_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,8 +1,6 @@
 """Shards of whole rows: the bytes that zarr would write and read, moved between disk and arrays without a copy.
 
-A shard is its chunks, one after the other, then an index: offset and bytes of
-each chunk, all ones for one left out.  A crc32c follows each chunk and the
-index.  Zarr itself copies every byte several times on its way.
+Zarr itself copies every byte several times on its way.
 """
 
 from __future__ import annotations
@@ -13,23 +11,18 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import numpy as np
-from numcodecs.zstd import decompress  # type: ignore[import-untyped]
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
+from workflow.runstore.shard_reader import ShardReader
+
 if TYPE_CHECKING:
-    from io import BufferedReader
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-#: Bytes of a checksum.
-CRC_BYTES = 4
 #: Bytes of the next file that are asked for at once, and those of a file of several blocks.
 ANNOUNCED_BYTES = BEGINNING_BYTES = 1 << 21
-#: What the index holds for a chunk that was left out because it has nothing but fill values.
-LEFT_OUT = 2**64 - 1
 
 
 class DamagedShardError(ValueError):
@@ -53,9 +46,10 @@ class DamagedShardError(ValueError):
 
 @dataclass(slots=True)
 class Cursor:
-    """Where the last read of this process ended."""
+    """Where the last read of this process ended, and the file that goes on there."""
 
     stop: int = -1
+    shard: ShardReader | None = None
 
 
 def shard_path(folder: Path, metadata: Any, index: int) -> Path:
@@ -154,19 +148,30 @@ class ShardLayout:
         for index in range(start // self.shard_rows, -(-stop // self.shard_rows)):
             first = index * self.shard_rows
             low, high = max(start, first), min(stop, first + self.shard_rows)
+            in_order = goes_on or low == first
             try:
-                with self.file(index).open("rb") as file:
-                    places = self._places(file)
-                    if high == first + self.shard_rows and (low == first or goes_on):
-                        self._announce(index + 1, high - low)
-                    self._read(file, places, low - first, block[low - start : high - start])
+                shard = self._opened(index)
+                if high == first + self.shard_rows and in_order:
+                    self._announce(index + 1, high - low)
+                self._read(shard, low - first, block[low - start : high - start])
             except (FileNotFoundError, NotADirectoryError):
                 raise DamagedShardError(index, "no file", left_out=-1) from None
             except EOFError:
                 raise DamagedShardError(index, "no bytes", left_out=0) from None
             except (OSError, ValueError, RuntimeError) as err:
                 raise DamagedShardError(index, str(err)) from None
+            # Kept where rows are read in order: a file opened anew is not read ahead at once. Not
+            # to the end of the process: a file that is open cannot be removed everywhere.
+            is_done = high == min(first + self.shard_rows, self.shape[0])
+            self.cursor.shard = shard if in_order and not is_done else None
         return block
+
+    def _opened(self, index: int) -> ShardReader:
+        """Return a shard, that of the last read if it is still the one."""
+        path, last = self.file(index), self.cursor.shard
+        if last is not None and last.is_at(path):
+            return last
+        return ShardReader(path, self.chunks_per_shard)
 
     def _announce(self, index: int, n_rows: int) -> None:
         """Let the system fetch the next file while the end of another one is read.
@@ -182,60 +187,18 @@ class ShardLayout:
             for offset in range(0, size, ANNOUNCED_BYTES):
                 os.posix_fadvise(file.fileno(), offset, ANNOUNCED_BYTES, os.POSIX_FADV_WILLNEED)
 
-    def _read(
-        self, file: BufferedReader, places: list[list[int]], start: int, rows: NDArray[Any]
-    ) -> None:
-        """Fill rows from those of a file that begin at its row `start`."""
+    def _read(self, shard: ShardReader, start: int, rows: NDArray[Any]) -> None:
+        """Fill rows from those of a shard that begin at its row `start`."""
         for number in range(start // self.chunk_rows, -(-(start + len(rows)) // self.chunk_rows)):
             first = number * self.chunk_rows
             low, high = max(start, first), min(start + len(rows), first + self.chunk_rows)
             wanted = rows[low - start : high - start]
-            offset, n_bytes = places[number]
-            if offset == n_bytes == LEFT_OUT:
+            is_whole = len(wanted) == self.chunk_rows
+            chunk = wanted if is_whole else np.empty((self.chunk_rows, *self.shape[1:]), self.dtype)
+            if not shard.read_chunk(number, chunk, self.zstd):
                 wanted[...] = self.fill_value
-            elif len(wanted) == self.chunk_rows:
-                self._read_chunk(file, offset, n_bytes, wanted)
-            else:
-                whole = np.empty((self.chunk_rows, *self.shape[1:]), self.dtype)
-                self._read_chunk(file, offset, n_bytes, whole)
-                wanted[...] = whole[low - first : high - first]
-
-    def _places(self, file: BufferedReader) -> list[list[int]]:
-        """Return offset and bytes of each chunk of a file, as its index has them."""
-        n_bytes = 16 * self.chunks_per_shard
-        size = os.fstat(file.fileno()).st_size
-        end = size - n_bytes - CRC_BYTES
-        if size == 0:
-            raise EOFError
-        if end < 0:
-            msg = f"{size} bytes are too few"
-            raise ValueError(msg)
-        index = np.empty((self.chunks_per_shard, 2), "<u8")
-        _read_checked(file, end, bytes_of(index), "index")
-        places: list[list[int]] = index.tolist()
-        return places
-
-    def _read_chunk(
-        self, file: BufferedReader, offset: int, n_bytes: int, chunk: NDArray[Any]
-    ) -> None:
-        """Fill a chunk from its bytes."""
-        plain = bytes_of(chunk)
-        n_stored = n_bytes - CRC_BYTES
-        # Before so much memory is taken: an index may be anything whose checksum fits.
-        if not 0 < n_stored <= os.fstat(file.fileno()).st_size - offset:
-            msg = f"its index gives a chunk {n_bytes} bytes from {offset} on"
-            raise ValueError(msg)
-        stored = plain if self.zstd is None else np.empty(n_stored, np.uint8)
-        if len(stored) != n_stored:
-            msg = f"a chunk has {n_stored} bytes, not {len(stored)}"
-            raise ValueError(msg)
-        _read_checked(file, offset, stored, "chunk")
-        if self.zstd is not None:
-            unpacked = np.frombuffer(decompress(stored), np.uint8)
-            if len(unpacked) != len(plain):
-                msg = f"a chunk unpacks to {len(unpacked)} bytes, not {len(plain)}"
-                raise ValueError(msg)
-            plain[:] = unpacked
+            elif not is_whole:
+                wanted[...] = chunk[low - first : high - first]
 
 
 def sync_file(path: Path) -> None:
@@ -255,23 +218,3 @@ def _is_checked(codecs: Any, byteorder: str) -> bool:
 def _word(choice: Any) -> str:
     """Return what a codec was told: a word, which older versions of zarr keep in an enumeration."""
     return str(getattr(choice, "value", choice))
-
-
-def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of a C-contiguous array where they lie."""
-    return array.reshape(-1).view(np.uint8)
-
-
-def crc_bytes(content: NDArray[np.uint8]) -> bytes:
-    """Return the crc32c of bytes as Zarr stores it."""
-    return int(google_crc32c.value(content)).to_bytes(CRC_BYTES, "little")
-
-
-def _read_checked(file: BufferedReader, offset: int, target: NDArray[np.uint8], what: str) -> None:
-    """Fill bytes from a file, and hold them against the checksum that follows them."""
-    file.seek(offset)
-    # A buffered file reads on where one read gives less than asked, as past 2 GiB.
-    n_read = file.readinto(target.data)
-    if n_read != len(target) or file.read(CRC_BYTES) != crc_bytes(target):
-        msg = f"the checksum of its {what} differs"
-        raise ValueError(msg)
