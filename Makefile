@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# Two files of tests at a time: much of a test is waiting for processes that start.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
 # One BLAS thread in every process: what uses more cores is more processes.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -17,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python -m workflow demo
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not slow and not slurm and not sites"
+	$(PYTEST) -m "not slow and not slurm and not sites"
 
 # A real Slurm on this machine, which the test installs with apt, starts and stops: as root, on Debian.
 # SLURM_TESTS="slurm and not slow" takes half the time.
@@ -56,10 +58,11 @@ lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install -q uv
 	.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode -e '.[dev]'
-	.venv-lowest/bin/pytest -q -m "not slow and not slurm and not sites"
+	.venv-lowest/bin/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not sites"
 
+# Ten minutes; DATA is a folder with mnist.npz, for the lines that want stored images.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run --scale full $(if $(DATA),--data $(DATA))
 
 # 60 GB of disk and half an hour.
 sizes: $(READY)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Where the table is kept.
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+#: The plot of `benchmarks.scheduler`, shown on the page too.
+SCALING = "scaling.png"
 #: The problems that need no workers.
 PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "moments": pca.moments,
@@ -58,7 +60,18 @@ def page(scale: str, results: Sequence[Result], picture: Path, *, has_stored: bo
         "how time grows with the number of images is in [sizes.md](sizes.md), what 200 workers "
         "add in [scaling.md](scaling.md).\n\n"
         f"![Times faster than each peer]({picture.parent.name}/{picture.name})\n\n"
-        f"{machine()}\n\n{absent}{table(results)}\n"
+        f"{machine()}\n\n{absent}{table(results)}\n{_many_workers(picture.parent)}"
+    )
+
+
+def _many_workers(pictures: Path) -> str:
+    """Return the plot of many workers, where it has been made."""
+    if not (pictures / SCALING).is_file():
+        return ""
+    return (
+        "\n## Many workers\n\nWhat is lost on up to 200 workers, for 20,000 blocks in the first case; "
+        "how it is measured, and what 10^9 images would take, is in [scaling.md](scaling.md).\n\n"
+        f"![Time lost against seconds a block and against workers]({pictures.name}/{SCALING})\n"
     )
 
 

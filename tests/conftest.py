@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -46,6 +47,22 @@ def made_rates(tmp_path_factory):
         patch.setattr(calibration, "cache_folder", lambda: cache)
         patch.setattr(calibration, "measure", lambda *_: MADE_RATES)
         yield
+
+
+def as_imported():
+    """Put our logger back: the command line gives it a handler of its own."""
+    own = logging.getLogger("workflow")
+    own.handlers.clear()
+    own.propagate = True
+    own.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def own_logger():
+    """Let messages reach pytest, and once, whatever test came before."""
+    as_imported()
+    yield
+    as_imported()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Encryption: on where it is due, with files that only their owner may read; and what else sites are refused for."""
 
-import logging
 import stat
 import subprocess
 import sys
@@ -103,7 +102,6 @@ def test_address__unencrypted_is_refused_when_encryption_is_on(client):
 
 
 def test_address__unencrypted_off_this_machine_is_warned_of_in_one_line(caplog):
-    logging.getLogger("workflow").propagate = True
     # All addresses of this machine, so none of loopback's: the warning goes by what was given.
     with LocalCluster(
         n_workers=1,

@@ -1,6 +1,5 @@
 """A line every minute in a log: what it says is so."""
 
-import logging
 import os
 import re
 import signal
@@ -50,7 +49,6 @@ def test_heartbeat__tells_lines_in_a_log_only(client, progress, monkeypatch, cap
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
     monkeypatch.setattr(heartbeat, "LOOK_S", 0.05)
     assert progress.is_log
-    logging.getLogger("workflow").propagate = True
     with caplog.at_level("INFO", logger="workflow.pipeline.heartbeat"):
         with heartbeat.heartbeat(client, Progress(enabled=False)):
             time.sleep(0.5)

@@ -140,7 +140,6 @@ def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
             lambda context, name=name, step=step: (ran.append(name), step(context)),
         )
     with caplog.at_level(logging.INFO, logger="workflow"):
-        logging.getLogger("workflow").propagate = True
         changed = make_run(npy, tmp_path / "run", client, **{key: value})
     assert ran == (list(STEPS[STEPS.index(first) :]) if first else [])
     if first:
