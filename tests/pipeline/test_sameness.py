@@ -133,8 +133,11 @@ def kill_runs(npy, undisturbed, folder, n_kills, seed):
 
 def noted(run):
     """Return how far the journals and the model of a run have come."""
-    journals = {path: path.stat().st_size for path in run.glob("*/*.jsonl")}
-    return journals, set(run.glob("model.zarr/*"))
+    while True:
+        # Folders come and go while one looks.
+        with contextlib.suppress(FileNotFoundError):
+            journals = {path: path.stat().st_size for path in run.glob("*/*.jsonl")}
+            return journals, set(run.glob("model.zarr/*"))
 
 
 def reached(run):
