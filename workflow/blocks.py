@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -48,6 +49,13 @@ class Shared(Protocol):
         """Return the arrays; called inside the task."""
 
 
+class Keeper(Protocol):
+    """A place where tasks leave arrays for later tasks; travels as a reference where it can."""
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
+        """Leave arrays; called inside a task, which returns what comes back instead of them."""
+
+
 class Mapper(Protocol):
     """Runs tasks somewhere and gives their results back in order."""
 
@@ -69,6 +77,9 @@ class Mapper(Protocol):
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
         """Make arrays available to the tasks of later maps."""
+
+    def keeping(self) -> AbstractContextManager[Keeper]:
+        """Give tasks a place to leave arrays, which are gone once this is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,15 @@ class InMemory:
     def load(self) -> Mapping[str, NDArray[Any]]:
         """Return the arrays."""
         return self.arrays
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInMemory:
+    """Lets tasks keep arrays in memory, where they and their caller share one."""
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> InMemory:
+        """Keep the arrays."""
+        return InMemory(dict(arrays))
 
 
 def pairwise(results: Iterable[T], merge: Callable[[T, T], T]) -> T:
@@ -198,6 +218,10 @@ class SerialMapper:
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
         """Keep the arrays in memory."""
         return InMemory(dict(arrays))
+
+    def keeping(self) -> AbstractContextManager[Keeper]:
+        """Let tasks keep arrays in memory."""
+        return nullcontext(KeptInMemory())
 
 
 class DaskMapper(SerialMapper):

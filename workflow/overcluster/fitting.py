@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workflow.chunks import RowRange
-from workflow.overcluster.assignment import NearestCentroids, as_float_rows
-from workflow.overcluster.passes import Draw, PassSums, distance_pass, gather, read_rows, sum_pass
+from workflow.overcluster.assignment import as_float_rows
+from workflow.overcluster.candidates import seed_by_batch, seed_by_candidates
+from workflow.overcluster.passes import Draw, PassSums, sum_pass
 from workflow.overcluster.rounds import (
     HISTORY,
     SWAP_ROUNDS,
@@ -19,8 +19,6 @@ from workflow.overcluster.rounds import (
     improve,
     record,
 )
-from workflow.overcluster.seeding import distance_cap, kmeans_plus_plus, pull
-from workflow.rng import generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +31,8 @@ T = TypeVar("T")
 
 #: Rows of the first batch and of seeding: for each centroid, and at least.
 BATCH_ROWS_PER_CENTROID, MIN_BATCH_ROWS = 32, 65_536
-#: k-means++ in memory up to this many pairs of rows and centroids (seconds on one core).
+#: k-means++ in one task up to this many pairs of rows and centroids (seconds on one core).
 MAX_IN_MEMORY_PAIRS = 2**30
-#: Rounds of k-means|| after its first draw; each draws about as many candidates as centroids.
-CANDIDATE_ROUNDS = 3
 #: A batch is exhausted when the median centroid moves less than its standard error, the whole
 #: sample when it moves less than a fifth: 0.9 % above converged inertia on digits, half the rounds.
 EXHAUSTED, REST = 1.0, 0.2
@@ -156,8 +152,9 @@ def fit_centroids(
     Pieces have a fixed number of rows and merge in order in float64, and
     every draw is seeded by pass and piece: no bit depends on the mapper.  A
     pass costs 2 rows x centroids x features operations at most.  Pieces are
-    summed where they are computed: a task holds a few float64 copies of the
-    centroids, 6 MiB each for 16,384 of 50 features, and one comes back.
+    summed where they are computed, and seeds chosen by a task: a task holds a
+    few float64 copies of the centroids, 6 MiB each for 16,384 of 50 features,
+    or the first batch, or the candidates; one set of centroids comes back.
 
     References
     ----------
@@ -226,8 +223,6 @@ class _Fit:
             is_settled=False,
             is_finished=False,
             centroids=np.empty((0, n_features), dtype=dtype),
-            row_nearest=np.empty(0, dtype=np.int32),
-            row_sq_distance=np.empty(0, dtype=np.float32),
             population=np.empty(0, dtype=np.int64),
             inertia=float("nan"),
             history=np.empty((0, len(HISTORY))),
@@ -247,9 +242,7 @@ class _Fit:
     def advance(self, state: RoundState) -> RoundState:
         """Do the next round."""
         if state.is_seeding:
-            if state.n_batch * self.n_centroids <= MAX_IN_MEMORY_PAIRS:
-                return self._seed_in_memory(state)
-            return self._seed_by_candidates(state)
+            return self._seed(state)
         return self._check(state) if state.is_settled else self._improve(state)
 
     def _pass(self, state: RoundState, finish: Callable[[PassSums, NDArray[Any]], T]) -> T:
@@ -257,77 +250,18 @@ class _Fit:
         draw = Draw(self.seed, state.n_passes, state.cap)
         return sum_pass(self.sample, state.n_batch, state.centroids, draw, self.mapper, finish)
 
-    def _seed_in_memory(self, state: RoundState) -> RoundState:
-        """Choose the seeds from the rows of the first batch."""
-        rows = read_rows(self.sample, RowRange(0, state.n_batch))
-        rng = generator(self.seed, "overcluster/seed")
-        # Uniform rows give the scale of distances that caps the pull of outliers.
-        uniform = rng.choice(rows.shape[0], size=self.n_centroids, replace=False)
-        probe = rows[:: -(-rows.shape[0] // 4096)]
-        cap = distance_cap(NearestCentroids.build(rows[uniform]).query(probe, k=1)[1])
-        chosen = kmeans_plus_plus(rows, np.ones(rows.shape[0]), self.n_centroids, cap, rng)
+    def _seed(self, state: RoundState) -> RoundState:
+        """Choose the first centroids."""
+        fits_a_task = state.n_batch * self.n_centroids <= MAX_IN_MEMORY_PAIRS
+        choose = seed_by_batch if fits_a_task else seed_by_candidates
+        found = choose(self.sample, state.n_batch, self.n_centroids, self.seed, self.mapper)
         return replace(
             state,
-            counters=state.counting(n_passes=1, n_seedings=1),
-            n_row_visits=state.n_batch,
-            cap=cap,
+            counters=state.counting(n_passes=found.n_passes, n_seedings=found.n_passes),
+            n_row_visits=found.n_row_visits,
+            cap=found.cap,
             is_seeding=False,
-            centroids=rows[chosen],
-        )
-
-    def _seed_by_candidates(self, state: RoundState) -> RoundState:
-        """Draw more candidates and measure the rows against them; recluster after the last."""
-        rng = generator(self.seed, "overcluster/seed", state.n_seedings)
-        if state.n_seedings == 0:
-            size = max(1, self.n_centroids // 2)
-            drawn = np.sort(rng.choice(state.n_batch, size=size, replace=False))
-        else:
-            pulled = pull(state.row_sq_distance.astype(np.float64), state.cap)
-            uniform = rng.random(state.n_batch)
-            drawn = np.flatnonzero(uniform * pulled.sum() < self.n_centroids * pulled)
-        if drawn.size:
-            state = self._add_candidates(state, drawn)
-        if state.n_seedings == 0:
-            state = replace(state, cap=distance_cap(state.row_sq_distance))
-        n_seedings = state.n_seedings + 1
-        counters = state.counting(n_passes=state.n_passes + 1, n_seedings=n_seedings)
-        state = replace(state, counters=counters)
-        return self._recluster(state) if n_seedings > CANDIDATE_ROUNDS else state
-
-    def _add_candidates(self, state: RoundState, drawn: NDArray[np.int64]) -> RoundState:
-        """Measure every row of the batch against new candidates."""
-        candidates = gather(self.sample, drawn, self.mapper)
-        nearest, sq_distance = distance_pass(self.sample, state.n_batch, candidates, self.mapper)
-        if state.row_nearest.size:
-            closer = sq_distance < state.row_sq_distance
-            nearest = np.where(closer, nearest + state.centroids.shape[0], state.row_nearest)
-            sq_distance = np.where(closer, sq_distance, state.row_sq_distance)
-        return replace(
-            state,
-            n_row_visits=state.n_row_visits + state.n_batch,
-            centroids=np.concatenate([state.centroids, candidates]),
-            row_nearest=nearest.astype(np.int32),
-            row_sq_distance=sq_distance,
-        )
-
-    def _recluster(self, state: RoundState) -> RoundState:
-        """Choose the seeds from the candidates, each weighted by the rows nearest to it."""
-        weights = np.bincount(state.row_nearest, minlength=state.centroids.shape[0])
-        used = np.flatnonzero(weights)
-        rng = generator(self.seed, "overcluster/recluster")
-        chosen = kmeans_plus_plus(
-            state.centroids[used],
-            weights[used].astype(np.float64),
-            self.n_centroids,
-            state.cap,
-            rng,
-        )
-        return replace(
-            state,
-            is_seeding=False,
-            centroids=state.centroids[used[chosen]],
-            row_nearest=np.empty(0, dtype=np.int32),
-            row_sq_distance=np.empty(0, dtype=np.float32),
+            centroids=found.centroids,
         )
 
     def _improve(self, state: RoundState) -> RoundState:

@@ -131,35 +131,6 @@ def sum_pass(
     return found
 
 
-def distance_pass(
-    sample: Rows, n_rows: int, centroids: NDArray[Any], mapper: Mapper
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the nearest centroid of each of the first rows, and the squared distance."""
-    shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
-    task = partial(_query_piece, sample, shared)
-    found = mapper.map(task, pieces(n_rows, centroids.shape[0]))
-    return np.concatenate([part[0] for part in found]), np.concatenate([p[1] for p in found])
-
-
-def gather(sample: Rows, index: NDArray[np.integer[Any]], mapper: Mapper) -> NDArray[Any]:
-    """Return listed rows of a sample in the order of the list, each piece read once."""
-    order = np.argsort(index, kind="stable")
-    ordered = np.asarray(index)[order]
-    items = []
-    for piece in pieces(sample.n_samples, MAX_PIECE_ROWS):
-        start, stop = np.searchsorted(ordered, piece.rows)
-        if stop > start:
-            items.append((piece.rows, ordered[start:stop] - piece.rows.start))
-    if not items:
-        return np.empty(
-            (0, sample.n_features), dtype=as_float_rows(np.empty(0, sample.dtype)).dtype
-        )
-    taken = np.concatenate(mapper.map(partial(_take_rows, sample), items))
-    out = np.empty_like(taken)
-    out[order] = taken
-    return out
-
-
 def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
     """Read a range of rows as float32 or float64 and check that they are finite."""
     found = np.ascontiguousarray(as_float_rows(sample.read(rows.start, rows.stop)))
@@ -172,23 +143,6 @@ def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
         )
         raise ValueError(msg)
     return found
-
-
-def _take_rows(sample: Rows, item: tuple[RowRange, NDArray[np.int64]]) -> NDArray[Any]:
-    """Read the span of listed rows and keep those."""
-    rows, local = item
-    first, last = int(local[0]), int(local[-1])
-    span = read_rows(sample, RowRange(rows.start + first, rows.start + last + 1))
-    return np.asarray(span[local - first])
-
-
-def _query_piece(
-    sample: Rows, shared: Shared, piece: Piece
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Find the nearest centroid of each row of a piece."""
-    search = NearestCentroids.from_arrays(shared.load())
-    nearest, sq_distance = search.query(read_rows(sample, piece.rows), k=1)
-    return nearest[:, 0], sq_distance[:, 0]
 
 
 def _finished(shared: Shared, finish: Callable[[PassSums, NDArray[Any]], T], sums: PassSums) -> T:

@@ -39,15 +39,10 @@ class RoundState:
     cap : float
         Squared distance above which a row pulls no harder [score squared].
     is_seeding, is_settled, is_finished : bool
-        Whether candidates are still being gathered, the centroids rest, and
-        nothing is left to do.
+        Whether the first centroids are still to be chosen, the centroids rest,
+        and nothing is left to do.
     centroids : float array of shape (n_centroids, n_features)
-        Centroids; candidates while seeding [score].
-    row_nearest : int32 array of shape (n_rows,)
-        Nearest candidate of the rows of the first batch while seeding; empty
-        afterwards.
-    row_sq_distance : float32 array of shape (n_rows,)
-        Squared distance to it [score squared].
+        Centroids; meaningless while seeding [score].
     population : int64 array of shape (n_centroids,)
         Rows of the sample in each cell when finished; empty before.
     inertia : float
@@ -65,8 +60,6 @@ class RoundState:
     is_settled: bool
     is_finished: bool
     centroids: NDArray[Any]
-    row_nearest: NDArray[np.int32]
-    row_sq_distance: NDArray[np.float32]
     population: NDArray[np.int64]
     inertia: float
     history: NDArray[np.float64]
@@ -80,11 +73,6 @@ class RoundState:
     def n_passes(self) -> int:
         """Number of passes made so far."""
         return int(self.counters[5])
-
-    @property
-    def n_seedings(self) -> int:
-        """Number of seeding passes made so far."""
-        return int(self.counters[6])
 
     @property
     def n_checks(self) -> int:

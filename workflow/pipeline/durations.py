@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workflow.overcluster import sample_size
-from workflow.overcluster.fitting import CANDIDATE_ROUNDS, MAX_IN_MEMORY_PAIRS, first_batch_rows
+from workflow.overcluster.candidates import CANDIDATE_ROUNDS
+from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import pieces
 from workflow.pca import DEFAULT_RANK, choose_kind
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS

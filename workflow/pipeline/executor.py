@@ -19,9 +19,10 @@ from workflow.compute.asking import ask_workers
 from workflow.errors import ComputeError
 from workflow.pipeline.outcomes import finish_outcome, merge_outcomes, reduce_run, run_task
 from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from distributed import Client, Future
@@ -59,6 +60,18 @@ class StoredArrays:
 def _cached_arrays(stored: StoredArrays) -> Mapping[str, NDArray[Any]]:
     """Read the arrays of a file once per process."""
     return read_arrays(stored.path, stored.checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftArrays:
+    """A folder of the run, which workers see, for arrays that tasks leave."""
+
+    folder: Path
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> StoredArrays:
+        """Leave arrays in a file of their own, also when a task is tried again."""
+        path = self.folder / f"{uuid.uuid4().hex}.npz"
+        return StoredArrays(path, write_arrays(path, arrays))
 
 
 class Executor:
@@ -162,6 +175,16 @@ class Executor:
         for outdated in old[:-2]:
             outdated.unlink()
         return StoredArrays(path, write_arrays(path, arrays))
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[LeftArrays]:
+        """Give tasks a folder to leave arrays in, removed when this is left."""
+        folder = self.shared_folder / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield LeftArrays(folder)
+        finally:
+            discard(folder)
 
     def run(
         self,
