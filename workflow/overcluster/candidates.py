@@ -47,7 +47,7 @@ class Seeds(NamedTuple):
 class Drawn(NamedTuple):
     """Rows to take as candidates, by rising index, and the cap they were drawn with."""
 
-    index: NDArray[np.int64]
+    rows: NDArray[np.int64]
     cap: float
 
 
@@ -113,11 +113,11 @@ def seed_by_candidates(sample: Rows, n_rows: int, n_seeds: int, seed: int, mappe
     n_candidates = 0
     with mapper.keeping() as keeper:
         for n_draws in range(1, CANDIDATE_ROUNDS + 2):
-            if drawn.index.size:
-                searches.append(_kept_search(sample, drawn.index, mapper, keeper))
+            if drawn.rows.size:
+                searches.append(_kept_search(sample, drawn.rows, mapper, keeper))
                 task = partial(_measure_piece, sample, searches[-1], keeper, n_candidates)
                 measured = list(mapper.map(task, list(zip(cut, measured, strict=True))))
-                n_candidates += drawn.index.size
+                n_candidates += drawn.rows.size
             if n_draws <= CANDIDATE_ROUNDS:
                 draw = partial(_draw, n_seeds, seed, n_draws, drawn.cap)
                 (drawn,) = mapper.map(draw, [measured])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from workflow.overcluster import (
     sample_counts,
     sample_size,
 )
+from workflow.pipeline.model import with_dims
 from workflow.pipeline.partitions import partition_rows
 from workflow.pipeline.tasks import (
     N_NEAREST,
@@ -32,7 +33,7 @@ from workflow.pipeline.tasks import (
 )
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
-from workflow.runstore.store import discard
+from workflow.runstore.store import discard, stage_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +43,13 @@ if TYPE_CHECKING:
 
     from workflow.blocks import Rows
     from workflow.pipeline.context import Context
+    from workflow.pipeline.executor import StoredArrays
+    from workflow.runstore import RunStore
+    from workflow.runstore.store import StagedArrays
 
 STEP = "overcluster"
+#: File of the counts of pairs, in the folder of the step.
+PAIRS = "pairs.npz"
 #: Rows of a piece of the stored sample.
 SAMPLE_PIECE_ROWS = 65_536
 
@@ -141,45 +147,56 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What the pass over all rows leaves.
+class Sums(NamedTuple):
+    """What the last merge of the pass over all rows makes of its sums, all but this left on disk.
 
     Attributes
     ----------
-    centroids : float32 array of shape (n_centroids, n_components)
-        The centroids, none of them empty.
-    cells : CellSums
-        Sums per centroid.
-    pairs : PairCounts
-        Counts of pairs of nearest centroids.
-    part : str
-        Name of the journal of the pass.
+    is_occupied : bool array of shape (n_centroids,)
+        Which centroids have a row; unless all have, nothing is left.
+    staged : StagedArrays or None
+        Arrays of the model: the centroids and what is known of their cells.
+    pairs_crc : int
+        Checksum of the file with the counts of pairs of nearest centroids.
+    inertia : float
+        Sum of squared distances to the nearest centroids [score squared].
     """
 
-    centroids: NDArray[np.float32]
-    cells: CellSums
-    pairs: PairCounts
+    is_occupied: NDArray[np.bool_]
+    staged: StagedArrays | None = None
+    pairs_crc: int = 0
+    inertia: float = math.nan
+
+
+class Assignment(NamedTuple):
+    """The last pass over all rows: what came of its sums, and the name of its journal."""
+
+    sums: Sums
     part: str
 
 
-def assign(context: Context, centroids: NDArray[np.float32]) -> Assignment:
+def pairs_file(store: RunStore) -> Path:
+    """Return where the counts of pairs of nearest centroids lie."""
+    return store.folder(STEP) / PAIRS
+
+
+def assign(context: Context, centroids: NDArray[np.float32], place: Path) -> Assignment:
     """Find the nearest three centroids of every row, store them, and sum what rides along.
 
     A centroid that turns out to have no row is dropped and the pass repeated:
     the second and third nearest of others may have been that one.
     """
     for attempt in range(len(centroids)):
-        done = _assign_once(context, centroids, f"assign-{attempt}")
-        occupied = done.cells.population > 0
-        if occupied.all():
-            return done
-        centroids = centroids[occupied]
+        part = f"assign-{attempt}"
+        sums = _assign_once(context, centroids, part, place)
+        if sums.is_occupied.all():
+            return Assignment(sums, part)
+        centroids = centroids[sums.is_occupied]
     msg = "some centroid must have a row"
     raise AssertionError(msg)
 
 
-def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) -> Assignment:
+def _assign_once(context: Context, centroids: NDArray[np.float32], part: str, place: Path) -> Sums:
     """Do one pass over all rows."""
     store = context.store
     target, parts = layout.nearest(store.path), store.folder(STEP) / "parts" / part
@@ -200,16 +217,20 @@ def _assign_once(context: Context, centroids: NDArray[np.float32], part: str) ->
                 dims=("sample", "rank"),
                 compressor=None,
             )
-    task = AssignTask(
-        context.scores, context.executor.share({"centroids": centroids}), target, parts
-    )
+    shared = context.executor.share({"centroids": centroids})
+    task = AssignTask(context.scores, shared, target, parts)
     items = {partition.index: partition for partition in context.partitions}
     reports = context.executor.run(
         "overcluster: assign", task, items, journal=journal, n_rows=n_rows
     )
     context.count(STEP, reports)
-    cells, pairs = context.executor.reduce(partial(_left_sums, parts), left_parts(reports), _merged)
-    return Assignment(centroids, cells, pairs, part)
+    sums: Sums = context.executor.reduce(
+        partial(_left_sums, parts),
+        left_parts(reports),
+        _merged,
+        partial(_leave_sums, shared, pairs_file(store), place),
+    )
+    return sums
 
 
 def _left_sums(folder: Path, part: LeftPart) -> tuple[CellSums, PairCounts]:
@@ -226,6 +247,27 @@ def _merged(
 ) -> tuple[CellSums, PairCounts]:
     """Merge the sums of neighbours."""
     return merge_cell_sums(left[0], right[0]), merge_pair_counts(left[1], right[1])
+
+
+def _leave_sums(
+    centroids: StoredArrays, pairs: Path, place: Path, sums: tuple[CellSums, PairCounts]
+) -> Sums:
+    """Leave what was merged: arrays of the model at a place, and the pairs in their file."""
+    cells = sums[0]
+    is_occupied = cells.population > 0
+    if not is_occupied.all():
+        return Sums(is_occupied)
+    arrays = {
+        **centroids.load(),
+        "population": cells.population,
+        "centroid_mean": cells.mean,
+        "rms_radius": cells.rms_radius,
+        "mean_distance": cells.distance / cells.population,
+        "max_distance": cells.max_distance,
+        "exemplar": cells.exemplar,
+    }
+    staged = stage_arrays(place, with_dims(arrays))
+    return Sums(is_occupied, staged, write_arrays(pairs, sums[1].to_arrays()), cells.inertia)
 
 
 def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

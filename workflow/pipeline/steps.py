@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimension
 from workflow.errors import ConfigError, ImagesError
 from workflow.overcluster import auto_n_centroids, sample_counts
 from workflow.pca import merge_moments, principal_components
 from workflow.pipeline.carry import carry_labels, labelling, labels_of_centroids
+from workflow.pipeline.graph import DimensionTask, GraphTask, do
 from workflow.pipeline.images import ingest_images
 from workflow.pipeline.model import (
     components_attrs,
@@ -28,14 +28,20 @@ from workflow.pipeline.model import (
     with_dims,
 )
 from workflow.pipeline.moments import moments_pass, update_states
-from workflow.pipeline.overclustering import assign, draw_sample, fit, n_rows
+from workflow.pipeline.overclustering import (
+    PAIRS,
+    assign,
+    draw_sample,
+    fit,
+    n_rows,
+    pairs_file,
+)
 from workflow.pipeline.page import write_report
 from workflow.pipeline.partitions import flat_checksums, partition_rows
 from workflow.pipeline.plan import kept_images
 from workflow.pipeline.stale import STEP_VERSIONS
 from workflow.pipeline.tasks import Basis, ProjectionItem, ProjectionTask
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import read_arrays, write_arrays
 from workflow.runstore.manifest import digest
 from workflow.runstore.store import discard
 from workflow.tree import build_tree
@@ -217,28 +223,19 @@ def run_overcluster(context: Context) -> None:
         context.count("overcluster", {0: {"bytes_read": fitted.n_rows_used * row_bytes}})
         centroids = fitted.centroids.astype(np.float32)
         details = {"n_rows_used": int(fitted.n_rows_used), "n_rounds": int(fitted.n_rounds)}
-    done = assign(context, centroids)
-    cells = done.cells
-    arrays = {
-        "centroids": done.centroids,
-        "population": cells.population,
-        "centroid_mean": cells.mean,
-        "rms_radius": cells.rms_radius,
-        "mean_distance": cells.distance / cells.population,
-        "max_distance": cells.max_distance,
-        "exemplar": cells.exemplar,
-    }
-    inertia = float(cells.sq_distance.sum())
+    place = store.wip("model-overcluster")
+    sums, part = assign(context, centroids, place)
+    assert sums.staged is not None
     details |= {
-        "n_centroids": len(done.centroids),
+        "n_centroids": len(sums.is_occupied),
         "n_centroids_asked": n_centroids,
-        "inertia": inertia,
+        "inertia": sums.inertia,
     }
-    store.write_model("overcluster", with_dims(arrays), details)
-    pairs = store.folder("overcluster") / "pairs.npz"
-    checksum = write_arrays(pairs, done.pairs.to_arrays())
-    store.step("overcluster").checksums["overcluster/pairs.npz"] = checksum
-    store.step("overcluster").details = details | {"assign_part": done.part}
+    store.replace(store.adopt_model("overcluster", sums.staged, details))
+    discard(place)
+    record = store.step("overcluster")
+    record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
+    record.details = details | {"assign_part": part}
 
 
 def run_centroid_graph(context: Context) -> None:
@@ -247,22 +244,19 @@ def run_centroid_graph(context: Context) -> None:
     # What the last pass left was needed until its step was recorded as complete.
     discard(store.folder("overcluster") / "parts")
     record = store.step("overcluster")
-    counts = read_arrays(
-        store.folder("overcluster") / "pairs.npz", record.checksums["overcluster/pairs.npz"]
-    )
-    graph = centroid_graph(PairCounts.from_arrays(counts), record.details["n_centroids"])
+    checksum = record.checksums[f"overcluster/{PAIRS}"]
     sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
-    n_queries = context.config.centroid_graph.dimension_rows
-    rows = sample.read(0, min(sample.n_samples, 10 * n_queries))
-    dimension = intrinsic_dimension(rows, max_queries=n_queries)
-    arrays = {
-        "graph_indptr": graph.indptr,
-        "graph_indices": graph.indices,
-        "graph_weights_two": graph.weights_two,
-        "graph_weights_three": graph.weights_three,
-    }
-    details = {"intrinsic_dimension": dimension, "n_edges": len(graph.indices) // 2}
-    store.write_model("centroid_graph", with_dims(arrays), details)
+    place = store.wip("model-centroid_graph")
+    staged, dimension = context.executor.map(
+        do,
+        [
+            GraphTask(pairs_file(store), checksum, record.details["n_centroids"], place),
+            DimensionTask(sample, context.config.centroid_graph.dimension_rows),
+        ],
+    )
+    details = {"intrinsic_dimension": dimension, "n_edges": staged.n_edges}
+    store.replace(store.adopt_model("centroid_graph", staged.arrays, details))
+    discard(place)
     store.step("centroid_graph").details = details
 
 

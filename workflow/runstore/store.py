@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
@@ -232,21 +232,22 @@ class RunStore:
         place: Path,
     ) -> list[tuple[Path, Path]]:
         """Write a step's arrays at `place`; return the moves that make them real."""
-        staged = place / layout.MODEL
+        return self.adopt_model(step, stage_arrays(place, arrays), attrs)
+
+    def adopt_model(
+        self, step: str, staged: StagedArrays, attrs: Mapping[str, Any] | None
+    ) -> list[tuple[Path, Path]]:
+        """Note the checksums of a step's arrays that lie ready; return the moves that make them real."""
+        group, record = staged.group, self.step(step)
         known = zarr_io.read_attrs(self.model) if self.model.exists() else {}
-        zarr_io.create_group(staged, attrs=known | ({step: dict(attrs)} if attrs else {}))
-        record = self.step(step)
-        for name, (array, dims) in arrays.items():
-            zarr_io.write_array(staged, name, array, dims=dims)
-            record.checksums[f"{layout.MODEL}/{name}"] = zarr_io.crc(array)
-            described = f"{name}/{zarr_io.GROUP_METADATA}"
-            record.checksums[f"{layout.MODEL}/{described}"] = crc_of_file(staged / described)
+        zarr_io.write_attrs(group, known | ({step: dict(attrs)} if attrs else {}))
+        record.checksums |= {f"{layout.MODEL}/{n}": crc for n, crc in staged.checksums.items()}
         metadata = f"{layout.MODEL}/{zarr_io.GROUP_METADATA}"
         for other in self.manifest.steps.values():
             other.checksums.pop(metadata, None)
-        record.checksums[metadata] = crc_of_file(staged / zarr_io.GROUP_METADATA)
-        names = [*arrays, zarr_io.GROUP_METADATA]
-        return [(staged / name, self.model / name) for name in names]
+        record.checksums[metadata] = crc_of_file(group / zarr_io.GROUP_METADATA)
+        names = [*staged.names, zarr_io.GROUP_METADATA]
+        return [(group / name, self.model / name) for name in names]
 
     def read_model(self, *names: str) -> list[NDArray[Any]]:
         """Return arrays of ``model.zarr``.
@@ -310,6 +311,38 @@ class RunStore:
             if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
                 msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
                 raise StoreError(msg)
+
+
+class StagedArrays(NamedTuple):
+    """Arrays of ``model.zarr`` that are written, and not yet in their place.
+
+    Attributes
+    ----------
+    group : Path
+        The Zarr group that holds them.
+    names : list of str
+        Their names.
+    checksums : dict of str to int
+        crc32c of each, and of the file that describes it, by path in the group.
+    """
+
+    group: Path
+    names: list[str]
+    checksums: dict[str, int]
+
+
+def stage_arrays(
+    place: Path, arrays: Mapping[str, tuple[NDArray[Any], Sequence[str]]]
+) -> StagedArrays:
+    """Write arrays of the model into a group of their own at a place; a task may do so, also twice."""
+    group = place / uuid.uuid4().hex
+    zarr_io.create_group(group)
+    checksums: dict[str, int] = {}
+    for name, (array, dims) in arrays.items():
+        zarr_io.write_array(group, name, array, dims=dims)
+        described = f"{name}/{zarr_io.GROUP_METADATA}"
+        checksums |= {name: zarr_io.crc(array), described: crc_of_file(group / described)}
+    return StagedArrays(group, list(arrays), checksums)
 
 
 def _metadata_files(group: Path) -> list[Path]:
