@@ -12,7 +12,7 @@ import pytest
 
 from tests.pipeline.kills import open_workers
 from workflow.errors import ImagesError
-from workflow.pipeline.executor import Executor
+from workflow.pipeline.executor import MAX_TOGETHER, Executor
 from workflow.pipeline.progress import Progress
 from workflow.runstore.files import Journal
 
@@ -75,6 +75,22 @@ def test_run__notes_what_has_finished_meanwhile_together(client, tmp_path):
     # The first write holds what had finished first; all others wait for it.
     assert len(journal.sizes) <= 2
     assert Journal(journal.path, "key").entries == reports
+
+
+def test_run__fetches_few_of_many_results_together(client, tmp_path):
+    def wait_for_all():
+        while {state.status for state in client.futures.values()} != {"finished"}:
+            time.sleep(0.01)
+        time.sleep(0.2)
+
+    n_tasks = 2 * MAX_TOGETHER + 9
+    journal = WatchedJournal(tmp_path / "j.jsonl", wait_for_all)
+    reports = run(client, tmp_path, Square(), journal, items=range(n_tasks))
+    assert sum(report["square"] for report in reports.values()) == sum(
+        i * i for i in range(n_tasks)
+    )
+    assert sum(journal.sizes) == n_tasks
+    assert max(journal.sizes) == MAX_TOGETHER
 
 
 def test_run__a_lone_result_is_noted_at_once(client, tmp_path):

@@ -19,14 +19,14 @@ def test_journal__keeps_what_was_added_and_drops_a_cut_line(tmp_path):
     journal = Journal(path, "key")
     journal.extend({0: {"crc": [1, 2]}})
     journal.extend({7: {"crc": [3]}, 2: {"crc": []}, 5: {"crc": [5]}})
-    whole = path.read_bytes()
+    whole, told = path.read_bytes(), dict(journal.entries)
     ends = [end for end, byte in enumerate(whole) if byte == ord("\n")][1:]
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         again = Journal(path, "key")
         # A line is whole without the byte that ends it.
         n_whole = sum(length >= end for end in ends)
-        assert again.entries == {i: journal.entries[i] for i in [0, 7, 2, 5][:n_whole]}
+        assert again.entries == {i: told[i] for i in [0, 7, 2, 5][:n_whole]}
         again.extend({9: {"crc": [4]}, 1: {}})
         assert Journal(path, "key").entries == again.entries
     path.write_bytes(whole)
@@ -47,7 +47,7 @@ def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "key")
     journal.extend({0: {"sizes": [11, 22]}, 1: {"sizes": [33]}})
-    whole, told = path.read_bytes(), journal.entries
+    whole, told = path.read_bytes(), dict(journal.entries)
     for place in range(len(whole)):
         for bit in (1, 128):
             altered = bytearray(whole)
@@ -58,6 +58,26 @@ def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
             assert all(told[i].items() <= entries[i].items() for i in entries), altered
             assert Journal.read(path)[0] in ("key", None)
             assert path.read_bytes() == altered, "reading leaves it as it is"
+
+
+def test_journal__entries_are_read_when_asked_for(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, "key")
+    for index in (8, 3, 5, 3):
+        journal.append(index, {"sizes": [index] * 100, "size": path.stat().st_size})
+    entries = journal.entries
+    assert (list(entries), len(entries), 3 in entries, 4 in entries) == ([8, 3, 5], 3, True, False)
+    lines = {r["index"]: r for r in map(json.loads, path.read_text().splitlines()[1:])}
+    told = {i: {k: v for k, v in lines[i].items() if k != "line_crc"} for i in (8, 3, 5)}
+    assert entries == told == dict(entries.items())
+    assert list(entries.values()) == [told[8], told[3], told[5]]
+    assert list(entries.of([5, 8]).items()) == [(5, told[5]), (8, told[8])]
+    assert entries[5] == told[5]
+    with pytest.raises(KeyError):
+        entries[4]
+    path.write_bytes(path.read_bytes().replace(b"8, 8", b"8, 9", 1))
+    with pytest.raises(StoreError, match="must be as it was written; it was altered"):
+        list(entries.values())
 
 
 def test_journal__of_another_key_is_void(tmp_path):

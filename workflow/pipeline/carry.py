@@ -13,7 +13,7 @@ from workflow.pipeline.tasks import Labelling, LabelsTask, PredictTask
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def carry_labels(
     how: Labelling,
     partitions: Sequence[Partition],
     journal: Journal,
-) -> dict[int, dict[str, Any]]:
+) -> Mapping[int, dict[str, Any]]:
     """Write the labels of all images of a run; a journal with entries goes on."""
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop
@@ -132,7 +132,7 @@ def carry_labels(
 
 def predict_labels(
     executor: Executor, task: PredictTask, partitions: Sequence[Partition], journal: Journal
-) -> dict[int, dict[str, Any]]:
+) -> Mapping[int, dict[str, Any]]:
     """Write the labels of new images."""
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop

@@ -22,7 +22,7 @@ from workflow.runstore.files import read_arrays, write_arrays
 from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from distributed import Client, Future
@@ -38,6 +38,8 @@ RETRIES = 3
 #: Runs of a reduction for each thread of the workers: enough to even out their pace, few enough
 #: that handing results on costs less than making them.
 RUNS_PER_THREAD = 2
+#: Results that are fetched and noted together, at most.
+MAX_TOGETHER = 64
 #: Dask gives a task up when four workers have died that held it, one after the other.  Where
 #: workers are taken away often, or one task brings down the workers of others, that befalls tasks
 #: that did nothing wrong: they are tried so many times more once the rest is done.
@@ -194,7 +196,7 @@ class Executor:
         *,
         journal: Journal,
         n_rows: Callable[[Any], int],
-    ) -> dict[int, dict[str, Any]]:
+    ) -> Mapping[int, dict[str, Any]]:
         """Run the tasks that the journal lacks; return what all have reported.
 
         Parameters
@@ -212,8 +214,9 @@ class Executor:
 
         Returns
         -------
-        dict of int to dict
-            Task index -> report, in the order of `items`.
+        mapping of int to dict
+            Task index -> report, in the order of `items`; read from the journal
+            when asked for, for one after the other takes no memory.
         """
         missing = {index: item for index, item in items.items() if index not in journal.entries}
         with self.progress.bar(name, sum(map(n_rows, items.values()))) as bar:
@@ -224,7 +227,7 @@ class Executor:
                 bar.advance(sum(n_rows(items[index]) for index in reports))
 
             self._run(function, missing, note)
-        return {index: journal.entries[index] for index in items}
+        return journal.entries.of(items)
 
     def _run(
         self,
@@ -298,7 +301,7 @@ class Executor:
         index_of: dict[Any, int] = dict(zip(keys, items, strict=True))
         lowest_error: int | None = None
         try:
-            for ready in as_completed(futures, loop=self.client.loop).batches():
+            for ready in _few(as_completed(futures, loop=self.client.loop).batches()):
                 wanted = [
                     f for f in ready if lowest_error is None or index_of[f.key] < lowest_error
                 ]
@@ -329,6 +332,13 @@ class Executor:
         except Exception:  # noqa: BLE001 - asked one by one, the one that cannot be fetched tells why
             found = {}
         return [(f, found.get(f.key) or _outcome(f, spare_killed=spare_killed)) for f in futures]
+
+
+def _few(batches: Iterable[Sequence[T]]) -> Iterator[Sequence[T]]:
+    """Cut batches, so that what comes back together is not the more the more tasks there are."""
+    for batch in batches:
+        for first in range(0, len(batch), MAX_TOGETHER):
+            yield batch[first : first + MAX_TOGETHER]
 
 
 def _is_error(outcome: Any) -> bool:

@@ -37,7 +37,7 @@ def moments_pass(
     folder: Path,
     journal: Journal,
     max_full_features: int,
-) -> tuple[MomentState, dict[int, dict[str, Any]]]:
+) -> tuple[MomentState, Mapping[int, dict[str, Any]]]:
     """Sum the moments of all images and take a checksum of each block.
 
     Parameters
@@ -60,7 +60,7 @@ def moments_pass(
     state : MomentState
         Moments of all images, merged in the order of the partitions; of
         integers about zero, so that they merge with any others.
-    reports : dict of int to dict
+    reports : mapping of int to dict
         What each task reported.
     """
     if not journal.entries:

@@ -55,12 +55,14 @@ def ordered(parts: Mapping[int, T]) -> list[T]:
 
 def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
     """Sum the bytes that tasks reported."""
-    return {
-        name: sum(report.get(name, 0) for report in reports.values())
-        for name in ("bytes_read", "bytes_written")
-    }
+    found = {"bytes_read": 0, "bytes_written": 0}
+    for report in reports.values():
+        for name in found:
+            found[name] += report.get(name, 0)
+    return found
 
 
 def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
     """Return the checksums of all blocks, in the order of the blocks."""
-    return list(itertools.chain.from_iterable(report.get(name, []) for report in ordered(reports)))
+    parts = {index: report.get(name, []) for index, report in reports.items()}
+    return list(itertools.chain.from_iterable(ordered(parts)))

@@ -15,6 +15,7 @@ from workflow.runstore.store import discard
 from workflow.tree import cut
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workflow.config import Config
@@ -100,7 +101,7 @@ def recut_labels(
     return summary
 
 
-def _carry(store: RunStore, executor: Executor, how: Labelling) -> dict[int, dict[str, Any]]:
+def _carry(store: RunStore, executor: Executor, how: Labelling) -> Mapping[int, dict[str, Any]]:
     """Write the labels of all images; return what the tasks have reported."""
     images = store.manifest.images
     pieces = partitions(images["shape"][0], images["block_rows"])

@@ -138,7 +138,7 @@ def _check_summary(store: RunStore) -> Iterator[str]:
 def _check_parts(store: RunStore, journal: str, folder: str) -> Iterator[str]:
     """Check the files that tasks left in a folder against what their journal says."""
     _, entries = Journal.read(store.path / f"{journal}.jsonl")
-    for index, report in sorted(entries.items()):
+    for index, report in entries.of(sorted(entries)).items():
         name = part_path(Path(folder), index)
         yield from _check_named(store.path / name, str(name), report.get("file_crc", -1))
 

@@ -66,7 +66,7 @@ class LeftPart(NamedTuple):
 
 def left_parts(reports: Mapping[int, Mapping[str, Any]]) -> list[LeftPart]:
     """Return what tasks left according to their reports, in the order of the partitions."""
-    return [LeftPart(index, reports[index]["file_crc"]) for index in sorted(reports)]
+    return sorted(LeftPart(index, report["file_crc"]) for index, report in reports.items())
 
 
 def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRange, NDArray[Any]]]:

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import zipfile
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ import numpy as np
 from workflow.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from numpy.typing import NDArray
 
 #: What a disk says that is full, over its quota, read-only or broken.
@@ -161,6 +160,82 @@ def crc_of_file(path: Path) -> int:
     return int.from_bytes(checksum.digest(), "big")
 
 
+class Entries(Mapping[int, dict[str, Any]]):
+    """What a journal tells of tasks, read from its file when it is asked for: there may be very many.
+
+    Held are places in the file, in the order in which tasks were noted.
+    """
+
+    def __init__(self, path: Path, places: dict[int, int]) -> None:
+        self._path, self._places = path, places
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return what was noted of task `index`."""
+        ((_, record),) = self.of([index]).read()
+        return record
+
+    def __contains__(self, index: object) -> bool:
+        """Return whether task `index` was noted."""
+        return index in self._places
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the tasks that were noted."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Return how many were."""
+        return len(self._places)
+
+    def items(self) -> ItemsView[int, dict[str, Any]]:
+        """Return tasks and what was noted of them, read one after the other."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[dict[str, Any]]:
+        """Return what was noted, read one after the other."""
+        return _Values(self)
+
+    def of(self, indices: Iterable[int]) -> Entries:
+        """Return the entries of some tasks, in this order."""
+        return Entries(self._path, {index: self._places[index] for index in indices})
+
+    def note(self, index: int, place: int) -> None:
+        """Note where the line of a task begins."""
+        self._places[index] = place
+
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield tasks and what was noted of them."""
+        if not self._places:
+            return
+        with self._path.open("rb") as file:
+            for index, place in self._places.items():
+                file.seek(place)
+                record = _parsed(file.readline())
+                if record is None or record.get("index") != index:
+                    msg = f"{self._path} must be as it was written; it was altered meanwhile. Run the same command again."
+                    raise StoreError(msg)
+                yield index, record
+
+
+class _Items(ItemsView[int, dict[str, Any]]):
+    """Items of entries, read from a file that is opened once."""
+
+    _mapping: Entries
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Read them."""
+        return self._mapping.read()
+
+
+class _Values(ValuesView[dict[str, Any]]):
+    """Values of entries, read from a file that is opened once."""
+
+    _mapping: Entries
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Read them."""
+        return (record for _, record in self._mapping.read())
+
+
 class Journal:
     """What tasks reported, a line each, appended by the client as they finish.
 
@@ -171,26 +246,34 @@ class Journal:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
-        self.entries: dict[int, dict[str, Any]] = {}
-        found, entries = Journal.read(path)
-        if found is not None and found == key:
-            self.entries = entries
-        else:
+        found, self.entries = Journal.read(path)
+        if found is None or found != key:
+            self.entries = Entries(path, {})
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, _line({"key": key}))
             return
         # A cut last line would swallow the next one: end it.
-        if path.read_bytes()[-1:] != b"\n":
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            is_ended = file.read() == b"\n"
+        if not is_ended:
             with _disk_errors(path), path.open("ab") as file:
                 file.write(b"\n")
 
     @staticmethod
-    def read(path: Path) -> tuple[str | None, dict[int, dict[str, Any]]]:
+    def read(path: Path) -> tuple[str | None, Entries]:
         """Return key and entries of a journal, and leave it as it is; no key where there is none."""
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        first, *rest = [_parsed(line) for line in lines] or [None]
-        entries = {record["index"]: record for record in rest if record and "index" in record}
-        return (first or {}).get("key"), entries
+        key, places, place = None, {}, 0
+        if path.is_file():
+            with path.open("rb") as file:
+                for line in file:
+                    record = _parsed(line) or {}
+                    if place == 0:
+                        key = record.get("key")
+                    elif "index" in record:
+                        places[record["index"]] = place
+                    place += len(line)
+        return key, Entries(path, places)
 
     @staticmethod
     def key_of(path: Path) -> str | None:
@@ -201,12 +284,15 @@ class Journal:
 
     def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
         """Add what tasks reported, by their index: together, for the disk is waited for once."""
-        entries = {index: {"index": index, **record} for index, record in records.items()}
+        lines = {index: _line({"index": index, **record}) for index, record in records.items()}
         with _disk_errors(self.path), self.path.open("ab") as file:
-            file.write(b"".join(map(_line, entries.values())))
+            place = file.tell()
+            file.write(b"".join(lines.values()))
             file.flush()
             os.fsync(file.fileno())
-        self.entries |= entries
+        for index, line in lines.items():
+            self.entries.note(index, place)
+            place += len(line)
 
     def append(self, index: int, record: Mapping[str, Any]) -> None:
         """Add what task `index` reported."""

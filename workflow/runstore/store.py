@@ -196,10 +196,10 @@ class RunStore:
             path.unlink(missing_ok=True)
         return Journal(path, key or self.step(name).key)
 
-    def noted(self, name: str, part: str) -> dict[int, dict[str, Any]]:
+    def noted(self, name: str, part: str) -> Mapping[int, dict[str, Any]]:
         """Return what the journal of a part of a step holds, and leave it as it is."""
         key, entries = Journal.read(layout.step_folder(self.path, name) / f"{part}.jsonl")
-        return entries if key == self.step(name).key else {}
+        return entries if key == self.step(name).key else entries.of(())
 
     def wip(self, name: str) -> Path:
         """Return a fresh place for a result that is not yet real."""
