@@ -11,7 +11,8 @@ import numpy as np
 
 from workflow.errors import WorkflowError, one_line
 from workflow.pipeline.model import shown_tree, stored_tree
-from workflow.pipeline.page import certainty_of, sheets_of, tree_data
+from workflow.pipeline.page import certainty_of, tree_data
+from workflow.pipeline.sheets import Sheets
 from workflow.pipeline.summary import read_summary
 from workflow.report import ReportData, run_html, unfinished_html
 from workflow.runstore import RunStore, layout
@@ -116,7 +117,7 @@ def _sheets(path: Path, stamp: tuple[int, ...]) -> list[Sheet]:
     """Return the pictures, for which the labels of all images are read; `stamp` tells a changed run."""
     del stamp
     store = RunStore.open(path)
-    return sheets_of(store, None, read_summary(store), n_clusters=N_CLUSTERS, n_images=N_IMAGES)
+    return list(Sheets(store, None, read_summary(store), n_clusters=N_CLUSTERS, n_images=N_IMAGES))
 
 
 def _first(sheet: Sheet) -> Sheet:

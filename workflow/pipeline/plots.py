@@ -8,7 +8,8 @@ import numpy as np
 
 from workflow.errors import StoreError
 from workflow.pipeline.model import shown_tree, stored_tree
-from workflow.pipeline.page import certainty_of, ladder_of, sheets_of, tree_data
+from workflow.pipeline.page import certainty_of, ladder_of, tree_data
+from workflow.pipeline.sheets import Sheets
 from workflow.report import plots
 from workflow.report.axes import drawn, show_images, show_sheets
 from workflow.report.certainty_plots import plot_certainty, plot_ladder
@@ -122,7 +123,7 @@ class RunPlots:
         summary = self._run.summary
         sheets = [
             sheet
-            for sheet in sheets_of(
+            for sheet in Sheets(
                 self._store(), None, summary, n_clusters=n_clusters, n_images=columns
             )
             if sheet.kind == "cluster"

@@ -11,11 +11,11 @@ from workflow.report.thumbnails import channel_remark, columns_within, contact_s
 from workflow.report.wording import DOUBTFUL_MARK, format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from workflow.report.data import Certainty, Sheet
+    from workflow.report.data import Certainty, Sheet, SheetKind
 
 #: Bytes of all pictures of a page together, before they are written as text (a third more).
 PICTURES_BYTES = 2_700_000
@@ -38,7 +38,8 @@ def gallery(
     Parameters
     ----------
     sheets : sequence of Sheet
-        What to show.
+        What to show; gone through twice, one sheet in memory at a
+        time unless their values must be known together for `value_range`.
     n_clusters : int
         Clusters of the run, to say how many of them are shown.
     value_range : tuple of float or None
@@ -53,23 +54,19 @@ def gallery(
     Html
         The cards, or a sentence where there is nothing to look at.
     """
-    pictured = [sheet.images for sheet in sheets if sheet.images is not None and sheet.images.size]
-    if not pictured:
+    n_bytes_of: list[int] = []
+    found = shown_range(_pictured(sheets, n_bytes_of))
+    if not n_bytes_of:
         return element(
             "p",
             "There are no pictures to show: the rows are vectors, or their images are not at hand.",
         )
-    limits = value_range or shown_range(pictured)
-    share = n_bytes // len(pictured)
-    clusters = [
-        _card(sheet, limits, share, certainty) for sheet in sheets if sheet.kind == "cluster"
-    ]
-    others = [
-        _card(sheet, limits, share, None)
-        for kind in ("noise", "outliers")
-        for sheet in sheets
-        if sheet.kind == kind
-    ]
+    limits, share = value_range or found, n_bytes // len(n_bytes_of)
+    cards: dict[SheetKind, list[Html]] = {"cluster": [], "noise": [], "outliers": []}
+    for sheet in sheets:
+        sure = certainty if sheet.kind == "cluster" else None
+        cards[sheet.kind].append(_card(sheet, limits, share, sure))
+    clusters, others = cards["cluster"], [*cards["noise"], *cards["outliers"]]
     parts: list[Html] = []
     if clusters:
         shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
@@ -86,6 +83,15 @@ def gallery(
     if others:
         parts.append(element("div", *others, class_="sheets"))
     return join(*parts)
+
+
+def _pictured(sheets: Sequence[Sheet], n_bytes_of: list[int]) -> Iterator[NDArray[Any]]:
+    """Yield the pictures of the sheets that have some, and note how many bytes they are."""
+    for sheet in sheets:
+        images = sheet.images
+        if images is not None and images.size:
+            n_bytes_of.append(images.nbytes)
+            yield images
 
 
 def _card(

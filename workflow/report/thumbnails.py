@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -109,13 +109,13 @@ def contact_array(
     return sheet
 
 
-def shown_range(images: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
+def shown_range(images: Iterable[NDArray[Any]]) -> tuple[float, float] | None:
     """Return the values to show as black and white, one pair for all sheets of a page.
 
     Parameters
     ----------
-    images : sequence of arrays
-        Images of all sheets.
+    images : iterable of arrays
+        Images of all sheets; of uint8 and bool no more than one is held.
 
     Returns
     -------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import threading
 import zipfile
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,10 @@ def disk_errors_told(path: Path) -> Iterator[None]:
         raise refused(path, err) from err
 
 
-def read_arrays(path: Path, checksum: int | None = None) -> dict[str, NDArray[Any]]:
-    """Read what `write_arrays` wrote.
+def read_arrays(
+    path: Path, checksum: int | None = None, names: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Read what `write_arrays` wrote: all arrays, or those of some names.
 
     Raises
     ------
@@ -145,10 +148,53 @@ def read_arrays(path: Path, checksum: int | None = None) -> dict[str, NDArray[An
                 if members.testzip() is not None:
                     raise zipfile.BadZipFile
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in names or stored.files}
     except DAMAGED:
-        msg = f"{path} must hold arrays as they were written; it is damaged. Delete it and run the same command again."
-        raise StoreError(msg) from None
+        raise _damaged(path) from None
+
+
+def read_some(path: Path, name: str, rows: Iterable[int]) -> NDArray[Any]:
+    """Read rows of one of the arrays that `write_arrays` wrote; no more than a row at a time is in memory beside.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its checksum is not compared.
+    name : str
+        The array.
+    rows : iterable of int
+        Rows wanted, best by rising number: what lies between them is passed over.
+
+    Returns
+    -------
+    ndarray of shape (len(rows), ...)
+        The rows in this order.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as members, members.open(f"{name}.npy") as file:
+            np.lib.format.read_magic(file)
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            first, row_bytes = file.tell(), dtype.itemsize * math.prod(shape[1:])
+            if by_columns:
+                raise _damaged(path)
+            found = []
+            for row in rows:
+                file.seek(first + int(row) * row_bytes)
+                found.append(np.frombuffer(file.read(row_bytes), dtype).reshape(shape[1:]))
+            return np.stack(found) if found else np.empty((0, *shape[1:]), dtype)
+    except DAMAGED as err:
+        raise _damaged(path) from err
+
+
+def _damaged(path: Path) -> StoreError:
+    """Return the error for a file whose arrays cannot be read."""
+    msg = f"{path} must hold arrays as they were written; it is damaged. Delete it and run the same command again."
+    return StoreError(msg)
 
 
 def crc_of_file(path: Path) -> int:
