@@ -133,8 +133,19 @@ class Sizes:
 
     @property
     def seeds_in_memory(self) -> bool:
-        """Whether the first centroids are chosen by one process, without candidates."""
+        """Whether the first centroids are chosen by one task, without candidates."""
         return self.n_batch * self.n_centroids <= MAX_IN_MEMORY_PAIRS
+
+    @property
+    def n_looked_at(self) -> int:
+        """Rows of the sample that are read for the intrinsic dimension."""
+        return min(self.n_sample, 10 * self.dimension_rows)
+
+    @property
+    def n_seeded(self) -> int:
+        """Rows that first centroids are chosen from, by one task that holds them all."""
+        k = self.n_centroids
+        return self.n_batch if self.seeds_in_memory else k // 2 + CANDIDATE_ROUNDS * k
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,16 +335,15 @@ def leader_bytes(sizes: Sizes) -> dict[str, int]:
     """Return what the leading process holds in each step beside itself [bytes]."""
     k, d, d_in = sizes.n_centroids, sizes.n_components, sizes.n_features
     rank = DEFAULT_RANK if sizes.kind == "low_rank" else d_in
-    seeded = sizes.n_batch if sizes.seeds_in_memory else (CANDIDATE_ROUNDS + 1) * k
-    n_pieces = len(pieces(sizes.n_sample, k))
-    found = min(20_000, sizes.n_sample)
     return {
         "ingest": 0,
         "pca": 5 * 8 * d_in * rank,
         "projection": 0,
-        "overcluster": 20 * seeded * d + (n_pieces + 3) * 8 * k * d + 3 * sizes.cell_bytes,
-        "centroid_graph": 2 * 8 * min(512, sizes.dimension_rows) * found,
+        # Centroids as they come and as they are noted, and the search that tasks are given.
+        "overcluster": 6 * 8 * k * d,
+        "centroid_graph": 0,
         "tree": TREE_BYTES * k,
         "labels": 3 * 8 * d * EDGES * k + TREE_BYTES * k // 3,
-        "report": 3 * sizes.n_kept * sizes.image_bytes + PAGE_BYTES,
+        # Labels of the pictures kept; pictures themselves are few at a time.
+        "report": 64 * sizes.n_kept + PAGE_BYTES,
     }

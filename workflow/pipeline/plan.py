@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import format_bytes
 from distributed.worker_memory import parse_memory_limit
 
+from workflow.centroid_graph.dimension import MAX_ROWS, PANEL_ROWS
 from workflow.chunks import choose_block_rows
 from workflow.compute.scripts import worker_memory_of_job
 from workflow.errors import ConfigError, MemoryBudgetError
 from workflow.overcluster import auto_n_centroids
 from workflow.pca import AUTO_MAX_COMPONENTS, DEFAULT_RANK
-from workflow.pipeline.durations import LABEL_BYTES, NEAREST_BYTES, Sizes
+from workflow.pipeline.durations import EDGES, LABEL_BYTES, NEAREST_BYTES, Sizes
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
 from workflow.pipeline.partitions import partitions
 
@@ -31,6 +32,10 @@ KEPT_IMAGES, KEPT_BYTES = 65_536, 256 * 2**20
 PROCESS_BYTES = 384 * 2**20
 #: Rows of a panel in the inner loops.
 MOMENT_PANEL_ROWS, SEARCH_PANEL_ROWS = 4096, 1024
+#: What a task that chooses seeds holds of a row: for itself, and for each component [bytes].
+SEEDING_ROW_BYTES, SEEDING_BYTES = 160, 16
+#: An edge of the graph, either way, and a pair that it is made from, on disk [bytes].
+EDGE_BYTES, PAIR_BYTES = 20, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ def _passes(sizes: Sizes, memory: _Memory) -> list[TaskPlan]:
     n_pieces = -(-sizes.n_sample // SAMPLE_PIECE_ROWS)
     kept = sizes.n_kept * (sizes.image_bytes + 8)
     moments, cells = n_parts * sizes.state_bytes, n_parts * sizes.cell_bytes
+    n_edges = sizes.n_centroids * EDGES
     copied = [TaskPlan.of("ingest", n_parts, 2 * images, images, memory.block())]
     return [
         *(copied if sizes.is_copied else []),
@@ -189,13 +195,20 @@ def _passes(sizes: Sizes, memory: _Memory) -> list[TaskPlan]:
         TaskPlan.of("projection", n_parts, images, scores + kept, memory.projection()),
         TaskPlan.of("overcluster: sample", n_parts, scores, sample, memory.drawing()),
         TaskPlan.of("overcluster: shuffle", n_pieces, n_pieces * sample, sample, memory.drawing()),
-        TaskPlan.of("overcluster: rounds", 1, sizes.visited_bytes, 0, memory.search(65_536)),
+        TaskPlan.of("overcluster: rounds", 1, sizes.visited_bytes, 0, memory.rounds()),
         TaskPlan.of(
             "overcluster: assign",
             n_parts,
             scores,
             nearest + cells,
             memory.search(memory.block_rows),
+        ),
+        TaskPlan.of(
+            "centroid_graph",
+            2,
+            4 * sizes.n_looked_at * sizes.n_components + n_edges * PAIR_BYTES // 2,
+            n_edges * EDGE_BYTES,
+            memory.graph(),
         ),
         TaskPlan.of(
             "labels", n_parts, nearest, LABEL_BYTES * n, {"labels": 320 * memory.block_rows}
@@ -229,6 +242,22 @@ class _Memory:
     def drawing(self) -> dict[str, int]:
         """Return what a task that draws or shuffles the sample holds."""
         return {"rows": 2 * 65_536 * self.sizes.n_components * 4 + 8 * self.sizes.n_sample}
+
+    def rounds(self) -> dict[str, int]:
+        """Return what a task holds that adds up a round, or one that chooses the first centroids."""
+        row_bytes = SEEDING_ROW_BYTES + SEEDING_BYTES * self.sizes.n_components
+        seeding = {"rows": row_bytes * self.sizes.n_seeded}
+        return max(self.search(65_536), seeding, key=lambda parts: sum(parts.values()))
+
+    def graph(self) -> dict[str, int]:
+        """Return what the two tasks of the graph step hold."""
+        sizes = self.sizes
+        found = min(MAX_ROWS, sizes.n_sample)
+        return {
+            "rows": (2 * 4 * sizes.n_looked_at + 5 * 8 * found) * sizes.n_components,
+            "distances": 3 * 8 * PANEL_ROWS * found,
+            "graph": 8 * EDGE_BYTES * EDGES * sizes.n_centroids,
+        }
 
     def search(self, rows: int) -> dict[str, int]:
         """Return what a task that searches centroids and sums their cells holds."""
