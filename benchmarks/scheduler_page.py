@@ -208,7 +208,7 @@ def _returns(measured: Measured) -> str:
             format_bytes(held.in_all * held.itemsize),
             "yes" if held.at_once <= limit else "**no**",
         )
-        for held in held_by_caller(n_blocks, k, measured.rates.n_pairs)
+        for held in held_by_caller(n_blocks, k)
     ]
     head = ("step", "what", "by", "numbers at once", "times the limit", "bytes in all", "within")
     returned = ", ".join(
@@ -224,8 +224,10 @@ held at once is meant to be no more than K' x d numbers or D x D with two sums, 
 
 {markdown(head, rows)}
 
-The results of the tasks of the fit were made and weighed: {returned}. Where the first batch and the centroids
-make no more than 2^30 pairs, up to some 5,700 centroids, seeding reads that batch: 32 rows a centroid, at least 65,536."""
+The results of the tasks of the fit were made and weighed, all tasks of a kind together: {returned}. Where the first batch and the centroids
+make no more than 2^30 pairs, up to some 5,700 centroids, one task reads that batch, 32 rows a centroid and at least 65,536,
+and chooses the first centroids; else they are chosen of candidates, which stay in files of the run folder, as do the
+distances of rows to them."""
 
 
 def _pass_rows(measured: Measured, plan: RunPlan) -> list[tuple[str, ...]]:

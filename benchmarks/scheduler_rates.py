@@ -79,8 +79,6 @@ class Rates:
         Seconds of the tree, which the caller builds alone [s].
     piece_s : float
         Seconds of one piece of the sample in a round of the fit [s].
-    n_pairs : int
-        Pairs of centroids that the rows of a task have.
     """
 
     rows: int
@@ -89,7 +87,6 @@ class Rates:
     merge_s: dict[str, float]
     tree_s: float
     piece_s: float
-    n_pairs: int
 
 
 def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
@@ -106,7 +103,7 @@ def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
         }
         merge_s = {"pca": bench.merging_moments(), "overcluster: assign": bench.merging_cells()}
         tree_s, piece_s = bench.tree(), bench.piece()
-        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, piece_s, bench.n_pairs)
+        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, piece_s)
 
 
 class _Bench:
@@ -230,11 +227,6 @@ class _Bench:
             found.append((CellSums.from_arrays(cells), PairCounts.from_arrays(pairs)))
         (left, left_pairs), (right, right_pairs) = found
         return merge_cell_sums(left, right), merge_pair_counts(left_pairs, right_pairs)
-
-    @property
-    def n_pairs(self) -> int:
-        """Pairs of centroids that the rows of the second task have."""
-        return len(read_arrays(part_path(self.cells_folder, 1))["pairs_key"])
 
     def labels(self) -> float:
         """Time the labels, of clusters that are the cells of a few centroids."""

@@ -6,17 +6,24 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import scheduler
+from benchmarks import scheduler, scheduler_sizes
 from benchmarks.scheduler_run import BLOCK_ROWS, Plan, WaitTask, makespan
 from benchmarks.scheduler_sizes import (
     LIMIT_BYTES,
     N_COMPONENTS,
+    _numbers,
     fit_returns,
     held_by_caller,
     step_weights,
 )
-from workflow.pipeline import tasks
+from workflow.centroid_graph import count_pairs
+from workflow.overcluster import NearestCentroids, cell_sums
+from workflow.pipeline import graph, tasks
+from workflow.pipeline.executor import StoredArrays
+from workflow.pipeline.graph import GraphTask
+from workflow.pipeline.overclustering import _leave_sums
 from workflow.pipeline.partitions import partitions
+from workflow.runstore.files import read_arrays, write_arrays
 
 #: Largest picture that belongs into a repository [bytes].
 MAX_PICTURE = 150_000
@@ -49,7 +56,6 @@ def test_rates__are_measured_for_every_pass(found):
     assert min(found.rates.block_s.values()) > 0
     assert min(found.rates.merge_s.values()) > 0
     assert found.rates.piece_s > 0
-    assert found.rates.n_pairs > found.rates.n_centroids
 
 
 def test_page__tells_everything_and_links_its_plot(found, tmp_path, monkeypatch):
@@ -108,7 +114,8 @@ def test_plan__of_full_scale_is_what_the_page_promises():
 def test_objects_of_a_graph__stay_below_a_mebibyte():
     weights = step_weights(20_000, 16_384)
     classes = {weight.name.split(": ")[1] for weight in weights}
-    assert classes == {name for name in vars(tasks) if re.fullmatch(r"[A-Z]\w+Task", name)}
+    every = [*vars(tasks), *vars(graph)]
+    assert classes == {name for name in every if re.fullmatch(r"[A-Z]\w+Task", name)}
     for weight in weights:
         assert 0 < weight.largest < LIMIT_BYTES / 100, weight.name
         assert weight.all_bytes < LIMIT_BYTES, weight.name
@@ -123,24 +130,76 @@ def test_objects_of_a_graph__grow_with_the_blocks_only_where_they_must():
     assert growing == {"overcluster, shuffle: ShuffleTask"}
 
 
-def test_what_the_fit_returns__is_what_the_page_lists():
+def held_of(n_blocks, n_centroids):
+    """Return what is listed as held by the caller, by step and first words."""
+    return {(h.step, re.split("[,;]", h.what)[0]): h for h in held_by_caller(n_blocks, n_centroids)}
+
+
+@pytest.mark.parametrize("path", ["batch", "candidates"])
+def test_what_the_fit_returns__is_what_the_page_lists(path, monkeypatch):
+    if path == "candidates":
+        monkeypatch.setattr(scheduler_sizes, "MAX_IN_MEMORY_PAIRS", 1)
     k = 300
-    found, distances, rows = fit_returns(k)
-    held = {h.what: h for h in held_by_caller(2_000, k, 1_000)}
+    returned, held = {r.weight.name: r for r in fit_returns(k)}, held_of(2_000, k)
+    found = returned["sum_piece"]
     # And the five numbers that are told of a round.
-    assert found.n_numbers == held["the centroids, moved by the workers"].at_once + 5
+    assert found.n_numbers == held["overcluster, each round", "the centroids"].at_once + 5
     assert found.n_bytes == pytest.approx(4 * found.n_numbers, rel=0.1)
-    assert distances.n_numbers == 2 * 65_536
-    assert rows.n_numbers == k * N_COMPONENTS
-    for returned in (found, distances, rows):
-        assert returned.weight.largest < LIMIT_BYTES
+    seeds = held["overcluster, seeding", "the first centroids"].at_once
+    if path == "batch":
+        assert list(returned) == ["sum_piece", "seed_by_batch"]
+        # And three numbers beside.
+        assert returned["seed_by_batch"].n_numbers == seeds + 3
+    else:
+        names = {"sum_piece", "take_rows", "measure_piece", "draw", "recluster"}
+        assert set(returned) == names
+        assert returned["recluster"].n_numbers == seeds
+        drawn = held["overcluster, seeding", "which rows are candidates"].at_once
+        assert returned["draw"].n_numbers == pytest.approx(drawn, rel=0.25)
+        # Places of files, of what stays there.
+        n_pieces = returned["measure_piece"].weight.n_tasks
+        assert returned["measure_piece"].n_numbers == 2 * n_pieces > 2
+        assert returned["take_rows"].n_numbers == 2
+    for one in returned.values():
+        assert one.weight.largest < LIMIT_BYTES
 
 
-def test_seeding__holds_a_batch_of_few_centroids_and_candidates_of_many():
-    few, many = (
-        {h.what: h for h in held_by_caller(20_000, k, 0) if h.step == "overcluster, seeding"}
-        for k in (4_096, 16_384)
+def test_what_the_last_merge_and_the_graph_return__is_what_the_page_lists(tmp_path):
+    rng = np.random.default_rng(0)
+    k, rows = 40, rng.random((900, N_COMPONENTS), np.float32)
+    centroids = rows[:k]
+    nearest, sq_distance = NearestCentroids.build(centroids).query(rows)
+    sums = cell_sums(rows, 0, nearest, sq_distance, k), count_pairs(nearest, k)
+    shared = StoredArrays(
+        tmp_path / "c.npz", write_arrays(tmp_path / "c.npz", {"centroids": centroids})
     )
-    assert few["rows of the first batch"].at_once == 32 * 4_096 * N_COMPONENTS
-    assert len(many) == 2
-    assert many["rows drawn as candidates, 3.5 K'"].at_once == np.prod([7, 8_192, N_COMPONENTS])
+    pairs = tmp_path / "pairs.npz"
+    left = _leave_sums(shared, pairs, tmp_path / "staged", sums)
+    made = GraphTask(pairs, left.pairs_crc, k, tmp_path / "staged")()
+    held = held_of(2_000, k)
+    for found, listed in (
+        (left, held["overcluster, assign", "which centroids have images"]),
+        (made, held["centroid_graph", "dimension and edges"]),
+    ):
+        # Beside it places, names and checksums of what lies ready: none is as long as an array.
+        assert listed.at_once <= _numbers(found) <= listed.at_once + 50
+    assert left.is_occupied.size == k
+    assert sum(array.size for array in read_arrays(pairs).values()) > 10 * k
+
+
+def test_seeding__holds_no_more_than_the_seeds_however_it_is_done():
+    few, many = (held_of(20_000, k) for k in (4_096, 16_384))
+    key = "overcluster, seeding", "the first centroids"
+    assert few[key].at_once == 4_096 * N_COMPONENTS
+    assert many[key].at_once == 16_384 * N_COMPONENTS
+    assert "a batch" in few[key].what
+    assert "candidates" in many[key].what
+    assert ("overcluster, seeding", "which rows are candidates") in many
+
+
+def test_steps__hold_what_grows_with_images_only_where_it_is_named():
+    n = 20_000
+    few, many = held_of(n, 16_384), held_of(3 * n, 16_384)
+    grown = {key for key in few if many[key].at_once != few[key].at_once}
+    assert {step for step, _ in grown if "command" not in step} == {"each pass", "projection"}
+    assert max(few[key].at_once for key in grown if "command" not in key[0]) < 4 * n
