@@ -8,12 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.pipeline.helpers import make_run
+from tests.pipeline.helpers import labels_of, make_run
+from workflow.errors import StoreError
+from workflow.pipeline import steps
 from workflow.pipeline.commands import recut, report
 from workflow.pipeline.model import stored_tree
 from workflow.pipeline.page import ladder_of
 from workflow.pipeline.runner import read_summary
+from workflow.pipeline.sheets import Sheets
 from workflow.runstore import RunStore
+from workflow.runstore.zarr_io import open_images
 from workflow.tree import DEFAULT_RATIO
 
 
@@ -96,3 +100,48 @@ def test_page__of_another_cut_claims_no_certainty(finished, client):
     assert head == ["cluster", "images", "share", "centroids"]
     sizes = [int(row[1].replace(",", "")) for row in rows]
     assert sizes == read_summary(store)["cluster_sizes"]
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_sheets__show_what_a_search_through_everything_finds(
+    pictures, client, tmp_path, monkeypatch, with_images
+):
+    """Of few pictures kept, so that some clusters have less than they show."""
+    np.save(tmp_path / "images.npy", pictures[0])
+    monkeypatch.setattr(steps, "kept_images", lambda *_: 90)
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    images = open_images(tmp_path / "images.npy") if with_images else None
+    summary, labels = read_summary(store), labels_of(store)
+    sheets = Sheets(store, images, summary, n_clusters=6, n_images=20)
+    parts = [np.load(part) for part in sorted((store.path / "projection/kept").glob("*.npz"))]
+    kept = np.concatenate([part["row"] for part in parts])
+    assert len(kept) == 90 < len(pictures[0])
+    exemplar, of_centroid = store.read_model("exemplar", "centroid_label")
+    n_fetched = 0
+    for cluster, sheet in enumerate(sheets[:6]):
+        members = kept[labels["label"].values[kept] == cluster]
+        ranked = members[np.argsort(labels["distance"].values[members], kind="stable")]
+        rows = ranked[np.linspace(0, len(ranked) - 1, min(20, len(ranked))).astype(int)]
+        if with_images:
+            near = np.unique(exemplar[of_centroid == cluster])
+            near = near[near >= 0][: 20 - len(rows)]
+            rows, n_fetched = np.concatenate([rows, near]), n_fetched + len(near)
+        np.testing.assert_array_equal(sheet.images, pictures[0][rows])
+        assert (sheet.kind, sheet.cluster) == ("cluster", cluster)
+    assert (n_fetched > 0) == with_images
+    odd = kept[np.argsort(-labels["outlier_score"].values[kept], kind="stable")[:48]]
+    assert sheets[-1].kind == "outliers"
+    np.testing.assert_array_equal(sheets[-1].images, pictures[0][odd])
+    noise = [sheet for sheet in sheets if sheet.kind == "noise"]
+    assert len(noise) == bool((labels["label"].values[kept] < 0).any())
+
+
+def test_sheets__of_a_damaged_file_of_pictures_are_refused(pictures, client, tmp_path):
+    np.save(tmp_path / "images.npy", pictures[0])
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    part = next((store.path / "projection/kept").glob("*.npz"))
+    content = bytearray(part.read_bytes())
+    content[300] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(StoreError, match="must be as it was written; its checksum differs"):
+        Sheets(store, None, read_summary(store), n_clusters=3, n_images=3)

@@ -232,3 +232,21 @@ def test_finish__removes_what_killed_workers_were_writing(tmp_path):
         path.write_bytes(b"made by a task")
     store.finish("projection")
     assert [path.is_file() for path in kept + left] == [True] * 2 + [False] * 3
+
+
+def test_read_some__reads_rows_of_one_array(tmp_path):
+    arrays = {"rows": np.arange(5), "images": np.arange(5 * 12).reshape(5, 3, 4)}
+    path = tmp_path / "arrays.npz"
+    write_arrays(path, arrays)
+    for rows in ([0, 1, 4], [3], [4, 0], [2, 2], []):
+        found = files.read_some(path, "images", rows)
+        np.testing.assert_array_equal(found, arrays["images"][rows])
+        assert found.dtype == arrays["images"].dtype
+        assert found.shape == (len(rows), 3, 4)
+    assert list(read_arrays(path, names=["rows"])) == ["rows"]
+    for rows, name in (([5], "images"), ([0], "others")):
+        with pytest.raises(StoreError, match="must hold arrays as they were written"):
+            files.read_some(path, name, rows)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(StoreError, match="damaged"):
+        files.read_some(path, "images", [0])
