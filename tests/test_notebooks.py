@@ -42,7 +42,9 @@ def execute(tmp_path, monkeypatch):
         notebook = nbformat.read(path, as_version=4)
         resources = {"metadata": {"path": str(tmp_path)}}
         NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
-        assert printed(notebook, "stderr") == ""
+        said = printed(notebook, "stderr").splitlines()
+        # What Dask says of a client's own workers where a busy machine takes long to end them.
+        assert [line for line in said if "Worker process still alive" not in line] == []
         shown = "".join(outputs(notebook, "text/html"))
         # The bars, as they were at the end, and the run as it shows itself.
         assert re.search(r"<b>[\w-]+</b> done in \d+ s", shown)
