@@ -293,7 +293,7 @@ def test_write__rows_of_any_memory_layout(tmp_path):
 
 
 def test_read__one_after_the_other_up_to_a_lost_shard(tmp_path):
-    """The shard after the one that is read is announced to the system, whether it is there or not."""
+    """A reader that goes from file to file comes to the one that is not there."""
     values = values_of(32, "float32")
     folder = ours(tmp_path, values, 8, 4)
     zarr_io.shard_file(tmp_path, "a", 24).unlink()
