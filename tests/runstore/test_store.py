@@ -11,7 +11,7 @@ import pytest
 
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, files
-from workflow.runstore.files import Journal, read_arrays, write_arrays
+from workflow.runstore.files import ArrayPlace, Journal, read_arrays, write_arrays
 
 
 def test_journal__keeps_what_was_added_and_drops_a_cut_line(tmp_path):
@@ -234,19 +234,26 @@ def test_finish__removes_what_killed_workers_were_writing(tmp_path):
     assert [path.is_file() for path in kept + left] == [True] * 2 + [False] * 3
 
 
-def test_read_some__reads_rows_of_one_array(tmp_path):
+def test_place__reads_rows_of_one_array(tmp_path):
     arrays = {"rows": np.arange(5), "images": np.arange(5 * 12).reshape(5, 3, 4)}
     path = tmp_path / "arrays.npz"
     write_arrays(path, arrays)
+    place = ArrayPlace.find(path, "images")
     for rows in ([0, 1, 4], [3], [4, 0], [2, 2], []):
-        found = files.read_some(path, "images", rows)
+        found = place.read(rows)
         np.testing.assert_array_equal(found, arrays["images"][rows])
         assert found.dtype == arrays["images"].dtype
         assert found.shape == (len(rows), 3, 4)
+    np.testing.assert_array_equal(ArrayPlace.find(path, "rows").read([3, 1]), [3, 1])
     assert list(read_arrays(path, names=["rows"])) == ["rows"]
-    for rows, name in (([5], "images"), ([0], "others")):
-        with pytest.raises(StoreError, match="must hold arrays as they were written"):
-            files.read_some(path, name, rows)
+    with pytest.raises(StoreError, match="must hold arrays as they were written"):
+        place.read([0, 5])
+    with pytest.raises(StoreError, match="must hold arrays as they were written"):
+        ArrayPlace.find(path, "others")
     path.write_bytes(path.read_bytes()[:200])
+    for read in (lambda: place.read([0]), lambda: ArrayPlace.find(path, "images")):
+        with pytest.raises(StoreError, match="damaged"):
+            read()
+    path.unlink()
     with pytest.raises(StoreError, match="damaged"):
-        files.read_some(path, "images", [0])
+        place.read([0])

@@ -11,7 +11,7 @@ from workflow.chunks import choose_block_rows, row_ranges
 from workflow.pipeline.tasks import left_parts, part_path
 from workflow.report import Sheet, cluster_sheet, noise_sheet, outlier_sheet
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import read_arrays, read_some
+from workflow.runstore.files import ArrayPlace, read_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,6 +146,7 @@ class KeptPictures:
     def __init__(self, store: RunStore) -> None:
         self._folder = layout.kept_images(store.path)
         self._parts = left_parts(store.journal("projection", "blocks").entries)
+        self._places: dict[int, ArrayPlace] = {}
         rows = [self._rows_of(part) for part in self._parts]
         self._first = np.cumsum([0] + [len(some) for some in rows])
         self.rows: NDArray[np.int64] = np.concatenate(rows)
@@ -162,10 +163,12 @@ class KeptPictures:
         place = np.searchsorted(self._first, ordered, side="right") - 1
         found = []
         # One file at least, for the shape and the type of pictures of which there is none.
-        for number in np.unique(place) if len(place) else [0]:
-            path = part_path(self._folder, self._parts[number].partition)
+        for number in np.unique(place).tolist() if len(place) else [0]:
+            if number not in self._places:
+                path = part_path(self._folder, self._parts[number].partition)
+                self._places[number] = ArrayPlace.find(path, "images")
             here = ordered[place == number] - self._first[number]
-            found.append(read_some(path, "images", here))
+            found.append(self._places[number].read(here))
         read = np.concatenate(found)
         pictures = np.empty_like(read)
         pictures[order] = read

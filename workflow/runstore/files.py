@@ -7,11 +7,12 @@ import errno
 import json
 import math
 import os
+import struct
 import threading
 import zipfile
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -153,42 +154,59 @@ def read_arrays(
         raise _damaged(path) from None
 
 
-def read_some(path: Path, name: str, rows: Iterable[int]) -> NDArray[Any]:
-    """Read rows of one of the arrays that `write_arrays` wrote; no more than a row at a time is in memory beside.
+class ArrayPlace(NamedTuple):
+    """Where one of the arrays that `write_arrays` wrote lies, to read rows of it and nothing else."""
 
-    Parameters
-    ----------
-    path : Path
-        The file; its checksum is not compared.
-    name : str
-        The array.
-    rows : iterable of int
-        Rows wanted, best by rising number: what lies between them is passed over.
+    path: Path
+    first_byte: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
-    Returns
-    -------
-    ndarray of shape (len(rows), ...)
-        The rows in this order.
+    @classmethod
+    def find(cls, path: Path, name: str) -> ArrayPlace:
+        """Look an array up; the checksum of the file is not compared.
 
-    Raises
-    ------
-    StoreError
-        If the file is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as members, members.open(f"{name}.npy") as file:
-            np.lib.format.read_magic(file)
-            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-            first, row_bytes = file.tell(), dtype.itemsize * math.prod(shape[1:])
-            if by_columns:
-                raise _damaged(path)
-            found = []
-            for row in rows:
-                file.seek(first + int(row) * row_bytes)
-                found.append(np.frombuffer(file.read(row_bytes), dtype).reshape(shape[1:]))
-            return np.stack(found) if found else np.empty((0, *shape[1:]), dtype)
-    except DAMAGED as err:
-        raise _damaged(path) from err
+        Raises
+        ------
+        StoreError
+            If the file is damaged, or holds no such array by rows.
+        """
+        try:
+            with zipfile.ZipFile(path) as members:
+                member = members.getinfo(f"{name}.npy")
+            with path.open("rb") as file:
+                # What stands before a member ends with a name and an extra, as long as it says.
+                file.seek(member.header_offset + 26)
+                file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+                np.lib.format.read_magic(file)
+                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+                if by_columns or member.compress_type != zipfile.ZIP_STORED:
+                    raise _damaged(path)
+                return cls(path, file.tell(), shape, dtype)
+        except (*DAMAGED, struct.error):
+            raise _damaged(path) from None
+
+    def read(self, rows: Iterable[int]) -> NDArray[Any]:
+        """Return rows in the order given, shape (n_rows, ...).
+
+        Raises
+        ------
+        StoreError
+            If the file ends before one of them, or is gone.
+        """
+        row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
+        found = bytearray()
+        try:
+            with self.path.open("rb") as file:
+                for row in rows:
+                    file.seek(self.first_byte + int(row) * row_bytes)
+                    content = file.read(row_bytes)
+                    if len(content) < row_bytes or row >= self.shape[0]:
+                        raise _damaged(self.path)
+                    found += content
+        except OSError:
+            raise _damaged(self.path) from None
+        return np.frombuffer(found, self.dtype).reshape(-1, *self.shape[1:])
 
 
 def _damaged(path: Path) -> StoreError:
