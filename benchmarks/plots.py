@@ -40,13 +40,13 @@ def draw_ratios(results: Sequence[Result], place: Path) -> None:
             axes.plot([result.wanted] * 2, [row - 0.45, row + 0.45], color="#1b1f27", linewidth=2)
         axes.barh(row, result.ratio - 1, left=1, height=0.6, color=colour)
         axes.annotate(
-            f"{result.ratio:.2g}", (max(result.ratio, 1), row), (4, 0),
+            f"{result.ratio:.{0 if result.ratio >= 10 else 2}f}", (max(result.ratio, 1), row), (4, 0),
             textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
     words = [f"{r.problem} | {r.peer}" for r in results]
     shown = [w if len(w) <= MOST_WORDS else f"{w[: MOST_WORDS - 3]}..." for w in words]
     axes.set_yticks(range(len(results)), shown, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(results) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, *(0.8 * r.ratio for r in results)), 2 * max(r.ratio for r in results))
     axes.axvline(1, color="#1b1f27", linewidth=0.8)

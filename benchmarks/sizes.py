@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict[str, Any]:
     """Run the demo; what was measured before with the same numbers is not measured again."""
     noted = place / f"{n_images}-{n_centroids}.json"
-    if not noted.is_file():
+    if noted.is_file():
+        print(f"{n_images:,} images: as noted in {noted}; remove it to measure anew", file=sys.stderr)
+    else:
         place.mkdir(parents=True, exist_ok=True)
         out = noted.with_suffix("")
         words = [sys.executable, "-m", "workflow", "demo", "--images", str(n_images), "--json"]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 28
 #: Blocks of 16,384 images of 768 bytes in a file of at most 128 MiB; most blocks of a partition.
 BLOCKS_OF_IMAGES, MOST_BLOCKS = 10, 16
+#: How many times as often as in memory.
+DISK_REPEATS = 5
 #: Share of the rate of a plain file on the same disk that is meant to be reached.
 WANTED = 0.8
 #: What images could be compressed with; the first is what the workflow uses.
@@ -52,6 +54,8 @@ def stores(data: Data) -> Iterator[Result]:
         pictures[f"{STORED} images"] = images.reshape(len(images), -1)
     block_rows = choose_block_rows(data.images.shape[1])
     repeats = max(3, data.scale.repeats)
+    # A disk that others use, too, is fast and slow by turns.
+    often = DISK_REPEATS * data.scale.repeats
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in {"scores": data.scores, **pictures}.items():
             n_rows = MOST_BYTES // (rows.shape[1] * rows.itemsize)
@@ -66,7 +70,7 @@ def stores(data: Data) -> Iterator[Result]:
             pair = _Pair(Path(folder) / name, fitting, rows_of, "zstd" if is_smaller else None)
             yield from pair.through_memory(repeats)
             if hasattr(os, "posix_fadvise"):
-                yield from pair.on_disk(repeats)
+                yield from pair.on_disk(often)
             pair.remove()
     for name, rows in pictures.items():
         yield from _compressors(name, rows[:block_rows], data.scale.repeats)
