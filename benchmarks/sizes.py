@@ -55,7 +55,9 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
     """Run the demo; what was measured before with the same numbers is not measured again."""
     noted = place / f"{n_images}-{n_centroids}.json"
     if noted.is_file():
-        print(f"{n_images:,} images: as noted in {noted}; remove it to measure anew", file=sys.stderr)
+        print(
+            f"{n_images:,} images: as noted in {noted}; remove it to measure anew", file=sys.stderr
+        )
     else:
         place.mkdir(parents=True, exist_ok=True)
         out = noted.with_suffix("")
