@@ -63,6 +63,7 @@ def test_pairs_and_graph__hold_for_any_cutting(n_centroids, n_samples, cuts, see
     parts = [count_pairs(part, n_centroids) for part in np.split(nearest, sorted(cuts))]
     same(reduce(merge_pair_counts, parts), whole)
     same(reduce(merge_pair_counts, parts[::-1]), whole)
+    same(merge_pair_counts(*parts[::-1]), whole)
     graph = centroid_graph(whole, n_centroids)
     two = graph.adjacency(graph.weights_two).toarray()
     three = graph.adjacency(graph.weights_three).toarray()

@@ -13,6 +13,8 @@ from numba import njit
 from workflow.overcluster import NearestCentroids
 from workflow.overcluster import _search_kernels as kernels
 from workflow.overcluster import assignment as module
+from workflow.overcluster import panels as panels_module
+from workflow.overcluster._home_kernels import home_panels
 from workflow.overcluster._kernels import pair_sq_distances
 from workflow.overcluster._tiles import PANEL_CENTROIDS, TILE_ROWS, tile_scores
 from workflow.overcluster.panels import RunningNearest
@@ -45,7 +47,16 @@ def same(one, two):
 
 @pytest.mark.parametrize(
     ("n_centroids", "n_features", "k"),
-    [(1500, 50, 3), (1023, 17, 1), (4100, 50, 2), (256, 3, 8), (700, 1, 2), (300, 2, 3)],
+    # From 1,025 on there are groups of panels, from 32,769 on more than a panel of groups.
+    [
+        (1500, 50, 3),
+        (1023, 17, 1),
+        (4100, 50, 2),
+        (256, 3, 8),
+        (700, 1, 2),
+        (300, 2, 3),
+        (33_000, 6, 2),
+    ],
 )
 def test_query__equals_brute_force_and_the_product(n_centroids, n_features, k):
     rows, centroids = falling(403, n_features, 1), falling(n_centroids, n_features, 2)
@@ -135,6 +146,49 @@ def test_sq_gaps__rule_out_most_panels_of_clumped_rows():
         n_left.append(int((gaps <= far).sum()))
     # The boxes rule out most panels of clumped rows, and never one that holds a nearest.
     assert 128 <= sum(n_left) < 0.3 * 256 * len(n_left)
+
+
+def scaled_rows(search, rows):
+    """Rows as the search compares them."""
+    shift, stops = kernels.frozen(search.shift), kernels.frozen(search.panels.stops)
+    return kernels.scale_rows(kernels.frozen(rows), shift, search.scale, stops)[0]
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 12])
+def test_near_batch__leaves_out_no_panel_that_is_near_a_row(n_rows):
+    search = NearestCentroids.build(falling(4096, 50, 2))
+    panels = search.panels
+    rows = falling(2000, 50, 1)
+    # Rows that lie together, as those of one home do.
+    rows = rows[np.argsort(np.square(rows - rows[0]).sum(axis=1))[:n_rows]]
+    scaled = scaled_rows(search, rows)
+    columns = kernels._columns(scaled, np.arange(n_rows), panels.low.shape[1])
+    farthest = (search.query(rows)[1][:, 2] * search.scale**2).astype(np.float32)
+    near = kernels._near_batch(columns, farthest.max(), panels)
+    assert (np.diff(near) > 0).all()
+    gaps = np.empty(n_rows, dtype=np.float32)
+    for panel in np.setdiff1d(np.arange(len(panels.ids)), near):
+        kernels._sq_gaps(columns, panels.low[panel], panels.high[panel], gaps)
+        assert (gaps > farthest).all()
+    # Worth the looking: panels are far from all of them.
+    assert len(near) < 0.9 * len(panels.ids)
+    everything = kernels._near_batch(columns, np.float32(np.inf), panels)
+    np.testing.assert_array_equal(everything, np.arange(len(panels.ids)))
+
+
+@pytest.mark.parametrize("n_centroids", [900, 4096, 33_000])
+def test_home_panels__are_nearly_the_nearest(n_centroids):
+    search = NearestCentroids.build(falling(n_centroids, 20, 2))
+    rows = falling(1000, 20, 1)
+    scaled = scaled_rows(search, rows)
+    home = home_panels(scaled, panels_module._frozen_panels(search.panels))
+    members = (search.centroids - search.shift) * search.scale
+    centers = np.stack([members[ids[ids >= 0]].mean(axis=0) for ids in search.panels.ids])
+    sq_distance = np.square(scaled[:, None, 2:] - centers[None]).sum(axis=2)
+    # How many panels are nearer than the one that was taken: a bad home costs time, no answer.
+    rank = (sq_distance < sq_distance[np.arange(1000), home][:, None]).sum(axis=1)
+    assert np.median(rank) == 0
+    assert rank.mean() < 0.02 * len(centers)
 
 
 def test_lay_out_panels__holds_every_centroid_once_and_inside_its_box():

@@ -61,6 +61,20 @@ def test_merge_cell_sums__does_not_depend_on_the_cutting(assigned, bounds):
     np.testing.assert_array_equal(cut.total, again.total)
 
 
+def test_merge_cell_sums__exemplars_do_not_depend_on_the_order(assigned):
+    rows, nearest, squared = assigned
+    # Rows that are as near as others, so that the lower row must win from either side.
+    halves = [
+        cell_sums(rows[a:b], a, nearest[a:b], np.round(squared[a:b]), N_CENTROIDS)
+        for a, b in ((0, 510), (510, 1000))
+    ]
+    one, other = merge_cell_sums(*halves), merge_cell_sums(*halves[::-1])
+    whole = cell_sums(rows, 0, nearest, np.round(squared), N_CENTROIDS)
+    for found in (one, other):
+        np.testing.assert_array_equal(found.exemplar, whole.exemplar)
+        np.testing.assert_array_equal(found.exemplar_sq_distance, whole.exemplar_sq_distance)
+
+
 def test_from_arrays__gives_the_same_sums(assigned):
     sums = sums_of_blocks(assigned, [0, 1000])
     again = CellSums.from_arrays(sums.to_arrays())

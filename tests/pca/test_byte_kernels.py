@@ -25,8 +25,9 @@ def rows_of(n_rows, n_features, kind, seed=0):
 @settings(max_examples=40, deadline=None)
 def test_byte_sums__equal_int64(n_rows, n_features, kind):
     rows = rows_of(n_rows, n_features, kind, seed=n_rows)
-    total, second = _byte_kernels.byte_sums(rows)
-    wide = rows.astype(np.int64)
+    shift = np.random.default_rng(n_features).integers(0, 256, n_features)
+    total, second = _byte_kernels.byte_sums(rows, shift)
+    wide = rows.astype(np.int64) - shift
     np.testing.assert_array_equal(total, wide.sum(axis=0))
     np.testing.assert_array_equal(second, wide.T @ wide)
 
@@ -35,7 +36,7 @@ def test_byte_sums__equal_int64(n_rows, n_features, kind):
 @pytest.mark.parametrize("value", [255, 0])
 def test_byte_sums__of_more_rows_than_int32_holds(value):
     rows = np.full((2 * _byte_kernels.MAX_INT32_ROWS + 5, 3), value, np.uint8)
-    total, second = _byte_kernels.byte_sums(rows)
+    total, second = _byte_kernels.byte_sums(rows, np.zeros(3, np.int64))
     assert set(total.tolist()) == {len(rows) * value}
     assert set(second.ravel().tolist()) == {len(rows) * value**2}
 
@@ -44,10 +45,11 @@ def test_byte_sums__of_more_rows_than_int32_holds(value):
 def test_byte_sums__take_rows_that_are_not_contiguous():
     rows = rows_of(100, 90, "any")
     for view in (rows[::3], rows[:, 10:70], np.asfortranarray(rows)):
-        copied = np.ascontiguousarray(view)
-        for left, right in zip(
-            _byte_kernels.byte_sums(view), _byte_kernels.byte_sums(copied), strict=True
-        ):
+        shift = np.arange(view.shape[1])
+        one, two = (
+            _byte_kernels.byte_sums(given, shift) for given in (view, np.ascontiguousarray(view))
+        )
+        for left, right in zip(one, two, strict=True):
             np.testing.assert_array_equal(left, right)
 
 

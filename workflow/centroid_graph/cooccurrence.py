@@ -152,20 +152,22 @@ def count_pairs(nearest: NDArray[np.integer[Any]], n_centroids: int) -> PairCoun
         )
         raise ValueError(msg)
     columns = nearest.astype(np.int64).T
-    key = [_pair_keys(columns[0], columns[1], n_centroids)]
+    # The last bit tells the two counts apart: one sort of plain numbers finds both.
+    marked = [2 * _pair_keys(columns[0], columns[1], n_centroids)]
     if len(columns) == 3:
-        key += [_pair_keys(columns[end], columns[2], n_centroids) for end in (0, 1)]
-    is_first = np.repeat([True] + [False] * (len(key) - 1), [part.size for part in key])
-    return _add_up(np.concatenate(key), is_first.astype(np.int64), 1 - is_first.astype(np.int64))
+        marked += [2 * _pair_keys(columns[end], columns[2], n_centroids) + 1 for end in (0, 1)]
+    both = np.sort(np.concatenate(marked))
+    is_other = both & 1
+    return _add_up(both >> 1, 1 - is_other, is_other)
 
 
-def merge_pair_counts(left: PairCounts, right: PairCounts) -> PairCounts:
-    """Add the counts of two disjoint sets of rows.
+def merge_pair_counts(*counts: PairCounts) -> PairCounts:
+    """Add the counts of disjoint sets of rows.
 
     Parameters
     ----------
-    left, right : PairCounts
-        Counts with the same number of centroids.
+    *counts : PairCounts
+        At least one; counts with the same number of centroids.
 
     Returns
     -------
@@ -178,11 +180,12 @@ def merge_pair_counts(left: PairCounts, right: PairCounts) -> PairCounts:
     >>> merge_pair_counts(one, one).first.tolist()
     [2]
     """
-    return _add_up(
-        np.concatenate([left.key, right.key]),
-        np.concatenate([left.first, right.first]),
-        np.concatenate([left.others, right.others]),
-    )
+    key = np.concatenate([part.key for part in counts])
+    # Made of sorted parts, which this kind of sort merges.
+    order = np.argsort(key, kind="stable")
+    first = np.concatenate([part.first for part in counts])
+    others = np.concatenate([part.others for part in counts])
+    return _add_up(key[order], first[order], others[order])
 
 
 def centroid_graph(counts: PairCounts, n_centroids: int) -> CentroidGraph:
@@ -242,9 +245,8 @@ def _pair_keys(
 def _add_up(
     key: NDArray[np.int64], first: NDArray[np.int64], others: NDArray[np.int64]
 ) -> PairCounts:
-    """Add the counts of equal keys in integers."""
-    unique, inverse = np.unique(key, return_inverse=True)
-    summed = np.zeros((2, unique.size), dtype=np.int64)
-    np.add.at(summed[0], inverse, first)
-    np.add.at(summed[1], inverse, others)
-    return PairCounts(unique, summed[0], summed[1])
+    """Add the counts of equal keys, which are neighbours."""
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    if not starts.size:
+        return PairCounts(key, first, others)
+    return PairCounts(key[starts], np.add.reduceat(first, starts), np.add.reduceat(others, starts))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.compiling import compiler
+from workflow.overcluster._home_kernels import home_panels, sorted_by, tile_of, tile_stop
 from workflow.overcluster._tiles import (
     N_STAGES,
+    NO_CENTROID,
     PANEL_CENTROIDS,
     TILE_ROWS,
     sq_distance_of,
@@ -18,12 +20,10 @@ from workflow.overcluster._tiles import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Score of places without centroid.
-NO_CENTROID = 1e30
 #: Norms that bound a scalar product are stored larger by this share.
 NORM_MARGIN = 1e-6
 #: Rows whose boxes are looked at together.
-BATCH_ROWS = 256
+BATCH_ROWS = 128
 
 compiled = compiler(__file__)
 
@@ -43,6 +43,8 @@ class Panels(NamedTuple):
         and the norm of the features behind it.
     centers : float32 array of shape (n_panels_of_centers, 2 + 1 + n_features, 32)
         The centres of the panels, laid out as `factors`.
+    groups : float32 array of shape (n_panels_of_groups, 2 + 1 + n_features, 32)
+        The mean of each panel of centres, laid out as `factors`.
     stops : int64 array of shape (3,)
         Features that each stage has behind it.
     """
@@ -52,6 +54,7 @@ class Panels(NamedTuple):
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     centers: NDArray[np.float32]
+    groups: NDArray[np.float32]
     stops: NDArray[np.int64]
 
 
@@ -135,8 +138,8 @@ def scale_rows(
 @compiled
 def find_nearest(queries: Queries, centroids: NDArray[Any], panels: Panels) -> None:
     """Find the nearest centroids of all queries; writes ``nearest`` and ``sq_distance``."""
-    home = _home_panels(queries, panels)
-    order = _sorted_by_home(home, panels.ids.shape[0])
+    home = home_panels(queries.scaled, panels)
+    order = sorted_by(home, panels.ids.shape[0])
     _search_homes(queries, centroids, panels, home, order)
     for start in range(0, order.size, BATCH_ROWS):
         _search_others(queries, centroids, panels, home, order[start : start + BATCH_ROWS])
@@ -155,49 +158,6 @@ def find_nearer(queries: Queries, centroids: NDArray[Any], panels: Panels) -> No
 
 
 @compiled
-def _home_panels(queries: Queries, panels: Panels) -> NDArray[np.int64]:
-    """Return the panel with the nearest centre for each row."""
-    n_rows = queries.scaled.shape[0]
-    home = np.zeros(n_rows, dtype=np.int64)
-    lowest = np.full(n_rows, NO_CENTROID, dtype=np.float32)
-    scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
-    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
-    for start in range(0, n_rows, TILE_ROWS):
-        rows = _tile_of(start, n_rows)
-        for group in range(panels.centers.shape[0]):
-            at = (rows[0], rows[1], rows[2], rows[3], group)
-            if not tile_scores(queries.scaled, panels.centers, lowest, scores, at, stops):
-                continue
-            for i in range(min(TILE_ROWS, n_rows - start)):
-                for lane in range(PANEL_CENTROIDS):
-                    if scores[i, lane] < lowest[start + i]:
-                        lowest[start + i] = scores[i, lane]
-                        home[start + i] = group * PANEL_CENTROIDS + lane
-    return home
-
-
-@compiled
-def _tile_of(start: int, n_rows: int) -> tuple[int, int, int, int]:
-    """Return four neighbouring places, the last one repeated where there are fewer."""
-    last = n_rows - 1
-    return start, min(start + 1, last), min(start + 2, last), min(start + 3, last)
-
-
-@compiled
-def _sorted_by_home(home: NDArray[np.int64], n_panels: int) -> NDArray[np.int64]:
-    """Return the rows by rising home panel: neighbours then need the same panels."""
-    starts = np.zeros(n_panels + 1, dtype=np.int64)
-    for row in range(home.size):
-        starts[home[row] + 1] += 1
-    starts = np.cumsum(starts)
-    order = np.empty(home.size, dtype=np.int64)
-    for row in range(home.size):
-        order[starts[home[row]]] = row
-        starts[home[row]] += 1
-    return order
-
-
-@compiled
 def _search_homes(
     queries: Queries,
     centroids: NDArray[Any],
@@ -211,9 +171,7 @@ def _search_homes(
     start = 0
     while start < order.size:
         panel = home[order[start]]
-        stop = start + 1
-        while stop < order.size and stop < start + TILE_ROWS and home[order[stop]] == panel:
-            stop += 1
+        stop = tile_stop(order, home, start)
         _compare_home(queries, centroids, panels, (order, start, stop, panel), (scores, nowhere))
         start = stop
 
@@ -234,11 +192,11 @@ def _search_others(
     sq_gap = np.empty(order.size, dtype=np.float32)
     box_limit = np.empty(order.size, dtype=np.float32)
     columns = _columns(scaled, order, panels.low.shape[1])
-    is_stale = True
-    for panel in range(factors.shape[0]):
+    _take(queries.box_limit, order, box_limit)
+    is_stale = False
+    for panel in _near_batch(columns, box_limit.max(), panels):
         if is_stale:
-            for i in range(order.size):
-                box_limit[i] = queries.box_limit[order[i]]
+            _take(queries.box_limit, order, box_limit)
             is_stale = False
         _sq_gaps(columns, panels.low[panel], panels.high[panel], sq_gap)
         n_near = 0
@@ -253,6 +211,43 @@ def _search_others(
                 stop = min(start + TILE_ROWS, n_near)
                 places = (near, start, stop, panel)
                 is_stale |= _compare_near(queries, centroids, panels.ids, home, places, scores)
+
+
+@compiled
+def _take(values: NDArray[np.float32], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Write the values of some rows."""
+    for i in range(order.size):
+        out[i] = values[order[i]]
+
+
+@compiled
+def _near_batch(
+    columns: NDArray[np.float32], limit: np.float32, panels: Panels
+) -> NDArray[np.int64]:
+    """Return the panels whose box is near enough to the box around some rows.
+
+    Rounded as in `_sq_gaps`, where no step makes a larger gap a smaller one: a
+    panel that is left out here is too far from every row there.
+    """
+    n_columns, n_panels = columns.shape[0], panels.low.shape[0]
+    zero = np.float32(0)
+    bottom = np.empty(n_columns, dtype=np.float32)
+    top = np.empty(n_columns, dtype=np.float32)
+    for feature in range(n_columns):
+        bottom[feature], top[feature] = columns[feature].min(), columns[feature].max()
+    near = np.empty(n_panels, dtype=np.int64)
+    n_near = 0
+    for panel in range(n_panels):
+        sq_gap = zero
+        for feature in range(n_columns):
+            below = panels.low[panel, feature] - top[feature]
+            above = bottom[feature] - panels.high[panel, feature]
+            gap = max(below, above, zero)
+            sq_gap += gap * gap
+        if sq_gap <= limit:
+            near[n_near] = panel
+            n_near += 1
+    return near[:n_near]
 
 
 @compiled
@@ -298,14 +293,8 @@ def _compare_home(
     """Score rows at ``start`` to ``stop`` against their home; compare, the lowest scores first."""
     rows, start, stop, panel = places
     scores, nowhere = room
-    last = stop - 1
-    at = (
-        rows[start],
-        rows[min(start + 1, last)],
-        rows[min(start + 2, last)],
-        rows[min(start + 3, last)],
-        panel,
-    )
+    tile = tile_of(rows, start, stop)
+    at = (tile[0], tile[1], tile[2], tile[3], panel)
     stops = (panels.stops[0], panels.stops[1], panels.stops[2])
     if not tile_scores(queries.scaled, panels.factors, queries.limit, scores, at, stops):
         return

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Rows and centroids of a tile: its scores stay in registers until the tile is done.
 TILE_ROWS, PANEL_CENTROIDS = 4, 32
+#: Score of places without centroid.
+NO_CENTROID = 1e30
 #: Stages after which a tile may be given up; the last has all features.
 N_STAGES = 3
 

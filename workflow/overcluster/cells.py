@@ -186,17 +186,23 @@ def merge_cell_sums(left: CellSums, right: CellSums) -> CellSums:
             f"got {left.total.shape} and {right.total.shape}. Were they made by different runs?"
         )
         raise ValueError(msg)
-    exemplar = np.concatenate([left.exemplar, right.exemplar], axis=1)
-    squared = np.concatenate([left.exemplar_sq_distance, right.exemplar_sq_distance], axis=1)
-    order = np.lexsort((exemplar, squared), axis=1)[:, :N_EXEMPLARS]
+    exemplar, squared = left.exemplar.copy(), left.exemplar_sq_distance.copy()
+    # Most cells know nearer rows than any of the right side.
+    nearest = right.exemplar_sq_distance[:, 0]
+    changed = np.flatnonzero((nearest <= squared[:, -1]) & np.isfinite(nearest))
+    both = np.concatenate([exemplar[changed], right.exemplar[changed]], axis=1)
+    both_squared = np.concatenate([squared[changed], right.exemplar_sq_distance[changed]], axis=1)
+    order = np.lexsort((both, both_squared), axis=1)[:, :N_EXEMPLARS]
+    exemplar[changed] = np.take_along_axis(both, order, axis=1)
+    squared[changed] = np.take_along_axis(both_squared, order, axis=1)
     return CellSums(
         population=left.population + right.population,
         total=left.total + right.total,
         sq_distance=left.sq_distance + right.sq_distance,
         distance=left.distance + right.distance,
         max_distance=np.maximum(left.max_distance, right.max_distance),
-        exemplar=np.take_along_axis(exemplar, order, axis=1),
-        exemplar_sq_distance=np.take_along_axis(squared, order, axis=1),
+        exemplar=exemplar,
+        exemplar_sq_distance=squared,
     )
 
 

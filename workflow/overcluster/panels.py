@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.overcluster._search_kernels import (
-    NO_CENTROID,
     NORM_MARGIN,
     Panels,
     Queries,
@@ -16,7 +15,7 @@ from workflow.overcluster._search_kernels import (
     frozen,
     scale_rows,
 )
-from workflow.overcluster._tiles import N_STAGES, PANEL_CENTROIDS
+from workflow.overcluster._tiles import N_STAGES, NO_CENTROID, PANEL_CENTROIDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,18 +65,15 @@ def lay_out_panels(centered: NDArray[np.float64], roundoff: float) -> Panels:
         ids[panel, : group.size] = group
         low[panel], high[panel] = boxed[group].min(axis=0), boxed[group].max(axis=0)
     centers = np.stack([centered[g].mean(axis=0) for g in groups])
-    center_factors = np.stack(
-        [
-            _panel_factors(centers[start : start + PANEL_CENTROIDS], stops, 0.0)
-            for start in range(0, len(groups), PANEL_CENTROIDS)
-        ]
-    )
+    places = range(0, len(groups), PANEL_CENTROIDS)
+    means = np.stack([centers[start : start + PANEL_CENTROIDS].mean(axis=0) for start in places])
     return Panels(
         factors,
         ids,
         np.nextafter(low.astype(np.float32), np.float32(-np.inf)),
         np.nextafter(high.astype(np.float32), np.float32(np.inf)),
-        center_factors,
+        _factors_in_order(centers, stops),
+        _factors_in_order(means, stops),
         stops,
     )
 
@@ -220,6 +216,15 @@ def _panel_factors(
     factors[N_STAGES - 1, n_members:] = NO_CENTROID
     factors[N_STAGES:, :n_members] = -members.T
     return factors.astype(np.float32)
+
+
+def _factors_in_order(
+    centers: NDArray[np.float64], stops: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Lay out centres in panels as they come, whose scores need not be bounds."""
+    places = range(0, len(centers), PANEL_CENTROIDS)
+    members = [centers[start : start + PANEL_CENTROIDS] for start in places]
+    return np.stack([_panel_factors(some, stops, 0.0) for some in members])
 
 
 def _halves(centered: NDArray[np.float64]) -> list[NDArray[np.intp]]:

@@ -25,6 +25,8 @@ TILE_LEFT, TILE_RIGHT = 8, 48
 #: Rows that one instruction multiplies and adds up, and such groups packed at a time: both packings
 #: of 768 features then stay in a second-level cache of 1 MiB.
 GROUP_ROWS, PACKED_GROUPS = 4, 128
+#: Side of the squares in which a matrix is mirrored.
+MIRRORED = 32
 #: Rows after which sums of products of a byte and a signed byte could leave int32.
 MAX_INT32_ROWS = (2**31 - 1) // (255 * 128)
 
@@ -48,8 +50,10 @@ def has_byte_products() -> bool:
     return bool(features.get("avx512f") and features.get("avx512vnni"))
 
 
-def byte_sums(rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sum rows of bytes and their outer products, exactly; see `has_byte_products`.
+def byte_sums(
+    rows: NDArray[np.uint8], shift: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sum shifted rows of bytes and their outer products, exactly; see `has_byte_products`.
 
     One factor of each product is made signed by taking 128 off, which is put
     back from the sums at the end.
@@ -68,10 +72,27 @@ def byte_sums(rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.in
         total += sums
         second += products[:n_features, :n_features]
     total = total[:n_features]
-    second += 128 * total
-    # Tiles left of the diagonal were not computed.
-    upper = np.triu(second)
-    return total, upper + np.triu(upper, 1).T
+    _take_about(second, total, shift, n_samples)
+    return total - n_samples * shift, second
+
+
+@compiled
+def _take_about(
+    second: NDArray[np.int64], total: NDArray[np.int64], shift: NDArray[np.int64], n_samples: int
+) -> None:
+    """Put 128 back, take the shift off, and fill in what lies left of the diagonal."""
+    n_features = total.size
+    for i in range(n_features):
+        # sum (x - s)(y - t) = sum xy - s sum y - t sum x + n s t
+        of_total, of_shift = 128 - shift[i], n_samples * shift[i] - total[i]
+        for j in range(i, n_features):
+            second[i, j] += of_total * total[j] + of_shift * shift[j]
+    # In squares that stay in the cache.
+    for first in range(0, n_features, MIRRORED):
+        for begin in range(first, n_features, MIRRORED):
+            for i in range(first, min(first + MIRRORED, n_features)):
+                for j in range(max(begin, i + 1), min(begin + MIRRORED, n_features)):
+                    second[j, i] = second[i, j]
 
 
 @compiled

@@ -55,20 +55,8 @@ def integer_sums(
     largest = max(int(shift.max()), int(np.iinfo(rows.dtype).max) - int(shift.min()))
     require_below_int64(n_samples * largest**2, n_samples)
     if rows.dtype == np.uint8 and has_byte_products():
-        return _about(shift, n_samples, *byte_sums(rows))
+        return byte_sums(rows, shift)
     return panel_sums(rows, shift, largest)
-
-
-def _about(
-    shift: NDArray[np.int64],
-    n_samples: int,
-    total: NDArray[np.int64],
-    second: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return sums about zero as sums about the shift, exactly."""
-    cross = np.outer(shift, total)
-    second = second - cross - cross.T + n_samples * np.outer(shift, shift)
-    return total - n_samples * shift, second
 
 
 def panel_sums(

@@ -20,6 +20,7 @@ from workflow.overcluster.rounds import improve
 from workflow.overcluster.seeding import kmeans_plus_plus
 from workflow.pca import block_moments, choose_kind, feature_shift, principal_components
 from workflow.pipeline.carry import create_labels
+from workflow.pipeline.freed_memory import freed_memory_kept
 from workflow.pipeline.outcomes import peak_rss_bytes
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, TREE_CENTROIDS, plane
 from workflow.pipeline.tasks import N_NEAREST
@@ -156,7 +157,7 @@ def measure_worker(folder: Path, n_images: int = N_IMAGES) -> dict[str, Any]:
     place.mkdir(parents=True)
     base = peak_rss_bytes()
     try:
-        with one_blas_thread():
+        with one_blas_thread(), freed_memory_kept():
             rows, scores, summed, _ = made_scores(n_images)
             searches, loading = measure_searches(scores)
             labels = measure_labels(scores)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.blocks import one_blas_thread, pairwise
 from workflow.errors import WorkflowError
+from workflow.pipeline.freed_memory import freed_memory_kept
 from workflow.runstore.files import disk_errors_told
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run_task(item: Any, function: Callable[[Any], Any]) -> Outcome:
     Errors of ours come back as values: a worker would log a raised one at
     length, and the user is owed one line.
     """
-    with one_blas_thread():
+    with one_blas_thread(), freed_memory_kept():
         try:
             with disk_errors_told(Path("results of a task")):
                 return Outcome(function(item), None, peak_rss_bytes())
@@ -67,9 +68,11 @@ def reduce_run(
     items: Sequence[Any], function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]
 ) -> Outcome:
     """Run several tasks of one function and merge what they give."""
-    outcome: Outcome = pairwise(
-        (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
-    )
+    # Around all of them: the next task takes what the last one has freed.
+    with freed_memory_kept():
+        outcome: Outcome = pairwise(
+            (run_task(item, function) for item in items), partial(merge_outcomes, merge=merge)
+        )
     return outcome
 
 

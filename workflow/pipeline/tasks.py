@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Nearest centroids kept for each image.
 N_NEAREST = 3
+#: Rows that the shift of integer moments is chosen by, which only decides how fast they are summed.
+SHIFT_ROWS = 1_024
 
 
 def get_ready() -> None:
@@ -100,7 +102,7 @@ class MomentsTask:
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
             if shift is None and self.kind == "integer":
-                shift = feature_shift(block)
+                shift = feature_shift(block[:SHIFT_ROWS])
             try:
                 part = block_moments(block, kind=self.kind, shift=shift, rank=self.rank)
             except NonFiniteError as err:
@@ -302,7 +304,7 @@ class AssignTask:
         index = search(self.centroids)
         n_centroids = len(self.centroids.load()["centroids"])
         cells: CellSums | None = None
-        pairs: PairCounts | None = None
+        pairs: list[PairCounts] = []
         checksums, bytes_read, bytes_written = [], 0, 0
         names = ("nearest", "sq_distance")
         with zarr_io.rows_writers(self.nearest, names, partition.start) as writers:
@@ -313,15 +315,14 @@ class AssignTask:
                 writers["sq_distance"].append(sq_distance)
                 checksums.append([zarr_io.crc(nearest), zarr_io.crc(sq_distance)])
                 block_cells = cell_sums(block, rows.start, nearest, sq_distance, n_centroids)
-                block_pairs = count_pairs(nearest, n_centroids)
                 cells = block_cells if cells is None else merge_cell_sums(cells, block_cells)
-                pairs = block_pairs if pairs is None else merge_pair_counts(pairs, block_pairs)
+                pairs.append(count_pairs(nearest, n_centroids))
                 bytes_read += block.nbytes
                 bytes_written += nearest.nbytes + sq_distance.nbytes
         assert cells is not None
-        assert pairs is not None
         arrays = {f"cells_{name}": array for name, array in cells.to_arrays().items()}
-        arrays |= {f"pairs_{name}": array for name, array in pairs.to_arrays().items()}
+        merged = merge_pair_counts(*pairs).to_arrays()
+        arrays |= {f"pairs_{name}": array for name, array in merged.items()}
         path = part_path(self.folder, partition.index)
         return {
             "crc": checksums,

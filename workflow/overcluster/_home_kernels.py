@@ -1,0 +1,96 @@
+"""Compiled loops that find where to begin a search: the panel whose centre is about the nearest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.compiling import compiler
+from workflow.overcluster._tiles import NO_CENTROID, PANEL_CENTROIDS, TILE_ROWS, tile_scores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.overcluster._search_kernels import Panels
+
+compiled = compiler(__file__)
+
+
+@compiled
+def home_panels(scaled: NDArray[np.float32], panels: Panels) -> NDArray[np.int64]:
+    """Return for each row the panel with the nearest centre, of those in the nearest group."""
+    order, group = np.arange(scaled.shape[0]), np.zeros(scaled.shape[0], dtype=np.int64)
+    n_groups = panels.centers.shape[0]
+    if n_groups > 1:
+        everywhere = (order, group, panels.groups.shape[0])
+        group = _nearest_centers(scaled, panels.groups, panels.stops, everywhere)
+        order = sorted_by(group, n_groups)
+    return _nearest_centers(scaled, panels.centers, panels.stops, (order, group, 1))
+
+
+@compiled
+def _nearest_centers(
+    scaled: NDArray[np.float32],
+    centers: NDArray[np.float32],
+    stops: NDArray[np.int64],
+    places: tuple[NDArray[np.int64], NDArray[np.int64], int],
+) -> NDArray[np.int64]:
+    """Return the nearest centre of each row, in so many panels from the one that is its first."""
+    order, first, n_panels = places
+    lowest = np.full(order.size, NO_CENTROID, dtype=np.float32)
+    nearest = np.zeros(order.size, dtype=np.int64)
+    scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
+    feature_stops = (stops[0], stops[1], stops[2])
+    start = 0
+    while start < order.size:
+        stop = tile_stop(order, first, start)
+        rows = tile_of(order, start, stop)
+        for panel in range(first[rows[0]], first[rows[0]] + n_panels):
+            at = (rows[0], rows[1], rows[2], rows[3], panel)
+            if not tile_scores(scaled, centers, lowest, scores, at, feature_stops):
+                continue
+            for i in range(stop - start):
+                row = rows[i]
+                for lane in range(PANEL_CENTROIDS):
+                    if scores[i, lane] < lowest[row]:
+                        lowest[row] = scores[i, lane]
+                        nearest[row] = panel * PANEL_CENTROIDS + lane
+        start = stop
+    return nearest
+
+
+@compiled
+def tile_stop(order: NDArray[np.int64], panel: NDArray[np.int64], start: int) -> int:
+    """Return where a tile ends: after four rows, or before a row of another panel."""
+    stop = start + 1
+    last = min(start + TILE_ROWS, order.size)
+    while stop < last and panel[order[stop]] == panel[order[start]]:
+        stop += 1
+    return stop
+
+
+@compiled
+def tile_of(order: NDArray[np.int64], start: int, stop: int) -> tuple[int, int, int, int]:
+    """Return the four rows of a tile, the last one repeated where there are fewer."""
+    last = stop - 1
+    return (
+        order[start],
+        order[min(start + 1, last)],
+        order[min(start + 2, last)],
+        order[min(start + 3, last)],
+    )
+
+
+@compiled
+def sorted_by(panel: NDArray[np.int64], n_panels: int) -> NDArray[np.int64]:
+    """Return the rows by rising panel: neighbours then need the same ones."""
+    starts = np.zeros(n_panels + 1, dtype=np.int64)
+    for row in range(panel.size):
+        starts[panel[row] + 1] += 1
+    starts = np.cumsum(starts)
+    order = np.empty(panel.size, dtype=np.int64)
+    for row in range(panel.size):
+        order[starts[panel[row]]] = row
+        starts[panel[row]] += 1
+    return order
