@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workflow.centroid_graph import intrinsic_dimension
+from workflow.centroid_graph import dimension, intrinsic_dimension
 
 
 def surface(dimension, n_features=30, n_samples=6000, seed=0):
@@ -13,10 +13,10 @@ def surface(dimension, n_features=30, n_samples=6000, seed=0):
     return rng.random((n_samples, dimension)) @ rng.normal(size=(dimension, n_features))
 
 
-@pytest.mark.parametrize(("dimension", "tolerance"), [(1, 0.1), (2, 0.15), (5, 0.5)])
-def test_intrinsic_dimension__of_a_flat_surface(dimension, tolerance):
-    found = intrinsic_dimension(surface(dimension), max_queries=2000)
-    assert found == pytest.approx(dimension, abs=tolerance)
+@pytest.mark.parametrize(("n_dimensions", "tolerance"), [(1, 0.1), (2, 0.15), (5, 0.5)])
+def test_intrinsic_dimension__of_a_flat_surface(n_dimensions, tolerance):
+    found = intrinsic_dimension(surface(n_dimensions), max_queries=2000)
+    assert found == pytest.approx(n_dimensions, abs=tolerance)
 
 
 def test_intrinsic_dimension__of_a_curved_surface():
@@ -44,6 +44,19 @@ def test_intrinsic_dimension__ratios_equal_brute_force():
     # Two empty features more, since the estimate never exceeds their number.
     assert intrinsic_dimension(np.pad(rows, ((0, 0), (0, 2)))) == pytest.approx(slope, rel=1e-9)
     assert intrinsic_dimension(rows) == 4
+
+
+@pytest.mark.parametrize("n_columns", [5, 16 * 6, 16 * 7, 1000, 1009])
+def test_smallest__are_those_of_a_sort(n_columns):
+    rng = np.random.default_rng(n_columns)
+    scores = rng.normal(size=(40, n_columns))
+    scores[:20] = np.round(scores[:20])
+    scores[:, 0] = np.inf
+    n_smallest = min(6, n_columns - 1)
+    found = dimension._smallest(scores, n_smallest)
+    assert all(len(set(row)) == n_smallest for row in found.tolist())
+    lowest = np.sort(np.take_along_axis(scores, found, axis=1), axis=1)
+    np.testing.assert_array_equal(lowest, np.sort(scores, axis=1)[:, :n_smallest])
 
 
 @pytest.mark.parametrize(

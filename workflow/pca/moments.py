@@ -297,7 +297,7 @@ def about_zero(state: MomentState) -> MomentState:
     >>> about_zero(state).second.tolist()
     [[25, 51], [51, 106]]
     """
-    if not isinstance(state, IntegerMoments):
+    if not isinstance(state, IntegerMoments) or not state.shift.any():
         return state
     n, shift, total = state.n_samples, state.shift, state.total
     largest = max(
