@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from workflow.measures import weighted_median
 from workflow.tree import ClusterTree, build_tree, cut
 from workflow.tree.contrast_tree import LADDER, contrast_ladder, contrast_linkage
-from workflow.tree.crossing import DEFAULT_RATIO, node_levels, weighted_median
+from workflow.tree.crossing import DEFAULT_RATIO, node_levels
 from workflow.tree.flow_dendrogram import flow_merges
 from workflow.tree.flow_graph import keep_nodes, sparse_nodes
 from workflow.tree.flow_tree import critical_resolutions, join_pieces

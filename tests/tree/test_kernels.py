@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tests.tree.slow import pairs, problem, random_edges, slow_merges, slow_rule
+from workflow.measures import weighted_median
 from workflow.tree._edges import is_symmetric, symmetric_csr, upper_edges
 from workflow.tree._kernels import leaf_places, meeting_nodes, parents
 from workflow.tree._pieces import core_level, crossing_of, join_untested, single_pieces
 from workflow.tree.contrast import Contrast
 from workflow.tree.contrast_tree import LADDER, cluster_borders
-from workflow.tree.crossing import DEFAULT_RATIO, weighted_median
+from workflow.tree.crossing import DEFAULT_RATIO
 from workflow.tree.flow_dendrogram import flow_merges
 from workflow.tree.flow_graph import keep_nodes
 from workflow.tree.nodes import make_nodes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.labels.noise import NOISE_LABEL, GraphEdges, noise_targets
+from workflow.measures import edge_lengths, weighted_median
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +153,7 @@ def _is_stray(
     centroids: NDArray[Any],
 ) -> NDArray[np.bool_]:
     """Return which cells are far wider than their cluster: with no others between, or of few images."""
-    gap = _nearest_neighbour(edges, np.asarray(centroids, np.float64))
+    gap = _nearest_neighbour(edges, centroids)
     # A cell of one image, or of copies, has no radius but is as wide as what is around it.
     width = np.maximum(radius, np.where(np.isfinite(gap), gap / 2, 0))
     enough = MIN_CELLS * population.mean()
@@ -161,7 +162,7 @@ def _is_stray(
     order = order[(label[order] >= 0) & (width[order] > 0)]
     bounds = np.flatnonzero(np.diff(label[order])) + 1
     for cells in np.split(order, bounds):
-        usual = _weighted_median(width[cells], population[cells])
+        usual = weighted_median(width[cells], population[cells])
         stray[cells] = (population[cells] <= FEW_IMAGES) & (width[cells] > MAX_WIDTH * usual)
         if len(cells) <= MIN_CELLS:
             continue
@@ -174,14 +175,13 @@ def _is_stray(
     return stray
 
 
-def _nearest_neighbour(edges: GraphEdges, centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+def _nearest_neighbour(edges: GraphEdges, centroids: NDArray[Any]) -> NDArray[np.float64]:
     """Return the distance of each centroid to the nearest that it shares an edge with."""
     gap = np.full(len(centroids), np.inf)
-    bounds = zip(edges.indptr[:-1].tolist(), edges.indptr[1:].tolist(), strict=True)
-    for centroid, (first, last) in enumerate(bounds):
-        if last > first:
-            away = centroids[edges.indices[first:last]] - centroids[centroid]
-            gap[centroid] = np.sqrt(np.einsum("ij,ij->i", away, away).min())
+    n_edges = np.diff(edges.indptr)
+    length = edge_lengths(centroids, np.repeat(np.arange(len(centroids)), n_edges), edges.indices)
+    has_edges = n_edges > 0
+    gap[has_edges] = np.minimum.reduceat(length, edges.indptr[:-1][has_edges])
     return gap
 
 
@@ -194,25 +194,16 @@ def _reference_radius(
     says_something = (radius > 0) & (population >= 2)
     is_labelled = label >= 0
     everywhere = says_something & (is_labelled if is_labelled.any() else True)
-    overall = _weighted_median(radius[everywhere], population[everywhere])
+    overall = weighted_median(radius[everywhere], population[everywhere])
     result = radius.copy()
     for cluster in np.unique(label):
         here = label == cluster
         inside = here & says_something & is_labelled
         usual = overall
         if inside.any():
-            usual = _weighted_median(radius[inside], population[inside])
+            usual = weighted_median(radius[inside], population[inside])
             # The larger of two medians: half of a cluster may be near-duplicates, in few cells.
-            by_cell = _weighted_median(radius[inside], np.ones(np.count_nonzero(inside), np.int64))
+            by_cell = weighted_median(radius[inside], np.ones(np.count_nonzero(inside), np.int64))
             result[inside] = np.minimum(radius[inside], MAX_WIDTH * max(usual, by_cell))
         result[here & ~says_something] = usual
     return result
-
-
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.integer[Any]]) -> float:
-    """Return the smallest value with at least half the weight up to it; 0 for no value."""
-    if values.size == 0:
-        return 0.0
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(2 * cumulative, cumulative[-1])])

@@ -9,6 +9,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
+from workflow.measures import edge_lengths
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -104,9 +106,8 @@ def noise_targets(
     start = np.repeat(np.arange(n), np.diff(indptr))
     used = (start < indices) & (weights > 0) & ~(is_labelled[start] & is_labelled[indices])
     start, end, strength = start[used], indices[used].astype(np.intp), weights[used]
-    difference = centroids[start] - centroids[end]
-    sq_length = np.einsum("ij,ij->i", difference, difference)
-    order = np.lexsort((end, start, sq_length, -strength.astype(np.float64)))
+    length = edge_lengths(centroids, start, end)
+    order = np.lexsort((end, start, length, -strength.astype(np.float64)))
     _follow_edges(target, start[order], end[order])
     lost = np.flatnonzero(target < 0)
     if lost.size:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workflow.measures import weighted_median
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -95,14 +97,5 @@ def duplicate_cells(
     is_several = population >= 2
     is_exact = is_several & (farthest <= SAME * np.asarray(scale))
     others = is_several & ~is_exact
-    usual = _weighted_median(radius[others], population[others])
+    usual = weighted_median(radius[others], population[others])
     return DuplicateCells(is_exact, others & (radius < NEAR_RADIUS * usual))
-
-
-def _weighted_median(values: NDArray[Any], weights: NDArray[np.integer[Any]]) -> float:
-    """Return the smallest value with at least half the weight up to it; 0 for no value."""
-    if values.size == 0:
-        return 0.0
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order], dtype=np.int64)
-    return float(values[order][np.searchsorted(2 * cumulative, cumulative[-1])])

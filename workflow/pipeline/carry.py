@@ -11,6 +11,7 @@ from workflow.labels import N_TOP, CentroidLabels, centroid_labels
 from workflow.pipeline.partitions import partition_rows
 from workflow.pipeline.tasks import Labelling, LabelsTask, PredictTask
 from workflow.runstore import layout, zarr_io
+from workflow.tree.core_distances import edge_distances, image_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,11 +63,8 @@ def closeness(
 ) -> NDArray[np.float64]:
     """Return one over the spacing of images along each edge: large where a tree of lengths joins first."""
     start = np.repeat(np.arange(len(centroids)), np.diff(indptr))
-    gap = np.linalg.norm(centroids[start].astype(np.float64) - centroids[indices], axis=1)
-    images = population[start].astype(np.float64) * population[indices]
-    spacing = gap * images ** (-0.5 / dimension)
-    strength: NDArray[np.float64] = 1 / np.maximum(spacing, np.finfo(np.float64).tiny)
-    return strength
+    length = edge_distances(centroids.astype(np.float64), start, indices)
+    return 1 / image_spacing(length, population[start], population[indices], dimension)
 
 
 def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:

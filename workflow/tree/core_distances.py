@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.measures import edge_lengths
 from workflow.tree._kernels import mean_of_nearest
 
 if TYPE_CHECKING:
@@ -13,12 +14,9 @@ if TYPE_CHECKING:
 
     from workflow.tree.nodes import Nodes
 
-#: Rows whose differences are formed at once: they stay in a core's cache.
-_EDGE_BLOCK = 512
-
 
 def edge_distances(
-    position: NDArray[np.float64], row: NDArray[np.int64], col: NDArray[np.int64]
+    position: NDArray[np.float64], row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
     """Return the Euclidean distance along each edge.
 
@@ -26,22 +24,16 @@ def edge_distances(
     ----------
     position : float64 array of shape (n_nodes, n_components) [unit of the scores]
         Where the nodes are.
-    row, col : int64 arrays of shape (n_edges,)
+    row, col : int arrays of shape (n_edges,)
         Ends of the edges.
 
     Returns
     -------
     float64 array of shape (n_edges,) [unit of the scores]
-        From differences, not from a product: close nodes keep their digits.
         Never below 1e-14 of the width of the data: one over it stays finite.
     """
-    out = np.empty(len(row))
     floor = max(1e-14 * float(np.ptp(position, axis=0).max(initial=0.0)), 1e-250)
-    for start in range(0, len(row), _EDGE_BLOCK):
-        part = slice(start, start + _EDGE_BLOCK)
-        difference = position[row[part]] - position[col[part]]
-        out[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-    return np.maximum(out, floor)
+    return np.maximum(edge_lengths(position, row, col), floor)
 
 
 def image_spacing(

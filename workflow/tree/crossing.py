@@ -85,23 +85,3 @@ def node_levels(
     mean[~has_flow] = mean[has_flow].max()
     result: NDArray[np.float64] = np.log(population) - 2 * np.log(mean)
     return result
-
-
-def weighted_median(values: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
-    """Return the value below which half of the weight lies.
-
-    Parameters
-    ----------
-    values : float64 array of shape (n,)
-        Values, at least one.
-    weights : int64 array of shape (n,)
-        Positive weights.
-
-    Returns
-    -------
-    float
-        Lower weighted median.
-    """
-    order = np.argsort(values, kind="stable")
-    passed = np.cumsum(weights[order])
-    return float(values[order[np.searchsorted(2 * passed, passed[-1])]])

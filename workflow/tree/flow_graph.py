@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from workflow.measures import weighted_median
 from workflow.tree._edges import symmetric_csr
 from workflow.tree._kernels import lowest_so_far, subtree_sums
 from workflow.tree.core_distances import edge_distances
-from workflow.tree.crossing import Flows, node_levels, weighted_median
+from workflow.tree.crossing import Flows, node_levels
 from workflow.tree.spanning_tree import Linkage
 
 if TYPE_CHECKING:
