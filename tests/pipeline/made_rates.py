@@ -5,11 +5,20 @@ from __future__ import annotations
 from workflow.pipeline.rates import Rates
 
 MADE_RATES = Rates(
-    program=2.0,
-    workers=2.5,
+    once={
+        "start": 4.5,
+        "ingest": 0.3,
+        "pca": 0.4,
+        "projection": 0.1,
+        "overcluster": 0.6,
+        "centroid_graph": 0.1,
+        "tree": 1.5,
+        "labels": 0.1,
+        "report": 1.2,
+    },
+    library=1.1,
     task=3e-3,
     result_byte=5e-9,
-    first_use={"pca": 0.3, "overcluster": 0.1, "labels": 0.01, "tree": 0.3},
     read_byte=5e-10,
     write_byte=2e-9,
     sync_byte=3e-9,
@@ -35,7 +44,6 @@ MADE_RATES = Rates(
     dimension=6e-10,
     graph=0.01,
     tree=[0.2, 0.04],
-    report=0.9,
     worker_bytes=330_000_000,
     leader_bytes=360_000_000,
 )

@@ -21,6 +21,7 @@ from workflow.pipeline.durations import Machine, pass_seconds
 from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
 from workflow.pipeline.plan import plan_run
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, Rates, between, plane
+from workflow.pipeline.rehearsal import library_seconds, rehearse
 from workflow.runstore.layout import STEPS
 
 #: The session puts another in its place before tests run, after this module was imported.
@@ -145,7 +146,7 @@ def counted(monkeypatch, tmp_path):
 
     def measure(*_):
         made.append(1)
-        return replace(MADE_RATES, program=float(len(made)))
+        return replace(MADE_RATES, library=float(len(made)))
 
     monkeypatch.setattr(calibration, "measure", measure)
     monkeypatch.setattr(calibration, "cache_folder", lambda: tmp_path / "cache" / "overcluster")
@@ -167,7 +168,7 @@ def test_measurement__is_kept_and_used_again(counted, tmp_path):
     assert first.path.is_file()
     anew = calibrated(settings(), tmp_path, anew=True)
     assert anew.is_new
-    assert stored_rates(anew.path, calibration_key(settings(), tmp_path)).program == 2.0
+    assert stored_rates(anew.path, calibration_key(settings(), tmp_path)).library == 2.0
 
 
 @pytest.mark.parametrize("changed", ["processor_name", "n_processors", "version", "n_workers"])
@@ -227,22 +228,25 @@ def test_workers_elsewhere__are_not_counted():
 def test_rates__survive_their_file():
     assert Rates.from_json(json.loads(json.dumps(MADE_RATES.to_json()))) == MADE_RATES
     with pytest.raises(ValueError, match="rates must be those of this version"):
-        Rates.from_json({"program": 1.0})
+        Rates.from_json({"library": 1.0})
 
 
 def test_measuring__gives_every_rate(tmp_path):
     """For real, on few images; of the numbers only that they can be rates."""
     n_images = 2 * measuring.N_QUERIES + 1024
+    (tmp_path / "few").mkdir()
     worker = measuring.merge_workers([measuring.measure_worker(tmp_path, n_images)])
-    leader = {**measuring.measure_leader(n_images), **measuring.measure_page()}
-    worker["first_use"]["tree"] = leader.pop("first_tree")
-    sent = {"program": 1.0, "workers": 1.0, "task": 0.01, "result_byte": 1e-9}
+    leader = measuring.measure_leader(n_images)
+    once = rehearse(settings(), tmp_path / "few")
+    assert set(once) == {"start", *STEPS}
+    assert 0 < min(once.values()) < max(once.values()) < 60
+    sent = {"once": once, "library": library_seconds(), "task": 0.01, "result_byte": 1e-9}
     rates = Rates.from_json({**sent, **worker, **leader})
     assert set(rates.to_json()) == {field.name for field in fields(Rates)}
     assert set(rates.moments) == set(MADE_RATES.moments)
-    assert set(rates.first_use) == set(MADE_RATES.first_use)
+    assert set(rates.once) == set(MADE_RATES.once)
     assert rates.per_row("assign", 16_384, 50) > 0
-    assert not any(tmp_path.iterdir())
+    assert [place.name for place in tmp_path.iterdir()] == ["few"]
 
 
 # What is said and refused.

@@ -6,8 +6,6 @@ import logging
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,12 +20,12 @@ from workflow.compute import open_client
 from workflow.errors import StoreError
 from workflow.pipeline.measuring import (
     measure_leader,
-    measure_page,
     measure_worker,
     merge_workers,
 )
 from workflow.pipeline.outcomes import run_task
 from workflow.pipeline.rates import Rates
+from workflow.pipeline.rehearsal import library_seconds, rehearse
 from workflow.runstore.files import read_json, write_json
 from workflow.runstore.manifest import digest
 
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Version of what is measured; another one is measured anew.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Packages whose versions change how fast things are.
 PACKAGES = ("overcluster", "numpy", "numba", "scipy", "zarr", "dask", "distributed")
 #: Tasks without work, and tasks that return so many bytes, sent to measure what sending costs.
@@ -144,7 +142,7 @@ def calibrated(settings: ComputeSettings, folder: Path, *, anew: bool = False) -
     rates = None if anew else stored_rates(path, key)
     if rates is not None:
         return Calibration(rates, path, is_new=False, n_workers=n_workers)
-    log.info("measuring this machine, once, for about a quarter of a minute")
+    log.info("measuring this machine, once, for about half a minute")
     rates = measure(settings, folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +167,7 @@ def stored_rates(path: Path, key: dict[str, Any]) -> Rates | None:
 
 
 def measure(settings: ComputeSettings, folder: Path) -> Rates:
-    """Measure this machine: all workers at once, then the leading process alone.
+    """Measure this machine: the leading process alone, all workers at once, then a run of few images.
 
     Parameters
     ----------
@@ -178,9 +176,8 @@ def measure(settings: ComputeSettings, folder: Path) -> Rates:
     folder : Path
         Where working files are put for the time; the disk whose speed counts.
     """
-    program = _program_seconds()
     # Compiled code is kept on disk: whatever this version lacks is compiled here, before a clock runs.
-    leader = {**measure_leader(), **measure_page()}
+    leader = measure_leader()
     here = settings.model_copy(
         update={
             "launcher": "local",
@@ -190,39 +187,21 @@ def measure(settings: ComputeSettings, folder: Path) -> Rates:
         }
     )
     working = Path(tempfile.mkdtemp(prefix=".overcluster-", dir=folder))
-    started = time.perf_counter()
     try:
         with open_client(here) as client:
-            # The workers of a run answer when they have imported what a task needs.
-            client.run(_answer)
-            workers = time.perf_counter() - started
             task, result_byte = _sending(client)
             found = client.run(partial(measure_worker, working))
+        once = rehearse(here, working)
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    merged = merge_workers(list(found.values()))
-    merged["first_use"] = {**merged["first_use"], "tree": leader.pop("first_tree")}
     return Rates(
-        program=program,
-        workers=workers,
+        once=once,
+        library=library_seconds(),
         task=task,
         result_byte=result_byte,
-        **merged,
+        **merge_workers(list(found.values())),
         **leader,
     )
-
-
-def _answer() -> int:
-    """Return what a worker answers when it is asked whether it is there."""
-    return os.getpid()
-
-
-def _program_seconds() -> float:
-    """Return the seconds until a run could start its workers."""
-    started = time.perf_counter()
-    words = [sys.executable, "-c", "import workflow.cli, workflow.pipeline.runner"]
-    subprocess.run(words, check=True, capture_output=True)
-    return time.perf_counter() - started
 
 
 def _returned(n_bytes: int) -> Any:

@@ -12,7 +12,9 @@ from workflow.overcluster.candidates import CANDIDATE_ROUNDS
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import pieces
 from workflow.pca import DEFAULT_RANK, choose_kind
+from workflow.pipeline.executor import RUNS_PER_THREAD
 from workflow.pipeline.overclustering import SAMPLE_PIECE_ROWS
+from workflow.tree.makers import MOST_NODES_OF_LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Rounds of k-means, each counted as the share of the sample that it visits: 10 on the demo at 4,096,
 #: 7 at 16,384, 5 on digits.  The one number of a plan that the images decide.
-TYPICAL_ROUNDS = 8
+TYPICAL_ROUNDS = 7
 #: Bytes that a block's cells leave for each centroid beside their sums, with its pairs.
 CELL_BYTES = 230
 #: Bytes of the labels of an image, and of what was found of its nearest centroids.
@@ -32,8 +34,6 @@ LABEL_BYTES, NEAREST_BYTES = 52, 24
 EDGES = 24
 #: What the leading process takes for talking to workers [bytes].
 CLIENT_BYTES = 64 * 2**20
-#: A page of a run against the one that is measured, which lacks a tree, a ladder and borders.
-PAGE_SHARE = 2.0
 #: What the leading process holds of a centroid in the tree, and drawing the page [bytes].
 TREE_BYTES, PAGE_BYTES = 16_000, 32 * 2**20
 
@@ -204,7 +204,8 @@ def pass_seconds(sizes: Sizes, machine: Machine) -> dict[str, float]:
     Every pass is a sum of products of a size and a rate.  Rows are spread over
     the workers task by task; what the leading process does alone is added.
     """
-    seconds = {"start": machine.rates.program + machine.rates.workers}
+    once = machine.rates.once
+    seconds = {"start": once["start"]}
     if sizes.is_copied:
         seconds["ingest"] = _ingest(sizes, machine)
     seconds["pca"] = _pca(sizes, machine)
@@ -219,10 +220,15 @@ def pass_seconds(sizes: Sizes, machine: Machine) -> dict[str, float]:
         + n_pairs * sizes.n_components * rates.dimension
         + machine.files(4, k * EDGES * 20)
     )
-    seconds["tree"] = rates.tree_seconds(k, sizes.n_resamples) + rates.first_use["tree"]
+    seconds["tree"] = rates.tree_seconds(k, sizes.n_resamples)
     seconds["labels"] = _labels(sizes, machine)
     read = sizes.n_kept * sizes.image_bytes * rates.file_read_byte
-    seconds["report"] = PAGE_SHARE * rates.report + read + 12 * sizes.n_samples * rates.read_byte
+    seconds["report"] = read + 12 * sizes.n_samples * rates.read_byte
+    if k > MOST_NODES_OF_LIBRARY:
+        seconds["tree"] -= min(rates.library, once["tree"])
+    # The rounds have most of what a step of several passes needs once.
+    for name in set(seconds) - {"start", "overcluster: sample", "overcluster: assign"}:
+        seconds[name] += once[name.partition(":")[0]]
     return seconds
 
 
@@ -244,7 +250,7 @@ def _pca(sizes: Sizes, machine: Machine) -> float:
     left = machine.files(mine, mine * sizes.state_bytes)
     # Twice: from a file with its checksum, and into the sum.
     merged = 2 * n_parts * sizes.state_bytes * rates.file_read_byte + n_parts * rates.task
-    return work + left + merged + rates.first_use["pca"] + rates.eigen * min(d_in, 4096) ** 3
+    return work + left + merged + rates.eigen * min(d_in, 4096) ** 3
 
 
 def _moments_name(kind: str, itemsize: int) -> str:
@@ -293,7 +299,7 @@ def _rounds(sizes: Sizes, machine: Machine) -> float:
     """Return the seconds of the rounds of k-means."""
     one = _one_pass(sizes, machine, sizes.n_centroids, sizes.n_sample)
     left = machine.files(1, 4 * sizes.n_centroids * sizes.n_components) + machine.rates.file
-    return sizes.n_rounds * (one + left) + machine.rates.first_use["overcluster"]
+    return sizes.n_rounds * (one + left)
 
 
 def _one_pass(sizes: Sizes, machine: Machine, n_centroids: int, n_rows: int) -> float:
@@ -301,11 +307,13 @@ def _one_pass(sizes: Sizes, machine: Machine, n_centroids: int, n_rows: int) -> 
     rates, d = machine.rates, sizes.n_components
     cut = [piece.rows.n_rows for piece in pieces(n_rows, n_centroids)]
     row = rates.per_row("round", n_centroids, d) + 4 * d * rates.read_byte
-    # The leading process adds up what each piece returns, while workers go on with others.
-    returned = len(cut) * (rates.task + 8 * n_centroids * (d + 6) * rates.result_byte)
+    # Workers add up what the pieces of a run give, and hand that on.
+    n_runs = min(len(cut), RUNS_PER_THREAD * machine.n_workers)
+    returned = rates.task + 8 * n_centroids * (d + 6) * rates.result_byte
     work = machine.spread(cut) * row
     shared = machine.files(1, 8 * n_centroids * d) + 8 * n_centroids * d * rates.file_read_byte
-    return rates.to_build(n_centroids, d) + shared + max(work, returned) + returned / len(cut)
+    handed_on = returned * n_runs / machine.n_workers
+    return rates.to_build(n_centroids, d) + shared + work + handed_on
 
 
 def _assign(sizes: Sizes, machine: Machine) -> float:
@@ -325,10 +333,11 @@ def _labels(sizes: Sizes, machine: Machine) -> float:
     rates = machine.rates
     row = rates.labels + NEAREST_BYTES * rates.read_byte + LABEL_BYTES * rates.pack_byte
     n_parts = len(sizes.partition_rows)
-    # What the labels of a centroid are taken from, along every edge.
-    edges = sizes.n_centroids * EDGES * sizes.n_components * 8 * rates.file_read_byte
-    once = rates.first_use["labels"] + 4 * edges
-    return machine.spread(sizes.partition_rows) * row + n_parts * rates.task + once
+    # What the labels of a centroid are taken from, both ways along every edge.
+    edges = 2 * sizes.n_centroids * EDGES * sizes.n_components * 8 * rates.file_read_byte
+    # Nine small arrays of each partition, written together.
+    files = machine.files(2 * -(-n_parts // machine.n_workers), 0)
+    return machine.spread(sizes.partition_rows) * row + n_parts * rates.task + files + edges
 
 
 def leader_bytes(sizes: Sizes) -> dict[str, int]:
@@ -343,7 +352,7 @@ def leader_bytes(sizes: Sizes) -> dict[str, int]:
         "overcluster": 6 * 8 * k * d,
         "centroid_graph": 0,
         "tree": TREE_BYTES * k,
-        "labels": 3 * 8 * d * EDGES * k + TREE_BYTES * k // 3,
+        "labels": 40 * EDGES * k + TREE_BYTES * k // 3,
         # Labels of the pictures kept; pictures themselves are few at a time.
         "report": 64 * sizes.n_kept + PAGE_BYTES,
     }

@@ -25,7 +25,6 @@ from workflow.pipeline.outcomes import peak_rss_bytes
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, TREE_CENTROIDS, plane
 from workflow.pipeline.tasks import N_NEAREST
 from workflow.projection import project
-from workflow.report import ReportData, cluster_sheet, render
 from workflow.rng import generator
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
@@ -52,20 +51,14 @@ FILE_BYTES = (2**16, 2**23)
 #: Redrawn copies of a measured tree.
 N_RESAMPLES = 20
 #: Rows and seeds of a measurement of k-means++; rows of one of the intrinsic dimension.
-SEEDING, DIMENSION_ROWS = (8_192, 512), 512
+SEEDING, DIMENSION_ROWS = (8_192, 512), 2_048
 
 
 class Timed(NamedTuple):
-    """What a function returned, and the seconds of its first and of its fastest later call."""
+    """What a function returned, and the seconds of its fastest call but the first."""
 
     result: Any
-    first: float
     later: float
-
-    @property
-    def once(self) -> float:
-        """What only the first call took [s]."""
-        return max(0.0, self.first - self.later)
 
 
 def timed(
@@ -83,7 +76,8 @@ def timed(
         started = clock()
         result = function()
         seconds.append(clock() - started)
-    return Timed(result, seconds[0], min(seconds[1:]))
+    # The first call also loads code.
+    return Timed(result, min(seconds[1:]))
 
 
 class _TimedMapper(SerialMapper):
@@ -106,11 +100,10 @@ class _TimedMapper(SerialMapper):
 
 
 class Made(NamedTuple):
-    """Made images as rows, their scores, and the seconds of what that took."""
+    """Made images as rows, their scores, and the seconds of finding components."""
 
     rows: NDArray[np.uint8]
     scores: NDArray[np.float32]
-    moments: Timed
     components: Timed
 
 
@@ -118,10 +111,10 @@ def made_scores(n_images: int) -> Made:
     """Make images and their scores."""
     rows = DemoSource(n_images).read(0, n_images).reshape(n_images, -1)
     first = rows[:N_ROWS]
-    summed = timed(partial(block_moments, first, kind="integer", shift=feature_shift(first)), 1)
-    found = timed(partial(principal_components, summed.result, max(SEARCH_COMPONENTS)), 1)
+    state = block_moments(first, kind="integer", shift=feature_shift(first))
+    found = timed(partial(principal_components, state, max(SEARCH_COMPONENTS)), 1)
     scores = project(rows, found.result.mean, found.result.components)
-    return Made(rows, scores.astype(np.float32, copy=False), summed, found)
+    return Made(rows, scores.astype(np.float32, copy=False), found)
 
 
 def made_centroids(scores: NDArray[np.float32], n_centroids: int) -> NDArray[np.float32]:
@@ -158,20 +151,13 @@ def measure_worker(folder: Path, n_images: int = N_IMAGES) -> dict[str, Any]:
     base = peak_rss_bytes()
     try:
         with one_blas_thread(), freed_memory_kept():
-            rows, scores, summed, _ = made_scores(n_images)
-            searches, loading = measure_searches(scores)
-            labels = measure_labels(scores)
+            rows, scores, _ = made_scores(n_images)
             return {
                 "worker_bytes": base,
                 "moments": measure_moments(rows),
                 "projection": measure_projection(rows),
-                **searches,
-                "labels": labels.later / N_QUERIES,
-                "first_use": {
-                    "pca": summed.once,
-                    "overcluster": loading,
-                    "labels": labels.once,
-                },
+                **measure_searches(scores),
+                "labels": measure_labels(scores).later / N_QUERIES,
                 **measure_disk(place, rows, scores),
             }
     finally:
@@ -210,10 +196,9 @@ def measure_projection(rows: NDArray[np.uint8]) -> list[float]:
     return plane(tuple(sizes), (seconds[0], seconds[1]))
 
 
-def measure_searches(scores: NDArray[np.float32]) -> tuple[dict[str, Any], float]:
-    """Return the seconds of searches and their preparation, and those of loading their code."""
+def measure_searches(scores: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the seconds of searches and their preparation."""
     table: dict[str, list[list[float]]] = {"round": [], "assign": [], "build": []}
-    loading = _loading(np.ascontiguousarray(scores[: 2 * N_QUERIES]))
     for n_wanted in SEARCH_CENTROIDS:
         line: dict[str, list[float]] = {name: [] for name in table}
         for d in SEARCH_COMPONENTS:
@@ -228,18 +213,7 @@ def measure_searches(scores: NDArray[np.float32]) -> tuple[dict[str, Any], float
         for name, values in line.items():
             table[name].append(values)
     build_table = table.pop("build")
-    return {"search": table, "build": build_table}, loading
-
-
-def _loading(scores: NDArray[np.float32]) -> float:
-    """Return the seconds to load the code of the searches."""
-
-    def use() -> None:
-        centroids = made_centroids(scores[:1_024], 512)
-        _one_round(scores[:1_024], centroids)
-        _assigned(NearestCentroids.build(centroids), scores[:1_024])
-
-    return timed(use).once
+    return {"search": table, "build": build_table}
 
 
 def _one_round(queries: NDArray[np.float32], centroids: NDArray[np.float32]) -> float:
@@ -330,7 +304,7 @@ def measure_leader(n_images: int = N_IMAGES) -> dict[str, Any]:
     """
     base = peak_rss_bytes()
     with one_blas_thread():
-        rows, scores, _, found = made_scores(n_images)
+        rows, scores, found = made_scores(n_images)
         n_rows, n_seeds = SEEDING
         seconds, sizes = [], []
         for d in SEARCH_COMPONENTS:
@@ -352,14 +326,14 @@ def measure_leader(n_images: int = N_IMAGES) -> dict[str, Any]:
 
 
 def measure_trees(scores: NDArray[np.float32]) -> dict[str, Any]:
-    """Return the seconds of a graph, of its tree, of one of its redrawn copies, and of loading."""
-    tiny = partial(_graph_and_tree, scores, made_centroids(scores, 64), n_resamples=2)
-    loading = timed(tiny, 1).once
+    """Return the seconds of a graph, of its tree, and of one of its redrawn copies."""
+    # Loads the code.
+    _graph_and_tree(scores, made_centroids(scores, 64), n_resamples=2)
     centroids = made_centroids(scores, TREE_CENTROIDS)
     graph, alone = _graph_and_tree(scores, centroids, n_resamples=0)
     _, redrawn = _graph_and_tree(scores, centroids, n_resamples=N_RESAMPLES)
     each = max(0.0, redrawn - alone) / N_RESAMPLES
-    return {"graph": graph, "tree": [alone, each], "first_tree": loading}
+    return {"graph": graph, "tree": [alone, each]}
 
 
 def _graph_and_tree(
@@ -381,42 +355,6 @@ def _graph_and_tree(
         n_resamples=n_resamples,
     )
     return made - started, time.thread_time() - made
-
-
-def measure_page() -> dict[str, Any]:
-    """Return the seconds of a page, the loading of what draws it included."""
-    rng = generator(0, "calibration/page")
-    n_clusters, n_centroids = 30, SEARCH_CENTROIDS[0]
-    pictures = DemoSource(24).read(0, 24)
-    sizes = np.arange(n_clusters, 0, -1, dtype=np.int64) * 1_000
-    total = int(sizes.sum())
-    started = time.thread_time()
-    render(
-        ReportData(
-            title="calibration",
-            run_path="",
-            summary={
-                "n_samples": total,
-                "n_clusters": n_clusters,
-                "noise_fraction": 0.0,
-                "n_centroids": n_centroids,
-                "n_components": 50,
-                "structure": "clusters",
-                "seconds": {"pca": 1.0, "total": 1.0},
-            },
-            explained_variance_ratio=np.full(50, 0.01),
-            spectrum=np.linspace(2.0, 1.0, 768),
-            cluster_size=sizes,
-            population=rng.integers(1, 500, n_centroids),
-            rms_radius=rng.uniform(1, 2, n_centroids),
-            centroid_label=rng.integers(0, n_clusters, n_centroids).astype(np.int32),
-            sheets=[
-                cluster_sheet(cluster, int(size), total, pictures)
-                for cluster, size in enumerate(sizes)
-            ],
-        )
-    )
-    return {"report": time.thread_time() - started}
 
 
 def merge_workers(found: list[Mapping[str, Any]]) -> dict[str, Any]:

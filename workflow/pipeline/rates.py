@@ -25,16 +25,15 @@ class Rates:
 
     Attributes
     ----------
-    program : float
-        Start of the program.
-    workers : float
-        Start of the workers.
+    once : dict of str to float
+        Step -> what it takes however few the images are; ``start`` for what a
+        run takes before and after its steps.
+    library : float
+        Part of the tree's that trees of many centroids do not have.
     task : float
         A task without work, sent and collected.
     result_byte : float
         A byte that a task returns, merged into a sum [s/byte].
-    first_use : dict of str to float
-        Step -> what a process needs once, to load compiled code.
     read_byte, write_byte, sync_byte, pack_byte : float
         A byte of a stored array: read with its checksum, written, written and
         synchronized, compressed and written [s/byte].
@@ -63,17 +62,14 @@ class Rates:
         Graph of `TREE_CENTROIDS` centroids.
     tree : list of float
         Tree of as many, and one of its redrawn copies.
-    report : float
-        A page of thirty clusters, with the loading of what draws it.
     worker_bytes, leader_bytes : int
         Peak of a worker, and of the leading process, before any work [bytes].
     """
 
-    program: float
-    workers: float
+    once: dict[str, float]
+    library: float
     task: float
     result_byte: float
-    first_use: dict[str, float]
     read_byte: float
     write_byte: float
     sync_byte: float
@@ -91,7 +87,6 @@ class Rates:
     dimension: float
     graph: float
     tree: list[float]
-    report: float
     worker_bytes: int
     leader_bytes: int
 
