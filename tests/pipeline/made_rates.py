@@ -23,6 +23,7 @@ MADE_RATES = Rates(
     write_byte=2e-9,
     sync_byte=3e-9,
     pack_byte=3e-8,
+    unpack_byte=2e-9,
     file=3e-3,
     file_byte=2e-9,
     file_read_byte=5e-10,

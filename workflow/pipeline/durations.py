@@ -216,14 +216,14 @@ def pass_seconds(sizes: Sizes, machine: Machine) -> dict[str, float]:
     rates, k = machine.rates, sizes.n_centroids
     n_pairs = min(sizes.dimension_rows, sizes.n_sample) * min(20_000, sizes.n_sample)
     seconds["centroid_graph"] = (
-        rates.graph_seconds(k)
+        rates.graph_seconds(k, sizes.n_samples)
         + n_pairs * sizes.n_components * rates.dimension
         + machine.files(4, k * EDGES * 20)
     )
-    seconds["tree"] = rates.tree_seconds(k, sizes.n_resamples)
+    seconds["tree"] = rates.tree_seconds(k, sizes.n_samples, sizes.n_resamples)
     seconds["labels"] = _labels(sizes, machine)
     read = sizes.n_kept * sizes.image_bytes * rates.file_read_byte
-    seconds["report"] = read + 12 * sizes.n_samples * rates.read_byte
+    seconds["report"] = read + 12 * sizes.n_samples * rates.unpack_byte
     if k > MOST_NODES_OF_LIBRARY:
         seconds["tree"] -= min(rates.library, once["tree"])
     # The rounds have most of what a step of several passes needs once.

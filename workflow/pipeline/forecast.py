@@ -192,7 +192,7 @@ def plan_images(
     folder = nearest_folder(out or Path())
     free = check_disk(plan, folder)
     measured = calibrated(config.compute, folder, anew=calibrate)
-    seconds = image_byte_seconds(given, measured.rates.read_byte)
+    seconds = image_byte_seconds(given, measured.rates.unpack_byte)
     machine = Machine(measured.rates, measured.n_workers, seconds)
     steps = forecast_steps(plan, machine)
     total = sum(step.seconds for step in steps)

@@ -40,8 +40,8 @@ T = TypeVar("T")
 
 #: Images that are made; of them, rows that are searched and are no centroid's reason to be where it is.
 N_IMAGES, N_QUERIES = 32_768, 8_192
-#: Rows of a measurement of moments and projection, and widths it is done at.
-N_ROWS, WIDTHS = 4_096, (192, 768)
+#: Rows of a measurement of moments, and widths it is done at; rows of one of projection.
+N_ROWS, WIDTHS, PROJECTED_ROWS = 4_096, (192, 768), 16_384
 #: Kinds of moments: type of the values -> what they are kept as.
 MOMENT_TYPES = ("uint8", "uint16", "float32")
 #: Rows and features of a measurement of low-rank moments.
@@ -186,7 +186,8 @@ def measure_moments(rows: NDArray[np.uint8]) -> dict[str, list[float]]:
 
 def measure_projection(rows: NDArray[np.uint8]) -> list[float]:
     """Return the seconds of a projection per row, feature and component, and per row and feature."""
-    block, n_features = rows[:N_ROWS], rows.shape[1]
+    # More than a processor's cache holds, as in a run.
+    block, n_features = rows[:PROJECTED_ROWS], rows.shape[1]
     components = generator(0, "calibration/components").normal(size=(50, n_features))
     seconds, sizes = [], []
     for d in SEARCH_COMPONENTS:
@@ -271,6 +272,9 @@ def measure_disk(
     narrow = np.ascontiguousarray(scores[: len(block), 0])
     create_labels(folder / "labels", len(block), len(block), None)
     pack = timed(partial(zarr_io.write_rows, folder / "labels", "distance", 0, narrow), clock=wall)
+    unpack = timed(
+        lambda: zarr_io.read_rows(folder / "labels", "distance", 0, len(block)), clock=wall
+    )
     files = []
     for n_bytes in FILE_BYTES:
         content = {"a": np.zeros(n_bytes, np.uint8)}
@@ -283,6 +287,7 @@ def measure_disk(
         "sync_byte": synced.later / block.nbytes,
         "read_byte": read.later / block.nbytes,
         "pack_byte": pack.later / (4 * len(block)),
+        "unpack_byte": unpack.later / (4 * len(block)),
         "file": each,
         "file_byte": per_byte,
         "file_read_byte": again.later / FILE_BYTES[1],

@@ -14,6 +14,9 @@ SEARCH_CENTROIDS, SEARCH_COMPONENTS = (1_024, 8_192), (12, 50)
 #: Centroids of the graph and the tree that are measured, and the powers by which a graph, a tree
 #: and its redrawn copies grow with their number: between 1,000 and 16,384 centroids of the demo.
 TREE_CENTROIDS, GRAPH_POWER, TREE_POWER, REDRAWN_POWER = 2_048, 1.0, 0.9, 1.5
+#: The more images a centroid has, the more neighbours: 30 images are the usual number, and by this
+#: share more take ten times as many, between 30 and 3,000 images of the demo.
+USUAL_IMAGES, EDGE_GROWTH = 30, 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ class Rates:
         A task without work, sent and collected.
     result_byte : float
         A byte that a task returns, merged into a sum [s/byte].
-    read_byte, write_byte, sync_byte, pack_byte : float
+    read_byte, write_byte, sync_byte, pack_byte, unpack_byte : float
         A byte of a stored array: read with its checksum, written, written and
-        synchronized, compressed and written [s/byte].
+        synchronized, compressed and written, read and decompressed [s/byte].
     file, file_byte, file_read_byte : float
         A small file of arrays, synchronized: each, and each byte; a byte of
         one read back [s, s/byte, s/byte].
@@ -74,6 +77,7 @@ class Rates:
     write_byte: float
     sync_byte: float
     pack_byte: float
+    unpack_byte: float
     file: float
     file_byte: float
     file_read_byte: float
@@ -117,16 +121,28 @@ class Rates:
         """Return the seconds it takes to prepare a search."""
         return between(self.build, n_centroids, n_components)
 
-    def graph_seconds(self, n_centroids: int) -> float:
-        """Return the seconds of a graph of so many centroids."""
-        return self.graph * math.pow(n_centroids / TREE_CENTROIDS, GRAPH_POWER)
+    def graph_seconds(self, n_centroids: int, n_images: int) -> float:
+        """Return the seconds of a graph of so many centroids of so many images."""
+        alone = self.graph * math.pow(n_centroids / TREE_CENTROIDS, GRAPH_POWER)
+        return alone * neighbours(n_images / n_centroids)
 
-    def tree_seconds(self, n_centroids: int, n_resamples: int) -> float:
+    def tree_seconds(self, n_centroids: int, n_images: int, n_resamples: int) -> float:
         """Return the seconds of a tree of so many centroids and of its redrawn copies."""
         alone, redrawn = self.tree
         ratio = n_centroids / TREE_CENTROIDS
         copies = n_resamples * redrawn * math.pow(ratio, REDRAWN_POWER)
-        return alone * math.pow(ratio, TREE_POWER) + copies
+        return (alone * math.pow(ratio, TREE_POWER) + copies) * neighbours(n_images / n_centroids)
+
+
+def neighbours(images_per_centroid: float) -> float:
+    """Return how many neighbours a centroid of so many images has, against the usual number.
+
+    Examples
+    --------
+    >>> neighbours(30), neighbours(3_000)
+    (1.0, 1.9)
+    """
+    return 1 + EDGE_GROWTH * max(0.0, math.log10(images_per_centroid / USUAL_IMAGES))
 
 
 def _is_sound(value: Any) -> bool:
