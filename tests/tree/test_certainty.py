@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from workflow import threads
 from workflow.errors import ConfigError
 from workflow.tree import ClusterTree, build_tree, cut
 from workflow.tree.resampling import _found_again
@@ -106,3 +107,18 @@ def test_certainty_is_the_same_again_is_stored_and_ends_with_another_cut(blobs):
 def test_a_negative_number_is_refused(blobs):
     with pytest.raises(ConfigError, match="n_resamples must be at least 0; got -1"):
         run(blobs[0], n_resamples=-1)
+
+
+@pytest.mark.parametrize("method", ["density", "contrast", "modularity"])
+def test_certainty_is_the_same_for_any_number_of_threads(blobs, method, monkeypatch):
+    cells, _ = blobs
+    found = []
+    for n_processors in (1, 4):
+        monkeypatch.setattr(threads, "n_processors", lambda n=n_processors: n)
+        found.append(run(cells, method=method))
+    one, several = found
+    np.testing.assert_array_equal(one.label, several.label)
+    for name in ("resampled_n_clusters", "recovery", "border", "nearest"):
+        np.testing.assert_array_equal(
+            getattr(one.certainty, name), getattr(several.certainty, name)
+        )

@@ -28,6 +28,7 @@ from workflow.pipeline.rates import Rates
 from workflow.pipeline.rehearsal import library_seconds, rehearse
 from workflow.runstore.files import read_json, write_json
 from workflow.runstore.manifest import digest
+from workflow.threads import n_processors
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -79,13 +80,6 @@ def processor_name() -> str:
     lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def n_processors() -> int:
-    """Return the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def worker_count(settings: ComputeSettings) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from workflow.rng import generator
+from workflow.threads import in_threads
 from workflow.tree._community_kernels import (
     contracted_csr,
     move_nodes,
@@ -141,16 +143,17 @@ def find_communities(
     graph = _graph(n_nodes, row, col, weight)
     by_value = lexicographic_order(position)
     by_strength = by_value[np.argsort(-graph.strength[by_value], kind="stable")]
-    best, highest = np.arange(n_nodes), -np.inf
-    for start in range(n_starts):
+
+    def optimized(start: int) -> tuple[float, NDArray[np.int64]]:
         order = by_strength
         if start:
             order = by_strength[generator(0, "tree/communities", start).permutation(n_nodes)]
         found = np.empty(n_nodes, np.int64)
         found[order], reached = _optimize(graph.permuted(order), resolution)
-        if reached > highest:
-            best, highest = found, reached
-    return best
+        return reached, found
+
+    # The first of those that reach most.
+    return max(in_threads(optimized, range(n_starts)), key=itemgetter(0))[1]
 
 
 def improved_communities(
