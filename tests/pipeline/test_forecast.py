@@ -13,9 +13,9 @@ import pytest
 from tests.conftest import last_json
 from tests.pipeline.made_rates import MADE_RATES
 from workflow.config import load_config
-from workflow.errors import StoreError
+from workflow.errors import ComputeError, StoreError
 from workflow.ingest import DemoSource
-from workflow.pipeline import calibration, measuring
+from workflow.pipeline import calibration, measuring, rehearsal
 from workflow.pipeline.calibration import calibrated, calibration_key, stored_rates, worker_count
 from workflow.pipeline.durations import Machine, pass_seconds
 from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
@@ -247,6 +247,12 @@ def test_measuring__gives_every_rate(tmp_path):
     assert set(rates.once) == set(MADE_RATES.once)
     assert rates.per_row("assign", 16_384, 50) > 0
     assert [place.name for place in tmp_path.iterdir()] == ["few"]
+
+
+def test_rehearsal__that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "N_CENTROIDS", rehearsal.N_IMAGES + 1)
+    with pytest.raises(ComputeError, match="must work .* said: error: .*n_centroids"):
+        rehearse(settings(), tmp_path)
 
 
 # What is said and refused.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_QUERIES, MAX_ROWS = 4_096, 20_000
 #: Share of the largest ratios left out; they are the noisiest.
 DISCARDED = 0.1
-#: Queries of one product with all rows: 512 x 20,000 float64 are 78 MiB.
+#: Queries of one product with all rows: 128 x 20,000 float64 are 20 MiB.
 PANEL_ROWS = 128
 #: Distances whose smallest one is looked at first.
 GROUP_ROWS = 16

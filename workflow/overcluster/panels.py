@@ -65,8 +65,7 @@ def lay_out_panels(centered: NDArray[np.float64], roundoff: float) -> Panels:
         ids[panel, : group.size] = group
         low[panel], high[panel] = boxed[group].min(axis=0), boxed[group].max(axis=0)
     centers = np.stack([centered[g].mean(axis=0) for g in groups])
-    places = range(0, len(groups), PANEL_CENTROIDS)
-    means = np.stack([centers[start : start + PANEL_CENTROIDS].mean(axis=0) for start in places])
+    means = np.stack([some.mean(axis=0) for some in _in_order(centers)])
     return Panels(
         factors,
         ids,
@@ -222,9 +221,13 @@ def _factors_in_order(
     centers: NDArray[np.float64], stops: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Lay out centres in panels as they come, whose scores need not be bounds."""
+    return np.stack([_panel_factors(some, stops, 0.0) for some in _in_order(centers)])
+
+
+def _in_order(centers: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Cut centres into panels as they come."""
     places = range(0, len(centers), PANEL_CENTROIDS)
-    members = [centers[start : start + PANEL_CENTROIDS] for start in places]
-    return np.stack([_panel_factors(some, stops, 0.0) for some in members])
+    return [centers[start : start + PANEL_CENTROIDS] for start in places]
 
 
 def _halves(centered: NDArray[np.float64]) -> list[NDArray[np.intp]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.config.load import ENVIRONMENT_PREFIX
+from workflow.errors import ComputeError
 from workflow.ingest import DemoSource
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def rehearse(settings: ComputeSettings, folder: Path) -> dict[str, float]:
     dict of str to float
         Step -> seconds, with ``start`` for what the command takes before and
         after its steps; the fastest of two runs.
+
+    Raises
+    ------
+    ComputeError
+        If such a run fails, with what it said.
     """
     images = folder / "few.npz"
     # As a file that is copied first, so that every step has something to do.
@@ -60,12 +66,14 @@ def rehearse(settings: ComputeSettings, folder: Path) -> dict[str, float]:
     runs = []
     for number in range(N_RUNS):
         started = time.perf_counter()
+        out = str(folder / f"run-{number}")
         done = subprocess.run(
-            [*words, "--out", str(folder / f"run-{number}")],
-            check=True,
-            capture_output=True,
-            env=environment,
+            [*words, "--out", out], check=False, capture_output=True, text=True, env=environment
         )
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+            msg = f"a run of {N_IMAGES:,} images must work before the time of others can be told; it said: {said[0]}"
+            raise ComputeError(msg)
         seconds = json.loads(done.stdout)["seconds"]
         total = seconds.pop("total")
         runs.append({"start": time.perf_counter() - started - total, **seconds})

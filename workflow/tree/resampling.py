@@ -64,8 +64,7 @@ def assess(makers: Makers, tree: ClusterTree, n_resamples: int) -> Certainty:
     selection = tree.cluster_selection_method
     how = Cut(tree.min_cluster_size, tree.min_prominence, selection)
     # Made here, so that threads only read them.
-    shared = makers.lengths, makers.boxes, makers.bridges, makers.community_of_nodes
-    del shared
+    _ = makers.lengths, makers.boxes, makers.bridges, makers.community_of_nodes
 
     def redraw(draw: int) -> tuple[int, NDArray[np.bool_]]:
         drawn = _redrawn(makers, generator(0, "tree/resample", draw), whole=draw % WHOLE_EVERY == 0)
