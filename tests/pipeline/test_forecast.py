@@ -251,7 +251,7 @@ def test_measuring__gives_every_rate(tmp_path):
 
 def test_rehearsal__that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "N_CENTROIDS", rehearsal.N_IMAGES + 1)
-    with pytest.raises(ComputeError, match="must work .* said: error: .*n_centroids"):
+    with pytest.raises(ComputeError, match=r"must work .* said: error: .*n_centroids"):
         rehearse(settings(), tmp_path)
 
 
