@@ -64,7 +64,7 @@ lowest:
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run --scale full $(if $(DATA),--data $(DATA))
 
-# 60 GB of disk and half an hour.
+# 60 GB of disk and ten minutes.
 sizes: $(READY)
 	$(BIN)/python -m benchmarks.sizes
 
