@@ -97,11 +97,11 @@ def test_freed_memory_kept__elsewhere_the_allocator_is_left_alone():
 
 
 def arrays_and_faults(_):
-    """Count the page faults of arrays that are made and dropped in a task."""
+    """Count the page faults of arrays, larger than what is free by chance, made and dropped in a task."""
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        for _ in range(8):
-            np.ones(3 * 2**20, np.uint8)
+        for _ in range(3):
+            np.ones(30 * 2**20, np.uint8)
         found = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
     return found
 
@@ -109,4 +109,4 @@ def arrays_and_faults(_):
 def test_executor__tasks_of_workers_take_what_they_freed(client, tmp_path):
     outside = client.submit(arrays_and_faults, 0, pure=False).result()
     executor = Executor(client, Progress(enabled=False), Path(tmp_path))
-    assert max(executor.map(arrays_and_faults, [0, 1, 2])) < outside / 10
+    assert max(executor.map(arrays_and_faults, [0, 1, 2])) <= outside / 10

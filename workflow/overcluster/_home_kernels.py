@@ -1,8 +1,8 @@
-"""Compiled loops that find where to begin a search: the panel whose centre is about the nearest."""
+"""Centroids in panels, and where to begin a search: the panel whose centre is about the nearest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,37 @@ from workflow.overcluster._tiles import NO_CENTROID, PANEL_CENTROIDS, TILE_ROWS,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.overcluster._search_kernels import Panels
-
 compiled = compiler(__file__)
+
+
+class Panels(NamedTuple):
+    """Centroids in panels, as the compiled search takes them.
+
+    Attributes
+    ----------
+    factors : float32 array of shape (n_panels, 2 + 1 + n_features, 32)
+        For each stage but the last the negative norm of the features behind
+        it; half the squared norm less rounding; the negative features.
+    ids : int32 array of shape (n_panels, 32)
+        Which centroids; -1 where there is none.
+    low, high : float32 arrays of shape (n_panels, n_first + 1)
+        Box around the centroids of a panel: the features of the first stage,
+        and the norm of the features behind it.
+    centers : float32 array of shape (n_panels_of_centers, 2 + 1 + n_features, 32)
+        The centres of the panels, laid out as `factors`.
+    groups : float32 array of shape (n_panels_of_groups, 2 + 1 + n_features, 32)
+        The mean of each panel of centres, laid out as `factors`.
+    stops : int64 array of shape (3,)
+        Features that each stage has behind it.
+    """
+
+    factors: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    centers: NDArray[np.float32]
+    groups: NDArray[np.float32]
+    stops: NDArray[np.int64]
 
 
 @compiled

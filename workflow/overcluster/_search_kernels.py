@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.compiling import compiler
-from workflow.overcluster._home_kernels import home_panels, sorted_by, tile_of, tile_stop
+from workflow.overcluster._home_kernels import (
+    Panels,
+    home_panels,
+    sorted_by,
+    tile_of,
+    tile_stop,
+)
 from workflow.overcluster._tiles import (
     N_STAGES,
     NO_CENTROID,
@@ -26,36 +32,6 @@ NORM_MARGIN = 1e-6
 BATCH_ROWS = 128
 
 compiled = compiler(__file__)
-
-
-class Panels(NamedTuple):
-    """Centroids in panels, as the compiled search takes them.
-
-    Attributes
-    ----------
-    factors : float32 array of shape (n_panels, 2 + 1 + n_features, 32)
-        For each stage but the last the negative norm of the features behind
-        it; half the squared norm less rounding; the negative features.
-    ids : int32 array of shape (n_panels, 32)
-        Which centroids; -1 where there is none.
-    low, high : float32 arrays of shape (n_panels, n_first + 1)
-        Box around the centroids of a panel: the features of the first stage,
-        and the norm of the features behind it.
-    centers : float32 array of shape (n_panels_of_centers, 2 + 1 + n_features, 32)
-        The centres of the panels, laid out as `factors`.
-    groups : float32 array of shape (n_panels_of_groups, 2 + 1 + n_features, 32)
-        The mean of each panel of centres, laid out as `factors`.
-    stops : int64 array of shape (3,)
-        Features that each stage has behind it.
-    """
-
-    factors: NDArray[np.float32]
-    ids: NDArray[np.int32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    centers: NDArray[np.float32]
-    groups: NDArray[np.float32]
-    stops: NDArray[np.int64]
 
 
 class Queries(NamedTuple):

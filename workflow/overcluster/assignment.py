@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.overcluster._search_kernels import Panels
+    from workflow.overcluster._home_kernels import Panels
 
     _Search = Callable[..., tuple[NDArray[Any], NDArray[np.float64]]]
 

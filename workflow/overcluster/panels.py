@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.overcluster._home_kernels import Panels
 from workflow.overcluster._search_kernels import (
     NORM_MARGIN,
-    Panels,
     Queries,
     find_nearer,
     find_nearest,
