@@ -1,4 +1,4 @@
-"""Lengths and medians that several rooms of the mathematics take."""
+"""Lengths, medians and smallest entries, which several rooms of the mathematics take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 #: Edges whose differences are formed at once: they stay in a core's cache.
 EDGE_BLOCK = 512
+#: Columns are first reduced to one minimum per group of this many, where there are enough.
+GROUP_SIZE = 16
+#: Fewer columns than this are searched one by one.
+MIN_GROUPED_COLUMNS = 256
 
 
 def edge_lengths(
@@ -72,3 +76,74 @@ def weighted_median(values: NDArray[Any], weights: NDArray[np.integer[Any]]) -> 
     order = np.argsort(values, kind="stable")
     passed = np.cumsum(weights[order], dtype=np.int64)
     return float(values[order[np.searchsorted(2 * passed, passed[-1])]])
+
+
+def padded_columns(n_columns: int) -> int:
+    """Return how many columns `smallest_columns` wants where there are so many.
+
+    Parameters
+    ----------
+    n_columns : int
+        Columns that there are.
+
+    Returns
+    -------
+    int
+        As many or more; those added are to hold what is never among the smallest.
+
+    Examples
+    --------
+    >>> padded_columns(20), padded_columns(1_000)
+    (20, 1008)
+    """
+    if n_columns < MIN_GROUPED_COLUMNS:
+        return n_columns
+    return -(-n_columns // GROUP_SIZE) * GROUP_SIZE
+
+
+def smallest_columns(
+    values: NDArray[Any], n_smallest: int
+) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Return columns and values of the smallest entries of each row, ascending.
+
+    Parameters
+    ----------
+    values : float array of shape (n_rows, n_columns)
+        Left as it came.  `n_columns` is what `padded_columns` returns.
+    n_smallest : int
+        Entries wanted, at most `n_columns`.
+
+    Returns
+    -------
+    columns : intp array of shape (n_rows, n_smallest)
+        Where they are; among equal entries any may be chosen.
+    found : float array of shape (n_rows, n_smallest)
+        What they are.
+    """
+    n_rows, n_columns = values.shape
+    if n_columns < MIN_GROUPED_COLUMNS or n_smallest > n_columns // GROUP_SIZE:
+        return _masked_argmins(values.copy(), n_smallest)
+    # One pass over the wide array finds the minimum of every group; the n smallest entries lie
+    # in the n groups with the smallest minima.  Groups take columns g, g + G, g + 2 G, ... so
+    # that the pass runs along contiguous memory.
+    n_groups = n_columns // GROUP_SIZE
+    folded = values.reshape(n_rows, GROUP_SIZE, n_groups)
+    groups, _ = _masked_argmins(folded.min(axis=1), n_smallest)
+    columns = groups[:, :, None] + n_groups * np.arange(GROUP_SIZE)
+    columns = columns.reshape(n_rows, -1)
+    inside, found = _masked_argmins(np.take_along_axis(values, columns, axis=1), n_smallest)
+    return np.take_along_axis(columns, inside, axis=1), found
+
+
+def _masked_argmins(values: NDArray[Any], n_smallest: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Find the smallest entry of each row, hide it, and again; overwrites ``values``."""
+    n_rows = values.shape[0]
+    every_row = np.arange(n_rows)
+    columns = np.empty((n_rows, n_smallest), dtype=np.intp)
+    found = np.empty((n_rows, n_smallest), dtype=values.dtype)
+    for rank in range(n_smallest):
+        column = values.argmin(axis=1)
+        columns[:, rank] = column
+        found[:, rank] = values[every_row, column]
+        values[every_row, column] = np.inf
+    return columns, found

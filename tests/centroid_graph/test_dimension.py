@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workflow.centroid_graph import dimension, intrinsic_dimension
+from workflow.centroid_graph import intrinsic_dimension
 
 
 def surface(dimension, n_features=30, n_samples=6000, seed=0):
@@ -44,19 +44,6 @@ def test_intrinsic_dimension__ratios_equal_brute_force():
     # Two empty features more, since the estimate never exceeds their number.
     assert intrinsic_dimension(np.pad(rows, ((0, 0), (0, 2)))) == pytest.approx(slope, rel=1e-9)
     assert intrinsic_dimension(rows) == 4
-
-
-@pytest.mark.parametrize("n_columns", [5, 16 * 6, 16 * 7, 1000, 1009])
-def test_smallest__are_those_of_a_sort(n_columns):
-    rng = np.random.default_rng(n_columns)
-    scores = rng.normal(size=(40, n_columns))
-    scores[:20] = np.round(scores[:20])
-    scores[:, 0] = np.inf
-    n_smallest = min(6, n_columns - 1)
-    found = dimension._smallest(scores, n_smallest)
-    assert all(len(set(row)) == n_smallest for row in found.tolist())
-    lowest = np.sort(np.take_along_axis(scores, found, axis=1), axis=1)
-    np.testing.assert_array_equal(lowest, np.sort(scores, axis=1)[:, :n_smallest])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from workflow.measures import smallest_columns
 from workflow.overcluster import NearestCentroids
-from workflow.overcluster._kernels import smallest_columns
 
 
 def brute_force(rows, centroids, k):
@@ -159,3 +159,16 @@ def test_smallest_columns__equals_a_sort(n_columns):
     np.testing.assert_array_equal(columns, np.argsort(values, axis=1)[:, :4])
     np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, :4])
     np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("n_columns", [5, 16 * 6, 16 * 7, 1008, 1024])
+def test_smallest_columns__are_those_of_a_sort_among_equals_and_infinities(n_columns):
+    rng = np.random.default_rng(n_columns)
+    scores = rng.normal(size=(40, n_columns))
+    scores[:20] = np.round(scores[:20])
+    scores[:, 0] = np.inf
+    n_smallest = min(6, n_columns - 1)
+    found, _ = smallest_columns(scores, n_smallest)
+    assert all(len(set(row)) == n_smallest for row in found.tolist())
+    lowest = np.sort(np.take_along_axis(scores, found, axis=1), axis=1)
+    np.testing.assert_array_equal(lowest, np.sort(scores, axis=1)[:, :n_smallest])

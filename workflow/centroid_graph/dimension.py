@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.measures import padded_columns, smallest_columns
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -15,8 +17,6 @@ MAX_QUERIES, MAX_ROWS = 4_096, 20_000
 DISCARDED = 0.1
 #: Queries of one product with all rows: 128 x 20,000 float64 are 20 MiB.
 PANEL_ROWS = 128
-#: Distances whose smallest one is looked at first.
-GROUP_ROWS = 16
 #: Neighbours looked up in rounded distances and compared again by direct difference.
 N_CANDIDATES = 6
 
@@ -100,13 +100,17 @@ def _neighbor_ratios(
     """Return second over first neighbour distance of the queried rows."""
     centered = distinct - distinct.mean(axis=0)
     half_norms = np.einsum("ij,ij->i", centered, centered) / 2
+    # Rows that are infinitely far fill up the columns.
+    n_more = padded_columns(len(distinct)) - len(distinct)
+    centered = np.pad(centered, ((0, n_more), (0, 0)))
+    half_norms = np.pad(half_norms, (0, n_more), constant_values=np.inf)
     n_candidates = min(N_CANDIDATES, distinct.shape[0] - 1)
     ratio = np.empty(queries.size)
     for start in range(0, queries.size, PANEL_ROWS):
         chosen = queries[start : start + PANEL_ROWS]
         score = half_norms - centered[chosen] @ centered.T
         score[np.arange(chosen.size), chosen] = np.inf
-        candidates = _smallest(score, n_candidates)
+        candidates, _ = smallest_columns(score, n_candidates)
         # Rounded scores only choose the candidates; the distances are taken directly.
         difference = distinct[candidates] - distinct[chosen, None]
         squared = np.sort(np.einsum("ijk,ijk->ij", difference, difference), axis=1)
@@ -114,20 +118,3 @@ def _neighbor_ratios(
         first = np.maximum(squared[:, 0], np.finfo(np.float64).tiny)
         ratio[start : start + chosen.size] = np.sqrt(np.maximum(squared[:, 1] / first, 1.0))
     return ratio
-
-
-def _smallest(scores: NDArray[np.float64], n_smallest: int) -> NDArray[np.intp]:
-    """Return the columns of the smallest scores of each row, in any order."""
-    # They lie in as many groups of columns with the smallest minima, most columns in none of those.
-    n_groups = scores.shape[1] // GROUP_ROWS
-    if n_groups <= n_smallest:
-        return np.argpartition(scores, n_smallest - 1, axis=1)[:, :n_smallest]
-    grouped = scores[:, : n_groups * GROUP_ROWS].reshape(len(scores), GROUP_ROWS, n_groups)
-    minima = grouped.min(axis=1)
-    groups = np.argpartition(minima, n_smallest - 1, axis=1)[:, :n_smallest]
-    inside = (groups[:, :, None] + n_groups * np.arange(GROUP_ROWS)).reshape(len(scores), -1)
-    behind = np.arange(n_groups * GROUP_ROWS, scores.shape[1])
-    columns = np.hstack([inside, np.broadcast_to(behind, (len(scores), behind.size))])
-    found = np.take_along_axis(scores, columns, axis=1)
-    best = np.argpartition(found, n_smallest - 1, axis=1)[:, :n_smallest]
-    return np.take_along_axis(columns, best, axis=1)

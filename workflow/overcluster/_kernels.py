@@ -1,4 +1,4 @@
-"""Distances, smallest columns and sums by group on NumPy arrays; no Dask."""
+"""Distances and sums by group on NumPy arrays; no Dask."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from workflow.overcluster._search_kernels import frozen, pair_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Columns are first reduced to one minimum per group of this many, where there are enough.
-GROUP_SIZE = 16
-#: Fewer columns than this are searched one by one.
-MIN_GROUPED_COLUMNS = 256
 
 
 def pair_sq_distances(
@@ -46,55 +41,6 @@ def pair_sq_distances(
         rows, centroids = rows.astype(np.float64), centroids.astype(np.float64)
     index = (frozen(places.astype(np.intp, copy=False)) for places in (row_index, centroid_index))
     return pair_distances(frozen(rows), frozen(centroids), *index)
-
-
-def smallest_columns(
-    values: NDArray[Any], n_smallest: int
-) -> tuple[NDArray[np.intp], NDArray[Any]]:
-    """Return columns and values of the smallest entries of each row, ascending.
-
-    Parameters
-    ----------
-    values : float array of shape (n_rows, n_columns)
-        Left as it came.  `n_columns` is a multiple of ``GROUP_SIZE`` where it
-        is ``MIN_GROUPED_COLUMNS`` or more.
-    n_smallest : int
-        Entries wanted, at most `n_columns`.
-
-    Returns
-    -------
-    columns : intp array of shape (n_rows, n_smallest)
-        Where they are; among equal entries any may be chosen.
-    found : float array of shape (n_rows, n_smallest)
-        What they are.
-    """
-    n_rows, n_columns = values.shape
-    if n_columns < MIN_GROUPED_COLUMNS or n_smallest > n_columns // GROUP_SIZE:
-        return _masked_argmins(values.copy(), n_smallest)
-    # One pass over the wide array finds the minimum of every group; the n smallest entries lie
-    # in the n groups with the smallest minima.  Groups take columns g, g + G, g + 2 G, ... so
-    # that the pass runs along contiguous memory.
-    n_groups = n_columns // GROUP_SIZE
-    folded = values.reshape(n_rows, GROUP_SIZE, n_groups)
-    groups, _ = _masked_argmins(folded.min(axis=1), n_smallest)
-    columns = groups[:, :, None] + n_groups * np.arange(GROUP_SIZE)
-    columns = columns.reshape(n_rows, -1)
-    inside, found = _masked_argmins(np.take_along_axis(values, columns, axis=1), n_smallest)
-    return np.take_along_axis(columns, inside, axis=1), found
-
-
-def _masked_argmins(values: NDArray[Any], n_smallest: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
-    """Find the smallest entry of each row, hide it, and again; overwrites ``values``."""
-    n_rows = values.shape[0]
-    every_row = np.arange(n_rows)
-    columns = np.empty((n_rows, n_smallest), dtype=np.intp)
-    found = np.empty((n_rows, n_smallest), dtype=values.dtype)
-    for rank in range(n_smallest):
-        column = values.argmin(axis=1)
-        columns[:, rank] = column
-        found[:, rank] = values[every_row, column]
-        values[every_row, column] = np.inf
-    return columns, found
 
 
 def sort_pairs(

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.measures import padded_columns, smallest_columns
 from workflow.overcluster._kernels import (
-    GROUP_SIZE,
-    MIN_GROUPED_COLUMNS,
     pair_sq_distances,
-    smallest_columns,
     sort_pairs,
 )
 from workflow.overcluster._search_kernels import frozen, scale_rows
@@ -372,9 +370,7 @@ def _product_dtype(centered: NDArray[np.float64]) -> np.dtype[Any]:
 def _bound_factors(centered: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Lay out the right-hand side so that the product with (x, |x|, 1) is a lower bound."""
     n_centroids, n_features = centered.shape
-    n_columns = n_centroids
-    if n_centroids >= MIN_GROUPED_COLUMNS:
-        n_columns = -(-n_centroids // GROUP_SIZE) * GROUP_SIZE
+    n_columns = padded_columns(n_centroids)
     blur = roundoff(n_features, dtype)
     sq_norm = np.einsum("ij,ij->i", centered, centered)
     factors = np.zeros((n_features + 2, n_columns), dtype=dtype)
