@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.blocks import ArrayRows, SerialMapper
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.ingest import DemoSource
+from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import NearestCentroids, fit_centroids
 from workflow.pca import PCA
 

@@ -9,7 +9,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
 
 from benchmarks.measure import Result, alternate
-from workflow.blocks import ArrayRows, SerialMapper, one_blas_thread
+from workflow.mapper import ArrayRows, SerialMapper, one_blas_thread
 from workflow.overcluster import NearestCentroids, fit_centroids
 
 try:

@@ -15,9 +15,9 @@ from dask_ml.decomposition import IncrementalPCA
 
 from benchmarks.data import N_COMPONENTS
 from benchmarks.measure import Result, alternate
-from workflow.blocks import one_blas_thread
 from workflow.chunks import choose_block_rows, row_ranges
 from workflow.ingest import ingest
+from workflow.mapper import one_blas_thread
 from workflow.pca import (
     PCA,
     block_moments,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workflow.blocks import ArrayRows, SerialMapper
 from workflow.centroid_graph import (
     CentroidGraph,
     centroid_graph,
@@ -19,6 +18,7 @@ from workflow.centroid_graph import (
 from workflow.chunks import choose_block_rows
 from workflow.config import Config
 from workflow.labels import RowLabels, centroid_labels, label_rows
+from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import (
     CellSums,
     NearestCentroids,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.scheduler_sizes import N_COMPONENTS
-from workflow.blocks import SerialMapper, one_blas_thread
 from workflow.centroid_graph import (
     PairCounts,
     centroid_graph,
@@ -24,6 +23,7 @@ from workflow.config import Config
 from workflow.config.models import LabelsSettings
 from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
+from workflow.mapper import SerialMapper, one_blas_thread
 from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
 from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
 from workflow.overcluster.rounds import improve

@@ -13,8 +13,8 @@ from distributed.protocol import pickle
 
 from benchmarks.scheduler_run import BLOCK_ROWS
 from workflow import schema
-from workflow.blocks import InMemory, KeptInMemory, SerialMapper
 from workflow.config.models import ReportSettings
+from workflow.mapper import InMemory, KeptInMemory, SerialMapper
 from workflow.overcluster import sample_counts, sample_size
 from workflow.overcluster.candidates import (
     CANDIDATE_ROUNDS,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Keeper
+    from workflow.mapper import Keeper
 
 #: Most that one object of a task graph may weigh [bytes].
 LIMIT_BYTES = 2**20

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.blocks import one_blas_thread
 from workflow.errors import ImagesError, NonFiniteError
+from workflow.mapper import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from workflow.blocks import SerialMapper
+from workflow.mapper import SerialMapper
 
 
 class ThreadMapper(SerialMapper):

@@ -6,9 +6,9 @@ import xarray as xr
 from PIL import Image
 
 from tests.ingest.helpers import KilledError, KilledMapper, ThreadMapper, files_of
-from workflow.blocks import SerialMapper
 from workflow.errors import ImagesError
 from workflow.ingest import folder, ingest, open_source
+from workflow.mapper import SerialMapper
 from workflow.runstore import zarr_io
 
 SUFFIXES = ["png", "jpg", "jpeg", "bmp", "tif", "TIFF", "webp", "PNG"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import zarr
 
-from workflow.blocks import SerialMapper
 from workflow.chunks import RowRange
 from workflow.errors import ImagesError
 from workflow.ingest import ArraySource, DaskSource, DemoSource, open_source
 from workflow.ingest.base import PreparedSource
+from workflow.mapper import SerialMapper
 
 DTYPES = ["uint8", "uint16", "float16", "float32", "float64"]
 

@@ -7,7 +7,6 @@ import pytest
 import xarray as xr
 
 from tests.ingest.helpers import KilledError, KilledMapper, ThreadMapper, files_of
-from workflow.blocks import DaskMapper
 from workflow.errors import StoreError
 from workflow.ingest import (
     ArraySource,
@@ -18,6 +17,7 @@ from workflow.ingest import (
     unfinished,
     writer,
 )
+from workflow.mapper import DaskMapper
 from workflow.runstore import zarr_io
 
 

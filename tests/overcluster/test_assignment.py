@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from workflow.measures import smallest_columns
+from workflow.numerics import smallest_columns
 from workflow.overcluster import NearestCentroids
 
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
-from workflow.blocks import ArrayRows, DaskMapper, SerialMapper
+from workflow.mapper import ArrayRows, DaskMapper, SerialMapper
 from workflow.overcluster import NearestCentroids, RoundState, fit_centroids, fitting
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from workflow.blocks import one_blas_thread
+from workflow.mapper import one_blas_thread
 from workflow.pca import block_moments
 
 
@@ -50,7 +50,7 @@ def test_one_blas_thread__the_first_to_leave_restores_nothing():
 LATER = """
 import numpy
 from threadpoolctl import threadpool_info
-from workflow.blocks import one_blas_thread
+from workflow.mapper import one_blas_thread
 
 def numbers():
     print(*(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))

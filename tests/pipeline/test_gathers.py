@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import picture_set
 from tests.pipeline.helpers import make_run
 from tests.pipeline.kills import assert_same_results
-from workflow.blocks import ArrayRows, SerialMapper
+from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids, fitting
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy import sparse
 
-from workflow.measures import weighted_median
+from workflow.numerics import weighted_median
 from workflow.tree.crossing import UNTESTED
 from workflow.tree.flow_dendrogram import Merges, flow_merges
 from workflow.tree.flow_graph import keep_nodes

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from workflow.measures import weighted_median
+from workflow.numerics import weighted_median
 from workflow.tree import ClusterTree, build_tree, cut
 from workflow.tree.contrast_tree import LADDER, contrast_ladder, contrast_linkage
 from workflow.tree.crossing import DEFAULT_RATIO, node_levels

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tests.tree.slow import pairs, problem, random_edges, slow_merges, slow_rule
-from workflow.measures import weighted_median
+from workflow.numerics import weighted_median
 from workflow.tree._edges import is_symmetric, symmetric_csr, upper_edges
 from workflow.tree._kernels import leaf_places, meeting_nodes, parents
 from workflow.tree._pieces import core_level, crossing_of, join_untested, single_pieces

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.measures import padded_columns, smallest_columns
+from workflow.numerics import padded_columns, smallest_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper
     from workflow.chunks import RowRange
+    from workflow.mapper import Mapper
 
 T = TypeVar("T")
 

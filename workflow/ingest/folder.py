@@ -34,7 +34,7 @@ from workflow.runstore.files import read_json, write_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper
+    from workflow.mapper import Mapper
 
 #: Files that are taken for images.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

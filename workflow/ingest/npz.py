@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper
     from workflow.ingest.base import ImageSource
+    from workflow.mapper import Mapper
 
 #: Names that are taken for images, the first one first.
 NAMES = ("images", "vectors")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow.blocks import SerialMapper
 from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ConfigError, StoreError
 from workflow.ingest.sources import open_source
@@ -21,13 +20,14 @@ from workflow.ingest.writer import (
     require_unchanged,
     rows_at_once,
 )
+from workflow.mapper import SerialMapper
 from workflow.runstore.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workflow.blocks import Mapper
     from workflow.ingest.base import ImageSource
+    from workflow.mapper import Mapper
 
 #: Most missing parts that are named.
 MOST_NAMED = 20

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper
+    from workflow.mapper import Mapper
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf")
 RAW_SUFFIXES = (".bin", ".raw", ".dat")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workflow.blocks import Mapper, SerialMapper
 from workflow.chunks import RowRange, choose_block_rows, row_ranges
 from workflow.errors import StoreError
 from workflow.ingest.base import NamedSource, PreparedSource, ScatteredSource
@@ -23,6 +22,7 @@ from workflow.ingest.unfinished import (
     note,
     sync,
 )
+from workflow.mapper import Mapper, SerialMapper
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_json, sweep, write_json
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.labels.noise import NOISE_LABEL, GraphEdges, noise_targets
-from workflow.measures import edge_lengths, weighted_median
+from workflow.numerics import edge_lengths, weighted_median
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
-from workflow.measures import edge_lengths
+from workflow.numerics import edge_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.measures import padded_columns, smallest_columns
+from workflow.numerics import padded_columns, smallest_columns
 from workflow.overcluster._kernels import (
     pair_sq_distances,
     sort_pairs,

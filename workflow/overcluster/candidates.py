@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Keeper, Mapper, Rows, Shared
+    from workflow.mapper import Keeper, Mapper, Rows, Shared
     from workflow.overcluster.passes import Piece
 
 #: Rounds of k-means|| after its first draw; each draws about as many candidates as centroids.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.measures import weighted_median
+from workflow.numerics import weighted_median
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -12,8 +12,8 @@ from dask.delayed import delayed
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from workflow.blocks import ArrayRows, SerialMapper
 from workflow.chunks import row_ranges
+from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster.assignment import NearestCentroids, as_float_rows
 from workflow.overcluster.fitting import fit_centroids
 from workflow.overcluster.sampling import (

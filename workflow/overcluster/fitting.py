@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper, Rows
+    from workflow.mapper import Mapper, Rows
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Mapper, Rows, Shared
+    from workflow.mapper import Mapper, Rows, Shared
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.blocks import one_blas_thread
 from workflow.errors import ConfigError, ImagesError
+from workflow.mapper import one_blas_thread
 from workflow.pca.moments import mean_and_scatter
 from workflow.pca.states import LowRankMoments
 

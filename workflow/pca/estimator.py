@@ -12,8 +12,8 @@ from dask.delayed import delayed
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from workflow.blocks import one_blas_thread
 from workflow.errors import ImagesError
+from workflow.mapper import one_blas_thread
 from workflow.pca._kernels import centred_product
 from workflow.pca.arrays import array_moments, as_array, delayed_moments, flat
 from workflow.pca.components import principal_components

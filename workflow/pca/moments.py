@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workflow.blocks import one_blas_thread
 from workflow.errors import ImagesError
+from workflow.mapper import one_blas_thread
 from workflow.pca import _kernels as kernels
 from workflow.pca.states import (
     FloatMoments,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from workflow.blocks import Rows
     from workflow.config import Config
+    from workflow.mapper import Rows
     from workflow.pipeline.executor import Executor
     from workflow.pipeline.images import ImagesInput
     from workflow.runstore import RunStore

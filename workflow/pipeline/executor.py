@@ -14,9 +14,9 @@ from distributed import KilledWorker, as_completed
 from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from workflow.blocks import pairwise, runs
 from workflow.compute.asking import ask_workers
 from workflow.errors import ComputeError
+from workflow.mapper import pairwise, runs
 from workflow.pipeline.outcomes import finish_outcome, merge_outcomes, reduce_run, run_task
 from workflow.runstore.files import read_arrays, write_arrays
 from workflow.runstore.store import discard
@@ -79,7 +79,7 @@ class LeftArrays:
 class Executor:
     """Runs tasks on a client, or in this process where there is none.
 
-    Implements `workflow.blocks.Mapper`, so that the mathematics can use it.
+    Implements `workflow.mapper.Mapper`, so that the mathematics can use it.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from workflow.runstore.store import stage_arrays
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workflow.blocks import Rows
+    from workflow.mapper import Rows
     from workflow.runstore.store import StagedArrays
 
 

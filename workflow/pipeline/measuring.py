@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from workflow.blocks import ArrayRows, SerialMapper, one_blas_thread
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.ingest import DemoSource
 from workflow.labels import CentroidLabels, label_rows
+from workflow.mapper import ArrayRows, SerialMapper, one_blas_thread
 from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from workflow.blocks import Mapper
+    from workflow.mapper import Mapper
     from workflow.pipeline.executor import Executor
     from workflow.pipeline.partitions import Partition
     from workflow.runstore import RunStore

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workflow.blocks import one_blas_thread, pairwise
 from workflow.errors import WorkflowError
+from workflow.mapper import one_blas_thread, pairwise
 from workflow.pipeline.freed_memory import freed_memory_kept
 from workflow.runstore.files import disk_errors_told
 

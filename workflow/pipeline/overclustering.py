@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Rows
+    from workflow.mapper import Rows
     from workflow.pipeline.context import Context
     from workflow.pipeline.executor import StoredArrays
     from workflow.runstore import RunStore

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-    from workflow.blocks import Rows
+    from workflow.mapper import Rows
 
 #: `IncrementalPCA` divides by the number of rows before its first batch, which is zero.
 HARMLESS_WARNING = "invalid value encountered in divide"

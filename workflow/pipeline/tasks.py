@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.blocks import Rows
     from workflow.chunks import RowRange
+    from workflow.mapper import Rows
     from workflow.pipeline.executor import StoredArrays
     from workflow.pipeline.partitions import Partition
 

@@ -32,7 +32,7 @@ IMAGES = "images"
 
 @dataclass(frozen=True, slots=True)
 class ImageStore:
-    """The place of images that can be read in place; implements `workflow.blocks.Rows`.
+    """The place of images that can be read in place; implements `workflow.mapper.Rows`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.blocks import Rows
+    from workflow.mapper import Rows
 
 
 class _Sliceable:

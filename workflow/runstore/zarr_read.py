@@ -302,7 +302,7 @@ def crc(block: NDArray[Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Rows of one of our arrays, read where they lie; implements `workflow.blocks.Rows`."""
+    """Rows of one of our arrays, read where they lie; implements `workflow.mapper.Rows`."""
 
     path: Path
     name: str

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.measures import edge_lengths
+from workflow.numerics import edge_lengths
 from workflow.tree._kernels import mean_of_nearest
 
 if TYPE_CHECKING:

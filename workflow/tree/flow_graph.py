@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.measures import weighted_median
+from workflow.numerics import weighted_median
 from workflow.tree._edges import symmetric_csr
 from workflow.tree._kernels import lowest_so_far, subtree_sums
 from workflow.tree.core_distances import edge_distances

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.blocks import DaskMapper, SerialMapper, pairwise, runs
 from workflow.errors import ImagesError
+from workflow.mapper import DaskMapper, SerialMapper, pairwise, runs
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress
 
