@@ -7,6 +7,8 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
+from workflow.pipeline.partitions import Partition, partitions
 
 from workflow.centroid_graph import (
     CentroidGraph,
@@ -39,8 +41,6 @@ from workflow.pca import (
     merge_moments,
     principal_components,
 )
-from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
-from workflow.pipeline.partitions import Partition, partitions
 from workflow.projection import project
 from workflow.rng import generator
 from workflow.tree import ClusterTree, build_tree

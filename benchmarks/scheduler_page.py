@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from dask.utils import format_bytes
+from workflow.pipeline.partitions import partitions
+from workflow.pipeline.plan import plan_run
 
 from benchmarks.measure import machine
 from benchmarks.quality_page import markdown
@@ -15,17 +17,16 @@ from benchmarks.scheduler_plots import draw_scaling
 from benchmarks.scheduler_run import BLOCK_ROWS, makespan
 from benchmarks.scheduler_sizes import IMAGE_SHAPE, LIMIT_BYTES, N_COMPONENTS, held_by_caller
 from workflow.config import Config
-from workflow.pipeline.partitions import partitions
-from workflow.pipeline.plan import plan_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from workflow.pipeline.plan import RunPlan, TaskPlan
+
     from benchmarks.scheduler_rates import Rates
     from benchmarks.scheduler_run import Timing
     from benchmarks.scheduler_sizes import Returned, Weight
-    from workflow.pipeline.plan import RunPlan, TaskPlan
 
 #: The run that the last section is about.
 N_IMAGES, N_WORKERS, N_CENTROIDS = 10**9, 200, 16_384

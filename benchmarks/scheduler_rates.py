@@ -10,6 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from workflow.pipeline.carry import create_labels, labelling
+from workflow.pipeline.executor import Executor
+from workflow.pipeline.moments import merged_moments
+from workflow.pipeline.partitions import Partition
+from workflow.pipeline.progress import Progress
+from workflow.pipeline.tasks import (
+    N_NEAREST,
+    AssignTask,
+    Basis,
+    DrawTask,
+    LabelsTask,
+    MomentsTask,
+    ProjectionItem,
+    ProjectionTask,
+    SampleItem,
+    part_path,
+)
 
 from benchmarks.scheduler_sizes import N_COMPONENTS
 from workflow.centroid_graph import (
@@ -28,23 +45,6 @@ from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
 from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
 from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK, principal_components
-from workflow.pipeline.carry import create_labels, labelling
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.moments import merged_moments
-from workflow.pipeline.partitions import Partition
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.tasks import (
-    N_NEAREST,
-    AssignTask,
-    Basis,
-    DrawTask,
-    LabelsTask,
-    MomentsTask,
-    ProjectionItem,
-    ProjectionTask,
-    SampleItem,
-    part_path,
-)
 from workflow.rng import generator
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays

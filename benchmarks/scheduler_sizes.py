@@ -10,22 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from distributed.protocol import pickle
-
-from benchmarks.scheduler_run import BLOCK_ROWS
-from workflow import schema
-from workflow.config.models import ReportSettings
-from workflow.mapper import InMemory, KeptInMemory, SerialMapper
-from workflow.overcluster import sample_counts, sample_size
-from workflow.overcluster.candidates import (
-    CANDIDATE_ROUNDS,
-    seed_by_batch,
-    seed_by_candidates,
-)
-from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
-from workflow.overcluster.passes import Draw, sum_pass
-from workflow.overcluster.rounds import improve
-from workflow.pca import DEFAULT_RANK
-from workflow.pipeline.durations import EDGES
 from workflow.pipeline.executor import MAX_TOGETHER, LeftArrays, StoredArrays
 from workflow.pipeline.graph import DimensionTask, GraphTask, do
 from workflow.pipeline.overclustering import PAIRS, SAMPLE_PIECE_ROWS
@@ -45,6 +29,22 @@ from workflow.pipeline.tasks import (
     ShuffleItem,
     ShuffleTask,
 )
+
+from benchmarks.scheduler_run import BLOCK_ROWS
+from workflow import schema
+from workflow.config.models import ReportSettings
+from workflow.mapper import InMemory, KeptInMemory, SerialMapper
+from workflow.overcluster import sample_counts, sample_size
+from workflow.overcluster.candidates import (
+    CANDIDATE_ROUNDS,
+    seed_by_batch,
+    seed_by_candidates,
+)
+from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
+from workflow.overcluster.passes import Draw, sum_pass
+from workflow.overcluster.rounds import improve
+from workflow.pca import DEFAULT_RANK
+from workflow.pipeline.durations import EDGES
 from workflow.rng import generator
 from workflow.runstore import layout
 from workflow.runstore.zarr_io import ImageStore, StoredRows

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
+from workflow.pipeline.stale import DEPENDS
 
 from workflow import schema
 from workflow.config import Config
 from workflow.config.load import flatten, known_keys
-from workflow.pipeline.stale import DEPENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

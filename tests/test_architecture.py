@@ -4,10 +4,10 @@ import importlib
 from pathlib import Path
 
 import pytest
-
-from workflow.config import Config
 from workflow.pipeline.stale import DEPENDS
 from workflow.pipeline.steps import STEPS
+
+from workflow.config import Config
 from workflow.runstore import layout
 
 ROOT = Path(__file__).resolve().parent.parent

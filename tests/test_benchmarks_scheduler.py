@@ -5,6 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from workflow.pipeline.executor import StoredArrays
+from workflow.pipeline.graph import GraphTask
+from workflow.pipeline.overclustering import _leave_sums
+from workflow.pipeline.partitions import partitions
 
 from benchmarks import scheduler, scheduler_sizes
 from benchmarks.scheduler_run import BLOCK_ROWS, Plan, WaitTask, makespan
@@ -19,10 +23,6 @@ from benchmarks.scheduler_sizes import (
 from workflow.centroid_graph import count_pairs
 from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.pipeline import graph, tasks
-from workflow.pipeline.executor import StoredArrays
-from workflow.pipeline.graph import GraphTask
-from workflow.pipeline.overclustering import _leave_sums
-from workflow.pipeline.partitions import partitions
 from workflow.runstore.files import read_arrays, write_arrays
 
 #: Largest picture that belongs into a repository [bytes].

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from workflow.pipeline.model import moments_model
+from workflow.pipeline.summary import OF_THE_TREE
 
 from docs import tables
 from workflow.cli import main, program
 from workflow.config.load import known_keys
 from workflow.ingest import DemoSource, ingest
 from workflow.pca import block_moments, feature_shift
-from workflow.pipeline.model import moments_model
-from workflow.pipeline.summary import OF_THE_TREE
 from workflow.runstore import layout, zarr_io
 from workflow.tree.spanning_tree import Linkage
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
+    from workflow.api import Run, run
     from workflow.errors import WorkflowError
-    from workflow.pipeline.handle import Run, run
 
 __all__ = ["Run", "WorkflowError", "run"]
 
 __getattr__ = late_names(
     __name__,
     {
-        "Run": "workflow.pipeline.handle",
+        "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
-        "run": "workflow.pipeline.handle",
+        "run": "workflow.api",
     },
 )
 

@@ -20,6 +20,9 @@ import cloudpickle
 import numpy as np
 import pytest
 from distributed import Client
+from workflow.pipeline.outcomes import run_task
+from workflow.pipeline.site_check import check_site
+from workflow.pipeline.tasks import get_ready
 
 import workflow
 from tests.conftest import picture_set
@@ -27,9 +30,6 @@ from tests.pipeline.helpers import SETTINGS, assert_same_labels, make_run
 from workflow.compute.shipping import FOLDER, bring_package, zipped
 from workflow.config import load_config
 from workflow.errors import ComputeError
-from workflow.pipeline.outcomes import run_task
-from workflow.pipeline.site_check import check_site
-from workflow.pipeline.tasks import get_ready
 
 LIBRARIES = Path(sysconfig.get_path("purelib"))
 DEADLINE_S = 120

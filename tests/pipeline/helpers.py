@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-
-from workflow.config import load_config
 from workflow.pipeline.progress import Progress
 from workflow.pipeline.runner import run_pipeline
+
+from workflow.config import load_config
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}

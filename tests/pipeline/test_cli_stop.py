@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-
 from workflow.cli_stop import Stopping
 
 # The usual way of the timeout is the very timer that is tested here.

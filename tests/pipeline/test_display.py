@@ -11,15 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from workflow.pipeline.commands import recut
+from workflow.pipeline.model import shown_tree
+from workflow.pipeline.runner import read_summary
 
 from tests.conftest import PROJECT
 from tests.pipeline.helpers import SETTINGS, make_run
 from tests.report.test_page import Page
 from workflow import Run
 from workflow.errors import ImagesError, StoreError
-from workflow.pipeline.commands import recut
-from workflow.pipeline.model import shown_tree
-from workflow.pipeline.runner import read_summary
 from workflow.runstore import RunStore
 
 

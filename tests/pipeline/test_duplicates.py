@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
+from workflow.pipeline.commands import duplicates as listed_duplicates
+from workflow.pipeline.commands import predict_images
+from workflow.pipeline.progress import Progress
 
 import workflow
 from tests.conftest import last_json, picture_set
 from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.errors import ConfigError, StoreError
 from workflow.pipeline import duplicates
-from workflow.pipeline.commands import duplicates as listed_duplicates
-from workflow.pipeline.commands import predict_images
-from workflow.pipeline.progress import Progress
 from workflow.runstore import RunStore, zarr_io
 
 SILENT = Progress(enabled=False)

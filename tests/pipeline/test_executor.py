@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from workflow.pipeline.executor import MAX_TOGETHER, Executor
+from workflow.pipeline.progress import Progress
 
 from tests.pipeline.kills import open_workers
 from workflow.errors import ImagesError
-from workflow.pipeline.executor import MAX_TOGETHER, Executor
-from workflow.pipeline.progress import Progress
 from workflow.runstore.files import Journal
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
+from workflow.pipeline.plan import plan_run
 
 from tests.conftest import last_json
 from tests.pipeline.made_rates import MADE_RATES
@@ -18,8 +20,6 @@ from workflow.ingest import DemoSource
 from workflow.pipeline import calibration, measuring, rehearsal
 from workflow.pipeline.calibration import calibrated, calibration_key, stored_rates, worker_count
 from workflow.pipeline.durations import Machine, pass_seconds
-from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
-from workflow.pipeline.plan import plan_run
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, Rates, between, plane
 from workflow.pipeline.rehearsal import library_seconds, rehearse
 from workflow.runstore.layout import STEPS

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.progress import Progress
 

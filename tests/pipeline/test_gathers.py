@@ -6,14 +6,14 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
+from workflow.pipeline.executor import Executor
+from workflow.pipeline.progress import Progress
 
 from tests.conftest import picture_set
 from tests.pipeline.helpers import make_run
 from tests.pipeline.kills import assert_same_results
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids, fitting
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
 from workflow.runstore import zarr_io
 from workflow.runstore.files import Journal
 

@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
+from workflow.pipeline.heartbeat import Heartbeat
+from workflow.pipeline.progress import Progress
 
 from tests.pipeline.kills import open_workers
 from workflow.pipeline import heartbeat
-from workflow.pipeline.heartbeat import Heartbeat
-from workflow.pipeline.progress import Progress
 
 
 @pytest.fixture

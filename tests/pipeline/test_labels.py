@@ -8,12 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import workflow
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
-from workflow.config import load_config
-from workflow.errors import ConfigError
-from workflow.pipeline import commands
 from workflow.pipeline.counts import (
     MAX_LISTED,
     count_labels,
@@ -22,6 +16,12 @@ from workflow.pipeline.counts import (
     sum_counts,
 )
 from workflow.pipeline.runner import read_summary
+
+import workflow
+from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.config import load_config
+from workflow.errors import ConfigError
+from workflow.pipeline import commands
 from workflow.runstore import RunStore
 from workflow.runstore.manifest import Manifest
 

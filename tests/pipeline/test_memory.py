@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from workflow.pipeline.plan import PROCESS_BYTES, plan_run
 
 from tests.conftest import spawn_cli
 from workflow.config import load_config
-from workflow.pipeline.plan import PROCESS_BYTES, plan_run
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from tests.pipeline.helpers import labels_of, make_run
-from workflow.errors import StoreError
-from workflow.pipeline import steps
 from workflow.pipeline.commands import recut, report
 from workflow.pipeline.model import stored_tree
 from workflow.pipeline.page import ladder_of
 from workflow.pipeline.runner import read_summary
 from workflow.pipeline.sheets import Sheets
+
+from tests.pipeline.helpers import labels_of, make_run
+from workflow.errors import StoreError
+from workflow.pipeline import steps
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.tree import DEFAULT_RATIO

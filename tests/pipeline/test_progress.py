@@ -1,7 +1,8 @@
 """Progress: silent when short, plain lines where stderr is no terminal, share, rate and time left."""
 
-from workflow.pipeline import progress
 from workflow.pipeline.progress import Progress
+
+from workflow.pipeline import progress
 
 
 class Clock:

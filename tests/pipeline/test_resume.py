@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
+from workflow.pipeline.runner import read_summary
 
 from tests.conftest import picture_set, spawn_cli
 from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.errors import StoreError
 from workflow.pipeline import commands, steps
-from workflow.pipeline.runner import read_summary
 from workflow.runstore import RunStore, files
 from workflow.runstore.layout import STEPS
 

@@ -14,6 +14,8 @@ import time
 import dask
 import numpy as np
 import pytest
+from workflow.pipeline.executor import KILLED_RETRIES, Executor
+from workflow.pipeline.progress import Progress
 
 from tests.conftest import picture_set, spawn_cli
 from tests.pipeline.helpers import make_run
@@ -27,8 +29,6 @@ from tests.pipeline.kills import (
 )
 from workflow.errors import ComputeError
 from workflow.pipeline import commands
-from workflow.pipeline.executor import KILLED_RETRIES, Executor
-from workflow.pipeline.progress import Progress
 from workflow.runstore import RunStore
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from workflow.pipeline.progress import Progress
+from workflow.pipeline.runner import run_pipeline
 
 from tests.conftest import picture_set
 from tests.sites import lab
 from workflow.config import load_config
 from workflow.config.load import flatten
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.runner import run_pipeline
 
 
 @pytest.fixture(scope="session")

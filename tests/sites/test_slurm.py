@@ -14,6 +14,9 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+from workflow.pipeline.executor import Executor
+from workflow.pipeline.progress import Progress
+from workflow.pipeline.runner import run_pipeline
 
 from tests.conftest import PROJECT, last_json
 from tests.ingest.helpers import files_of
@@ -24,9 +27,6 @@ from workflow.config import load_config
 from workflow.config.load import flatten
 from workflow.errors import ComputeError
 from workflow.ingest import ingest, open_source
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.runner import run_pipeline
 from workflow.runstore import RunStore
 
 pytestmark = pytest.mark.slurm

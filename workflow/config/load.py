@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from workflow.config.models import Config
 from workflow.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from workflow.config.models import Config
 
 #: Environment variables that set a value start so; two underscores part section and name.
 ENVIRONMENT_PREFIX = "WORKFLOW_"
@@ -38,9 +39,9 @@ class LoadedConfig:
     origins: dict[str, str]
 
 
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every dotted key and the sentence that documents it."""
-    for name, field in model.model_fields.items():
+def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every dotted key and the sentence that documents it; those of `compute` come last."""
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] == "compute"):
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from known_keys(kind, f"{prefix}{name}.")
@@ -60,6 +61,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def load_config(
+    model: type[Config],
     file: Path | str | None = None,
     assignments: Sequence[str] | Mapping[str, Any] = (),
     *,
@@ -70,6 +72,8 @@ def load_config(
 
     Parameters
     ----------
+    model : type
+        All settings that there are, as `config_model` makes it.
     file : path, optional
         YAML file of settings.
     assignments : sequence of str or mapping
@@ -91,9 +95,9 @@ def load_config(
         names the nearest right key.
     """
     merged: dict[str, tuple[Any, str]] = {}
-    for origin, values in _layers(file, assignments, compute, environment):
+    for origin, values in _layers(model, file, assignments, compute, environment):
         for key, value in values.items():
-            _require_known(key, origin)
+            _require_known(model, key, origin)
             merged[key] = (value, origin)
     nested: dict[str, Any] = {}
     for key, (value, _) in merged.items():
@@ -103,14 +107,15 @@ def load_config(
             target = target.setdefault(section, {})
         target[name] = value
     try:
-        config = Config.model_validate(nested)
+        config = model.model_validate(nested)
     except ValidationError as err:
         raise ConfigError(_sentence(err, merged)) from None
-    origins = {key: merged[key][1] if key in merged else "default" for key, _ in known_keys()}
+    origins = {key: merged[key][1] if key in merged else "default" for key, _ in known_keys(model)}
     return LoadedConfig(config, origins)
 
 
 def _layers(
+    model: type[Config],
     file: Path | str | None,
     assignments: Sequence[str] | Mapping[str, Any],
     compute: str | None,
@@ -123,7 +128,7 @@ def _layers(
     for name in sorted(variables):
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         # Other programs have variables that begin so: only what parts a section is surely ours.
-        is_ours = "." in key or key in Config.model_fields
+        is_ours = "." in key or key in model.model_fields
         if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
             yield name, {key: _value(variables[name], key)}
     if compute is not None:
@@ -202,9 +207,9 @@ def _compute_layer(compute: str) -> dict[str, Any]:
     raise ConfigError(msg)
 
 
-def _require_known(key: str, origin: str) -> None:
+def _require_known(model: type[Config], key: str, origin: str) -> None:
     """Refuse a key that no section has, naming the nearest one."""
-    keys = [name for name, _ in known_keys()]
+    keys = [name for name, _ in known_keys(model)]
     if key in keys:
         return
     by_last_word = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]

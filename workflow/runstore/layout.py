@@ -10,18 +10,6 @@ if TYPE_CHECKING:
 #: Version of everything a run folder holds; a change says in the changelog what must be run again.
 FORMAT_VERSION = 1
 
-#: The steps, in the order in which they run; module, config section, folder and test folder have these names.
-STEPS = (
-    "ingest",
-    "pca",
-    "projection",
-    "overcluster",
-    "centroid_graph",
-    "tree",
-    "labels",
-    "report",
-)
-
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
@@ -33,23 +21,14 @@ LOCK = ".lock"
 WIP = "wip"
 
 
+def model_array(run: Path, name: str) -> Path:
+    """Return where an array of the model is stored."""
+    return run / MODEL / name
+
+
 def step_folder(run: Path, step: str) -> Path:
     """Return where a step keeps its working files."""
     return run / step
-
-
-def leaves(run: Path, step: str) -> list[Path]:
-    """Return what a complete step has left, without which it is not complete."""
-    model = run / MODEL / "zarr.json"
-    return {
-        "pca": [model, run / MODEL / "components"],
-        "projection": [model, scores(run), kept_images(run)],
-        "overcluster": [model, run / MODEL / "centroids", sample(run), nearest(run)],
-        "centroid_graph": [model, run / MODEL / "graph_indptr"],
-        "tree": [model, run / MODEL / "tree_label"],
-        "labels": [run / LABELS / "zarr.json"],
-        "report": [run / REPORT],
-    }.get(step, [])
 
 
 def scores(run: Path) -> Path:
@@ -67,6 +46,6 @@ def nearest(run: Path) -> Path:
     return run / "overcluster" / "nearest.zarr"
 
 
-def kept_images(run: Path) -> Path:
-    """Return the folder of the pictures kept for the report."""
+def previews(run: Path) -> Path:
+    """Return the folder of the images that are kept for the report."""
     return run / "projection" / "kept"

@@ -131,15 +131,34 @@ class RunStore:
                 file.truncate(0)
 
     def step(self, name: str) -> StepRecord:
-        """Return the record of a step."""
-        return self.manifest.steps[name]
+        """Return the record of a step; that of a step which the run does not have says absent."""
+        return self.manifest.steps.setdefault(name, StepRecord())
 
     def save(self) -> None:
         """Save the manifest."""
         self.manifest.save(self.path)
 
-    def begin(self, name: str, key: str, settings: Mapping[str, Any]) -> None:
-        """Record that a step starts, or goes on where `key` is that of its last start."""
+    def begin(
+        self,
+        name: str,
+        key: str,
+        settings: Mapping[str, Any],
+        reads: Mapping[str, str],
+        dependents: Sequence[str],
+    ) -> None:
+        """Record that a step starts, or goes on where `key` is that of its last start.
+
+        Parameters
+        ----------
+        name, key : str
+            The step, and the digest of all that it depends on.
+        settings : mapping
+            The settings that it depends on.
+        reads : mapping of str to str
+            The steps whose results it reads -> their keys.
+        dependents : sequence of str
+            The steps that read its result, directly or not.
+        """
         record = self.step(name)
         if record.key != key or record.state != "partial":
             self.manifest.steps[name] = record = StepRecord()
@@ -149,34 +168,37 @@ class RunStore:
                     journal.unlink()
         record.state = "partial"
         record.key = key
-        record.settings = dict(settings)
-        for later in layout.STEPS[layout.STEPS.index(name) + 1 :]:
+        record.settings, record.reads = dict(settings), dict(reads)
+        for later in dependents:
             # Made from a result that is about to be replaced: a kill must not let it pass for new.
             if self.step(later).state == "complete":
                 self.step(later).state = "absent"
         self.save()
 
-    def finish(self, name: str) -> None:
-        """Record that a step is complete, and what its small files are."""
-        for place in self._places(name):
+    def finish(self, name: str, results: Sequence[Path] = ()) -> None:
+        """Record that a step is complete, and what its small files are.
+
+        Parameters
+        ----------
+        name : str
+            The step.
+        results : sequence of Path
+            Zarr groups that it wrote outside its folder and the model.
+        """
+        for place in (layout.step_folder(self.path, name), *results):
             sweep(place)
-        self._seal(name)
+        self._seal(name, results)
         self.step(name).state = "complete"
         self.save()
 
-    def _seal(self, name: str) -> None:
+    def _seal(self, name: str, results: Sequence[Path]) -> None:
         """Note the checksums of a step's journals, states and metadata: no task reports those."""
         folder = layout.step_folder(self.path, name)
         sealed = [*folder.glob("*.jsonl"), *folder.glob("*.npz")]
-        for group in [*folder.glob("*.zarr"), *self._places(name)[1:]]:
+        for group in [*folder.glob("*.zarr"), *results]:
             sealed += _metadata_files(group)
         checksums = self.step(name).checksums
         checksums |= {str(p.relative_to(self.path)): crc_of_file(p) for p in sorted(sealed)}
-
-    def _places(self, name: str) -> list[Path]:
-        """Return where a step writes: its folder, and what it leaves for users."""
-        of_step = {"ingest": [layout.IMAGES], "labels": [layout.LABELS]}.get(name, [])
-        return [layout.step_folder(self.path, name), *(self.path / place for place in of_step)]
 
     def folder(self, name: str) -> Path:
         """Return the folder of a step's working files, made where it is missing."""

@@ -1,0 +1,272 @@
+"""The Python face: `workflow.run` and the `Run` it returns."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from workflow.commands.base import images_of
+from workflow.commands.duplicates import duplicates
+from workflow.commands.predict import predict
+from workflow.commands.recut import recut
+from workflow.commands.report import report
+from workflow.commands.run import read_summary, run_workflow
+from workflow.commands.update import update
+from workflow.errors import ComputeError
+from workflow.notebook import members, reprs
+from workflow.notebook.live import watched
+from workflow.notebook.plots import RunPlots
+from workflow.runstore import RunStore, layout
+from workflow.steps import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import dask.array as da
+    from distributed import Client
+
+
+class Run:
+    """A run folder whose labels are there.
+
+    Parameters
+    ----------
+    path : path
+        The run folder.
+    client : distributed.Client, optional
+        Where recuts and predictions run; opened when needed by default.
+
+    Attributes
+    ----------
+    path : Path
+        The run folder.
+    """
+
+    def __init__(self, path: Path | str, *, client: Client | None = None) -> None:
+        self.path = RunStore.open(path).path
+        self._client = client
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        return read_summary(RunStore.open(self.path))
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters, noise not counted."""
+        n: int = self.summary["n_clusters"]
+        return n
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The labels as a lazy `xarray.Dataset`: Dask arrays, and ``label``, read when looked at.
+
+        The coordinate ``sample`` is the row of an image; ``path`` its file,
+        where there are names.  ``dataset.sel(sample=dataset.label == 3)`` and
+        ``dataset.where(dataset.label == 3, drop=True)`` choose a cluster.
+        """
+        return members.open_labels(self.path / layout.LABELS)
+
+    @property
+    def images(self) -> xr.DataArray:
+        """The images in their shape, lazy, with the coordinates of `dataset`.
+
+        Raises
+        ------
+        ImagesError
+            If they are gone from where they were, or others lie there.
+        """
+        store = RunStore.open(self.path)
+        images = members.require_images(
+            images_of(store), store.manifest.images.get("path", "their place")
+        )
+        return members.lazy_images(images, self.dataset)
+
+    @property
+    def model(self) -> xr.Dataset:
+        """What new images are labelled with, lazy: mean, components, centroids, graph, layers."""
+        return members.open_model(self.path / layout.MODEL)
+
+    @property
+    def plot(self) -> RunPlots:
+        """Plots as Matplotlib axes: ``run.plot.tree()``, ``run.plot.gallery(3)`` and others."""
+        return RunPlots(self)
+
+    def members(self, label: int, n: int = 100, *, weakest: bool = False) -> xr.Dataset:
+        """Return images of one cluster, the strongest first.
+
+        Parameters
+        ----------
+        label : int
+            The cluster; -1 for noise, whose first images are the least outlying.
+        n : int
+            How many at most.
+        weakest : bool
+            Whether the weakest are wanted, weakest first; of noise, the most outlying.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `dataset`, in memory, with ``images`` in their shape where they are at hand.
+        """
+        store = RunStore.open(self.path)
+        members.require_label(label, self.n_clusters)
+        by = "strength" if label >= 0 else "outlier_score"
+        lowest = weakest if label >= 0 else not weakest
+        rows = members.best_rows(store, n, by, label=label, lowest=lowest)
+        place = self.path / layout.LABELS
+        return members.rows_with_images(place, rows, images_of(store))
+
+    def outliers(self, n: int = 100) -> xr.Dataset:
+        """Return the images with the highest outlier scores, highest first; see `members`."""
+        store = RunStore.open(self.path)
+        rows = members.best_rows(store, n, "outlier_score")
+        place = self.path / layout.LABELS
+        return members.rows_with_images(place, rows, images_of(store))
+
+    @property
+    def labels(self) -> da.Array:
+        """Cluster of each image: int32 Dask array of shape (n_samples,), -1 is noise."""
+        labels: da.Array = xr.open_zarr(self.path / layout.LABELS)["label"].data
+        return labels
+
+    def recut(
+        self,
+        n_clusters: int | None = None,
+        *,
+        min_cluster_size: int | None = None,
+        layer: int | None = None,
+    ) -> Run:
+        """Give the run other labels from its stored tree; return the run itself."""
+        with watched("recut") as progress:
+            recut(
+                self.path,
+                n_clusters=n_clusters,
+                min_cluster_size=min_cluster_size,
+                layer=layer,
+                client=self._client,
+                progress=progress,
+            )
+        return self
+
+    def predict(self, images: Any, out: Path | str | None = None) -> xr.Dataset:
+        """Label new images.
+
+        Parameters
+        ----------
+        images : path or array
+            Anything that `workflow.run` takes.
+        out : path, optional
+            Zarr store to write; ``predicted.zarr`` in the run folder by default.
+
+        Returns
+        -------
+        xarray.Dataset
+            The labels, as `dataset` has them.
+        """
+        target = Path(out) if out is not None else self.path / "predicted.zarr"
+        with watched("predict") as progress:
+            predict(self.path, images, target, client=self._client, progress=progress)
+        return members.open_labels(target)
+
+    def update(self, images: Any) -> dict[str, Any]:
+        """Merge new images into the stored moments.
+
+        Parameters
+        ----------
+        images : path or array
+            Anything that `workflow.run` takes, of the same shape and type.
+
+        Returns
+        -------
+        dict
+            What the moments come to, as the command prints it.
+        """
+        with watched("update") as progress:
+            return update(self.path, images, client=self._client, progress=progress)
+
+    def duplicates(self, *, near: bool = False, limit: int = 100) -> dict[str, Any]:
+        """List groups of duplicate images.
+
+        Parameters
+        ----------
+        near : bool
+            Whether cells of near-duplicates are listed, too.
+        limit : int
+            Most groups to list, the largest first.
+
+        Returns
+        -------
+        dict
+            ``groups``, each with ``kind``, ``size``, ``indices`` (the first
+            thousand) and ``paths`` where images have file names; and totals.
+        """
+        with watched("duplicates") as progress:
+            return duplicates(self.path, near=near, limit=limit, progress=progress)
+
+    def report(self) -> Path:
+        """Write the report again; return the path of the page."""
+        return report(self.path)
+
+    def __repr__(self) -> str:
+        return reprs.text_of(self.path)
+
+    def _repr_html_(self) -> str:
+        return reprs.html_of(self.path)
+
+
+def run(
+    images: Any,
+    out: Path | str,
+    *,
+    client: Client | None = None,
+    config: Path | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    compute: str | None = None,
+    progress: bool | None = None,
+) -> Run:
+    """Find the clusters of images; the same call again resumes where it stopped.
+
+    Parameters
+    ----------
+    images : path, ndarray, dask.array.Array or xarray.DataArray
+        Images of shape (n_samples, ...); the first dimension is the sample.
+        uint8, uint16, float16, float32 or float64.  Zarr and ``.npy`` are read
+        in place, everything else is copied into the run folder.
+    out : path
+        The run folder: new, empty, or one that was begun with the same images.
+    client : distributed.Client, optional
+        Where to run; workers on this machine are started by default.
+    config : path, optional
+        YAML file of settings.
+    settings : mapping, optional
+        Settings that win over the file, nested or with dotted keys:
+        ``{"pca.n_components": 50}``.
+    compute : str, optional
+        A name or file of ``cluster_configs/``, or ``tcp://HOST:PORT``.
+    progress : bool, optional
+        Whether progress is shown: in a notebook as bars under the cell, in a
+        terminal as a bar, in a log as lines.  By default it is.
+
+    Returns
+    -------
+    Run
+        With ``n_clusters``, ``dataset``, ``images``, ``members``, ``plot``,
+        ``recut``, ``predict`` and ``report``; a notebook shows it.
+
+    Raises
+    ------
+    workflow.errors.WorkflowError
+        If the images, the settings or the run folder are not as required.
+    """
+    if client is None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker imports the script that starts it: without a guard it would start workers, too.
+        msg = 'a script must call workflow.run under `if __name__ == "__main__":`; got a call while a worker imports it. Indent the call under that line.'
+        raise ComputeError(msg)
+    loaded = load_config(config, settings or {}, compute=compute)
+    with watched(Path(out).name, enabled=progress is not False) as shown:
+        store = run_workflow(images, out, loaded, client=client, progress=shown)
+    return Run(store.path, client=client)

@@ -1,0 +1,116 @@
+"""demo: the main job on images that are made here, held against the truth that is known of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import row_ranges
+from workflow.commands.report import report
+from workflow.commands.run import run_workflow
+from workflow.engine.summary import read_summary
+from workflow.ingest import DemoSource
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import write_json
+from workflow.steps.labels import stored_counts
+from workflow.steps.report import TRUTH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.config import LoadedConfig
+    from workflow.runstore import RunStore
+
+#: Images whose truth is made and compared at a time.
+TRUTH_ROWS = 262_144
+
+
+def run_demo(out: Path, n_images: int, loaded: LoadedConfig) -> dict[str, Any]:
+    """Make images, run the workflow on them, and compare.
+
+    Returns
+    -------
+    dict
+        The summary of the run, and under ``truth`` what the comparison says.
+    """
+    source = DemoSource(n_images=n_images, seed=loaded.config.seed)
+    store = run_workflow(source, out, loaded)
+    truth = compare(store, source)
+    write_json(store.path / TRUTH, truth)
+    # The page was written before the truth was known.
+    report(store.path)
+    return {**read_summary(store), "truth": truth}
+
+
+def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
+    """Count how the labels of a run agree with the sources of its images."""
+    labels = store.path / layout.LABELS
+    n_samples = source.n_samples
+    n_labels = len(stored_counts(store).sizes)
+    # Rows: noise, then clusters; columns: clutter, then sources.
+    table = np.zeros((n_labels + 1, source.n_sources + 1), np.int64)
+    for rows in row_ranges(n_samples, TRUTH_ROWS):
+        label = zarr_io.read_rows(labels, "label", *rows).astype(np.int64) + 1
+        made = source.truth(*rows).astype(np.int64) + 1
+        cells = np.bincount(label * table.shape[1] + made, minlength=table.size)
+        table += cells.reshape(table.shape)
+    n_clutter, n_noise = int(table[:, 0].sum()), int(table[0].sum())
+    return {
+        "n_sources": source.n_sources,
+        "n_clusters": int(np.count_nonzero(table[1:].sum(axis=1))),
+        "ari": adjusted_rand_index(table[:, 1:]),
+        "n_clutter": n_clutter,
+        "n_noise": n_noise,
+        "n_clutter_found": int(table[0, 0]),
+        "noise_precision": float(table[0, 0] / n_noise) if n_noise else 0.0,
+        "noise_recall": float(table[0, 0] / n_clutter) if n_clutter else 0.0,
+    }
+
+
+def adjusted_rand_index(table: NDArray[np.int64]) -> float:
+    """Return the adjusted Rand index of a contingency table.
+
+    Parameters
+    ----------
+    table : int64 array of shape (n_labels, n_classes)
+        Counts; they may come from any number of blocks, which is why this is
+        not `sklearn.metrics.adjusted_rand_score`: that wants all labels at once.
+
+    Returns
+    -------
+    float
+        1 when the partitions agree, about 0 when they have nothing in common
+        (Hubert and Arabie, "Comparing partitions", J. Classification 2, 1985).
+    """
+
+    def pairs(counts: NDArray[np.int64]) -> float:
+        exact = counts.astype(np.float64)
+        return float((exact * (exact - 1) / 2).sum())
+
+    total = pairs(table.sum(keepdims=True))
+    together = pairs(table)
+    rows, columns = pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
+    expected = rows * columns / total if total else 0.0
+    most = (rows + columns) / 2
+    return 1.0 if most == expected else (together - expected) / (most - expected)
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Return what the demo prints."""
+    truth = found["truth"]
+    seconds = ", ".join(f"{name} {s:.1f}" for name, s in found["seconds"].items())
+    return "\n".join(
+        [
+            f"images     {found['n_samples']:,} of 16x16x3, made",
+            f"sources    {truth['n_sources']} made, {truth['n_clusters']} clusters found",
+            f"ARI        {truth['ari']:.3f} over the images that have a source",
+            f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
+            f"centroids  {found['n_centroids']:,}, on {found['n_components']} components",
+            f"seconds    {seconds}",
+            f"memory     {found['peak_rss_bytes'] / 2**30:.2f} GiB in the largest process",
+            f"report     {found['report']}",
+        ]
+    )

@@ -1,0 +1,108 @@
+"""ingest, ingest-init, ingest-part, ingest-finish: any supported source into a Zarr store, outside a run, at once or in parts."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from workflow import ingest
+from workflow.engine.client import executor_for
+from workflow.engine.progress import Progress
+from workflow.errors import StoreError
+from workflow.runstore.store import discard
+from workflow.steps.ingest import IngestSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workflow.config import Config
+    from workflow.engine.executor import Executor
+
+
+def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
+    """Copy images into a Zarr store; return what was found."""
+    _require_name(target)
+    opened = ingest.open_source(source, **_options(config))
+    progress = Progress()
+    with (
+        _executor(target, config, progress) as executor,
+        progress.bar("ingest", opened.n_samples) as bar,
+    ):
+        report = ingest.ingest(opened, target, mapper=executor, on_progress=bar.advance)
+    return _found(report)
+
+
+def begin_parts(source: str, target: Path, n_parts: int, config: Config) -> dict[str, Any]:
+    """Begin a copy in parts; return how many there are and what they need."""
+    _require_name(target)
+    with _executor(target, config, Progress()) as executor:
+        plan = ingest.begin_parts(
+            source, target, n_parts, options=_options(config), mapper=executor
+        )
+    return {
+        "images": str(target),
+        "n_samples": plan.n_samples,
+        "n_shards": plan.n_shards,
+        "n_parts": plan.n_parts,
+        "part_shards": -(-plan.n_shards // plan.n_parts),
+        "part_memory": plan.part_memory,
+    }
+
+
+def write_part(target: Path, index: int, *, one_based: bool) -> dict[str, Any]:
+    """Write one part of a copy that was begun; return what was done."""
+    written, reused = ingest.write_part(target, index - one_based)
+    return {"n_shards_written": written, "n_shards_reused": reused}
+
+
+def finish_parts(target: Path) -> dict[str, Any]:
+    """Finish a copy in parts; return what was found."""
+    return _found(ingest.finish_parts(target))
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Return what was found, for a person."""
+    text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {found['images']}"
+    if found["n_unreadable"]:
+        text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
+            found["unreadable"][:10]
+        )
+    return text
+
+
+def _found(report: ingest.IngestReport) -> dict[str, Any]:
+    """Return what a copy holds."""
+    return {
+        "images": str(report.path),
+        "n_samples": report.n_samples,
+        "image_shape": list(report.image_shape),
+        "dtype": str(report.dtype),
+        "n_unreadable": report.n_unreadable,
+        "unreadable": list(report.unreadable),
+    }
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """Return how the source is to be read."""
+    settings = config.section(IngestSettings)
+    return {name: getattr(settings, name) for name in ("shape", "dtype", "on_unreadable")}
+
+
+def _require_name(target: Path) -> None:
+    """Refuse a name that commands would not know as a store."""
+    if target.suffix != ".zarr":
+        msg = f"the destination must be called NAME.zarr, as commands know it by that; got {target.name}. Add .zarr."
+        raise StoreError(msg)
+
+
+@contextlib.contextmanager
+def _executor(target: Path, config: Config, progress: Progress) -> Iterator[Executor]:
+    """Open an executor on workers; what tasks share is removed at the end."""
+    shared = target.with_name(f"{target.name}.shared")
+    try:
+        with executor_for(shared, config, progress=progress) as executor:
+            yield executor
+    finally:
+        if shared.exists():
+            discard(shared)

@@ -1,0 +1,193 @@
+"""predict: labels for new images, by the code that labelled the old ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import choose_block_rows
+from workflow.commands.base import (
+    executor_for_bytes,
+    open_given,
+    readable_images,
+    require_labels,
+    stored_config,
+)
+from workflow.engine.context import named_group
+from workflow.engine.partitions import partitions
+from workflow.errors import StoreError
+from workflow.runstore import RunStore, zarr_io
+from workflow.runstore.files import Journal
+from workflow.runstore.manifest import digest
+from workflow.runstore.store import discard
+from workflow.steps.base import read_ahead
+from workflow.steps.labels import (
+    LABELS,
+    FoundBlock,
+    Labeller,
+    LabelsSettings,
+    LabelsStep,
+    reported_counts,
+    stored_labels,
+    write_labels,
+)
+from workflow.steps.overcluster import N_NEAREST, stored_search
+from workflow.steps.projection import Basis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from distributed import Client
+
+    from workflow.config import Config
+    from workflow.engine.executor import Executor, StoredArrays
+    from workflow.engine.partitions import Partition
+    from workflow.engine.progress import Progress
+    from workflow.mapper import Rows
+    from workflow.runstore.zarr_io import ImageStore
+
+
+def predict(
+    run: Path | str,
+    images: Any,
+    out: Path | str,
+    *,
+    client: Client | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write labels for images that the run has not seen.
+
+    Parameters
+    ----------
+    run : path
+        A run with labels.
+    images : path or array
+        New images, of the shape and dtype of the run's.
+    out : path
+        Where the labels are written: a Zarr group like ``labels.zarr``.
+    client : distributed.Client, optional
+        Where to run; opened where there is much to do.
+    overrides : mapping, optional
+        Settings that win over those of the run, by dotted key.
+    progress : Progress, optional
+        Where it is shown; stderr by default.
+
+    Returns
+    -------
+    dict
+        Number of images, noise share, number of clusters met, and where the labels are.
+
+    Raises
+    ------
+    StoreError
+        If the run has no labels, or `out` is something else than a labels store.
+    ImagesError
+        If the images are not like those of the run.
+    """
+    store = RunStore.open(run)
+    config = stored_config(store, overrides)
+    require_labels(store)
+    target = Path(out).absolute()
+    given = open_given(images, config)
+    _require_place_for_labels(target)
+    work = target.with_name(f"{target.name}.{given.digest}.work")
+    with executor_for_bytes(work / "shared", config, client, given.n_bytes, progress) as executor:
+        opened = readable_images(store, given, work, executor)
+        found = _predict(store, config, executor, opened, target)
+    discard(work)
+    return found
+
+
+def _require_place_for_labels(target: Path) -> None:
+    """Refuse to overwrite what is not a labels store."""
+    if target.suffix != ".zarr":
+        msg = f"`--out` must name a Zarr store, LABELS.zarr; got {target.name}. Add .zarr."
+        raise StoreError(msg)
+    if target.exists() and (not target.is_dir() or "label" not in zarr_io.array_names(target)):
+        msg = (
+            f"`--out` must be new or a labels store; {target} is something else. Give another path."
+        )
+        raise StoreError(msg)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        msg = f"`--out` must lie where it can be written; {target.parent} cannot ({err.strerror}). Give another path."
+        raise StoreError(msg) from None
+
+
+def _predict(
+    store: RunStore, config: Config, executor: Executor, images: ImageStore, target: Path
+) -> dict[str, Any]:
+    """Label the images; the labels are moved to their place when they are whole."""
+    mean, components, variance, centroids = store.read_model(
+        "projection_mean", "projection_components", "projection_variance", "centroids"
+    )
+    attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
+    basis = {"mean": mean, "components": components, "variance": variance}
+    partial = target.with_name(f"{target.name}.partial")
+    journal_file = partial.with_name(f"{partial.name}.jsonl")
+    if not partial.is_dir():
+        # The labels that it tells of were moved to their place already, or never were.
+        journal_file.unlink(missing_ok=True)
+    key = digest(
+        {
+            "images": zarr_io.fingerprint(images),
+            "model": store.step("labels").key,
+            "cut": store.manifest.cut,
+            "labels": settings.model_dump(mode="json"),
+            "version": LabelsStep.version,
+            # What another version began lacks arrays of this one.
+            "arrays": list(LABELS),
+        }
+    )
+    journal = Journal(journal_file, key)
+    if not journal.entries:
+        discard(partial)
+    names = named_group(images)
+    task = PredictTask(
+        images=images,
+        basis=Basis(executor.share(basis), attrs["whiten"]),
+        dtype=attrs["dtype"],
+        centroids=executor.share({"centroids": centroids}),
+        labeller=Labeller.of(executor, stored_labels(store), settings, partial, names),
+    )
+    block_rows = choose_block_rows(images.n_features, images.stored_rows)
+    parts = partitions(images.n_samples, block_rows)
+    counts = reported_counts(write_labels(executor, "predict", task, parts, journal))
+    discard(target)
+    partial.replace(target)
+    journal_file.unlink()
+    return {
+        "n_samples": images.n_samples,
+        "n_clusters": counts.n_clusters,
+        "noise_fraction": counts.n_noise / images.n_samples,
+        "labels": str(target),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PredictTask:
+    """Labels of new images: the projection, the search and the labels of a run, in one go."""
+
+    images: Rows
+    basis: Basis
+    dtype: str
+    centroids: StoredArrays
+    labeller: Labeller
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Read each block once and write its labels."""
+        return self.labeller.write(self._found(partition), partition)
+
+    def _found(self, partition: Partition) -> Iterator[FoundBlock]:
+        """Yield what is found of each block."""
+        search = stored_search(self.centroids)
+        for rows, block in read_ahead(self.images, partition.blocks):
+            # Rounded as the run's scores were stored, so that equal images get equal labels.
+            scores = self.basis.project(block, rows.start, self.dtype)
+            scores = scores.astype(np.float32, copy=False)
+            yield FoundBlock(rows, *search.query(scores, k=N_NEAREST), block.nbytes)

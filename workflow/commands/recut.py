@@ -1,0 +1,143 @@
+"""recut: other labels from the stored tree, without the images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workflow import steps
+from workflow.commands.base import executor_for_bytes, require_labels, stored_config
+from workflow.engine.partitions import partitions
+from workflow.engine.summary import summarize
+from workflow.engine.verify import rows_and_blocks
+from workflow.errors import ConfigError
+from workflow.runstore import RunStore, layout, zarr_io
+from workflow.runstore.files import Journal, write_json
+from workflow.runstore.store import discard
+from workflow.steps.labels import (
+    Labeller,
+    LabelsSettings,
+    label_images,
+    label_model,
+    labels_of_centroids,
+    reported_counts,
+)
+from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.tree import stored_tree
+from workflow.tree import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from distributed import Client
+
+    from workflow.config import Config
+    from workflow.engine.executor import Executor
+    from workflow.engine.progress import Progress
+
+#: The journal of the labels, checksums of their blocks.
+JOURNAL = "blocks.jsonl"
+
+
+def recut(
+    run: Path | str,
+    *,
+    n_clusters: int | None = None,
+    min_cluster_size: int | None = None,
+    layer: int | None = None,
+    client: Client | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Cut the stored tree elsewhere and write the labels that follow.
+
+    ``labels.zarr``, ``summary.json`` and the labels of the centroids are
+    replaced together; the cut is recorded in the manifest.  Nothing of the
+    images, scores or centroids is read but each image's nearest centroids.
+
+    Parameters
+    ----------
+    run : path
+        The run folder.
+    n_clusters, min_cluster_size, layer : int, optional
+        How to cut: about so many clusters, none of fewer images, a layer of the tree.
+    client : distributed.Client, optional
+        Where to run; opened where there is much to do.
+    overrides : mapping, optional
+        Settings that win over those of the run, by dotted key.
+    progress : Progress, optional
+        Where it is shown; stderr by default.
+
+    Returns
+    -------
+    dict
+        The new summary.
+
+    Raises
+    ------
+    ConfigError
+        If the tree cannot be cut so.
+    StoreError
+        If the run has no labels.
+    """
+    wanted = {"n_clusters": n_clusters, "min_cluster_size": min_cluster_size, "layer": layer}
+    asked: dict[str, int] = {name: value for name, value in wanted.items() if value is not None}
+    store = RunStore.open(run)
+    config = stored_config(store, overrides)
+    with store.lock():
+        require_labels(store)
+        _check(asked, store.manifest.images["shape"][0])
+        n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
+        shared = store.path / layout.WIP / "shared-recut"
+        with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
+            return _recut(store, config, executor, asked)
+
+
+def _check(asked: Mapping[str, int], n_samples: int) -> None:
+    """Refuse a cut that no tree of so many images has."""
+    if not asked:
+        msg = "`recut` must be told how; got none of --n-clusters, --min-cluster-size, --layer. Give one."
+        raise ConfigError(msg)
+    size = asked.get("min_cluster_size", 0)
+    if size > n_samples:
+        msg = f"`--min-cluster-size` must be at most the number of images; got {size} for {n_samples} images. Lower it."
+        raise ConfigError(msg)
+
+
+def _recut(
+    store: RunStore, config: Config, executor: Executor, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the labels of another cut, then put all that follows from it in place in one move."""
+    tree = cut(stored_tree(store), **asked)
+    labels = labels_of_centroids(store, tree)
+    place = store.wip("recut")
+    place.mkdir()
+    # The present labels have the file names of the images, where there are any.
+    present = store.path / layout.LABELS
+    paths = present if "path" in zarr_io.array_names(present) else None
+    settings = config.section(LabelsSettings)
+    labeller = Labeller.of(executor, labels, settings, place / layout.LABELS, paths)
+    journal = Journal(place / JOURNAL, store.step("labels").key)
+    reports = label_images(executor, store, labeller, partitions(*rows_and_blocks(store)), journal)
+    store.manifest.cut = {
+        "asked": asked,
+        "found": {
+            "method": tree.method,
+            "structure": tree.structure,
+            "min_cluster_size": tree.min_cluster_size,
+            "n_clusters": tree.n_clusters,
+        },
+    }
+    model = store.stage_model("labels", label_model(labels), None, place)
+    summary = summarize(steps.STEPS, store, reported_counts(reports).summary())
+    write_json(place / layout.SUMMARY, summary)
+    store.replace(
+        [
+            (place / layout.LABELS, store.path / layout.LABELS),
+            (place / layout.SUMMARY, store.path / layout.SUMMARY),
+            (place / JOURNAL, store.folder("labels") / JOURNAL),
+            *model,
+        ]
+    )
+    discard(place)
+    return summary

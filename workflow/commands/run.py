@@ -1,0 +1,123 @@
+"""run: the whole workflow on some images; the same command again resumes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workflow import steps
+from workflow.commands.base import open_given
+from workflow.config import flatten
+from workflow.engine.client import executor_for
+from workflow.engine.context import Context
+from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
+from workflow.engine.runner import log_plans, run_steps
+from workflow.engine.staleness import step_plans
+from workflow.engine.summary import read_summary, write_summary
+from workflow.errors import StoreError
+from workflow.runstore import RunStore, layout
+from workflow.runstore.manifest import software_versions
+from workflow.runstore.store import discard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distributed import Client
+
+    from workflow.config import LoadedConfig
+    from workflow.engine.progress import Progress
+    from workflow.ingest.images import ImagesInput
+
+__all__ = ["describe_summary", "read_summary", "run_workflow"]
+
+
+def run_workflow(
+    images: Any,
+    out: Path | str,
+    loaded: LoadedConfig,
+    *,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> RunStore:
+    """Do every step that a run lacks.
+
+    Parameters
+    ----------
+    images : path or array
+        Anything that `open_input` takes.
+    out : path
+        The run folder.
+    loaded : LoadedConfig
+        The settings and their origins.
+    client : distributed.Client, optional
+        Where to run; opened from the settings by default.
+    progress : Progress, optional
+        Where it is shown; stderr by default.
+
+    Returns
+    -------
+    RunStore
+        The run, complete.
+
+    Raises
+    ------
+    WorkflowError
+        If the images, the settings or the run folder are not as required.
+    """
+    config = loaded.config
+    given = open_given(images, config)
+    known = given.store or given.source
+    check_settings(steps.STEPS, Sizes.of(steps.STEPS, known, config))
+    store = RunStore.create(out)
+    with store.lock():
+        _adopt_images(store, given)
+        plans = step_plans(steps.STEPS, store, config)
+        log_plans(plans)
+        if progress is not None:
+            progress.plan([(plan.name, plan.is_due) for plan in plans])
+        store.manifest.config = flatten(config.model_dump(mode="json"))
+        store.manifest.seed = config.seed
+        store.manifest.versions = software_versions()
+        store.save()
+        if any(plan.is_due for plan in plans):
+            if client is None and (config.compute.launcher == "local" or config.compute.is_batch):
+                check_memory(steps.STEPS, known, config, worker_memory(config.compute))
+            reads = [store.path, *([given.path] if given.path else [])]
+            shared = store.path / layout.WIP / "shared"
+            with executor_for(shared, config, client, progress, reads=reads) as executor:
+                # Part of the start, not of the first step: it takes each worker a second.
+                executor.prepare(steps.get_ready)
+                run_steps(Context(store, config, executor, given, steps.STEPS), plans)
+            discard(store.path / layout.WIP)
+        write_summary(steps.STEPS, store)
+    return store
+
+
+def _adopt_images(store: RunStore, given: ImagesInput) -> None:
+    """Note the images of a new run; refuse other ones under an old run."""
+    known = store.manifest.images
+    if not known:
+        store.manifest.images = {"digest": given.digest, "path": given.name, **given.fingerprint}
+        store.save()
+        return
+    if known["digest"] == given.digest:
+        return
+    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value] or [
+        "kind"
+    ]
+    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
+    raise StoreError(msg)
+
+
+def describe_summary(summary: dict[str, Any]) -> str:
+    """Return a summary for a person."""
+    structure = {
+        "clusters": "",
+        "none": " No structure was found: the images are one cluster.",
+        "untested": " There are too few images to tell whether the clusters are real.",
+    }[summary["structure"]]
+    noun = "cluster" if summary["n_clusters"] == 1 else "clusters"
+    return (
+        f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
+        f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
+        f"in {summary['seconds']['total']:.0f} s.{structure}\n{summary['report']}"
+    )

@@ -1,0 +1,80 @@
+"""status: what a run folder holds, each step absent, partial, complete or stale, and whether it is intact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workflow import steps
+from workflow.commands.base import stored_config
+from workflow.engine.staleness import step_plans
+from workflow.engine.summary import read_summary, summarize
+from workflow.engine.verify import check_named
+from workflow.errors import StoreError
+from workflow.runstore import RunStore, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+def status(
+    run: Path | str, *, verify: bool = False, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the state of each step of a run.
+
+    Parameters
+    ----------
+    run : path
+        The run folder.
+    verify : bool
+        Whether everything is read and compared with its checksum.
+    overrides : mapping, optional
+        Settings that win over those the run was last made with, by dotted key.
+
+    Returns
+    -------
+    dict
+        ``steps``: name -> state, reason and seconds; ``damaged``: what differs
+        from its checksum, empty when nothing does or nothing was verified.
+    """
+    store = RunStore.open(run)
+    plans = step_plans(steps.STEPS, store, stored_config(store, overrides))
+    states = {
+        plan.name: {
+            "state": plan.state,
+            "reason": plan.reason,
+            "seconds": round(store.step(plan.name).seconds, 3),
+        }
+        for plan in plans
+    }
+    for name, record in store.manifest.steps.items():
+        if name not in states:
+            seconds = round(record.seconds, 3)
+            reason = "this version does not know the step"
+            states[name] = {"state": "unknown", "reason": reason, "seconds": seconds}
+    damaged = list(_damages(store)) if verify else []
+    return {"run": str(store.path), "steps": states, "verified": verify, "damaged": damaged}
+
+
+def _damages(store: RunStore) -> Iterator[str]:
+    """Yield a line for everything whose bytes are not what was written."""
+    for record in store.manifest.steps.values():
+        for name, checksum in record.checksums.items():
+            yield from check_named(store.path / name, name, checksum)
+    for step in steps.STEPS:
+        yield from step.verify(store)
+    if all(store.step(step.name).state == "complete" for step in steps.STEPS):
+        yield from _check_summary(store)
+
+
+def _check_summary(store: RunStore) -> Iterator[str]:
+    """Check the summary against what the run holds."""
+    try:
+        written, found = read_summary(store), summarize(steps.STEPS, store)
+    except StoreError as err:
+        yield f"{layout.SUMMARY}: cannot be compared ({err})"
+        return
+    if written.keys() != found.keys():
+        yield f"{layout.SUMMARY}: another version wrote it; `run` writes it anew"
+    elif written != found:
+        yield f"{layout.SUMMARY}: says other things than the run holds"

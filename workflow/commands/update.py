@@ -1,0 +1,148 @@
+"""update: new images merged into the stored moments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workflow import steps
+from workflow.chunks import choose_block_rows
+from workflow.commands.base import executor_for_bytes, open_given, readable_images, stored_config
+from workflow.engine.partitions import partitions
+from workflow.engine.staleness import step_plans
+from workflow.errors import ConfigError, ImagesError
+from workflow.pca import merge_moments, moments_to_arrays, principal_components
+from workflow.runstore import RunStore, layout
+from workflow.runstore.files import write_arrays
+from workflow.runstore.manifest import digest
+from workflow.runstore.store import discard
+from workflow.steps.pca import (
+    PcaSettings,
+    PcaStep,
+    components_attrs,
+    components_details,
+    components_model,
+    moments_model,
+    stored_moments,
+    sum_moments,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from distributed import Client
+
+    from workflow.config import Config
+    from workflow.engine.executor import Executor
+    from workflow.engine.progress import Progress
+    from workflow.ingest.images import ImagesInput
+    from workflow.runstore.zarr_io import ImageStore
+
+
+def update(
+    run: Path | str,
+    images: Any,
+    *,
+    client: Client | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Merge the moments of new images into those of a run, and find the components anew.
+
+    The scores, centroids and labels stay as they are, on the components they
+    were made with, until `run` does those steps again.
+
+    Parameters
+    ----------
+    run : path
+        A run whose moments are stored.
+    images : path or array
+        New images, of the shape and dtype of the run's.
+    client : distributed.Client, optional
+        Where to run; opened where there is much to do.
+    overrides : mapping, optional
+        Settings that win over those of the run, by dotted key.
+    progress : Progress, optional
+        Where it is shown; stderr by default.
+
+    Returns
+    -------
+    dict
+        Number of images before and after, components, share of variance kept.
+
+    Raises
+    ------
+    ImagesError
+        If they were merged before, or are not like those of the run.
+    ConfigError
+        If the run keeps no moments.
+    """
+    store = RunStore.open(run)
+    config = stored_config(store, overrides)
+    with store.lock():
+        given = open_given(images, config)
+        _require_new_images(store, given)
+        work = store.path / layout.WIP / f"update-{given.digest}"
+        shared = work / "shared"
+        with executor_for_bytes(shared, config, client, given.n_bytes, progress) as executor:
+            opened = readable_images(store, given, work, executor)
+            found = _update(store, config, executor, opened, given)
+        discard(work)
+    return found
+
+
+def _require_new_images(store: RunStore, given: ImagesInput) -> None:
+    """Refuse images that the moments hold already, and a run without moments."""
+    known = [store.manifest.images.get("digest"), *(u["digest"] for u in store.manifest.updates)]
+    if given.digest in known:
+        msg = f"`update` must be given new images; those of {given.name} are in the moments already. Give others."
+        raise ImagesError(msg)
+    if store.step("pca").state != "complete":
+        msg = f"`update` must find a run whose step pca is complete; in {store.path} it is {store.step('pca').state}. Run it first."
+        raise ConfigError(msg)
+    if store.manifest.config.get("profile") == "reference":
+        msg = "`update` must find stored moments; a run of profile reference keeps none. Run with --set profile=default."
+        raise ConfigError(msg)
+
+
+def _update(
+    store: RunStore, config: Config, executor: Executor, images: ImageStore, given: ImagesInput
+) -> dict[str, Any]:
+    """Sum the moments of the new images, merge them, and put the new components in place."""
+    before, settings = stored_moments(store), config.section(PcaSettings)
+    folder = store.folder("pca")
+    place = folder / f"update-{len(store.manifest.updates):03d}"
+    block_rows = choose_block_rows(images.n_features, images.stored_rows)
+    content = {"images": given.digest, "block_rows": block_rows, "version": PcaStep.version}
+    added, _ = sum_moments(
+        executor,
+        images,
+        partitions(images.n_samples, block_rows),
+        folder=place,
+        journal=store.journal("pca", place.name, key=digest(content), needs=(place,)),
+        max_full_features=settings.max_full_features,
+    )
+    merged = merge_moments(before, added)
+    found = principal_components(merged, settings.n_components)
+    file = folder / f"{place.name}.npz"
+    checksum = write_arrays(file, moments_to_arrays(added))
+    store.manifest.updates.append(
+        {
+            "digest": given.digest,
+            "path": given.name,
+            "n_samples": images.n_samples,
+            "file": file.name,
+            "file_crc": checksum,
+        }
+    )
+    record = store.step("pca")
+    plans = step_plans(steps.STEPS, store, config)
+    record.key = next(plan.key for plan in plans if plan.name == "pca")
+    record.details = components_details(found)
+    staged = store.wip("update")
+    arrays = moments_model(merged) | components_model(found)
+    # The manifest, with the update noted, is saved together with the moves.
+    store.replace(store.stage_model("pca", arrays, components_attrs(found), staged))
+    discard(staged)
+    discard(place)
+    return {"n_samples_before": before.n_samples, **components_details(found)}

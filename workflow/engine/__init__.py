@@ -1,0 +1,1 @@
+"""Runs steps: which are due, on which workers, what is recorded; knows none of them by name."""

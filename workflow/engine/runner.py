@@ -1,0 +1,102 @@
+"""Run the steps that are due, in their order, and record what becomes of each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from workflow.engine.results import peak_rss_bytes
+from workflow.engine.step import dependents
+from workflow.errors import ImagesError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workflow.engine.context import Context
+    from workflow.engine.staleness import StepPlan
+    from workflow.runstore.manifest import StepRecord
+
+log = logging.getLogger(__name__)
+
+#: Longer texts among a step's details stand in the summary, not in the line about the step.
+MAX_TEXT = 24
+
+
+def run_steps(context: Context, plans: Sequence[StepPlan]) -> None:
+    """Run the steps that are due.
+
+    Parameters
+    ----------
+    context : Context
+        The run, locked.
+    plans : sequence of StepPlan
+        All steps in their order, as `step_plans` found them.
+
+    Raises
+    ------
+    WorkflowError
+        Whatever a step refuses; what was finished stays, and the same call goes on from there.
+    """
+    for plan in plans:
+        if plan.is_due:
+            _run_step(context, plan)
+
+
+def _run_step(context: Context, plan: StepPlan) -> None:
+    """Run one step; record its time, memory and state, however it ends."""
+    store, executor, step = context.store, context.executor, plan.step
+    store.begin(
+        step.name, plan.key, plan.settings, plan.reads, dependents(context.steps, step.name)
+    )
+    record = store.step(step.name)
+    executor.peak_rss_bytes = 0
+    executor.progress.begin(step.name)
+    started = time.monotonic()
+    try:
+        step.run(context)
+    except (ImagesError, StoreError):
+        if step.reads_images_first:
+            _forget_images(context)
+        raise
+    finally:
+        record.seconds += time.monotonic() - started
+        peak = max(executor.peak_rss_bytes, peak_rss_bytes())
+        record.counters["peak_rss_bytes"] = max(record.counters.get("peak_rss_bytes", 0), peak)
+        store.save()
+    store.finish(step.name, step.results(store.path))
+    executor.progress.finish(step.name, record.seconds)
+    log.info("%s", describe_record(step.name, record))
+
+
+def _forget_images(context: Context) -> None:
+    """Let the run take other images: nothing of these counts yet, and once repaired they differ."""
+    context.store.manifest.images = {}
+    for step in context.steps:
+        if step.reads_images_first and context.store.step(step.name).state == "complete":
+            context.store.step(step.name).state = "partial"
+
+
+def describe_record(name: str, record: StepRecord) -> str:
+    """Return one line about a step that is done: seconds and short details."""
+    shown = [
+        f"{key.replace('_', ' ')} {_number(value)}"
+        for key, value in record.details.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_TEXT)
+    ]
+    return f"{name}: {record.seconds:.1f} s" + (f" ({', '.join(shown)})" if shown else "")
+
+
+def _number(value: Any) -> str:
+    """Return a value in at most four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def log_plans(plans: Sequence[StepPlan]) -> None:
+    """Say which steps are stale and why, and where the run goes on."""
+    for plan in plans:
+        if plan.state == "stale":
+            log.info("%s is stale: %s", plan.name, plan.reason)
+    if any(plan.state in ("complete", "partial") for plan in plans):
+        first = next((plan for plan in plans if plan.is_due), None)
+        log.info("going on with %s", first.name) if first else log.info("all steps are complete")

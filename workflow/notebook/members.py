@@ -1,0 +1,185 @@
+"""Rows of a run by what is stored of them: members of a cluster, outliers, and their images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from workflow.chunks import row_ranges
+from workflow.errors import ImagesError
+from workflow.ingest import dims_of
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.lazy import rows_as_dask
+from workflow.steps import model_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.runstore import RunStore
+    from workflow.runstore.zarr_io import ImageStore
+
+#: Most rows returned at once; the lazy `Run.dataset` has all.
+MAX_ROWS = 100_000
+#: Rows read at once.
+READ_ROWS = 2**20
+#: Bytes of a block of the lazy images: small, since a few images are asked for more often than all.
+BLOCK_BYTES = 8 * 2**20
+
+
+def _with_sample(dataset: xr.Dataset) -> xr.Dataset:
+    """Give a dataset the coordinate ``sample``; a range, which takes no memory."""
+    index = pd.RangeIndex(dataset.sizes["sample"], name="sample")
+    return dataset.assign_coords(sample=index)
+
+
+def open_labels(path: Path) -> xr.Dataset:
+    """Open a labels store as Dask arrays, with the coordinate ``sample``.
+
+    Only ``label`` is read when it is looked at, without Dask, and not kept:
+    xarray chooses rows by a mask in memory only, and the mask is of labels.
+    """
+    dataset = _with_sample(xr.open_zarr(path))
+    return dataset.assign(label=_plainly(path)["label"])
+
+
+def _plainly(path: Path) -> xr.Dataset:
+    """Open a labels store so that what is looked at is read, a chunk at a time."""
+    return _with_sample(xr.open_dataset(path, engine="zarr", chunks=None, cache=False))
+
+
+def lazy_images(images: ImageStore, labels: xr.Dataset) -> xr.DataArray:
+    """Return images in their shape as a lazy array with the coordinates of the labels.
+
+    Parameters
+    ----------
+    images : ImageStore
+        The images of a run.
+    labels : xarray.Dataset
+        Its labels.
+
+    Returns
+    -------
+    xarray.DataArray of shape (n_samples, ...)
+        Dimensions ``sample``, ``y``, ``x``, ``channel`` as far as there are such.
+    """
+    stored = images.stored_rows or 1
+    row_bytes = max(1, images.n_features * images.dtype.itemsize)
+    n_rows = max(1, BLOCK_BYTES // row_bytes // stored) * stored
+    rows = rows_as_dask(images, min(n_rows, images.n_samples))
+    coords = {name: labels.coords[name] for name in ("sample", "path") if name in labels.coords}
+    return xr.DataArray(
+        rows.reshape((images.n_samples, *images.image_shape)),
+        dims=dims_of(images.image_shape),
+        coords=coords,
+        name="images",
+    )
+
+
+def best_rows(
+    store: RunStore, n: int, by: str, *, label: int | None = None, lowest: bool = False
+) -> NDArray[np.int64]:
+    """Return the rows with the highest values of one array, highest first.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run whose labels are there.
+    n : int
+        How many.
+    by : str
+        Name of an array of ``labels.zarr``.
+    label : int, optional
+        Only rows of this cluster; -1 is noise.
+    lowest : bool
+        Whether the lowest are wanted instead, lowest first.
+
+    Returns
+    -------
+    int64 array of shape (at most n,)
+        Of equal values the less outlying comes first (where the lowest are
+        wanted, the more outlying), then the lower row.
+
+    Notes
+    -----
+    One pass over three arrays; memory is that of a block, whatever the number of images.
+    """
+    if not 1 <= n <= MAX_ROWS:
+        msg = f"`n` must be 1 to {MAX_ROWS:,} images; got {n}. Use run.dataset, which is lazy, for more."
+        raise ValueError(msg)
+    place, n_samples = store.path / layout.LABELS, store.manifest.images["shape"][0]
+    sign = 1 if lowest else -1
+    rows, values, ties = np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
+    for block in row_ranges(n_samples, READ_ROWS):
+        value = sign * zarr_io.read_rows(place, by, *block)
+        here = np.arange(len(value))
+        if label is not None:
+            here = np.flatnonzero(zarr_io.read_rows(place, "label", *block) == label)
+        here = here[value[here] <= _worst(values, value[here], n)]
+        if not len(here):
+            continue
+        outlying = zarr_io.read_rows(place, "outlier_score", *block)
+        rows = np.concatenate([rows, here + block.start])
+        values = np.concatenate([values, value[here]])
+        ties = np.concatenate([ties, -sign * outlying[here]])
+        best = np.lexsort((rows, ties, values))[:n]
+        rows, values, ties = rows[best], values[best], ties[best]
+    return rows
+
+
+def _worst(kept: NDArray[Any], new: NDArray[Any], n: int) -> float:
+    """Return the value beyond which nothing can be among the `n` lowest of both; sorting all takes longer."""
+    worst = float(kept[-1]) if len(kept) == n else np.inf
+    return worst if len(new) <= n else min(worst, float(np.partition(new, n - 1)[n - 1]))
+
+
+def open_model(path: Path) -> xr.Dataset:
+    """Open the documented arrays of a model store as Dask arrays, in the order of the steps."""
+    model: xr.Dataset = xr.open_zarr(path, consolidated=False)
+    return model[[name for name in model_arrays() if name in model]]
+
+
+def require_label(label: int, n_clusters: int) -> None:
+    """Raise ValueError unless a label is that of a cluster or of noise."""
+    if not -1 <= label < n_clusters:
+        msg = f"`label` must be 0 to {n_clusters - 1}, or -1 for noise; got {label}. See run.n_clusters."
+        raise ValueError(msg)
+
+
+def rows_with_images(path: Path, rows: NDArray[np.int64], images: ImageStore | None) -> xr.Dataset:
+    """Return labels and, where they are at hand, images of some rows, in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The labels store.
+    rows : int64 array of shape (n,)
+        Rows wanted, in any order.
+    images : ImageStore or None
+        The images; None leaves them out.
+
+    Returns
+    -------
+    xarray.Dataset
+        With coordinate ``sample``, the row; ``images`` has their shape.
+    """
+    # Without Dask: a chunk is decoded for a row, not the block around it.
+    found = _plainly(path).isel(sample=rows).load()
+    if images is None:
+        return found
+    read = [images.read(int(row), int(row) + 1) for row in rows]
+    empty = np.empty((0, images.n_features), images.dtype)
+    pixels = np.concatenate([empty, *read]).reshape(-1, *images.image_shape)
+    return found.assign(images=(dims_of(images.image_shape), pixels))
+
+
+def require_images(images: ImageStore | None, name: str) -> ImageStore:
+    """Return images, or say that they are gone."""
+    if images is None:
+        msg = f"the images of a run must be where they were, unchanged; {name} is gone or holds others. Put them back."
+        raise ImagesError(msg)
+    return images

@@ -1,0 +1,98 @@
+"""What several steps share: files that tasks leave, blocks read ahead, arrays of the model."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.runstore import zarr_io
+from workflow.runstore.files import read_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
+    from workflow.mapper import Rows
+    from workflow.runstore import RunStore
+    from workflow.schema import ArraySpec
+
+#: Arrays and the names of their dimensions, as `RunStore.write_model` takes them.
+ModelArrays = dict[str, tuple["NDArray[Any]", tuple[str, ...]]]
+
+
+class PartFile(NamedTuple):
+    """The file in which the task of a partition left its arrays, and the checksum of it."""
+
+    partition: int
+    file_crc: int
+
+    def read(self, folder: Path) -> dict[str, NDArray[Any]]:
+        """Return the arrays; refuse a file that is not as it was written."""
+        return read_arrays(part_path(folder, self.partition), self.file_crc)
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Return where the task of a partition leaves its arrays."""
+    return folder / f"part-{index:06d}.npz"
+
+
+def part_files(reports: Mapping[int, Mapping[str, Any]]) -> list[PartFile]:
+    """Return what tasks left according to their reports, in the order of the partitions."""
+    return sorted(PartFile(index, report["file_crc"]) for index, report in reports.items())
+
+
+def n_rows(item: Any) -> int:
+    """Return the rows of a task's item, for the progress."""
+    rows: int = item.n_rows
+    return rows
+
+
+def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRange, NDArray[Any]]]:
+    """Yield each range with its rows, read while the one before it is worked on."""
+    waiting: tuple[RowRange, Future[NDArray[Any]]] | None = None
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        for rows in blocks:
+            following = rows, reader.submit(stored.read, *rows)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def described(specs: Mapping[str, ArraySpec], arrays: Mapping[str, Any]) -> ModelArrays:
+    """Return arrays of the model in the types and with the dimensions that a step declares."""
+    return {
+        name: (np.asarray(array, dtype=specs[name].dtype), specs[name].dims)
+        for name, array in arrays.items()
+    }
+
+
+def numbered_dims(arrays: Mapping[str, Any]) -> ModelArrays:
+    """Return arrays of the model whose dimensions have no names of their own."""
+    return {
+        name: (np.asarray(value), tuple(f"{name}_{axis}" for axis in range(np.ndim(value))))
+        for name, value in arrays.items()
+    }
+
+
+def prefixed(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays with a prefix before each name."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays whose names start with a prefix, without it."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def read_prefixed(store: RunStore, prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the model whose names start with a prefix, without it."""
+    names = [name for name in zarr_io.array_names(store.model) if name.startswith(prefix)]
+    return without_prefix(prefix, dict(zip(names, store.read_model(*names), strict=True)))

@@ -1,0 +1,77 @@
+"""ingest: images that cannot be read in place are copied into the run folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from workflow.config.fields import Section, Shape
+from workflow.engine.plan import TaskPlan, check_memory, worker_memory
+from workflow.engine.step import Step
+from workflow.ingest.images import ingest_images
+from workflow.runstore import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from workflow.engine.context import Context
+    from workflow.engine.plan import Sizes
+    from workflow.runstore import RunStore
+
+#: Unreadable files that the manifest names; the store of the images lists them all.
+MAX_LISTED = 1000
+
+
+class IngestSettings(Section):
+    """Reading images that are not in Zarr or .npy."""
+
+    shape: Shape = None
+    """Shape of one image, H,W,C: required for folders and raw binary files."""
+    dtype: Literal["uint8", "uint16", "float16", "float32", "float64"] | None = None
+    """Type of the values of a raw binary file."""
+    on_unreadable: Literal["skip", "fail"] = "skip"
+    """Whether unreadable files of a folder are listed and left out, or end the run."""
+
+
+class IngestStep(Step):
+    """Copy what cannot be read in place; note what the images are."""
+
+    name = "ingest"
+    section = IngestSettings
+    settings = ("block_rows", "ingest.shape", "ingest.dtype", "ingest.on_unreadable")
+    reads_images_first = True
+
+    def run(self, context: Context) -> None:
+        """Copy the images where needed, and note their shape, type and blocks."""
+        store, given = context.store, context.given
+        if given.source is not None:
+            report = ingest_images(given, store.path / layout.IMAGES, context.executor)
+            store.step(self.name).details = {
+                "n_unreadable": report.n_unreadable,
+                "unreadable": list(report.unreadable[:MAX_LISTED]),
+            }
+        images = context.images
+        store.manifest.images |= {
+            "shape": [int(length) for length in images.shape],
+            "dtype": str(images.dtype),
+            "block_rows": context.block_rows,
+        }
+        # Of files that had to be copied the size is known only now.
+        limit = worker_memory(context.config.compute, context.executor.client)
+        check_memory(context.steps, images, context.config, limit)
+
+    def results(self, run: Path) -> list[Path]:
+        """Return the copy of the images."""
+        return [run / layout.IMAGES]
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the copy: read, written, read back."""
+        if not sizes.is_copied:
+            return []
+        n_bytes = sizes.n_samples * sizes.image_bytes
+        parts = {"block": sizes.block_bytes}
+        return [TaskPlan("ingest", sizes.n_partitions, 2 * n_bytes, n_bytes, parts)]
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return how many files were left out."""
+        return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}

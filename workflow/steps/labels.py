@@ -1,0 +1,463 @@
+"""labels: the cluster of each centroid goes to its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from workflow.chunks import row_ranges
+from workflow.config.fields import ScoreOrOff, Section
+from workflow.engine.partitions import flat_checksums, partition_rows
+from workflow.engine.plan import TaskPlan
+from workflow.engine.step import Step
+from workflow.engine.verify import check_beside, check_blocks, checked, rows_and_blocks
+from workflow.labels import N_TOP, CentroidLabels, centroid_labels, label_rows
+from workflow.runstore import layout, zarr_io
+from workflow.schema import ArraySpec
+from workflow.steps.base import described, n_rows
+from workflow.steps.centroid_graph import EDGES
+from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.tree import CENTROID_BYTES, stored_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
+    from workflow.engine.context import Context
+    from workflow.engine.executor import Executor, StoredArrays
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.labels import RowLabels
+    from workflow.runstore import RunStore
+    from workflow.runstore.files import Journal
+    from workflow.steps.base import ModelArrays
+    from workflow.tree import ClusterTree
+
+#: Methods whose tree joins by length; the others join by flow.
+TREES_OF_LENGTHS = ("density", "hdbscan")
+#: Up to so many clusters a report lists the size of each; of more, only those that were met.
+MAX_LISTED = 4096
+#: Bytes of the labels of an image, and of what a task holds of one.
+LABEL_BYTES, TASK_BYTES = 52, 320
+#: Arrays of ``RUN/labels.zarr``, and of what ``predict`` writes.
+LABELS: dict[str, ArraySpec] = {
+    "label": ArraySpec(("sample",), "int32", "cluster", "cluster of the image; -1 is noise"),
+    "label_resolved": ArraySpec(
+        ("sample",), "int32", "cluster", "cluster of the image, noise led to one along the graph"
+    ),
+    "strength": ArraySpec(
+        ("sample",),
+        "float32",
+        "1",
+        "how surely the image belongs to its cluster, 0 to 1; 0 for noise",
+    ),
+    "centroid": ArraySpec(("sample",), "int32", "centroid", "nearest centroid"),
+    "second_centroid": ArraySpec(
+        ("sample",), "int32", "centroid", "second-nearest centroid; -1 where there is one only"
+    ),
+    "distance": ArraySpec(("sample",), "float32", "score", "distance to the nearest centroid"),
+    "outlier_score": ArraySpec(
+        ("sample",), "float32", "1", "distance against the radius around, 0 to 1"
+    ),
+    "top_label": ArraySpec(
+        ("sample", "rank"),
+        "int32",
+        "cluster",
+        "the three clusters of largest share, noise resolved, by falling share; -1 where fewer",
+    ),
+    "top_membership": ArraySpec(
+        ("sample", "rank"), "float32", "1", "their shares; what is missing to 1 is noise"
+    ),
+}
+#: Arrays of ``model.zarr``.
+ARRAYS = {
+    "centroid_label": ArraySpec(("centroid",), "int32", "cluster", "cluster; -1 is noise"),
+    "centroid_label_resolved": ArraySpec(
+        ("centroid",), "int32", "cluster", "cluster, noise led to one along the graph"
+    ),
+    "centroid_membership": ArraySpec(("centroid",), "float32", "1", "membership, 0 to 1"),
+    "centroid_radius_sq": ArraySpec(
+        ("centroid",), "float32", "score squared", "squared radius that outliers are measured by"
+    ),
+    "centroid_offset_sq": ArraySpec(
+        ("centroid",), "float32", "score squared", "squared distance from noise to its cluster"
+    ),
+}
+
+
+class LabelsSettings(Section):
+    """Labels carried from centroids to images."""
+
+    noise: Literal["keep", "resolve"] = "keep"
+    """Whether noise keeps the label -1 or gets the cluster the graph leads to."""
+    max_outlier_score: ScoreOrOff = 0.8
+    """Images above (0.7 in noise centroids) are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
+
+    @property
+    def outlier_limit(self) -> float | None:
+        """The largest outlier score that is not noise; None where centroids decide."""
+        return None if self.max_outlier_score == "off" else float(self.max_outlier_score)
+
+
+class LabelsStep(Step):
+    """Give each image the label of its nearest centroid."""
+
+    name = "labels"
+    version = 2
+    section = LabelsSettings
+    settings = ("labels.noise", "labels.max_outlier_score")
+    reads = ("overcluster", "centroid_graph", "tree")
+    arrays = ARRAYS
+
+    def run(self, context: Context) -> None:
+        """Label the centroids, then the images."""
+        store = context.store
+        labels = labels_of_centroids(store, stored_tree(store))
+        store.write_model(self.name, label_model(labels))
+        target = store.path / layout.WIP / layout.LABELS
+        journal = store.journal(self.name, "blocks", needs=(target,))
+        if not journal.entries:
+            target = store.wip(layout.LABELS)
+        settings = context.config.section(LabelsSettings)
+        labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
+        reports = label_images(context.executor, store, labeller, context.partitions, journal)
+        context.count(self.name, reports)
+        store.replace([(target, store.path / layout.LABELS)])
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the labels."""
+        return [run / layout.LABELS / zarr_io.GROUP_METADATA]
+
+    def results(self, run: Path) -> list[Path]:
+        """Return the labels."""
+        return [run / layout.LABELS]
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the pass over each image's nearest centroids."""
+        n = sizes.n_samples
+        parts = {"labels": TASK_BYTES * sizes.block_rows}
+        read, written = n * NEAREST_BYTES, n * LABEL_BYTES
+        return [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
+
+    def client_bytes(self, sizes: Sizes) -> int:
+        """Return what is held of the tree and of the graph."""
+        return (40 * EDGES + CENTROID_BYTES // 3) * sizes.dims["centroid"]
+
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the labels, and what lies beside them."""
+        if store.step(self.name).state == "complete":
+            yield from checked(self.name, _check_labels, store)
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return how many images got which label."""
+        return stored_counts(store).summary()
+
+
+def _check_labels(store: RunStore) -> Iterator[str]:
+    """Check the labels, and what lies beside them."""
+    checksums: list[Any] = flat_checksums(store.noted("labels", "blocks"))
+    if any(len(block) != len(LABELS) for block in checksums):
+        yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
+        return
+    labels = store.path / layout.LABELS
+    yield from check_blocks(store, labels, list(LABELS), checksums)
+    yield from check_beside(store, labels, set(LABELS))
+
+
+def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
+    """Return everything about each centroid that its images need to know."""
+    centroids, population, rms_radius, indptr, indices, weights = store.read_model(
+        "centroids",
+        "population",
+        "rms_radius",
+        "graph_indptr",
+        "graph_indices",
+        "graph_weights_three",
+    )
+    strength: NDArray[Any] = weights
+    if tree.method in TREES_OF_LENGTHS:
+        dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
+        strength = closeness(centroids, population, indptr, indices, dimension)
+    return centroid_labels(
+        tree.label,
+        tree.membership,
+        (indptr, indices, strength),
+        centroids=centroids,
+        rms_radius=rms_radius,
+        population=population,
+    )
+
+
+def closeness(
+    centroids: NDArray[Any],
+    population: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    dimension: float,
+) -> NDArray[np.float64]:
+    """Return one over the spacing of images along each edge: large where a tree of lengths joins first."""
+    from workflow.tree.core_distances import edge_distances, image_spacing
+
+    start = np.repeat(np.arange(len(centroids)), np.diff(indptr))
+    length = edge_distances(centroids.astype(np.float64), start, indices)
+    return 1 / image_spacing(length, population[start], population[indices], dimension)
+
+
+def label_model(labels: CentroidLabels) -> ModelArrays:
+    """Return the labels of the centroids as arrays of the model."""
+    return described(ARRAYS, {name: getattr(labels, _field(name)) for name in ARRAYS})
+
+
+def stored_labels(store: RunStore) -> CentroidLabels:
+    """Return the labels of the centroids of a run."""
+    arrays = store.read_model(*ARRAYS)
+    return CentroidLabels(**dict(zip(map(_field, ARRAYS), arrays, strict=True)))
+
+
+def _field(name: str) -> str:
+    """Return the field of `CentroidLabels` that an array of the model holds."""
+    return name.removeprefix("centroid_")
+
+
+def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:
+    """Make the empty arrays of a labels store."""
+    zarr_io.create_group(target)
+    for name, spec in LABELS.items():
+        zarr_io.create_rows_array(
+            target,
+            name,
+            n_rows=n_samples,
+            tail_shape=(N_TOP,) * (len(spec.dims) - 1),
+            dtype=spec.dtype,
+            shard_rows=partition_rows(n_samples, block_rows),
+            block_rows=block_rows,
+            dims=spec.dims,
+            attrs={"units": spec.unit, "long_name": spec.description},
+        )
+    if paths is not None:
+        zarr_io.create_rows_array(
+            target,
+            "path",
+            n_rows=n_samples,
+            tail_shape=(),
+            dtype=zarr_io.array_dtype(paths, "path"),
+            shard_rows=partition_rows(n_samples, block_rows),
+            block_rows=block_rows,
+            dims=("sample",),
+            attrs={"long_name": "file of the image"},
+        )
+        zarr_io.write_attrs(target, {"coordinates": "path"})
+    # Nothing is added later but rows, so xarray may read all metadata at once.
+    zarr_io.consolidate(target)
+
+
+@lru_cache(maxsize=2)
+def _shared_labels(stored: StoredArrays) -> CentroidLabels:
+    """Return the labels of the centroids, read once per process."""
+    return CentroidLabels(**stored.load())
+
+
+class FoundBlock(NamedTuple):
+    """The nearest centroids of a block, and what it took to find them."""
+
+    rows: RowRange
+    nearest: NDArray[np.int32]
+    sq_distance: NDArray[np.float32]
+    bytes_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """How images get their labels, and where those are written."""
+
+    centroid_labels: StoredArrays
+    noise: Literal["keep", "resolve"]
+    max_outlier_score: float | None
+    target: Path
+    paths: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        executor: Executor,
+        labels: CentroidLabels,
+        settings: LabelsSettings,
+        target: Path,
+        paths: Path | None,
+    ) -> Labeller:
+        """Return what labels images as the settings say; tasks share the labels of the centroids."""
+        shared = executor.share(labels.to_arrays())
+        return cls(shared, settings.noise, settings.outlier_limit, target, paths)
+
+    def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
+        """Return the labels of a block, by the names they are stored under."""
+        labels: RowLabels = label_rows(
+            block.nearest,
+            block.sq_distance,
+            _shared_labels(self.centroid_labels),
+            noise=self.noise,
+            max_outlier_score=self.max_outlier_score,
+        )
+        return {name: getattr(labels, name) for name in LABELS}
+
+    def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
+        """Label the blocks of a partition, write them, copy the file names along; return the report."""
+        checksums, counts, bytes_read, bytes_written = [], [], 0, 0
+        names = [*LABELS, *([] if self.paths is None else ["path"])]
+        with zarr_io.rows_writers(self.target, names, partition.start) as writers:
+            for block in blocks:
+                arrays = self.label(block)
+                for name, array in arrays.items():
+                    writers[name].append(array)
+                if self.paths is not None:
+                    writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
+                checksums.append([zarr_io.crc(array) for array in arrays.values()])
+                counts.append(count_labels(arrays["label"]))
+                bytes_read += block.bytes_read
+                bytes_written += sum(array.nbytes for array in arrays.values())
+        return {
+            "crc": checksums,
+            **sum_counts(counts).report(),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsTask:
+    """Labels of the rows of a partition, from the nearest centroids that were stored."""
+
+    nearest: Path
+    labeller: Labeller
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Label the rows of each block."""
+        return self.labeller.write(map(self._read, partition.blocks), partition)
+
+    def _read(self, rows: RowRange) -> FoundBlock:
+        """Return what was found of a block."""
+        nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
+        sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", *rows)
+        return FoundBlock(rows, nearest, sq_distance, nearest.nbytes + sq_distance.nbytes)
+
+
+def label_images(
+    executor: Executor,
+    store: RunStore,
+    labeller: Labeller,
+    partitions: Sequence[Partition],
+    journal: Journal,
+) -> Mapping[int, dict[str, Any]]:
+    """Write the labels of all images of a run; a journal with entries goes on."""
+    task = LabelsTask(layout.nearest(store.path), labeller)
+    return write_labels(executor, "labels", task, partitions, journal)
+
+
+def write_labels(
+    executor: Executor, name: str, task: Any, partitions: Sequence[Partition], journal: Journal
+) -> Mapping[int, dict[str, Any]]:
+    """Write labels of images, for a run or for new ones; return what the tasks have reported."""
+    labeller: Labeller = task.labeller
+    if not journal.entries:
+        last = partitions[-1].blocks[-1].stop
+        create_labels(labeller.target, last, partitions[0].blocks[0].n_rows, labeller.paths)
+    items = {partition.index: partition for partition in partitions}
+    return executor.run(name, task, items, journal=journal, n_rows=n_rows)
+
+
+class LabelCounts(NamedTuple):
+    """How many images got each label.
+
+    Attributes
+    ----------
+    n_noise : int
+        Images with label -1.
+    sizes : int64 array of shape (highest label + 1,)
+        Images of each cluster.
+    """
+
+    n_noise: int
+    sizes: NDArray[np.int64]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images that were counted."""
+        return self.n_noise + int(self.sizes.sum())
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters with an image."""
+        return int(np.count_nonzero(self.sizes))
+
+    def report(self) -> dict[str, Any]:
+        """Return the counts as a task reports them: sizes, or pairs of a label and its size."""
+        sizes: list[Any] = self.sizes.tolist()
+        if len(sizes) > MAX_LISTED:
+            sizes = [[label, size] for label, size in enumerate(sizes) if size]
+        return {"n_noise": self.n_noise, "sizes": sizes}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as the summary gives them."""
+        return {
+            "n_samples": self.n_samples,
+            "n_clusters": self.n_clusters,
+            "noise_fraction": self.n_noise / self.n_samples,
+            "cluster_sizes": self.sizes[self.sizes > 0].tolist(),
+        }
+
+
+def count_labels(label: NDArray[np.int32]) -> LabelCounts:
+    """Count labels."""
+    sizes = np.bincount(label[label >= 0])
+    return LabelCounts(int(np.count_nonzero(label < 0)), sizes.astype(np.int64))
+
+
+def sum_counts(parts: Iterable[LabelCounts]) -> LabelCounts:
+    """Add counts of disjoint images."""
+    n_noise, total = 0, np.zeros(0, np.int64)
+    for part in parts:
+        n_noise += part.n_noise
+        longer, shorter = sorted((total, part.sizes), key=len, reverse=True)
+        total = longer.copy()
+        total[: len(shorter)] += shorter
+    return LabelCounts(n_noise, total)
+
+
+def reported_counts(reports: Mapping[int, Mapping[str, Any]]) -> LabelCounts:
+    """Return what all tasks have counted."""
+    return sum_counts(_read_report(report) for report in reports.values())
+
+
+def stored_counts(store: RunStore) -> LabelCounts:
+    """Return the counts of the labels of a run.
+
+    They are those in the journal; where that does not tell of every image, as
+    that of an older version, the labels are read.
+    """
+    n_samples, block_rows = rows_and_blocks(store)
+    reports = store.noted("labels", "blocks")
+    if all("sizes" in report for report in reports.values()):
+        counts = reported_counts(reports)
+        if counts.n_samples == n_samples:
+            return counts
+    labels = store.path / layout.LABELS
+    return sum_counts(
+        count_labels(zarr_io.read_rows(labels, "label", *rows))
+        for rows in row_ranges(n_samples, block_rows)
+    )
+
+
+def _read_report(report: Mapping[str, Any]) -> LabelCounts:
+    """Return what a task has reported."""
+    sizes = np.asarray(report["sizes"], dtype=np.int64)
+    if sizes.ndim == 2:
+        dense = np.zeros(int(sizes[:, 0].max(initial=-1)) + 1, np.int64)
+        dense[sizes[:, 0]] = sizes[:, 1]
+        sizes = dense
+    return LabelCounts(int(report["n_noise"]), sizes)

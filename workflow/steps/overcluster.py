@@ -1,0 +1,623 @@
+"""overcluster: many centroids fitted on a sample, then the nearest three of every image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
+from workflow.chunks import row_ranges
+from workflow.config.fields import AutoInt, Section
+from workflow.engine.partitions import flat_checksums, partition_rows
+from workflow.engine.plan import TaskPlan
+from workflow.engine.step import Step
+from workflow.engine.verify import check_blocks, check_rows, checked
+from workflow.errors import ConfigError
+from workflow.overcluster import (
+    CellSums,
+    NearestCentroids,
+    RoundState,
+    auto_n_centroids,
+    cell_sums,
+    draw_rows,
+    duplicate_cells,
+    fit_centroids,
+    merge_cell_sums,
+    sample_counts,
+    sample_size,
+)
+from workflow.overcluster.candidates import CANDIDATE_ROUNDS
+from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
+from workflow.rng import generator
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.store import discard, stage_arrays
+from workflow.schema import ArraySpec
+from workflow.steps.base import (
+    described,
+    n_rows,
+    part_files,
+    part_path,
+    prefixed,
+    read_ahead,
+    without_prefix,
+)
+from workflow.steps.projection import score_row_bytes, stored_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
+    from workflow.engine.context import Context
+    from workflow.engine.executor import StoredArrays
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.mapper import Rows
+    from workflow.overcluster import DuplicateCells, FittedCentroids
+    from workflow.runstore import RunStore
+    from workflow.runstore.store import StagedArrays
+    from workflow.steps.base import PartFile
+
+#: Nearest centroids that are stored of each image, and their bytes with the distances.
+N_NEAREST = 3
+NEAREST_BYTES = 24
+#: File of the counts of pairs, in the folder of the step.
+PAIRS = "pairs.npz"
+#: Rows of a shard of the stored sample, and of the largest task that searches it.
+SAMPLE_SHARD_ROWS = 65_536
+#: Rows of a tile of the search.
+TILE_ROWS = 1_024
+#: Rounds of k-means, each counted as the share of the sample that it visits: 10 on the demo at 4,096,
+#: 7 at 16,384, 5 on digits.
+TYPICAL_ROUNDS = 7
+#: Bytes that a partition leaves for each centroid beside the sums, with its pairs.
+CELL_BYTES = 230
+#: What a task that chooses seeds holds of a row: for itself, and for each component [bytes].
+SEEDING_ROW_BYTES, SEEDING_BYTES = 160, 16
+#: What to change where so much memory is not there.
+ADVICE = {
+    "distances": "Lower overcluster.n_centroids",
+    "sums": "Lower overcluster.n_centroids or pca.n_components",
+}
+#: Arrays of ``model.zarr``.
+ARRAYS = {
+    "centroids": ArraySpec(("centroid", "component"), "float32", "score", "centroids"),
+    "population": ArraySpec(("centroid",), "int64", "image", "images nearest to the centroid"),
+    "centroid_mean": ArraySpec(
+        ("centroid", "component"), "float64", "score", "mean of the images nearest to the centroid"
+    ),
+    "rms_radius": ArraySpec(
+        ("centroid",), "float64", "score", "root mean square distance of its images"
+    ),
+    "mean_distance": ArraySpec(("centroid",), "float64", "score", "mean distance of its images"),
+    "max_distance": ArraySpec(("centroid",), "float64", "score", "largest distance of its images"),
+    "exemplar": ArraySpec(
+        ("centroid", "rank"), "int64", "image", "index of its nearest images; -1 where fewer"
+    ),
+}
+
+
+class OverclusterSettings(Section):
+    """Mini-batch k-means with many more centroids than clusters are expected."""
+
+    n_centroids: AutoInt = "auto"
+    """Number of centroids, or auto: one for 15 images, up to 16,384; one for 2 below 5,000 images."""
+    max_rounds: int = Field(default=40, ge=1, le=10_000)
+    """Most rounds of assignment and update on the sample."""
+
+
+class OverclusterStep(Step):
+    """Fit many centroids, and find each image's nearest three."""
+
+    name = "overcluster"
+    version = 2
+    section = OverclusterSettings
+    settings = ("seed", "profile", "overcluster.n_centroids", "overcluster.max_rounds")
+    reads = ("projection",)
+    arrays = ARRAYS
+
+    def run(self, context: Context) -> None:
+        """Draw a sample, fit on it, assign every image."""
+        store = context.store
+        n_centroids = _n_centroids(context.config.section(OverclusterSettings), context.n_samples)
+        if n_centroids > context.n_samples:
+            raise _too_many(n_centroids, context.n_samples)
+        sample = draw_sample(context, n_centroids)
+        if context.config.profile == "reference":
+            # Slow to import, and rarely wanted.
+            from workflow.steps import reference
+
+            with context.executor.as_dask_scheduler():
+                centroids = reference.centroids(
+                    stored_scores(store), context.block_rows, n_centroids, context.config.seed
+                )
+            details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_rounds": 1}
+        else:
+            fitted = fit(context, sample, n_centroids)
+            row_bytes = sample.n_features * sample.dtype.itemsize
+            context.count(self.name, {0: {"bytes_read": fitted.n_rows_used * row_bytes}})
+            centroids = fitted.centroids.astype(np.float32)
+            details = {"n_rows_used": int(fitted.n_rows_used), "n_rounds": int(fitted.n_rounds)}
+        place = store.wip("model-overcluster")
+        sums, part = assign(context, centroids, place)
+        assert sums.staged is not None
+        details |= {
+            "n_centroids": len(sums.is_occupied),
+            "n_centroids_asked": n_centroids,
+            "inertia": sums.inertia,
+        }
+        store.replace(store.adopt_model(self.name, sums.staged, details))
+        discard(place)
+        record = store.step(self.name)
+        record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
+        record.details = details | {"assign_part": part}
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the centroids, the sample and each image's nearest centroids."""
+        model = [layout.model_array(run, name) for name in ("zarr.json", "centroids")]
+        return [*model, layout.sample(run), layout.nearest(run)]
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse more centroids than images."""
+        wanted = sizes.config.section(OverclusterSettings).n_centroids
+        if wanted != "auto" and wanted > sizes.n_samples:
+            raise _too_many(wanted, sizes.n_samples)
+
+    def dims(self, sizes: Sizes) -> Mapping[str, int]:
+        """Return how many centroids and rows of the sample there are."""
+        n_centroids = _n_centroids(sizes.config.section(OverclusterSettings), sizes.n_samples)
+        return {
+            "centroid": n_centroids,
+            "row": sample_size(sizes.n_samples, n_centroids),
+        }
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the passes: draw, shuffle, rounds on the sample, all images."""
+        n, n_sample, d = sizes.n_samples, sizes.dims["row"], sizes.dims["component"]
+        scores, sample = n * score_row_bytes(sizes), 4 * n_sample * d
+        n_shards = -(-n_sample // SAMPLE_SHARD_ROWS)
+        drawing = {"rows": 2 * SAMPLE_SHARD_ROWS * d * 4 + 8 * n_sample}
+        seeding, n_batch = _seeding(sizes)
+        draws = 1 if seeding == n_batch else CANDIDATE_ROUNDS + 1
+        max_rounds = sizes.config.section(OverclusterSettings).max_rounds
+        visited = 4 * d * (draws * n_batch + min(TYPICAL_ROUNDS, max_rounds + 1) * n_sample)
+        rounds = max(
+            _search_parts(sizes, SAMPLE_SHARD_ROWS),
+            {"rows": (SEEDING_ROW_BYTES + SEEDING_BYTES * d) * seeding},
+            key=lambda parts: sum(parts.values()),
+        )
+        left = n * NEAREST_BYTES + sizes.n_partitions * sizes.dims["centroid"] * (
+            8 * d + CELL_BYTES
+        )
+        search = _search_parts(sizes, sizes.block_rows)
+        n_parts = sizes.n_partitions
+        return [
+            TaskPlan("overcluster: sample", n_parts, scores, sample, drawing),
+            TaskPlan("overcluster: shuffle", n_shards, n_shards * sample, sample, drawing),
+            TaskPlan("overcluster: rounds", 1, visited, 0, rounds, ADVICE),
+            TaskPlan("overcluster: assign", n_parts, scores, left, search, ADVICE),
+        ]
+
+    def client_bytes(self, sizes: Sizes) -> int:
+        """Return the centroids as they come and as they are noted, and the search of the tasks."""
+        return 6 * 8 * sizes.dims["centroid"] * sizes.dims["component"]
+
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the sample and each image's nearest centroids."""
+        if store.step(self.name).state == "complete":
+            yield from checked(self.name, _check_sample, store)
+            yield from checked(self.name, _check_nearest, store)
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return how many centroids there are, and which of them are made of duplicates."""
+        n_centroids = store.step(self.name).details["n_centroids"]
+        n_samples = store.manifest.images["shape"][0]
+        return {
+            "n_centroids": n_centroids,
+            "images_per_centroid": round(n_samples / n_centroids, 1),
+            "duplicates": count_duplicates(store),
+        }
+
+
+def _n_centroids(settings: OverclusterSettings, n_samples: int) -> int:
+    """Return how many centroids are wanted."""
+    wanted = settings.n_centroids
+    return auto_n_centroids(n_samples) if wanted == "auto" else wanted
+
+
+def _too_many(n_centroids: int, n_samples: int) -> ConfigError:
+    """Return the error for more centroids than images."""
+    msg = f"`overcluster.n_centroids` must be at most the number of images; got {n_centroids} for {n_samples} images. Lower it, or leave it auto."
+    return ConfigError(msg)
+
+
+def _seeding(sizes: Sizes) -> tuple[int, int]:
+    """Return the rows that one task chooses the first centroids from, and those that are drawn from."""
+    k = sizes.dims["centroid"]
+    n_batch = first_batch_rows(sizes.dims["row"], k)
+    in_memory = n_batch * k <= MAX_IN_MEMORY_PAIRS
+    return (n_batch if in_memory else k // 2 + CANDIDATE_ROUNDS * k), n_batch
+
+
+def _search_parts(sizes: Sizes, rows: int) -> dict[str, int]:
+    """Return what a task that searches centroids and sums their cells holds [bytes]."""
+    k, d = sizes.dims["centroid"], sizes.dims["component"]
+    return {
+        "rows": 3 * rows * d * 4,
+        "distances": 3 * TILE_ROWS * k * 4,
+        "centroids": 3 * k * d * 4,
+        "sums": 3 * k * (d + 16) * 8,
+        "pairs": 3 * rows * 3 * 24,
+    }
+
+
+def _check_sample(store: RunStore) -> Iterator[str]:
+    """Check the rows that the centroids were fitted on."""
+    sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
+    checksums = [[crc] for crc in flat_checksums(store.noted("overcluster", "sample"))]
+    yield from check_rows(sample.path, ["sample"], sample.n_samples, SAMPLE_SHARD_ROWS, checksums)
+
+
+def _check_nearest(store: RunStore) -> Iterator[str]:
+    """Check each image's nearest centroids."""
+    part = store.step("overcluster").details["assign_part"]
+    checksums: list[Any] = flat_checksums(store.noted("overcluster", part))
+    names = ["nearest", "sq_distance"]
+    yield from check_blocks(store, layout.nearest(store.path), names, checksums)
+
+
+def stored_duplicate_cells(store: RunStore) -> DuplicateCells:
+    """Return which cells of a run hold duplicates."""
+    population, rms_radius, max_distance, centroids = store.read_model(
+        "population", "rms_radius", "max_distance", "centroids"
+    )
+    scale = np.linalg.norm(centroids.astype(np.float64), axis=1)
+    return duplicate_cells(population, rms_radius, max_distance, scale)
+
+
+def count_duplicates(store: RunStore) -> dict[str, int]:
+    """Return how many cells are made of duplicates, and how many images they hold."""
+    (population,) = store.read_model("population")
+    cells = stored_duplicate_cells(store)
+    return {
+        "exact_cells": int(cells.is_exact.sum()),
+        "exact_images": int(population[cells.is_exact].sum()),
+        "near_cells": int(cells.is_near.sum()),
+        "near_images": int(population[cells.is_near].sum()),
+    }
+
+
+class SampleItem(NamedTuple):
+    """A partition and how many rows to draw from each of its blocks."""
+
+    partition: Partition
+    n_drawn: list[int]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class DrawTask:
+    """Rows drawn from the scores of a partition, left in the order of the blocks."""
+
+    scores: Rows
+    seed: int
+    folder: Path
+
+    def __call__(self, item: SampleItem) -> dict[str, Any]:
+        """Draw from each block with the generator that belongs to it."""
+        drawn, n_bytes = [], 0
+        for rows, n_drawn in zip(item.partition.blocks, item.n_drawn, strict=True):
+            block = self.scores.read(*rows)
+            picked = draw_rows(
+                len(block), n_drawn, generator(self.seed, "overcluster/sample", rows.start)
+            )
+            drawn.append(block[picked].astype(np.float32, copy=False))
+            n_bytes += block.nbytes
+        path = part_path(self.folder, item.partition.index)
+        checksum = write_arrays(path, {"rows": np.concatenate(drawn)})
+        return {
+            "file_crc": checksum,
+            "bytes_read": n_bytes,
+            "bytes_written": path.stat().st_size,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffleTask:
+    """A shard of the sample in its shuffled order, gathered from all that was drawn."""
+
+    folder: Path
+    offsets: tuple[int, ...]
+    seed: int
+    sample: Path
+
+    def __call__(self, shard: RowRange) -> dict[str, Any]:
+        """Gather the rows whose shuffled position lies in the shard."""
+        n_sample = self.offsets[-1]
+        order = generator(self.seed, "overcluster/shuffle").permutation(n_sample)
+        wanted = order[shard.start : shard.stop]
+        source = np.searchsorted(self.offsets, wanted, side="right") - 1
+        gathered: NDArray[np.float32] | None = None
+        n_bytes = 0
+        for index in np.unique(source):
+            rows = read_arrays(part_path(self.folder, int(index)))["rows"]
+            n_bytes += rows.nbytes
+            if gathered is None:
+                gathered = np.empty((len(wanted), rows.shape[1]), np.float32)
+            here = source == index
+            gathered[here] = rows[wanted[here] - self.offsets[index]]
+        assert gathered is not None
+        zarr_io.write_rows(self.sample, "sample", shard.start, gathered)
+        return {
+            "crc": [zarr_io.crc(gathered)],
+            "bytes_read": n_bytes,
+            "bytes_written": gathered.nbytes,
+        }
+
+
+def draw_sample(context: Context, n_centroids: int) -> Rows:
+    """Return the stored sample, drawn from every block in proportion and shuffled."""
+    store, seed, step = context.store, context.config.seed, OverclusterStep.name
+    counts = sample_counts(context.block_sizes, sample_size(context.n_samples, n_centroids))
+    parts, target = store.folder(step) / "drawn", layout.sample(store.path)
+    shards = row_ranges(int(counts.sum()), SAMPLE_SHARD_ROWS)
+    shuffled = store.journal(step, "sample", needs=(target,))
+    if len(shuffled.entries) < len(shards):
+        drawn_before = store.journal(step, "drawn", needs=(parts,))
+        parts.mkdir(exist_ok=True)
+        scores = stored_scores(store)
+        items = {
+            partition.index: SampleItem(partition, n_drawn)
+            for partition, n_drawn in zip(
+                context.partitions, context.split(counts.tolist()), strict=True
+            )
+        }
+        task = DrawTask(scores, seed, parts)
+        drawn = context.executor.run(
+            "overcluster: sample", task, items, journal=drawn_before, n_rows=n_rows
+        )
+        context.count(step, drawn)
+        if not shuffled.entries:
+            discard(target)
+            zarr_io.create_rows_array(
+                target,
+                "sample",
+                n_rows=int(counts.sum()),
+                tail_shape=(scores.n_features,),
+                dtype="float32",
+                shard_rows=SAMPLE_SHARD_ROWS,
+                dims=("row", "component"),
+                compressor=None,
+            )
+        offsets = np.cumsum([0] + [sum(item.n_drawn) for item in items.values()])
+        gathered = context.executor.run(
+            "overcluster: shuffle",
+            ShuffleTask(parts, tuple(offsets.tolist()), seed, target),
+            dict(enumerate(shards)),
+            journal=shuffled,
+            n_rows=n_rows,
+        )
+        context.count(step, gathered)
+    discard(parts)
+    return stored_sample(store)
+
+
+def stored_sample(store: RunStore) -> zarr_io.StoredRows:
+    """Return the rows that the centroids are fitted on, readable from any worker."""
+    return zarr_io.StoredRows.open(layout.sample(store.path), "sample")
+
+
+def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
+    """Fit centroids on the sample, going on from the last round that was noted."""
+    store, step = context.store, OverclusterStep.name
+    max_rounds = context.config.section(OverclusterSettings).max_rounds
+    place = store.folder(step) / "round.npz"
+    noted = store.journal(step, "rounds")
+    resume = None
+    if noted.entries and place.is_file():
+        resume = RoundState.from_arrays(read_arrays(place))
+    # A journal of other settings is void, and so is the state it stands for.
+    n_noted = len(noted.entries)
+
+    with context.executor.progress.bar("overcluster: rounds, at most", max_rounds, "rounds") as bar:
+
+        def on_round(state: RoundState) -> None:
+            nonlocal n_noted
+            write_arrays(place, state.to_arrays())
+            noted.append(n_noted, {"round": n_noted})
+            n_noted += 1
+            bar.advance(1)
+
+        return fit_centroids(
+            sample,
+            n_centroids,
+            seed=context.config.seed,
+            mapper=context.executor,
+            max_rounds=max_rounds,
+            on_round=on_round,
+            resume=resume,
+        )
+
+
+@lru_cache(maxsize=2)
+def stored_search(stored: StoredArrays) -> NearestCentroids:
+    """Return the search over stored centroids, built once per process."""
+    return NearestCentroids.build(stored.load()["centroids"])
+
+
+@dataclass(frozen=True, slots=True)
+class AssignTask:
+    """Nearest centroids of every row of a partition, written; the sums that follow from them, left."""
+
+    scores: Rows
+    centroids: StoredArrays
+    nearest: Path
+    folder: Path
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Search once, accumulate everything that rides along."""
+        search = stored_search(self.centroids)
+        n_centroids = len(self.centroids.load()["centroids"])
+        cells: CellSums | None = None
+        pairs: list[PairCounts] = []
+        checksums, bytes_read, bytes_written = [], 0, 0
+        names = ("nearest", "sq_distance")
+        with zarr_io.rows_writers(self.nearest, names, partition.start) as writers:
+            for rows, read in read_ahead(self.scores, partition.blocks):
+                block = read.astype(np.float32, copy=False)
+                nearest, sq_distance = search.query(block, k=N_NEAREST)
+                writers["nearest"].append(nearest)
+                writers["sq_distance"].append(sq_distance)
+                checksums.append([zarr_io.crc(nearest), zarr_io.crc(sq_distance)])
+                block_cells = cell_sums(block, rows.start, nearest, sq_distance, n_centroids)
+                cells = block_cells if cells is None else merge_cell_sums(cells, block_cells)
+                pairs.append(count_pairs(nearest, n_centroids))
+                bytes_read += block.nbytes
+                bytes_written += nearest.nbytes + sq_distance.nbytes
+        assert cells is not None
+        arrays = prefixed("cells_", cells.to_arrays())
+        arrays |= prefixed("pairs_", merge_pair_counts(*pairs).to_arrays())
+        path = part_path(self.folder, partition.index)
+        return {
+            "crc": checksums,
+            "file_crc": write_arrays(path, arrays),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written + path.stat().st_size,
+        }
+
+
+class AssignSums(NamedTuple):
+    """What the last merge of the pass over all rows makes of its sums, all but this left on disk.
+
+    Attributes
+    ----------
+    is_occupied : bool array of shape (n_centroids,)
+        Which centroids have a row; unless all have, nothing is left.
+    staged : StagedArrays or None
+        Arrays of the model: the centroids and what is known of their cells.
+    pairs_crc : int
+        Checksum of the file with the counts of pairs of nearest centroids.
+    inertia : float
+        Sum of squared distances to the nearest centroids [score squared].
+    """
+
+    is_occupied: NDArray[np.bool_]
+    staged: StagedArrays | None = None
+    pairs_crc: int = 0
+    inertia: float = math.nan
+
+
+def pairs_file(store: RunStore) -> Path:
+    """Return where the counts of pairs of nearest centroids lie."""
+    return store.folder(OverclusterStep.name) / PAIRS
+
+
+def assign(context: Context, centroids: NDArray[np.float32], place: Path) -> tuple[AssignSums, str]:
+    """Find the nearest three centroids of every row, store them, and sum what rides along.
+
+    A centroid that turns out to have no row is dropped and the pass repeated:
+    the second and third nearest of others may have been that one.
+
+    Returns
+    -------
+    sums : AssignSums
+        Of the last pass.
+    part : str
+        Name of its journal.
+    """
+    for attempt in range(len(centroids)):
+        part = f"assign-{attempt}"
+        sums = _assign_once(context, centroids, part, place)
+        if sums.is_occupied.all():
+            return sums, part
+        centroids = centroids[sums.is_occupied]
+    msg = "some centroid must have a row"
+    raise AssertionError(msg)
+
+
+def _assign_once(
+    context: Context, centroids: NDArray[np.float32], part: str, place: Path
+) -> AssignSums:
+    """Do one pass over all rows."""
+    store, step = context.store, OverclusterStep.name
+    target, parts = layout.nearest(store.path), store.folder(step) / "parts" / part
+    journal = store.journal(step, part, needs=(target, parts))
+    if not journal.entries:
+        discard(target)
+        discard(parts)
+        parts.mkdir(parents=True)
+        for name, dtype in (("nearest", "int32"), ("sq_distance", "float32")):
+            zarr_io.create_rows_array(
+                target,
+                name,
+                n_rows=context.n_samples,
+                tail_shape=(N_NEAREST,),
+                dtype=dtype,
+                shard_rows=partition_rows(context.n_samples, context.block_rows),
+                block_rows=context.block_rows,
+                dims=("sample", "rank"),
+                compressor=None,
+            )
+    shared = context.executor.share({"centroids": centroids})
+    task = AssignTask(stored_scores(store), shared, target, parts)
+    items = {partition.index: partition for partition in context.partitions}
+    reports = context.executor.run(
+        "overcluster: assign", task, items, journal=journal, n_rows=n_rows
+    )
+    context.count(step, reports)
+    sums: AssignSums = context.executor.reduce(
+        partial(_read_sums, parts),
+        part_files(reports),
+        _merge_sums,
+        partial(leave_sums, shared, pairs_file(store), place),
+    )
+    return sums
+
+
+def _read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
+    """Read the sums of a partition."""
+    arrays = part.read(folder)
+    return (
+        CellSums.from_arrays(without_prefix("cells_", arrays)),
+        PairCounts.from_arrays(without_prefix("pairs_", arrays)),
+    )
+
+
+def _merge_sums(
+    left: tuple[CellSums, PairCounts], right: tuple[CellSums, PairCounts]
+) -> tuple[CellSums, PairCounts]:
+    """Merge the sums of neighbours."""
+    return merge_cell_sums(left[0], right[0]), merge_pair_counts(left[1], right[1])
+
+
+def leave_sums(
+    centroids: StoredArrays, pairs: Path, place: Path, sums: tuple[CellSums, PairCounts]
+) -> AssignSums:
+    """Leave what was merged: arrays of the model at a place, and the pairs in their file."""
+    cells = sums[0]
+    is_occupied = cells.population > 0
+    if not is_occupied.all():
+        return AssignSums(is_occupied)
+    arrays = {
+        **centroids.load(),
+        "population": cells.population,
+        "centroid_mean": cells.mean,
+        "rms_radius": cells.rms_radius,
+        "mean_distance": cells.distance / cells.population,
+        "max_distance": cells.max_distance,
+        "exemplar": cells.exemplar,
+    }
+    staged = stage_arrays(place, described(ARRAYS, arrays))
+    return AssignSums(is_occupied, staged, write_arrays(pairs, sums[1].to_arrays()), cells.inertia)

@@ -1,0 +1,374 @@
+"""pca: the moments of all images in one pass over the pixels, and their principal components."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from workflow.config.fields import Components, Section
+from workflow.engine.partitions import flat_checksums
+from workflow.engine.plan import TaskPlan
+from workflow.engine.step import Step
+from workflow.engine.verify import check_images, check_named, check_parts, checked
+from workflow.errors import ConfigError, ImagesError, NonFiniteError
+from workflow.pca import (
+    AUTO_MAX_COMPONENTS,
+    DEFAULT_RANK,
+    about_zero,
+    block_moments,
+    choose_kind,
+    feature_shift,
+    merge_moments,
+    moments_from_arrays,
+    moments_to_arrays,
+    principal_components,
+)
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.manifest import digest
+from workflow.runstore.store import discard
+from workflow.schema import ArraySpec
+from workflow.steps.base import (
+    described,
+    n_rows,
+    numbered_dims,
+    part_files,
+    part_path,
+    prefixed,
+    read_ahead,
+    read_prefixed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.engine.context import Context
+    from workflow.engine.executor import Executor
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.mapper import Mapper, Rows
+    from workflow.pca import MomentState, PrincipalComponents
+    from workflow.runstore import RunStore
+    from workflow.runstore.files import Journal
+    from workflow.runstore.zarr_io import ImageStore
+    from workflow.steps.base import ModelArrays, PartFile
+
+#: Standard deviations whose squares stay well inside float32.
+MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12
+#: Rows that the shift of integer moments is chosen by, which only decides how fast they are summed.
+SHIFT_ROWS = 1_024
+#: Rows of a tile in the inner loops.
+TILE_ROWS = 4_096
+#: What to change where so much memory is not there.
+ADVICE = {"moments": "Lower pca.max_full_features"}
+#: Names of the moments in ``model.zarr`` start so; some fields have another name there.
+MOMENTS_PREFIX = "moments_"
+STORED_MOMENTS = {"n_samples": "count", "total": "sum"}
+#: Arrays of ``model.zarr``.
+ARRAYS = {
+    "mean": ArraySpec(("feature",), "float64", "pixel value", "mean of each feature"),
+    "components": ArraySpec(
+        ("component", "feature"), "float64", "1", "principal components, signs fixed"
+    ),
+    "explained_variance": ArraySpec(
+        ("component",), "float64", "pixel value squared", "variance of the scores"
+    ),
+    "explained_variance_ratio": ArraySpec(("component",), "float64", "1", "its share of the total"),
+    "singular_values": ArraySpec(("component",), "float64", "pixel value", "singular values"),
+    "spectrum": ArraySpec(
+        ("eigenvalue",), "float64", "pixel value squared", "all eigenvalues that are known, falling"
+    ),
+}
+
+
+class PcaSettings(Section):
+    """Principal components of the images."""
+
+    n_components: Components = "auto"
+    """A count, a share of the variance between 0 and 1, or auto: 99 % of the variance, at most 50."""
+    whiten: bool = False
+    """Whether scores are divided by their standard deviation (amplifies noise)."""
+    max_full_features: int = Field(default=4096, ge=1, le=32_768)
+    """Most features for which the full second moments are kept; wider images use low-rank states."""
+
+
+class PcaStep(Step):
+    """Sum the moments of all images, and find their principal components."""
+
+    name = "pca"
+    section = PcaSettings
+    settings = ("profile", "pca.n_components", "pca.max_full_features")
+    reads = ("ingest",)
+    arrays = ARRAYS
+    reads_images_first = True
+
+    def run(self, context: Context) -> None:
+        """Find the principal components; the pixels are read once."""
+        store = context.store
+        wanted = context.config.section(PcaSettings).n_components
+        if context.config.profile == "reference":
+            # Slow to import, and rarely wanted.
+            from workflow.steps import reference
+
+            context.executor.ignore_warning(reference.HARMLESS_WARNING)
+            with context.executor.as_dask_scheduler():
+                found = reference.components(context.images, context.block_rows, wanted)
+        else:
+            state = _moments(context)
+            found = find_components(state, wanted)
+            store.write_model(self.name, moments_model(state))
+        store.write_model(self.name, components_model(found), components_attrs(found))
+        store.step(self.name).details = components_details(found)
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the components."""
+        return [layout.model_array(run, "zarr.json"), layout.model_array(run, "components")]
+
+    def more_key(self, store: RunStore) -> Mapping[str, Any]:
+        """Return the images that `update` has merged."""
+        return {"updates": [update["digest"] for update in store.manifest.updates]}
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse more components than there can be."""
+        wanted = sizes.config.section(PcaSettings).n_components
+        limit = min(sizes.n_samples, sizes.n_features)
+        if wanted != "auto" and wanted > limit:
+            msg = f"`pca.n_components` must be at most {limit}, the smaller of {sizes.n_samples} images and {sizes.n_features} features; got {wanted}. Lower it, or leave it auto."
+            raise ConfigError(msg)
+
+    def dims(self, sizes: Sizes) -> Mapping[str, int]:
+        """Return the components that there are at most."""
+        wanted = sizes.config.section(PcaSettings).n_components
+        limit = min(sizes.n_samples, sizes.n_features)
+        if wanted == "auto":
+            return {"component": min(limit, AUTO_MAX_COMPONENTS)}
+        return {"component": limit if wanted < 1 else int(wanted)}
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the pass over the pixels."""
+        moments = 8 * sizes.n_features * _rank(sizes)
+        parts = {"block": sizes.block_bytes, "tile": tile_bytes(sizes), "moments": 4 * moments}
+        n, read = sizes.n_partitions, sizes.n_samples * sizes.image_bytes
+        left = n * (moments + 16 * sizes.n_features)
+        return [TaskPlan(self.name, n, read, left, parts, ADVICE)]
+
+    def client_bytes(self, sizes: Sizes) -> int:
+        """Return the merged moments, and what the eigenvalue solver takes."""
+        return 5 * 8 * sizes.n_features * _rank(sizes)
+
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the files of the moments, and the images against what the pass has read."""
+        yield from check_parts(store, "pca/moments", "pca/parts")
+        for update in store.manifest.updates:
+            file = f"pca/{update['file']}"
+            yield from check_named(store.path / file, file, update["file_crc"])
+        if store.step(self.name).state == "complete":
+            yield from checked(self.name, check_images, store, "pca/moments")
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return how many components there are, and what they keep."""
+        details = store.step(self.name).details
+        return {name: details[name] for name in ("n_components", "variance_kept")}
+
+
+def _rank(sizes: Sizes) -> int:
+    """Return the rows of the second moments that a task holds."""
+    d_in = sizes.n_features
+    return d_in if d_in <= sizes.config.section(PcaSettings).max_full_features else DEFAULT_RANK
+
+
+def tile_bytes(sizes: Sizes) -> int:
+    """Return the bytes of rows converted to floating point."""
+    return min(sizes.block_rows, TILE_ROWS) * sizes.n_features * 8
+
+
+@dataclass(frozen=True, slots=True)
+class MomentsTask:
+    """Moments of a partition, and a checksum of each of its blocks."""
+
+    images: Rows
+    kind: str
+    rank: int
+    folder: Path
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Read each block once; leave the merged state in the folder."""
+        state: MomentState | None = None
+        shift: NDArray[Any] | None = None
+        checksums, n_bytes = [], 0
+        for rows, block in read_ahead(self.images, partition.blocks):
+            checksums.append(zarr_io.crc(block))
+            n_bytes += block.nbytes
+            if shift is None and self.kind == "integer":
+                shift = feature_shift(block[:SHIFT_ROWS])
+            try:
+                part = block_moments(block, kind=self.kind, shift=shift, rank=self.rank)
+            except NonFiniteError as err:
+                raise err.moved(rows.start) from None
+            state = part if state is None else merge_moments(state, part)
+        assert state is not None
+        path = part_path(self.folder, partition.index)
+        return {
+            "crc": checksums,
+            # Exact about any shift, so each task has its own; about zero they merge.
+            "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
+            "bytes_read": n_bytes,
+            "bytes_written": path.stat().st_size,
+        }
+
+
+def sum_moments(
+    executor: Executor,
+    images: ImageStore,
+    partitions: Sequence[Partition],
+    *,
+    folder: Path,
+    journal: Journal,
+    max_full_features: int,
+) -> tuple[MomentState, Mapping[int, dict[str, Any]]]:
+    """Sum the moments of all images and take a checksum of each block.
+
+    Parameters
+    ----------
+    executor : Executor
+        Runs the tasks.
+    images : ImageStore
+        The images.
+    partitions : sequence of Partition
+        All of them.
+    folder : Path
+        Where tasks leave the moments of their partition.
+    journal : Journal
+        Where finished partitions are recorded.
+    max_full_features : int
+        Most features for which the full second moments are kept.
+
+    Returns
+    -------
+    state : MomentState
+        Moments of all images, merged in the order of the partitions; of
+        integers about zero, so that they merge with any others.
+    reports : mapping of int to dict
+        What each task reported.
+    """
+    if not journal.entries:
+        discard(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
+    task = MomentsTask(images, kind, DEFAULT_RANK, folder)
+    items = {partition.index: partition for partition in partitions}
+    reports = executor.run("pca", task, items, journal=journal, n_rows=n_rows)
+    return merge_part_files(executor, folder, reports), reports
+
+
+def merge_part_files(
+    mapper: Mapper, folder: Path, reports: Mapping[int, Mapping[str, Any]]
+) -> MomentState:
+    """Merge what the tasks left, always the same neighbours; one state comes back."""
+    merged: MomentState = mapper.reduce(
+        partial(_read_part, folder), part_files(reports), merge_moments
+    )
+    return merged
+
+
+def _read_part(folder: Path, part: PartFile) -> MomentState:
+    """Read the moments of a partition; about zero already, unless version 0.1.0 left them."""
+    return about_zero(moments_from_arrays(part.read(folder)))
+
+
+def _moments(context: Context) -> MomentState:
+    """Return the moments of all images; they outlive a changed number of components."""
+    store = context.store
+    state, reports = sum_moments(
+        context.executor,
+        context.images,
+        context.partitions,
+        folder=store.folder("pca") / "parts",
+        journal=_moments_journal(context),
+        max_full_features=context.config.section(PcaSettings).max_full_features,
+    )
+    context.count("pca", reports)
+    # Images merged by `update` stay in, in the order in which they came.
+    updates = [
+        moments_from_arrays(read_arrays(store.folder("pca") / u["file"], u["file_crc"]))
+        for u in store.manifest.updates
+    ]
+    try:
+        return functools.reduce(merge_moments, updates, state)
+    except ValueError:
+        msg = "`pca.max_full_features` must stay as it was when images were merged by `update`: moments of another kind cannot be merged. Set it back, or start a run in a new folder."
+        raise ConfigError(msg) from None
+
+
+def _moments_journal(context: Context) -> Journal:
+    """Return the journal of the first pass: it depends on the images, not on the components."""
+    content = {
+        "images": context.store.manifest.images["digest"],
+        "max_full_features": context.config.section(PcaSettings).max_full_features,
+        "block_rows": context.block_rows,
+        "version": PcaStep.version,
+    }
+    parts = context.store.folder("pca") / "parts"
+    return context.store.journal("pca", "moments", key=digest(content), needs=(parts,))
+
+
+def image_checksums(context: Context) -> list[Any]:
+    """Return the checksum each block had when it was first read; None where it was not."""
+    entries = _moments_journal(context).entries
+    if not entries:
+        return [None] * len(context.block_sizes)
+    return flat_checksums(entries)
+
+
+def find_components(state: MomentState, n_components: float | str) -> PrincipalComponents:
+    """Find the components; refuse images whose squared scores float32 cannot hold."""
+    try:
+        found = principal_components(state, n_components)
+        widest = math.sqrt(found.explained_variance[0])
+    except OverflowError:
+        widest = math.inf
+    if widest and not MIN_SPREAD < widest < MAX_SPREAD:
+        msg = f"images must spread between {MIN_SPREAD:g} and {MAX_SPREAD:g} along their first component; got {widest:.3g}. Scale them, for example to standard deviation 1."
+        raise ImagesError(msg)
+    return found
+
+
+def moments_model(state: MomentState) -> ModelArrays:
+    """Return moments as arrays of the model."""
+    arrays = moments_to_arrays(state)
+    stored = {STORED_MOMENTS.get(name, name): array for name, array in arrays.items()}
+    return numbered_dims(prefixed(MOMENTS_PREFIX, stored))
+
+
+def stored_moments(store: RunStore) -> MomentState:
+    """Return the moments of a run."""
+    names = {stored: name for name, stored in STORED_MOMENTS.items()}
+    arrays = read_prefixed(store, MOMENTS_PREFIX)
+    return moments_from_arrays({names.get(name, name): array for name, array in arrays.items()})
+
+
+def components_model(found: PrincipalComponents) -> ModelArrays:
+    """Return principal components as arrays of the model."""
+    return described(ARRAYS, {name: getattr(found, name) for name in ARRAYS})
+
+
+def components_attrs(found: PrincipalComponents) -> dict[str, Any]:
+    """Return what is said of principal components beside their arrays."""
+    return {"n_samples": found.n_samples, "total_variance": float(found.total_variance)}
+
+
+def components_details(found: PrincipalComponents) -> dict[str, Any]:
+    """Return what the manifest says of principal components."""
+    return {
+        "n_components": len(found.components),
+        "variance_kept": float(found.variance_kept),
+        "n_samples": found.n_samples,
+    }

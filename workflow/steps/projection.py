@@ -1,0 +1,240 @@
+"""projection: the scores of all images on the components, and a few images kept as previews."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from workflow.config.fields import Section
+from workflow.engine.partitions import flat_checksums, partition_rows
+from workflow.engine.plan import TaskPlan
+from workflow.engine.step import Step
+from workflow.engine.verify import check_blocks, check_parts, checked
+from workflow.errors import NonFiniteError, StoreError
+from workflow.overcluster import draw_rows, sample_counts
+from workflow.projection import project
+from workflow.rng import generator
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import write_arrays
+from workflow.runstore.store import discard
+from workflow.schema import ArraySpec
+from workflow.steps.base import described, n_rows, part_path, read_ahead
+from workflow.steps.pca import PcaSettings, image_checksums, tile_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
+    from workflow.engine.context import Context
+    from workflow.engine.executor import StoredArrays
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.mapper import Rows
+    from workflow.runstore import RunStore
+
+#: Images kept for the report: at most so many, and so many bytes.
+MAX_PREVIEWS, MAX_PREVIEW_BYTES = 65_536, 256 * 2**20
+#: Arrays of ``model.zarr``.
+ARRAYS = {
+    "projection_mean": ArraySpec(
+        ("feature",), "float64", "pixel value", "mean that the scores were made with"
+    ),
+    "projection_components": ArraySpec(
+        ("component", "feature"), "float64", "1", "components that the scores were made with"
+    ),
+    "projection_variance": ArraySpec(
+        ("component",), "float64", "pixel value squared", "variance used for whitening"
+    ),
+}
+
+
+class ProjectionSettings(Section):
+    """Scores of the images on the components."""
+
+    dtype: Literal["float32", "float16"] = "float32"
+    """Type of the stored scores; float16 halves their size and keeps three digits."""
+
+
+class ProjectionStep(Step):
+    """Write the scores of all images; the pixels are read once more."""
+
+    name = "projection"
+    section = ProjectionSettings
+    settings = ("pca.whiten", "projection.dtype")
+    reads = ("pca",)
+    arrays = ARRAYS
+
+    def run(self, context: Context) -> None:
+        """Project each block, and keep some of its images."""
+        store = context.store
+        dtype = context.config.section(ProjectionSettings).dtype
+        whiten = context.config.section(PcaSettings).whiten
+        mean, components, variance = store.read_model("mean", "components", "explained_variance")
+        basis = {"mean": mean, "components": components, "variance": variance}
+        store.write_model(
+            self.name,
+            described(ARRAYS, {f"projection_{name}": array for name, array in basis.items()}),
+            {"whiten": whiten, "dtype": dtype},
+        )
+        target, previews = layout.scores(store.path), layout.previews(store.path)
+        journal = store.journal(self.name, "blocks", needs=(target, previews))
+        if not journal.entries:
+            discard(target)
+            discard(previews)
+            previews.mkdir()
+            zarr_io.create_rows_array(
+                target,
+                "scores",
+                n_rows=context.n_samples,
+                tail_shape=(len(components),),
+                dtype=dtype,
+                shard_rows=partition_rows(context.n_samples, context.block_rows),
+                block_rows=context.block_rows,
+                dims=("sample", "component"),
+                compressor=None,
+            )
+        shared = Basis(context.executor.share(basis), whiten)
+        task = ProjectionTask(context.images, shared, dtype, target, previews)
+        checksums = context.split(image_checksums(context))
+        image_bytes = context.images.n_features * context.images.dtype.itemsize
+        numbers = sample_counts(context.block_sizes, n_previews(context.n_samples, image_bytes))
+        items = {
+            p.index: ProjectionItem(p, expected, n)
+            for p, expected, n in zip(
+                context.partitions, checksums, context.split(numbers.tolist()), strict=True
+            )
+        }
+        reports = context.executor.run(self.name, task, items, journal=journal, n_rows=n_rows)
+        context.count(self.name, reports)
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the scores and the previews."""
+        return [layout.model_array(run, "zarr.json"), layout.scores(run), layout.previews(run)]
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the second pass over the pixels."""
+        d = sizes.dims["component"]
+        parts = {
+            "block": sizes.block_bytes,
+            "tile": tile_bytes(sizes),
+            "scores": 2 * sizes.block_rows * d * 4,
+            "components": 3 * d * sizes.n_features * 8,
+        }
+        kept = n_previews(sizes.n_samples, sizes.image_bytes) * (sizes.image_bytes + 8)
+        written = sizes.n_samples * score_row_bytes(sizes) + kept
+        read = sizes.n_samples * sizes.image_bytes
+        return [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
+
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the files of the previews, and the scores."""
+        yield from check_parts(store, "projection/blocks", "projection/kept")
+        if store.step(self.name).state == "complete":
+            yield from checked(self.name, _check_scores, store)
+
+
+def _check_scores(store: RunStore) -> Iterator[str]:
+    """Check the scores."""
+    checksums = [[crc] for crc in flat_checksums(store.noted("projection", "blocks"))]
+    yield from check_blocks(store, layout.scores(store.path), ["scores"], checksums)
+
+
+def n_previews(n_samples: int, image_bytes: int) -> int:
+    """Return how many images are kept for the report while they are read."""
+    return max(1, min(n_samples, MAX_PREVIEWS, MAX_PREVIEW_BYTES // image_bytes))
+
+
+def score_row_bytes(sizes: Sizes) -> int:
+    """Return the bytes of the stored scores of an image."""
+    dtype = np.dtype(sizes.config.section(ProjectionSettings).dtype)
+    return sizes.dims["component"] * dtype.itemsize
+
+
+def stored_scores(store: RunStore) -> Rows:
+    """Return the scores of a run, readable from any worker."""
+    return zarr_io.StoredRows.open(layout.scores(store.path), "scores")
+
+
+class ProjectionItem(NamedTuple):
+    """A partition, the checksums its blocks had, and how many previews to keep of each."""
+
+    partition: Partition
+    checksums: list[int | None]
+    n_previews: list[int]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Mean and components that rows are projected with, where they are stored."""
+
+    stored: StoredArrays
+    whiten: bool
+
+    def project(self, block: NDArray[Any], first_row: int, dtype: str) -> NDArray[Any]:
+        """Return the scores of a block that begins at `first_row`."""
+        arrays = self.stored.load()
+        try:
+            return project(
+                block,
+                arrays["mean"],
+                arrays["components"],
+                whiten_scale=arrays["variance"] if self.whiten else None,
+                dtype=np.dtype(dtype),
+            )
+        except NonFiniteError as err:
+            raise err.moved(first_row) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionTask:
+    """Scores of a partition, written; a few of its images, kept."""
+
+    images: Rows
+    basis: Basis
+    dtype: str
+    scores: Path
+    previews: Path
+
+    def __call__(self, item: ProjectionItem) -> dict[str, Any]:
+        """Read each block once, compare it with its checksum, write its scores."""
+        kept, kept_rows, checksums = [], [], []
+        bytes_read = bytes_written = 0
+        blocks = read_ahead(self.images, item.partition.blocks)
+        with zarr_io.RowsWriter(self.scores, "scores", item.partition.start) as writer:
+            for (rows, block), expected, n_kept in zip(
+                blocks, item.checksums, item.n_previews, strict=True
+            ):
+                require_unaltered(block, rows, expected)
+                scores = self.basis.project(block, rows.start, self.dtype)
+                writer.append(scores)
+                checksums.append(zarr_io.crc(scores))
+                # Drawn from the rows alone: another seed must not make the previews stale.
+                drawn = draw_rows(len(block), n_kept, generator(0, "projection/kept", rows.start))
+                kept.append(block[drawn])
+                kept_rows.append(drawn + rows.start)
+                bytes_read += block.nbytes
+                bytes_written += scores.nbytes
+        path = part_path(self.previews, item.partition.index)
+        arrays = {"images": np.concatenate(kept), "row": np.concatenate(kept_rows)}
+        return {
+            "crc": checksums,
+            "file_crc": write_arrays(path, arrays),
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written + path.stat().st_size,
+        }
+
+
+def require_unaltered(block: NDArray[Any], rows: RowRange, expected: int | None) -> None:
+    """Refuse a block that is not what it was when it was first read."""
+    if expected is not None and zarr_io.crc(block) != expected:
+        msg = f"images must stay as they were when the run began; images {rows.start} to {rows.stop - 1} have changed. Restore them, or start a run in a new folder."
+        raise StoreError(msg)

@@ -1,0 +1,438 @@
+"""report: the page that a person looks at, ``report.html``, and the images that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+from pydantic import Field
+
+from workflow.chunks import choose_block_rows, row_ranges
+from workflow.config.fields import Section
+from workflow.engine.step import Step
+from workflow.engine.summary import summarize
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
+from workflow.steps.base import part_files, part_path
+from workflow.steps.labels import LabelsSettings
+from workflow.steps.projection import n_previews
+from workflow.steps.tree import shown_tree, stored_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.config import Config
+    from workflow.engine.context import Context
+    from workflow.engine.plan import Sizes
+    from workflow.report import Certainty, CondensedTree, Ladder, Sheet
+    from workflow.report.data import SheetKind
+    from workflow.runstore import RunStore
+    from workflow.runstore.zarr_io import ImageStore
+    from workflow.steps.base import PartFile
+    from workflow.tree import ClusterTree
+
+#: What the maker of demo images knows, put into the run folder by the demo.
+TRUTH = "truth.json"
+#: Pictures on the sheets of noise and of outliers.
+N_ODD = 48
+#: Most pictures fetched one by one from the images, for clusters too small to be among the kept ones.
+MAX_FETCHED = 600
+#: What drawing the page takes, and what is held of the label of a preview [bytes].
+PAGE_BYTES, PREVIEW_BYTES = 32 * 2**20, 64
+
+
+class ReportSettings(Section):
+    """The page that a person looks at."""
+
+    n_clusters_shown: int = Field(default=48, ge=0, le=1000)
+    """Most clusters that get a contact sheet, the largest first."""
+    images_per_cluster: int = Field(default=24, ge=1, le=200)
+    """Most pictures on a contact sheet."""
+
+
+class ReportStep(Step):
+    """Write the page that a person looks at."""
+
+    name = "report"
+    version = 2
+    section = ReportSettings
+    settings = ("report.n_clusters_shown", "report.images_per_cluster")
+    reads = ("pca", "projection", "overcluster", "centroid_graph", "tree", "labels")
+
+    def run(self, context: Context) -> None:
+        """Gather what there is to see, and draw it."""
+        write_report(context.steps, context.store, context.config, context.images)
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the page."""
+        return [run / layout.REPORT]
+
+    def client_bytes(self, sizes: Sizes) -> int:
+        """Return the labels of the previews; the images themselves are few at a time."""
+        return PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes) + PAGE_BYTES
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return where the page is."""
+        return {"report": str(store.path / layout.REPORT)}
+
+
+def write_report(
+    steps: Sequence[Step], store: RunStore, config: Config, images: ImageStore | None
+) -> None:
+    """Write ``report.html`` in one move.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        All steps of the workflow.
+    store : RunStore
+        A run whose labels are complete.
+    config : Config
+        The settings.
+    images : ImageStore or None
+        The images; None where they are gone: then only the pictures that were
+        kept while reading are shown.
+    """
+    # Matplotlib is slow to import, and workers draw nothing.
+    from workflow.report import ReportData, render
+
+    settings = config.section(ReportSettings)
+    summary = _before_report(store, summarize(steps, store))
+    tree = stored_tree(store)
+    ratio, spectrum, population, radius, label, resolved = store.read_model(
+        "explained_variance_ratio",
+        "spectrum",
+        "population",
+        "rms_radius",
+        "centroid_label",
+        "centroid_label_resolved",
+    )
+    shown = resolved if config.section(LabelsSettings).noise == "resolve" else label
+    truth = store.path / TRUTH
+    manifest = store.manifest
+    data = ReportData(
+        title="overcluster report",
+        run_path=str(store.path),
+        summary=summary,
+        settings={key: (value, "") for key, value in manifest.config.items()},
+        versions=manifest.versions,
+        explained_variance_ratio=ratio,
+        spectrum=spectrum,
+        total_variance=store.model_attrs("pca").get("total_variance"),
+        cluster_size=np.asarray(summary["cluster_sizes"], dtype=np.int64),
+        population=population,
+        rms_radius=radius,
+        centroid_label=shown,
+        tree=tree_data(shown_tree(store)),
+        cluster_persistence=_persistence(store, tree),
+        ladder=ladder_of(store, tree),
+        certainty=certainty_of(store, tree),
+        sheets=ContactSheets(
+            store,
+            images,
+            summary,
+            n_clusters=settings.n_clusters_shown,
+            n_images=settings.images_per_cluster,
+        ),
+        steps=_steps(store),
+        notes=_notes(store, summary),
+        truth=read_json(truth) if truth.is_file() else None,
+    )
+    page = store.path / layout.REPORT
+    write_bytes(page, render(data).encode())
+    checksums = store.step("report").checksums
+    checksums[layout.REPORT] = crc_of_file(page)
+    if truth.is_file():
+        checksums[TRUTH] = crc_of_file(truth)
+    store.save()
+
+
+def _before_report(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary without time and memory of the report, which has not ended yet."""
+    seconds = {
+        name: time for name, time in summary["seconds"].items() if name not in ("report", "total")
+    }
+    peaks = [
+        record.counters.get("peak_rss_bytes", 0)
+        for name, record in store.manifest.steps.items()
+        if name != "report"
+    ]
+    total = round(sum(seconds.values()), 3)
+    return {**summary, "seconds": {**seconds, "total": total}, "peak_rss_bytes": max(peaks)}
+
+
+def tree_data(tree: ClusterTree) -> CondensedTree | None:
+    """Return the condensed tree as the report takes it; None where there is nothing to draw."""
+    from workflow.report import CondensedTree
+
+    condensed = tree.condensed
+    if not len(condensed.parent):
+        return None
+    return CondensedTree(
+        parent=condensed.parent.astype(np.int64),
+        child=condensed.child.astype(np.int64),
+        lambda_val=condensed.lambda_val,
+        child_size=condensed.child_size,
+        selected=tree.selected.astype(np.int64),
+    )
+
+
+def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | None:
+    """Return the persistence of the clusters shown; None for another cut, whose nodes are others."""
+    return None if store.manifest.cut else tree.persistence
+
+
+def ladder_of(store: RunStore, tree: ClusterTree) -> Ladder | None:
+    """Return the number of clusters at each threshold; None where nothing could be tested."""
+    from workflow.report import Ladder
+    from workflow.tree import DEFAULT_RATIO
+
+    if not len(tree.ladder):
+        return None
+    numbers = tree.ladder[:, 1].astype(np.int64)
+    used = tree.method == "contrast" and not store.manifest.cut
+    # The test may find borders that are not believed: then the plateau is not of the clusters shown.
+    same = bool((numbers[tree.ladder[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
+    return Ladder(
+        tree.ladder[:, 0],
+        numbers,
+        chosen=DEFAULT_RATIO if used else None,
+        name="threshold (low: strict, high: mild)",
+        plateau=tree.plateau if used and same else None,
+    )
+
+
+def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
+    """Return how sure the clusters shown are; None where that was not looked into."""
+    from workflow.report import Certainty
+
+    certainty = tree.certainty
+    if store.manifest.cut or not len(certainty.resampled_n_clusters):
+        return None
+    return Certainty(
+        resampled_n_clusters=certainty.resampled_n_clusters,
+        recovery=certainty.recovery,
+        border=certainty.border,
+        nearest=certainty.nearest,
+        is_doubtful=certainty.is_doubtful,
+    )
+
+
+def _steps(store: RunStore) -> list[dict[str, Any]]:
+    """Return time, bytes and memory of the steps; what a step does not count is None."""
+    return [
+        {
+            "name": name,
+            "state": record.state,
+            "seconds": record.seconds,
+            "rows": store.manifest.images["shape"][0],
+            "bytes_read": record.counters.get("bytes_read"),
+            "bytes_written": record.counters.get("bytes_written"),
+            "peak_rss_bytes": record.counters.get("peak_rss_bytes"),
+        }
+        for name, record in store.manifest.steps.items()
+        if name != "report"
+    ]
+
+
+def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
+    """Return what a person should know before trusting the page."""
+    notes = []
+    if summary["n_unreadable"]:
+        some = ", ".join(store.step("ingest").details.get("unreadable", [])[:5])
+        notes.append(f"{summary['n_unreadable']} files could not be read and were left out: {some}")
+    return notes
+
+
+class Shown(NamedTuple):
+    """What a sheet shows.
+
+    Attributes
+    ----------
+    kind : {"cluster", "noise", "outliers"}
+        Of what.
+    kept : int64 array
+        Numbers of pictures among the kept ones.
+    fetched : int64 array
+        Rows of images to fetch beside them.
+    cluster, size : int
+        The cluster, and images that it has; of noise only the images.
+    score : float32 array
+        Outlier scores of the pictures, of outliers only.
+    """
+
+    kind: SheetKind
+    kept: NDArray[np.int64]
+    fetched: NDArray[np.int64] = np.empty(0, np.int64)
+    cluster: int = -1
+    size: int = 0
+    score: NDArray[np.float32] = np.empty(0, np.float32)
+
+
+class ContactSheets(Sequence["Sheet"]):
+    """Contact sheets: the largest clusters, noise, the strongest outliers.
+
+    Empty where the images are vectors.  Pictures are read, those of one sheet,
+    whenever it is asked for: from the files of those kept while the run read
+    its images, and from the images themselves where a cluster has too few.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run whose labels are complete.
+    images : ImageStore or None
+        Where pictures of small clusters are fetched; None shows kept ones only.
+    summary : mapping
+        Summary of the run.
+    n_clusters, n_images : int
+        Clusters shown at most, and images of each.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        images: ImageStore | None,
+        summary: Mapping[str, Any],
+        *,
+        n_clusters: int,
+        n_images: int,
+    ) -> None:
+        self._image_shape = tuple(store.manifest.images["shape"][1:])
+        self._n_samples, self._images = summary["n_samples"], images
+        self._shown: list[Shown] = []
+        if not is_picture(self._image_shape):
+            return
+        self._kept = Previews(store)
+        labels = _labels_at(store, self._kept.rows)
+        # Few clusters of very many are shown, and so are few of their pictures.
+        n_shown = min(summary["n_clusters"], n_clusters)
+        fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
+        for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
+            kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
+            fetched = fetch.rows_of(cluster, min(n_images, size) - len(kept))
+            self._shown.append(Shown("cluster", kept, fetched, cluster, size))
+        noise = np.flatnonzero(labels["label"] < 0)
+        if len(noise):
+            n_noise = round(summary["noise_fraction"] * self._n_samples)
+            self._shown.append(Shown("noise", _spread(noise, labels, N_ODD), size=n_noise))
+        odd = np.argsort(-labels["outlier_score"], kind="stable")[:N_ODD]
+        self._shown.append(Shown("outliers", odd, score=labels["outlier_score"][odd]))
+
+    def __len__(self) -> int:
+        """Return how many sheets there are."""
+        return len(self._shown)
+
+    @overload
+    def __getitem__(self, index: int) -> Sheet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sheet]: ...
+    def __getitem__(self, index: int | slice) -> Sheet | list[Sheet]:
+        """Return a sheet with its pictures."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        from workflow.report import cluster_sheet, noise_sheet, outlier_sheet
+
+        shown = self._shown[index]
+        pictures = self._kept.pictures(shown.kept)
+        if len(shown.fetched):
+            assert self._images is not None
+            read = [self._images.read(int(row), int(row) + 1) for row in shown.fetched]
+            pictures = np.concatenate([pictures, *read])
+        pictures = pictures.reshape(-1, *self._image_shape)
+        if shown.kind == "cluster":
+            return cluster_sheet(shown.cluster, shown.size, self._n_samples, pictures)
+        if shown.kind == "noise":
+            return noise_sheet(shown.size, self._n_samples, pictures)
+        return outlier_sheet(pictures, shown.score)
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    """Whether images of this shape can be looked at."""
+    return len(shape) in (2, 3) and min(shape[:2]) > 1
+
+
+class Previews:
+    """The pictures that were kept while images were read, in the files that tasks left.
+
+    Attributes
+    ----------
+    rows : int64 array of shape (n_kept,)
+        Rising rows of their images.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._folder = layout.previews(store.path)
+        self._parts = part_files(store.journal("projection", "blocks").entries)
+        self._places: dict[int, ArrayPlace] = {}
+        rows = [self._rows_of(part) for part in self._parts]
+        self._first = np.cumsum([0] + [len(some) for some in rows])
+        self.rows: NDArray[np.int64] = np.concatenate(rows)
+
+    def _rows_of(self, part: PartFile) -> NDArray[np.int64]:
+        """Return the rows of the pictures of a partition, whose file is compared with its checksum."""
+        path = part_path(self._folder, part.partition)
+        return read_arrays(path, part.file_crc, ["row"])["row"]
+
+    def pictures(self, wanted: NDArray[np.int64]) -> NDArray[Any]:
+        """Return pictures by their numbers, in this order; nothing else is read."""
+        order = np.argsort(wanted, kind="stable")
+        ordered = wanted[order]
+        place = np.searchsorted(self._first, ordered, side="right") - 1
+        found = []
+        # One file at least, for the shape and the type of pictures of which there is none.
+        for number in np.unique(place).tolist() if len(place) else [0]:
+            if number not in self._places:
+                path = part_path(self._folder, self._parts[number].partition)
+                self._places[number] = ArrayPlace.find(path, "images")
+            here = ordered[place == number] - self._first[number]
+            found.append(self._places[number].read(here))
+        read = np.concatenate(found)
+        pictures = np.empty_like(read)
+        pictures[order] = read
+        return pictures
+
+
+def _spread(
+    members: NDArray[np.int64], labels: Mapping[str, NDArray[Any]], n: int
+) -> NDArray[np.int64]:
+    """Return some of the kept pictures from the middle of a cell outwards, evenly spread."""
+    ranked = members[np.argsort(labels["distance"][members], kind="stable")]
+    picked: NDArray[np.int64] = ranked[
+        np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)
+    ]
+    return picked
+
+
+def _labels_at(store: RunStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return label, distance and outlier score at rising rows, a block at a time."""
+    labels = store.path / layout.LABELS
+    names = ("label", "distance", "outlier_score")
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for block in row_ranges(store.manifest.images["shape"][0], choose_block_rows(1)):
+        here = rows[slice(*np.searchsorted(rows, block))]
+        if not len(here):
+            continue
+        for name in names:
+            parts[name].append(zarr_io.read_rows(labels, name, *block)[here - block.start])
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+class _Fetcher:
+    """Chooses single images of small clusters: those nearest to their centroids."""
+
+    def __init__(
+        self, images: ImageStore | None, exemplar: NDArray[np.int64], label: NDArray[np.int32]
+    ) -> None:
+        self.exemplar, self.label = exemplar, label
+        self.left = MAX_FETCHED if images is not None else 0
+
+    def rows_of(self, cluster: int, n: int) -> NDArray[np.int64]:
+        """Return up to `n` rows of a cluster, as long as there are some left to fetch."""
+        rows = self.exemplar[self.label == cluster].ravel()
+        rows = np.unique(rows[rows >= 0])[: max(0, min(n, self.left))]
+        self.left -= len(rows)
+        return rows

@@ -1,0 +1,184 @@
+"""tree: the hierarchy of the centroids, and the clusters chosen from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from workflow.config.fields import AutoInt, Section
+from workflow.engine.step import Step
+from workflow.errors import ConfigError
+from workflow.runstore import layout
+from workflow.schema import ArraySpec
+from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from workflow.engine.context import Context
+    from workflow.engine.plan import Sizes
+    from workflow.runstore import RunStore
+    from workflow.steps.base import ModelArrays
+    from workflow.tree import ClusterTree
+
+#: Names of the tree's own arrays in ``model.zarr`` start so.
+PREFIX = "tree_"
+#: What the leading process holds of a centroid in the tree [bytes].
+CENTROID_BYTES = 16_000
+#: Arrays of ``model.zarr`` with names of their own.
+ARRAYS = {
+    "layers": ArraySpec(("layer", "centroid"), "int32", "cluster", "nested labels, coarse to fine"),
+}
+#: What the summary says of the tree, and of the clusters of the configured cut only.
+OF_THE_TREE = ("tree_reason", "tree_opinions", "ladder")
+OF_THE_CUT = ("n_clusters_interval", "n_resamples", "doubtful_clusters", "plateau")
+
+
+class TreeSettings(Section):
+    """Hierarchy of the centroids and the clusters chosen from it."""
+
+    method: Literal["auto", "contrast", "density", "hdbscan", "modularity"] = "auto"
+    """Rule that finds the clusters."""
+    min_cluster_size: AutoInt = "auto"
+    """Fewest images of a cluster."""
+    min_samples: AutoInt = "auto"
+    """Neighbours that make a core distance; auto: all in the graph for density, 5 for hdbscan."""
+    flows: Literal["auto", "two", "three"] = "auto"
+    """Whether an image counts for its nearest two centroids or all pairs of its nearest three; auto: the method's own."""
+    cluster_selection_method: Literal["eom", "leaf"] = "eom"
+    """Excess of mass, or the leaves of the condensed tree."""
+    n_resamples: int = Field(default=20, ge=0, le=10_000)
+    """Trees on redrawn counts that tell how sure the clusters are; 0 leaves that unknown."""
+
+
+class TreeStep(Step):
+    """Find the clusters in the centroid graph, on the leading process."""
+
+    name = "tree"
+    version = 2
+    section = TreeSettings
+    settings = (
+        "profile",
+        "tree.method",
+        "tree.min_cluster_size",
+        "tree.min_samples",
+        "tree.flows",
+        "tree.cluster_selection_method",
+        "tree.n_resamples",
+    )
+    reads = ("overcluster", "centroid_graph")
+    arrays = ARRAYS
+
+    def run(self, context: Context) -> None:
+        """Build the tree and choose the clusters."""
+        # Workers never build trees, and need not import what that takes.
+        from workflow.tree import build_tree
+
+        store, settings = context.store, context.config.section(TreeSettings)
+        centroids, population, mean_distance, indptr, indices, two, three = store.read_model(
+            "centroids",
+            "population",
+            "mean_distance",
+            "graph_indptr",
+            "graph_indices",
+            "graph_weights_two",
+            "graph_weights_three",
+        )
+        graph = {
+            "auto": (indptr, indices, two, three),
+            "two": (indptr, indices, two),
+            "three": (indptr, indices, three),
+        }[settings.flows]
+        method = "hdbscan" if context.config.profile == "reference" else settings.method
+        tree = build_tree(
+            centroids,
+            population,
+            graph,
+            method=method,
+            min_cluster_size=settings.min_cluster_size,
+            min_samples=settings.min_samples,
+            cluster_selection_method=settings.cluster_selection_method,
+            dimension=store.model_attrs("centroid_graph")["intrinsic_dimension"],
+            mean_distance=mean_distance,
+            n_resamples=settings.n_resamples,
+        )
+        store.write_model(self.name, tree_model(tree), tree.attrs())
+        store.step(self.name).details = tree_details(tree)
+        store.manifest.cut = {}
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the tree."""
+        return [layout.model_array(run, name) for name in ("zarr.json", "tree_label")]
+
+    def stale_reason(self, store: RunStore) -> str:
+        """Return that the run was cut by hand: the configured cut comes back."""
+        return "it was recut, the configured cut comes back" if store.manifest.cut else ""
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse clusters that must be larger than the images are many."""
+        size = sizes.config.section(TreeSettings).min_cluster_size
+        if size != "auto" and size > sizes.n_samples:
+            msg = f"`tree.min_cluster_size` must be at most the number of images; got {size} for {sizes.n_samples} images. Lower it, or leave it auto."
+            raise ConfigError(msg)
+
+    def client_bytes(self, sizes: Sizes) -> int:
+        """Return what is held of the centroids."""
+        return CENTROID_BYTES * sizes.dims["centroid"]
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return the method, why it was chosen, what others find, and how sure the clusters are."""
+        details, cut = store.step(self.name).details, store.manifest.cut
+        found = details | cut.get("found", {})
+        names = OF_THE_TREE if cut else (*OF_THE_TREE, *OF_THE_CUT)
+        return {
+            "structure": found["structure"],
+            "tree_method": found["method"],
+            "min_cluster_size": found["min_cluster_size"],
+            "cut": cut.get("asked", "configured"),
+            **{name: details[name] for name in names if name in details},
+        }
+
+
+def tree_model(tree: ClusterTree) -> ModelArrays:
+    """Return a tree as arrays of the model."""
+    arrays = dict(tree.to_arrays())
+    layers = described(ARRAYS, {"layers": arrays.pop("layers")})
+    return numbered_dims(prefixed(PREFIX, arrays)) | layers
+
+
+def tree_details(tree: ClusterTree) -> dict[str, Any]:
+    """Return what the manifest and the summary say of a tree."""
+    doubtful = np.flatnonzero(tree.certainty.is_doubtful)
+    return {
+        "method": tree.method,
+        "n_clusters": tree.n_clusters,
+        "min_cluster_size": tree.min_cluster_size,
+        "structure": tree.structure,
+        "tree_reason": tree.reason,
+        "tree_opinions": tree.opinions,
+        "n_clusters_interval": list(tree.n_clusters_interval),
+        "n_resamples": len(tree.certainty.resampled_n_clusters),
+        "doubtful_clusters": doubtful.tolist(),
+        "ladder": [[rho, int(count)] for rho, count in tree.ladder.tolist()],
+        "plateau": list(tree.plateau) if tree.plateau else None,
+    }
+
+
+def stored_tree(store: RunStore) -> ClusterTree:
+    """Return the tree of a run."""
+    from workflow.tree import ClusterTree
+
+    arrays = read_prefixed(store, PREFIX)
+    arrays["layers"] = store.read_model("layers")[0]
+    return ClusterTree.from_arrays(arrays, store.model_attrs("tree"))
+
+
+def shown_tree(store: RunStore) -> ClusterTree:
+    """Return the tree of a run with the clusters that its labels show, which may be another cut."""
+    from workflow.tree import cut
+
+    tree, asked = stored_tree(store), store.manifest.cut.get("asked")
+    return cut(tree, **asked) if asked else tree
