@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
-from workflow.pipeline.partitions import Partition, partitions
 
 from workflow.centroid_graph import (
     CentroidGraph,
@@ -19,6 +18,7 @@ from workflow.centroid_graph import (
 )
 from workflow.chunks import choose_block_rows
 from workflow.config import Config
+from workflow.engine.partitions import Partition, partitions
 from workflow.labels import RowLabels, centroid_labels, label_rows
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from dask.utils import format_bytes
-from workflow.pipeline.partitions import partitions
 from workflow.pipeline.plan import plan_run
 
 from benchmarks.measure import machine
@@ -17,6 +16,7 @@ from benchmarks.scheduler_plots import draw_scaling
 from benchmarks.scheduler_run import BLOCK_ROWS, makespan
 from benchmarks.scheduler_sizes import IMAGE_SHAPE, LIMIT_BYTES, N_COMPONENTS, held_by_caller
 from workflow.config import Config
+from workflow.engine.partitions import partitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from workflow.pipeline.carry import create_labels, labelling
-from workflow.pipeline.executor import Executor
 from workflow.pipeline.moments import merged_moments
-from workflow.pipeline.partitions import Partition
-from workflow.pipeline.progress import Progress
 from workflow.pipeline.tasks import (
     N_NEAREST,
     AssignTask,
@@ -38,6 +35,9 @@ from workflow.centroid_graph import (
 from workflow.chunks import row_ranges
 from workflow.config import Config
 from workflow.config.models import LabelsSettings
+from workflow.engine.executor import Executor
+from workflow.engine.partitions import Partition
+from workflow.engine.progress import Progress
 from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
 from workflow.mapper import SerialMapper, one_blas_thread

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, LocalCluster
 from distributed.comm.tcp import TCP
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.partitions import Partition, partitions
-from workflow.pipeline.progress import Progress
 
+from workflow.engine.executor import Executor
+from workflow.engine.partitions import Partition, partitions
+from workflow.engine.progress import Progress
 from workflow.runstore.files import Journal
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from distributed.protocol import pickle
-from workflow.pipeline.executor import MAX_TOGETHER, LeftArrays, StoredArrays
+from workflow.pipeline.durations import EDGES
 from workflow.pipeline.graph import DimensionTask, GraphTask, do
 from workflow.pipeline.overclustering import PAIRS, SAMPLE_PIECE_ROWS
-from workflow.pipeline.partitions import partitions
 from workflow.pipeline.sheets import N_ODD
 from workflow.pipeline.tasks import (
     AssignTask,
@@ -33,6 +32,8 @@ from workflow.pipeline.tasks import (
 from benchmarks.scheduler_run import BLOCK_ROWS
 from workflow import schema
 from workflow.config.models import ReportSettings
+from workflow.engine.executor import MAX_TOGETHER, LeftArrays, StoredArrays
+from workflow.engine.partitions import partitions
 from workflow.mapper import InMemory, KeptInMemory, SerialMapper
 from workflow.overcluster import sample_counts, sample_size
 from workflow.overcluster.candidates import (
@@ -44,7 +45,6 @@ from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK
-from workflow.pipeline.durations import EDGES
 from workflow.rng import generator
 from workflow.runstore import layout
 from workflow.runstore.zarr_io import ImageStore, StoredRows

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from workflow.pipeline.stale import DEPENDS
 
-from workflow import schema
-from workflow.config import Config
-from workflow.config.load import flatten, known_keys
+from workflow.config import flatten, known_keys
+from workflow.steps import STEPS, config_class, model_arrays
+from workflow.steps.labels import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,8 +40,8 @@ def arrays(specs: dict[str, ArraySpec]) -> str:
 
 def settings() -> str:
     """Return the table of settings."""
-    defaults = flatten(Config().model_dump(mode="json"))
-    redone = {key: step for step, keys in reversed(DEPENDS.items()) for key in keys}
+    defaults = flatten(config_class()().model_dump(mode="json"))
+    redone = {key: step.name for step in reversed(STEPS) for key in step.settings}
     rows = (
         (
             f"`{key}`",
@@ -51,7 +50,7 @@ def settings() -> str:
             redone.get(key, "nothing"),
             sentence,
         )
-        for key, sentence in known_keys()
+        for key, sentence in known_keys(config_class())
     )
     return markdown(("setting", "default", "values", "done again from", "what it sets"), rows)
 
@@ -59,7 +58,7 @@ def settings() -> str:
 def field_of(key: str) -> FieldInfo:
     """Return the field of a dotted key."""
     *sections, name = key.split(".")
-    model = Config
+    model = config_class()
     for section in sections:
         model = model.model_fields[section].annotation
     return model.model_fields[name]
@@ -98,7 +97,7 @@ def type_name(annotation: object) -> str:
 
 #: Page -> marker -> table.
 TABLES = {
-    "formats.md": {"labels": lambda: arrays(schema.LABELS), "model": lambda: arrays(schema.MODEL)},
+    "formats.md": {"labels": lambda: arrays(LABELS), "model": lambda: arrays(model_arrays())},
     "settings.md": {"settings": settings},
 }
 

@@ -14,9 +14,7 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, settings
 
-from tests.pipeline.made_rates import MADE_RATES
 from workflow.cli import main
-from workflow.pipeline import calibration
 
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile(
@@ -37,16 +35,6 @@ def picture_set(n=4000, n_sources=8, shape=(6, 6, 3), noise=9.0, seed=0, dtype=n
     if np.dtype(dtype).kind == "u":
         images = images.round().clip(0, 255)
     return images.astype(dtype), source
-
-
-@pytest.fixture(scope="session", autouse=True)
-def made_rates(tmp_path_factory):
-    """Let plans take made rates, and keep them away from the user's cache."""
-    cache = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "cache_folder", lambda: cache)
-        patch.setattr(calibration, "measure", lambda *_: MADE_RATES)
-        yield
 
 
 def as_imported():

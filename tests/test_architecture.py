@@ -4,29 +4,28 @@ import importlib
 from pathlib import Path
 
 import pytest
-from workflow.pipeline.stale import DEPENDS
-from workflow.pipeline.steps import STEPS
 
-from workflow.config import Config
-from workflow.runstore import layout
+from workflow.config import flatten
+from workflow.engine.step import by_name
+from workflow.steps import STEPS, config_class
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMES = [step.name for step in STEPS]
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_step_name__is_a_module(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_step_name__is_a_module_of_the_mathematics_and_one_of_the_steps(name):
     assert importlib.import_module(f"workflow.{name}").__doc__
+    module = importlib.import_module(f"workflow.steps.{name}")
+    assert type(by_name(STEPS)[name]).__module__ == module.__name__
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_step_name__is_a_section_a_test_folder_and_a_dependency(name):
-    assert name in Config.model_fields
-    assert (ROOT / "tests" / name).is_dir()
-    assert name in DEPENDS
-
-
-def test_step_names__come_in_the_order_of_the_layout():
-    assert tuple(STEPS) == layout.STEPS == tuple(DEPENDS)
+@pytest.mark.parametrize("step", STEPS, ids=NAMES)
+def test_step__has_a_section_a_test_folder_and_settings_that_exist(step):
+    model = config_class()
+    assert model.model_fields[step.name].annotation is step.section
+    assert (ROOT / "tests" / step.name).is_dir()
+    assert set(step.settings) <= set(flatten(model().model_dump(mode="json")))
 
 
 def test_top_level__holds_what_the_card_names():

@@ -5,10 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from workflow.pipeline.executor import StoredArrays
-from workflow.pipeline.graph import GraphTask
-from workflow.pipeline.overclustering import _leave_sums
-from workflow.pipeline.partitions import partitions
+from workflow.pipeline import graph, tasks
 
 from benchmarks import scheduler, scheduler_sizes
 from benchmarks.scheduler_run import BLOCK_ROWS, Plan, WaitTask, makespan
@@ -21,9 +18,12 @@ from benchmarks.scheduler_sizes import (
     step_weights,
 )
 from workflow.centroid_graph import count_pairs
+from workflow.engine.executor import StoredArrays
+from workflow.engine.partitions import partitions
 from workflow.overcluster import NearestCentroids, cell_sums
-from workflow.pipeline import graph, tasks
 from workflow.runstore.files import read_arrays, write_arrays
+from workflow.steps.centroid_graph import GraphTask
+from workflow.steps.overcluster import leave_sums
 
 #: Largest picture that belongs into a repository [bytes].
 MAX_PICTURE = 150_000
@@ -175,7 +175,7 @@ def test_what_the_last_merge_and_the_graph_return__is_what_the_page_lists(tmp_pa
         tmp_path / "c.npz", write_arrays(tmp_path / "c.npz", {"centroids": centroids})
     )
     pairs = tmp_path / "pairs.npz"
-    left = _leave_sums(shared, pairs, tmp_path / "staged", sums)
+    left = leave_sums(shared, pairs, tmp_path / "staged", sums)
     made = GraphTask(pairs, left.pairs_crc, k, tmp_path / "staged")()
     held = held_of(2_000, k)
     for found, listed in (

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from workflow.pipeline.model import moments_model
-from workflow.pipeline.summary import OF_THE_TREE
 
 from docs import tables
-from workflow.cli import main, program
+from workflow.cli import main
+from workflow.cli.program import program
 from workflow.config.load import known_keys
 from workflow.ingest import DemoSource, ingest
 from workflow.pca import block_moments, feature_shift
 from workflow.runstore import layout, zarr_io
+from workflow.steps.pca import moments_model
+from workflow.steps.tree import OF_THE_TREE
 from workflow.tree.spanning_tree import Linkage
 
 ROOT = Path(__file__).resolve().parent.parent

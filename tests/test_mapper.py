@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
 
+from workflow.engine.executor import Executor
+from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
 from workflow.mapper import DaskMapper, SerialMapper, pairwise, runs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from tests.pipeline.kills import open_workers
+from tests.runs.kills import open_workers
 from workflow.compute.asking import ask_workers, register_plugin
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from tests.conftest import PROJECT
 from workflow.compute.scripts import job_script
-from workflow.config import load_config
 from workflow.config.compute import BATCH_LAUNCHERS
 from workflow.errors import ConfigError
+from workflow.steps import load_config
 
 SITES = sorted((PROJECT / "cluster_configs").glob("*.yaml"))
 #: Settings that every batch system is given.

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from distributed import Client
 from threadpoolctl import threadpool_info
-from workflow.pipeline.outcomes import run_task
 
 from workflow.compute import open_client
 from workflow.config import ComputeSettings, load_config
+from workflow.engine.results import run_task
 from workflow.errors import ComputeError, ConfigError
 
 

@@ -11,8 +11,8 @@ from distributed.security import Security
 from workflow.compute import open_client
 from workflow.compute.allocation import worker_command_line
 from workflow.compute.security import ROLE_FILES, key_folder, security_of, worker_key_files
-from workflow.config import load_config
 from workflow.errors import ComputeError, ConfigError
+from workflow.steps import load_config
 
 
 def settings(**values):

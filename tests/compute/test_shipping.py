@@ -20,16 +20,15 @@ import cloudpickle
 import numpy as np
 import pytest
 from distributed import Client
-from workflow.pipeline.outcomes import run_task
-from workflow.pipeline.site_check import check_site
-from workflow.pipeline.tasks import get_ready
 
 import workflow
 from tests.conftest import picture_set
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, make_run
+from tests.runs.helpers import SETTINGS, assert_same_labels, make_run
+from workflow.commands.compute_check import check_site
 from workflow.compute.shipping import FOLDER, bring_package, zipped
-from workflow.config import load_config
+from workflow.engine.results import run_task
 from workflow.errors import ComputeError
+from workflow.steps import get_ready, load_config
 
 LIBRARIES = Path(sysconfig.get_path("purelib"))
 DEADLINE_S = 120

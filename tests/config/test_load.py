@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
-from workflow.config import Config, flatten, known_keys, load_config
+from workflow.config import Config, flatten, known_keys
 from workflow.errors import ConfigError
+from workflow.steps import config_class, load_config
 
 
 def load(*assignments, file=None, compute=None, environment=None):
@@ -33,7 +34,7 @@ def test_load_config__later_layers_win(tmp_path):
 
 def test_load_config__every_field_has_a_sentence_and_an_origin():
     origins = load().origins
-    for key, sentence in known_keys():
+    for key, sentence in known_keys(config_class()):
         assert len(sentence) > 20, key
         assert key in origins
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.runner import run_pipeline
 
 from tests.conftest import picture_set
 from tests.sites import lab
-from workflow.config import load_config
+from workflow.commands.run import run_workflow
 from workflow.config.load import flatten
+from workflow.engine.progress import Progress
+from workflow.steps import load_config
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def local_run(images, client, tmp_path_factory):
     """The same run on workers of this machine."""
     loaded = load_config(None, flatten(lab.SETTINGS), environment={})
     out = tmp_path_factory.mktemp("local") / "run"
-    return run_pipeline(images, out, loaded, client=client, progress=Progress(enabled=False))
+    return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
 
 
 def require_root():

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import pytest
 import yaml
-from workflow.pipeline.partitions import partitions
 
 from tests.conftest import PROJECT
+from workflow.engine.partitions import partitions
 from workflow.runstore.files import Journal
 
 HERE = Path(__file__).resolve().parent

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.conftest import PROJECT
-from tests.pipeline.helpers import assert_same_labels, labels_of
+from tests.runs.helpers import assert_same_labels, labels_of
 from tests.sites import lab
 from workflow.runstore import RunStore
 

@@ -14,20 +14,20 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.runner import run_pipeline
 
 from tests.conftest import PROJECT, last_json
 from tests.ingest.helpers import files_of
-from tests.pipeline.helpers import assert_same_labels, labels_of
+from tests.runs.helpers import assert_same_labels, labels_of
 from tests.sites import lab
+from workflow.commands.run import run_workflow
 from workflow.compute import open_client
-from workflow.config import load_config
 from workflow.config.load import flatten
+from workflow.engine.executor import Executor
+from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
 from workflow.ingest import ingest, open_source
 from workflow.runstore import RunStore
+from workflow.steps import load_config
 
 pytestmark = pytest.mark.slurm
 
@@ -56,7 +56,7 @@ def assert_same(folder, local_run):
 def goes_on_here(folder, images, client):
     """Finish a run on workers of this machine."""
     loaded, silent = settings_of(None), Progress(enabled=False)
-    run_pipeline(images, folder / "run", loaded, client=client, progress=silent)
+    run_workflow(images, folder / "run", loaded, client=client, progress=silent)
 
 
 def keys_left(folder):

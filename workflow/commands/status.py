@@ -62,7 +62,10 @@ def _damages(store: RunStore) -> Iterator[str]:
         for name, checksum in record.checksums.items():
             yield from check_named(store.path / name, name, checksum)
     for step in steps.STEPS:
-        yield from step.verify(store)
+        try:
+            yield from step.verify(store)
+        except StoreError as err:
+            yield f"{step.name}: cannot be read ({err})"
     if all(store.step(step.name).state == "complete" for step in steps.STEPS):
         yield from _check_summary(store)
 

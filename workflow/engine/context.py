@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workflow.chunks import choose_block_rows, row_ranges
-from workflow.engine.partitions import Partition, partitions, totals
+from workflow.engine.partitions import Partition, partition_rows, partitions, totals
 from workflow.runstore import layout, zarr_io
+from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from workflow.config import Config
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from workflow.engine.step import Step
     from workflow.ingest.images import ImagesInput
     from workflow.runstore import RunStore
+    from workflow.runstore.files import Journal
     from workflow.runstore.zarr_io import ImageStore
 
 
@@ -73,6 +75,96 @@ class Context:
     def partitions(self) -> list[Partition]:
         """The restartable units of every pass over the images."""
         return partitions(self.n_samples, self.block_rows)
+
+    def rows_journal(
+        self,
+        step: str,
+        group: Path,
+        arrays: Mapping[str, str],
+        *,
+        dims: Sequence[str] = ("sample",),
+        tail_shape: Sequence[int] = (),
+        part: str = "blocks",
+        needs: Sequence[Path] = (),
+    ) -> Journal:
+        """Return the journal of a pass that writes a row for each image, and the arrays for it.
+
+        Parameters
+        ----------
+        step, part : str
+            Name of the step, and of the journal.
+        group : Path
+            The Zarr group that the tasks write.
+        arrays : mapping of str to str
+            Names of its arrays -> their types.
+        dims : sequence of str
+            Names of the dimensions of all arrays; the first one is ``sample``.
+        tail_shape : sequence of int
+            Lengths of the others.
+        needs : sequence of Path
+            Folders that tasks leave files in.
+
+        Returns
+        -------
+        Journal
+            Of what is there already; where it has no entries, arrays and folders are made anew.
+        """
+        journal = self.store.journal(step, part, needs=(group, *needs))
+        if not journal.entries:
+            for place in (group, *needs):
+                discard(place)
+            for folder in needs:
+                folder.mkdir(parents=True)
+            for name, dtype in arrays.items():
+                zarr_io.create_rows_array(
+                    group,
+                    name,
+                    n_rows=self.n_samples,
+                    tail_shape=tuple(tail_shape),
+                    dtype=dtype,
+                    shard_rows=partition_rows(self.n_samples, self.block_rows),
+                    block_rows=self.block_rows,
+                    dims=tuple(dims),
+                    compressor=None,
+                )
+        return journal
+
+    def run_partitions(
+        self,
+        step: str,
+        task: Callable[[Any], dict[str, Any]],
+        journal: Journal,
+        *,
+        items: Mapping[int, Any] | None = None,
+        name: str = "",
+    ) -> Mapping[int, dict[str, Any]]:
+        """Run the tasks of a pass that its journal lacks, and count what they read and write.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        task : callable
+            Takes an item, returns a JSON-able report; picklable.
+        journal : Journal
+            Where finished tasks are recorded.
+        items : mapping of int to object, optional
+            Task -> what it works on, with `n_rows`; the partitions of the images by default.
+        name : str, optional
+            Name of the pass in the progress; that of the step by default.
+
+        Returns
+        -------
+        mapping of int to dict
+            Task -> its report.
+        """
+        if items is None:
+            items = {partition.index: partition for partition in self.partitions}
+        reports = self.executor.run(
+            name or step, task, items, journal=journal, n_rows=lambda item: item.n_rows
+        )
+        self.count(step, reports)
+        return reports
 
     def count(self, step: str, reports: Mapping[int, Mapping[str, Any]]) -> None:
         """Add what tasks reported to the counters of a step."""

@@ -62,7 +62,7 @@ def totals(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
     return found
 
 
-def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[int]:
+def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") -> list[Any]:
     """Return the checksums of all blocks, in the order of the blocks."""
     parts = {index: report.get(name, []) for index, report in reports.items()}
     return list(itertools.chain.from_iterable(ordered(parts)))

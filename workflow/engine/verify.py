@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,20 +13,10 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import Journal, crc_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from workflow.runstore import RunStore
-
-
-def checked(
-    step: str, check: Callable[..., Iterator[str]], store: RunStore, *args: Any
-) -> Iterator[str]:
-    """Yield what a check yields; what cannot be read at all is damaged, too."""
-    try:
-        yield from check(store, *args)
-    except StoreError as err:
-        yield f"{step}: cannot be read ({err})"
 
 
 def check_parts(store: RunStore, journal: str, folder: str) -> Iterator[str]:
@@ -51,26 +41,42 @@ def check_named(path: Path, name: str, checksum: int) -> Iterator[str]:
         yield f"{name}: checksum differs"
 
 
-def check_blocks(
-    store: RunStore, group: Path, names: Sequence[str], checksums: Sequence[Any]
+def check_rows_of_step(
+    store: RunStore,
+    step: str,
+    part: str,
+    group: Path,
+    names: Sequence[str],
+    *,
+    rows: tuple[int, int] | None = None,
 ) -> Iterator[str]:
-    """Check arrays of rows against the checksums of their blocks, one of each array."""
-    yield from check_rows(group, names, *rows_and_blocks(store), checksums)
+    """Check arrays of rows against the checksums in a journal of the step that wrote them.
 
-
-def check_rows(
-    group: Path, names: Sequence[str], n_rows: int, block_rows: int, checksums: Sequence[Any]
-) -> Iterator[str]:
-    """Check arrays of so many rows, which have a checksum for each block."""
-    ranges = row_ranges(n_rows, block_rows)
+    Parameters
+    ----------
+    store : RunStore
+        The run.
+    step, part : str
+        Name of the step, and of its journal.
+    group : Path
+        The Zarr group of the arrays.
+    names : sequence of str
+        The arrays, in the order of their checksums in the journal.
+    rows : tuple of int, optional
+        How many rows there are, and how many have a checksum together; by
+        default the images of the run, and those of a block.
+    """
+    ranges = row_ranges(*(rows or rows_and_blocks(store)))
+    checksums = flat_checksums(store.noted(step, part))
     if len(ranges) != len(checksums):
         yield f"{group.name}: the journal of its checksums is damaged"
         return
-    for rows, expected in zip(ranges, checksums, strict=True):
-        for name, checksum in zip(names, expected, strict=True):
-            what = f"{group.name}/{name}, rows {rows.start} to {rows.stop - 1}"
+    for block, expected in zip(ranges, checksums, strict=True):
+        of_arrays = expected if isinstance(expected, list) else [expected]
+        for name, checksum in zip(names, of_arrays, strict=True):
+            what = f"{group.name}/{name}, rows {block.start} to {block.stop - 1}"
             try:
-                found = zarr_io.crc(zarr_io.read_rows(group, name, *rows))
+                found = zarr_io.crc(zarr_io.read_rows(group, name, *block))
             except StoreError as err:
                 yield f"{what}: cannot be read ({err})"
                 continue

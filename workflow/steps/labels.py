@@ -13,7 +13,7 @@ from workflow.config.fields import ScoreOrOff, Section
 from workflow.engine.partitions import flat_checksums, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_beside, check_blocks, checked, rows_and_blocks
+from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
 from workflow.labels import N_TOP, CentroidLabels, centroid_labels, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
@@ -152,7 +152,7 @@ class LabelsStep(Step):
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the labels, and what lies beside them."""
         if store.step(self.name).state == "complete":
-            yield from checked(self.name, _check_labels, store)
+            yield from _check_labels(store)
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many images got which label."""
@@ -166,7 +166,7 @@ def _check_labels(store: RunStore) -> Iterator[str]:
         yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
         return
     labels = store.path / layout.LABELS
-    yield from check_blocks(store, labels, list(LABELS), checksums)
+    yield from check_rows_of_step(store, "labels", "blocks", labels, list(LABELS))
     yield from check_beside(store, labels, set(LABELS))
 
 

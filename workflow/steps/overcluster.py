@@ -13,10 +13,9 @@ from pydantic import Field
 from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
 from workflow.chunks import row_ranges
 from workflow.config.fields import AutoInt, Section
-from workflow.engine.partitions import flat_checksums, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_blocks, check_rows, checked
+from workflow.engine.verify import check_rows_of_step
 from workflow.errors import ConfigError
 from workflow.overcluster import (
     CellSums,
@@ -40,7 +39,6 @@ from workflow.runstore.store import discard, stage_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import (
     described,
-    n_rows,
     part_files,
     part_path,
     prefixed,
@@ -213,8 +211,12 @@ class OverclusterStep(Step):
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the sample and each image's nearest centroids."""
         if store.step(self.name).state == "complete":
-            yield from checked(self.name, _check_sample, store)
-            yield from checked(self.name, _check_nearest, store)
+            sample, nearest = layout.sample(store.path), layout.nearest(store.path)
+            rows = stored_sample(store).n_samples, SAMPLE_SHARD_ROWS
+            yield from check_rows_of_step(store, self.name, "sample", sample, ["sample"], rows=rows)
+            part = store.step(self.name).details["assign_part"]
+            names = ["nearest", "sq_distance"]
+            yield from check_rows_of_step(store, self.name, part, nearest, names)
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many centroids there are, and which of them are made of duplicates."""
@@ -257,21 +259,6 @@ def _search_parts(sizes: Sizes, rows: int) -> dict[str, int]:
         "sums": 3 * k * (d + 16) * 8,
         "pairs": 3 * rows * 3 * 24,
     }
-
-
-def _check_sample(store: RunStore) -> Iterator[str]:
-    """Check the rows that the centroids were fitted on."""
-    sample = zarr_io.StoredRows.open(layout.sample(store.path), "sample")
-    checksums = [[crc] for crc in flat_checksums(store.noted("overcluster", "sample"))]
-    yield from check_rows(sample.path, ["sample"], sample.n_samples, SAMPLE_SHARD_ROWS, checksums)
-
-
-def _check_nearest(store: RunStore) -> Iterator[str]:
-    """Check each image's nearest centroids."""
-    part = store.step("overcluster").details["assign_part"]
-    checksums: list[Any] = flat_checksums(store.noted("overcluster", part))
-    names = ["nearest", "sq_distance"]
-    yield from check_blocks(store, layout.nearest(store.path), names, checksums)
 
 
 def stored_duplicate_cells(store: RunStore) -> DuplicateCells:
@@ -385,10 +372,7 @@ def draw_sample(context: Context, n_centroids: int) -> Rows:
             )
         }
         task = DrawTask(scores, seed, parts)
-        drawn = context.executor.run(
-            "overcluster: sample", task, items, journal=drawn_before, n_rows=n_rows
-        )
-        context.count(step, drawn)
+        context.run_partitions(step, task, drawn_before, items=items, name="overcluster: sample")
         if not shuffled.entries:
             discard(target)
             zarr_io.create_rows_array(
@@ -402,14 +386,10 @@ def draw_sample(context: Context, n_centroids: int) -> Rows:
                 compressor=None,
             )
         offsets = np.cumsum([0] + [sum(item.n_drawn) for item in items.values()])
-        gathered = context.executor.run(
-            "overcluster: shuffle",
-            ShuffleTask(parts, tuple(offsets.tolist()), seed, target),
-            dict(enumerate(shards)),
-            journal=shuffled,
-            n_rows=n_rows,
+        shuffle = ShuffleTask(parts, tuple(offsets.tolist()), seed, target)
+        context.run_partitions(
+            step, shuffle, shuffled, items=dict(enumerate(shards)), name="overcluster: shuffle"
         )
-        context.count(step, gathered)
     discard(parts)
     return stored_sample(store)
 
@@ -553,30 +533,18 @@ def _assign_once(
     """Do one pass over all rows."""
     store, step = context.store, OverclusterStep.name
     target, parts = layout.nearest(store.path), store.folder(step) / "parts" / part
-    journal = store.journal(step, part, needs=(target, parts))
-    if not journal.entries:
-        discard(target)
-        discard(parts)
-        parts.mkdir(parents=True)
-        for name, dtype in (("nearest", "int32"), ("sq_distance", "float32")):
-            zarr_io.create_rows_array(
-                target,
-                name,
-                n_rows=context.n_samples,
-                tail_shape=(N_NEAREST,),
-                dtype=dtype,
-                shard_rows=partition_rows(context.n_samples, context.block_rows),
-                block_rows=context.block_rows,
-                dims=("sample", "rank"),
-                compressor=None,
-            )
+    journal = context.rows_journal(
+        step,
+        target,
+        {"nearest": "int32", "sq_distance": "float32"},
+        dims=("sample", "rank"),
+        tail_shape=(N_NEAREST,),
+        part=part,
+        needs=(parts,),
+    )
     shared = context.executor.share({"centroids": centroids})
     task = AssignTask(stored_scores(store), shared, target, parts)
-    items = {partition.index: partition for partition in context.partitions}
-    reports = context.executor.run(
-        "overcluster: assign", task, items, journal=journal, n_rows=n_rows
-    )
-    context.count(step, reports)
+    reports = context.run_partitions(step, task, journal, name="overcluster: assign")
     sums: AssignSums = context.executor.reduce(
         partial(_read_sums, parts),
         part_files(reports),

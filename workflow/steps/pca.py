@@ -14,7 +14,7 @@ from workflow.config.fields import Components, Section
 from workflow.engine.partitions import flat_checksums
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_images, check_named, check_parts, checked
+from workflow.engine.verify import check_images, check_named, check_parts
 from workflow.errors import ConfigError, ImagesError, NonFiniteError
 from workflow.pca import (
     AUTO_MAX_COMPONENTS,
@@ -171,7 +171,7 @@ class PcaStep(Step):
             file = f"pca/{update['file']}"
             yield from check_named(store.path / file, file, update["file_crc"])
         if store.step(self.name).state == "complete":
-            yield from checked(self.name, check_images, store, "pca/moments")
+            yield from check_images(store, "pca/moments")
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many components there are, and what they keep."""

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from workflow.config.fields import Section
-from workflow.engine.partitions import flat_checksums, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_blocks, check_parts, checked
+from workflow.engine.verify import check_parts, check_rows_of_step
 from workflow.errors import NonFiniteError, StoreError
 from workflow.overcluster import draw_rows, sample_counts
 from workflow.projection import project
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_arrays
-from workflow.runstore.store import discard
 from workflow.schema import ArraySpec
-from workflow.steps.base import described, n_rows, part_path, read_ahead
+from workflow.steps.base import described, part_path, read_ahead
 from workflow.steps.pca import PcaSettings, image_checksums, tile_bytes
 
 if TYPE_CHECKING:
@@ -82,22 +80,14 @@ class ProjectionStep(Step):
             {"whiten": whiten, "dtype": dtype},
         )
         target, previews = layout.scores(store.path), layout.previews(store.path)
-        journal = store.journal(self.name, "blocks", needs=(target, previews))
-        if not journal.entries:
-            discard(target)
-            discard(previews)
-            previews.mkdir()
-            zarr_io.create_rows_array(
-                target,
-                "scores",
-                n_rows=context.n_samples,
-                tail_shape=(len(components),),
-                dtype=dtype,
-                shard_rows=partition_rows(context.n_samples, context.block_rows),
-                block_rows=context.block_rows,
-                dims=("sample", "component"),
-                compressor=None,
-            )
+        journal = context.rows_journal(
+            self.name,
+            target,
+            {"scores": dtype},
+            dims=("sample", "component"),
+            tail_shape=(len(components),),
+            needs=(previews,),
+        )
         shared = Basis(context.executor.share(basis), whiten)
         task = ProjectionTask(context.images, shared, dtype, target, previews)
         checksums = context.split(image_checksums(context))
@@ -109,8 +99,7 @@ class ProjectionStep(Step):
                 context.partitions, checksums, context.split(numbers.tolist()), strict=True
             )
         }
-        reports = context.executor.run(self.name, task, items, journal=journal, n_rows=n_rows)
-        context.count(self.name, reports)
+        context.run_partitions(self.name, task, journal, items=items)
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the scores and the previews."""
@@ -134,13 +123,8 @@ class ProjectionStep(Step):
         """Check the files of the previews, and the scores."""
         yield from check_parts(store, "projection/blocks", "projection/kept")
         if store.step(self.name).state == "complete":
-            yield from checked(self.name, _check_scores, store)
-
-
-def _check_scores(store: RunStore) -> Iterator[str]:
-    """Check the scores."""
-    checksums = [[crc] for crc in flat_checksums(store.noted("projection", "blocks"))]
-    yield from check_blocks(store, layout.scores(store.path), ["scores"], checksums)
+            scores = layout.scores(store.path)
+            yield from check_rows_of_step(store, self.name, "blocks", scores, ["scores"])
 
 
 def n_previews(n_samples: int, image_bytes: int) -> int:

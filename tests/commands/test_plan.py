@@ -9,20 +9,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
-from workflow.pipeline.plan import plan_run
-
-from tests.conftest import last_json
 from tests.pipeline.made_rates import MADE_RATES
-from workflow.config import load_config
-from workflow.errors import ComputeError, StoreError
-from workflow.ingest import DemoSource
 from workflow.pipeline import calibration, measuring, rehearsal
 from workflow.pipeline.calibration import calibrated, calibration_key, stored_rates, worker_count
 from workflow.pipeline.durations import Machine, pass_seconds
+from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
+from workflow.pipeline.plan import plan_run
 from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, Rates, between, plane
 from workflow.pipeline.rehearsal import library_seconds, rehearse
+
+from tests.conftest import last_json
+from workflow.errors import ComputeError, StoreError
+from workflow.ingest import DemoSource
 from workflow.runstore.layout import STEPS
+from workflow.steps import load_config
 
 #: The session puts another in its place before tests run, after this module was imported.
 USERS_CACHE_FOLDER = calibration.cache_folder

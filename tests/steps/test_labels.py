@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workflow.pipeline.counts import (
+
+import workflow
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.commands.predict import predict
+from workflow.commands.status import status
+from workflow.engine.summary import read_summary
+from workflow.errors import ConfigError
+from workflow.runstore import RunStore
+from workflow.runstore.manifest import Manifest
+from workflow.steps import load_config
+from workflow.steps.labels import (
     MAX_LISTED,
     count_labels,
     reported_counts,
     stored_counts,
     sum_counts,
 )
-from workflow.pipeline.runner import read_summary
-
-import workflow
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
-from workflow.config import load_config
-from workflow.errors import ConfigError
-from workflow.pipeline import commands
-from workflow.runstore import RunStore
-from workflow.runstore.manifest import Manifest
 
 
 def noisy_blobs(n=24_000, n_clusters=20, n_features=12, noise=0.05, seed=0):
@@ -110,7 +111,7 @@ def test_summary__counts_images(found, blobs):
 
 
 def test_predict__of_the_runs_own_images_equals_its_labels(found, blobs, tmp_path):
-    result = commands.predict_images(found.path, blobs[0], tmp_path / "labels.zarr")
+    result = predict(found.path, blobs[0], tmp_path / "labels.zarr")
     with workflow.Run(found.path).dataset as rows:
         predicted = found.predict(blobs[0], tmp_path / "again.zarr").load()
         assert_same_labels(predicted, rows.load())
@@ -143,7 +144,7 @@ def test_recut__of_a_run_with_noise(blobs, client, tmp_path):
     run = workflow.run(blobs[0], tmp_path / "run", client=client, settings=settings, progress=False)
     run.recut(min_cluster_size=900)
     assert_summary_fits(run)
-    assert commands.status(run.path, verify=True)["damaged"] == []
+    assert status(run.path, verify=True)["damaged"] == []
     rows = run.dataset.load()
     assert_same_labels(run.predict(blobs[0]).load(), rows)
 
@@ -176,7 +177,7 @@ def test_status__of_labels_of_another_version(pictures, client, tmp_path):
     # That version noted no checksums of journals.
     del manifest.steps["labels"].checksums["labels/blocks.jsonl"]
     manifest.save(store.path)
-    damaged = commands.status(store.path, verify=True)["damaged"]
+    damaged = status(store.path, verify=True)["damaged"]
     assert [line.split(":")[0] for line in damaged] == ["summary.json", "labels.zarr"]
     assert all("another version wrote it" in line for line in damaged)
 

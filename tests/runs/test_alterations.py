@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture_set, spawn_cli
-from tests.pipeline.helpers import make_run
-from tests.pipeline.kills import SET_WORDS, SMALL_BLOCKS, assert_same_results
+from tests.runs.helpers import make_run
+from tests.runs.kills import SET_WORDS, SMALL_BLOCKS, assert_same_results
+from workflow.commands.recut import recut
+from workflow.commands.status import status
+from workflow.commands.update import update
 from workflow.errors import StoreError
-from workflow.pipeline import commands
 
 #: Files of which nothing need be noticed, and why.
 EXEMPT = {
@@ -29,7 +31,7 @@ def images():
 def damaged_in(run):
     """Return what `status --verify` says, a refusal included."""
     try:
-        return commands.status(run, verify=True)["damaged"]
+        return status(run, verify=True)["damaged"]
     except StoreError as err:
         return [str(err)]
 
@@ -55,8 +57,8 @@ def test_verify__notices_a_byte_altered_in_any_file(images, client, tmp_path):
     np.save(tmp_path / "new.npy", images[:300] // 2)
     small = {"block_rows": 600, "overcluster.n_centroids": 30}
     run = make_run(tmp_path / "images.npz", tmp_path / "run", client, **small).path
-    commands.update(run, tmp_path / "new.npy")
-    commands.recut(run, n_clusters=3)
+    update(run, tmp_path / "new.npy")
+    recut(run, n_clusters=3)
     assert damaged_in(run) == []
     files = {str(p.relative_to(run)): p for p in run.rglob("*") if p.is_file()}
     assert {"images.zarr/zarr.json", "manifest.json", "pca/moments.jsonl", *EXEMPT} <= files.keys()
@@ -119,7 +121,7 @@ def test_disk__that_is_full_is_told_and_gone_on_from(images, client, small_disk,
         except StoreError as err:
             told.append(str(err))
             if (disk / "run" / "manifest.json").exists():
-                steps = commands.status(disk / "run")["steps"]
+                steps = status(disk / "run")["steps"]
                 stopped_in |= {name for name, step in steps.items() if step["state"] == "partial"}
             size = size * 5 // 4
             resize(f"{size}k")

@@ -10,15 +10,19 @@ import time
 
 import numpy as np
 import pytest
-from workflow.pipeline.runner import read_summary
 
 from tests.conftest import picture_set, spawn_cli
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.commands.recut import recut
+from workflow.commands.status import status
+from workflow.commands.update import update
+from workflow.engine.step import by_name, dependents
+from workflow.engine.summary import read_summary
 from workflow.errors import StoreError
-from workflow.pipeline import commands, steps
 from workflow.runstore import RunStore, files
-from workflow.runstore.layout import STEPS
+from workflow.steps import STEPS
 
+NAMES = [step.name for step in STEPS]
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
@@ -38,21 +42,29 @@ class StopHereError(Exception):
     """Stands for a kill at a known place."""
 
 
-@pytest.mark.parametrize("step", STEPS)
+def replace_run(patch, name, function):
+    """Let a step do something else; return what it did before."""
+    step = by_name(STEPS)[name]
+    before = type(step).run
+    patch.setattr(type(step), "run", function)
+    return before
+
+
+@pytest.mark.parametrize("step", NAMES)
 def test_resume__after_a_stop_before_each_step(
     step, npy, uninterrupted, client, tmp_path, monkeypatch
 ):
-    def stop(context):
+    def stop(self, context):
         raise StopHereError
 
     with monkeypatch.context() as patch:
-        patch.setitem(steps.STEPS, step, stop)
+        replace_run(patch, step, stop)
         with pytest.raises(StopHereError):
             make_run(npy, tmp_path / "run", client)
     store = RunStore.open(tmp_path / "run")
     assert store.step(step).state == "partial"
-    done = [name for name in STEPS if store.step(name).state == "complete"]
-    assert done == list(STEPS[: STEPS.index(step)])
+    done = [name for name in NAMES if store.step(name).state == "complete"]
+    assert done == NAMES[: NAMES.index(step)]
     again = make_run(npy, tmp_path / "run", client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
@@ -103,11 +115,11 @@ def test_resume__after_kill_9_of_the_process(delay_s, npy, uninterrupted, client
 def test_resume__a_finished_run_does_nothing(npy, client, tmp_path, monkeypatch):
     make_run(npy, tmp_path / "run", client)
 
-    def never(context):
+    def never(self, context):
         raise AssertionError
 
-    for name in STEPS:
-        monkeypatch.setitem(steps.STEPS, name, never)
+    for name in NAMES:
+        replace_run(monkeypatch, name, never)
     make_run(npy, tmp_path / "run", client)
 
 
@@ -133,15 +145,16 @@ def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
 ):
     make_run(npy, tmp_path / "run", client)
     ran = []
-    for name, step in list(steps.STEPS.items()):
-        monkeypatch.setitem(
-            steps.STEPS,
-            name,
-            lambda context, name=name, step=step: (ran.append(name), step(context)),
+    for step in STEPS:
+        before = type(step).run
+        monkeypatch.setattr(
+            type(step),
+            "run",
+            lambda self, context, before=before: (ran.append(self.name), before(self, context)),
         )
     with caplog.at_level(logging.INFO, logger="workflow"):
         changed = make_run(npy, tmp_path / "run", client, **{key: value})
-    assert ran == (list(STEPS[STEPS.index(first) :]) if first else [])
+    assert ran == ([first, *dependents(STEPS, first)] if first else [])
     if first:
         assert any(f"{first} is stale: {key} was" in message for message in caplog.messages)
     fresh = make_run(npy, tmp_path / "fresh", client, **{key: value})
@@ -160,28 +173,28 @@ def test_stale__images_altered_between_the_passes_are_noticed(client, tmp_path, 
     path = tmp_path / "images.npy"
     images = picture_set(n=3000)[0]
     np.save(path, images)
-    projection = steps.STEPS["projection"]
+    projection = type(by_name(STEPS)["projection"]).run
 
-    def alter_first(context):
+    def alter_first(self, context):
         times = path.stat()
         stored = np.load(path, mmap_mode="r+")
         stored[1234, 0, 0, 0] ^= 1
         stored.flush()
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        projection(context)
+        projection(self, context)
 
-    monkeypatch.setitem(steps.STEPS, "projection", alter_first)
+    replace_run(monkeypatch, "projection", alter_first)
     with pytest.raises(StoreError, match="images 1024 to 1535 have changed"):
         make_run(path, tmp_path / "run", client)
 
 
 def test_recut__and_back(npy, uninterrupted, client, tmp_path):
     store = make_run(npy, tmp_path / "run", client)
-    summary = commands.recut(store.path, n_clusters=3)
+    summary = recut(store.path, n_clusters=3)
     assert summary["n_clusters"] == 3
     assert len(np.unique(labels_of(store)["label_resolved"])) == 3
-    assert commands.status(store.path)["steps"]["tree"]["state"] == "stale"
-    assert commands.status(store.path, verify=True)["damaged"] == []
+    assert status(store.path)["steps"]["tree"]["state"] == "stale"
+    assert status(store.path, verify=True)["damaged"] == []
     again = make_run(npy, tmp_path / "run", client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
@@ -192,7 +205,7 @@ def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "_finish_moves", lambda self: (_ for _ in ()).throw(StopHereError))
         with pytest.raises(StopHereError):
-            commands.recut(store.path, n_clusters=3)
+            recut(store.path, n_clusters=3)
     assert (labels_of(store)["label"].values == before).all()
     reopened = RunStore.open(store.path)
     assert read_summary(reopened)["n_clusters"] == 3
@@ -205,7 +218,7 @@ def test_update__equals_a_fit_on_all(client, tmp_path):
         np.save(tmp_path / f"{name}.npy", part)
     whole = make_run(tmp_path / "all.npy", tmp_path / "whole", client)
     store = make_run(tmp_path / "old.npy", tmp_path / "run", client)
-    found = commands.update(store.path, tmp_path / "new.npy")
+    found = update(store.path, tmp_path / "new.npy")
     assert (found["n_samples_before"], found["n_samples"]) == (1700, 5000)
     names = [
         "mean",
@@ -219,11 +232,11 @@ def test_update__equals_a_fit_on_all(client, tmp_path):
         np.testing.assert_array_equal(
             *store.read_model(name), *whole.read_model(name), err_msg=name
         )
-    states = commands.status(store.path)["steps"]
+    states = status(store.path)["steps"]
     assert states["pca"]["state"] == "complete"
     assert states["projection"]["state"] == "stale"
     with pytest.raises(Exception, match="in the moments already"):
-        commands.update(store.path, tmp_path / "new.npy")
+        update(store.path, tmp_path / "new.npy")
     again = make_run(tmp_path / "old.npy", tmp_path / "run", client)
     np.testing.assert_array_equal(
         *again.read_model("projection_components"), *whole.read_model("components")
@@ -241,7 +254,7 @@ def test_resume__makes_again_what_was_deleted(lost, npy, uninterrupted, client, 
     store = make_run(npy, tmp_path / "run", client)
     place = store.path / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    assert "absent" in {s["state"] for s in commands.status(store.path)["steps"].values()}
+    assert "absent" in {s["state"] for s in status(store.path)["steps"].values()}
     again = make_run(npy, tmp_path / "run", client)
     assert (store.path / lost).exists()
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
@@ -258,13 +271,13 @@ def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
     npy, uninterrupted, client, tmp_path, monkeypatch
 ):
     store = make_run(npy, tmp_path / "run", client)
-    commands.recut(store.path, n_clusters=3)
+    recut(store.path, n_clusters=3)
 
-    def stop(context):
+    def stop(self, context):
         raise StopHereError
 
     with monkeypatch.context() as patch:
-        patch.setitem(steps.STEPS, "labels", stop)
+        replace_run(patch, "labels", stop)
         with pytest.raises(StopHereError):
             make_run(npy, tmp_path / "run", client)
     again = make_run(npy, tmp_path / "run", client)

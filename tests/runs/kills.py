@@ -12,7 +12,7 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.utils import get_mp_context
 
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of
 from workflow.runstore import zarr_io
 
 #: Many small tasks, so that a kill is always in the middle of some.
@@ -35,7 +35,7 @@ def open_workers(n_workers, **kwargs):
     is back within a fraction of a second, and kills may follow each other closely.
     """
     with dask.config.set({FORKED: "forkserver", LOST_AFTER: "1h"}):
-        get_mp_context().set_forkserver_preload(["distributed", "workflow.pipeline.steps"])
+        get_mp_context().set_forkserver_preload(["distributed", "workflow.steps"])
         with (
             LocalCluster(
                 n_workers=n_workers,

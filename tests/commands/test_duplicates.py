@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
-from workflow.pipeline.commands import duplicates as listed_duplicates
-from workflow.pipeline.commands import predict_images
-from workflow.pipeline.progress import Progress
 
 import workflow
 from tests.conftest import last_json, picture_set
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.commands import duplicates
+from workflow.commands.duplicates import duplicates as listed_duplicates
+from workflow.commands.predict import predict
+from workflow.engine.progress import Progress
 from workflow.errors import ConfigError, StoreError
-from workflow.pipeline import duplicates
 from workflow.runstore import RunStore, zarr_io
 
 SILENT = Progress(enabled=False)
@@ -173,7 +173,7 @@ def test_run__with_many_duplicates_has_a_finite_tree(finished, images):
 
 def test_predict__gives_equal_images_equal_memberships(finished, images, tmp_path):
     np.save(tmp_path / "again.npy", images[0][::-1])
-    predict_images(finished.path, tmp_path / "again.npy", tmp_path / "p.zarr", progress=SILENT)
+    predict(finished.path, tmp_path / "again.npy", tmp_path / "p.zarr", progress=SILENT)
     again = {
         name: zarr_io.read_array(tmp_path / "p.zarr", name)[::-1] for name in labels_of(finished)
     }

@@ -12,7 +12,7 @@ import zarr
 from PIL import Image
 
 from tests.conftest import last_json, picture_set
-from workflow.cli import program
+from workflow.cli.program import program
 
 QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
 

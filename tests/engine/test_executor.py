@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from workflow.pipeline.executor import MAX_TOGETHER, Executor
-from workflow.pipeline.progress import Progress
 
-from tests.pipeline.kills import open_workers
+from tests.runs.kills import open_workers
+from workflow.engine.executor import MAX_TOGETHER, Executor
+from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
 from workflow.runstore.files import Journal
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from tests.conftest import last_json
-from workflow.config import load_config
-from workflow.pipeline import site_check
+from workflow.commands import compute_check as site_check
 from workflow.runstore.manifest import software_versions
+from workflow.steps import load_config
 
 LOCAL = {"compute.memory_limit": "1 GiB", "compute.dashboard": False}
 

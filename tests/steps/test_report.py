@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from workflow.pipeline.commands import recut, report
-from workflow.pipeline.model import stored_tree
-from workflow.pipeline.page import ladder_of
-from workflow.pipeline.runner import read_summary
-from workflow.pipeline.sheets import Sheets
 
-from tests.pipeline.helpers import labels_of, make_run
+from tests.runs.helpers import labels_of, make_run
+from workflow.commands.recut import recut
+from workflow.commands.report import report
+from workflow.engine.summary import read_summary
 from workflow.errors import StoreError
-from workflow.pipeline import steps
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
+from workflow.steps import projection
+from workflow.steps.report import ContactSheets, ladder_of
+from workflow.steps.tree import stored_tree
 from workflow.tree import DEFAULT_RATIO
 
 
@@ -108,11 +108,11 @@ def test_sheets__show_what_a_search_through_everything_finds(
 ):
     """Of few pictures kept, so that some clusters have less than they show."""
     np.save(tmp_path / "images.npy", pictures[0])
-    monkeypatch.setattr(steps, "kept_images", lambda *_: 90)
+    monkeypatch.setattr(projection, "n_previews", lambda *_: 90)
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
     images = open_images(tmp_path / "images.npy") if with_images else None
     summary, labels = read_summary(store), labels_of(store)
-    sheets = Sheets(store, images, summary, n_clusters=6, n_images=20)
+    sheets = ContactSheets(store, images, summary, n_clusters=6, n_images=20)
     parts = [np.load(part) for part in sorted((store.path / "projection/kept").glob("*.npz"))]
     kept = np.concatenate([part["row"] for part in parts])
     assert len(kept) == 90 < len(pictures[0])
@@ -144,4 +144,4 @@ def test_sheets__of_a_damaged_file_of_pictures_are_refused(pictures, client, tmp
     content[300] ^= 1
     part.write_bytes(content)
     with pytest.raises(StoreError, match="must be as it was written; its checksum differs"):
-        Sheets(store, None, read_summary(store), n_clusters=3, n_images=3)
+        ContactSheets(store, None, read_summary(store), n_clusters=3, n_images=3)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
+
+from workflow.engine.executor import Executor
+from workflow.engine.progress import Progress
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""),
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import contextlib, resource, threading
 import numpy as np
-from workflow.pipeline.freed_memory import freed_memory_kept
+from workflow.engine.freed_memory import freed_memory_kept
 
 def faults():
     for _ in range(2):
@@ -85,7 +86,7 @@ def test_freed_memory_kept__within_tasks_and_no_longer():
 
 def test_freed_memory_kept__elsewhere_the_allocator_is_left_alone():
     program = (
-        "from workflow.pipeline import freed_memory as f\n"
+        "from workflow.engine import freed_memory as f\n"
         "with f.freed_memory_kept(): print(f._libc())"
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}

@@ -11,16 +11,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
-from workflow.pipeline.commands import recut
-from workflow.pipeline.model import shown_tree
-from workflow.pipeline.runner import read_summary
 
 from tests.conftest import PROJECT
-from tests.pipeline.helpers import SETTINGS, make_run
 from tests.report.test_page import Page
+from tests.runs.helpers import SETTINGS, make_run
 from workflow import Run
+from workflow.commands.recut import recut
+from workflow.engine.summary import read_summary
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import RunStore
+from workflow.steps.tree import shown_tree
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_members__are_the_best_of_all(made, pictures, label, weakest):
 def test_members__do_not_depend_on_how_labels_are_read(made, monkeypatch):
     run = Run(made)
     whole = run.members(0, 40).sample.values, run.outliers(40).sample.values
-    monkeypatch.setattr("workflow.pipeline.members.READ_ROWS", 97)
+    monkeypatch.setattr("workflow.notebook.members.READ_ROWS", 97)
     blocks = run.members(0, 40).sample.values, run.outliers(40).sample.values
     np.testing.assert_array_equal(whole, blocks)
 

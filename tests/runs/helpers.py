@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.runner import run_pipeline
 
-from workflow.config import load_config
+from workflow.commands.run import run_workflow
+from workflow.engine.progress import Progress
+from workflow.steps import load_config
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
@@ -16,7 +16,7 @@ SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
 def make_run(images, out, client, **settings):
     """Run the whole workflow."""
     loaded = load_config(None, {**SETTINGS, **settings}, environment={})
-    return run_pipeline(images, out, loaded, client=client, progress=Progress(enabled=False))
+    return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
 
 
 def labels_of(store):

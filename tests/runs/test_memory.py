@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from workflow.pipeline.plan import PROCESS_BYTES, plan_run
 
 from tests.conftest import spawn_cli
-from workflow.config import load_config
+from workflow.engine.plan import PROCESS_BYTES, Sizes, plan_tasks
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
+from workflow.steps import STEPS, load_config
 
 #: Python and the packages, in the process that leads the run [bytes]: it also draws the report.
 LEADER_BYTES = 260 * 2**20
@@ -27,8 +27,8 @@ def test_plan__bounds_what_is_used(n, shape, tmp_path):
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     store = RunStore.open(tmp_path / "run")
-    plan = plan_run(open_images(path), load_config(environment={}).config, None)
-    worst = max(task.memory_bytes for task in plan.tasks) + LEADER_BYTES
+    sizes = Sizes.of(STEPS, open_images(path), load_config(environment={}).config)
+    worst = max(task.memory_bytes for task in plan_tasks(STEPS, sizes)) + LEADER_BYTES
     used = max(record.counters["peak_rss_bytes"] for record in store.manifest.steps.values())
     assert PROCESS_BYTES / 2 < used < worst
     assert used < 2 * 2**30

@@ -1,8 +1,7 @@
 """Progress: silent when short, plain lines where stderr is no terminal, share, rate and time left."""
 
-from workflow.pipeline.progress import Progress
-
-from workflow.pipeline import progress
+from workflow.engine import progress
+from workflow.engine.progress import Progress
 
 
 class Clock:

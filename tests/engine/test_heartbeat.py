@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
-from workflow.pipeline.heartbeat import Heartbeat
-from workflow.pipeline.progress import Progress
 
-from tests.pipeline.kills import open_workers
-from workflow.pipeline import heartbeat
+from tests.runs.kills import open_workers
+from workflow.engine import heartbeat
+from workflow.engine.heartbeat import Heartbeat
+from workflow.engine.progress import Progress
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_heartbeat__tells_lines_in_a_log_only(client, progress, monkeypatch, cap
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
     monkeypatch.setattr(heartbeat, "LOOK_S", 0.05)
     assert progress.is_log
-    with caplog.at_level("INFO", logger="workflow.pipeline.heartbeat"):
+    with caplog.at_level("INFO", logger="workflow.engine.heartbeat"):
         with heartbeat.heartbeat(client, Progress(enabled=False)):
             time.sleep(0.5)
         assert caplog.messages == []

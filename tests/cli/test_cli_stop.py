@@ -7,7 +7,8 @@ import sys
 import time
 
 import pytest
-from workflow.cli_stop import Stopping
+
+from workflow.cli.stop import Stopping
 
 # The usual way of the timeout is the very timer that is tested here.
 pytestmark = pytest.mark.timeout(60, method="thread")

@@ -14,12 +14,10 @@ import time
 import dask
 import numpy as np
 import pytest
-from workflow.pipeline.executor import KILLED_RETRIES, Executor
-from workflow.pipeline.progress import Progress
 
 from tests.conftest import picture_set, spawn_cli
-from tests.pipeline.helpers import make_run
-from tests.pipeline.kills import (
+from tests.runs.helpers import make_run
+from tests.runs.kills import (
     FORKED,
     SET_WORDS,
     SMALL_BLOCKS,
@@ -27,8 +25,10 @@ from tests.pipeline.kills import (
     assert_same_results,
     open_workers,
 )
+from workflow.commands.status import status
+from workflow.engine.executor import KILLED_RETRIES, Executor
+from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
-from workflow.pipeline import commands
 from workflow.runstore import RunStore
 
 log = logging.getLogger(__name__)
@@ -144,14 +144,14 @@ def reached(run):
     """Return which step a run is at."""
     if not (run / "manifest.json").exists():
         return "nothing"
-    steps = commands.status(run)["steps"]
+    steps = status(run)["steps"]
     return next((name for name, step in steps.items() if step["state"] != "complete"), "the end")
 
 
 def test_kills__of_the_whole_run_at_ten_moments_change_nothing(npy, undisturbed, client, tmp_path):
     place = kill_runs(npy, undisturbed, tmp_path, 10, seed=4)
     assert_same_results(undisturbed, make_run(npy, place, client, **SMALL_BLOCKS))
-    assert commands.status(place, verify=True)["damaged"] == []
+    assert status(place, verify=True)["damaged"] == []
 
 
 @pytest.mark.slow

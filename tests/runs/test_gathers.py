@@ -6,12 +6,12 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.progress import Progress
 
 from tests.conftest import picture_set
-from tests.pipeline.helpers import make_run
-from tests.pipeline.kills import assert_same_results
+from tests.runs.helpers import make_run
+from tests.runs.kills import assert_same_results
+from workflow.engine.executor import Executor
+from workflow.engine.progress import Progress
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids, fitting
 from workflow.runstore import zarr_io

@@ -11,8 +11,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from tests.conftest import PROJECT
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from tests.report.test_page import Page
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.runstore import RunStore
 from workflow.runstore.layout import STEPS
 

@@ -12,12 +12,12 @@ import zarr
 from distributed import Client, LocalCluster
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
-from workflow.pipeline.commands import status
-from workflow.pipeline.runner import read_summary
 
 import workflow
 from tests.conftest import picture_set
-from tests.pipeline.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.commands.status import status
+from workflow.engine.summary import read_summary
 
 SUMMARY_KEYS = {
     "n_samples",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from tests.pipeline.helpers import make_run
+from tests.runs.helpers import make_run
 from workflow.runstore import zarr_io
 from workflow.runstore.image_store import ImageStore
 
