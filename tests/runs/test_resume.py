@@ -26,6 +26,13 @@ NAMES = [step.name for step in STEPS]
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
+def wait_for(journal, process):
+    """Wait until a journal has an entry."""
+    while not journal.is_file() or journal.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def npy(tmp_path_factory):
     path = tmp_path_factory.mktemp("images") / "images.npy"
@@ -50,62 +57,59 @@ def replace_run(patch, name, function):
     return before
 
 
-@pytest.mark.parametrize("step", NAMES)
-def test_resume__after_a_stop_before_each_step(
-    step, npy, uninterrupted, client, tmp_path, monkeypatch
-):
+def test_resume__after_a_stop_before_each_step(npy, uninterrupted, client, tmp_path, monkeypatch):
+    """One folder, stopped before each step in turn; what was complete is not done again."""
+
     def stop(self, context):
         raise StopHereError
 
-    with monkeypatch.context() as patch:
-        replace_run(patch, step, stop)
-        with pytest.raises(StopHereError):
-            make_run(npy, tmp_path / "run", client)
-    store = RunStore.open(tmp_path / "run")
-    assert store.step(step).state == "partial"
-    done = [name for name in NAMES if store.step(name).state == "complete"]
-    assert done == NAMES[: NAMES.index(step)]
+    for number, name in enumerate(NAMES):
+        with monkeypatch.context() as patch:
+            replace_run(patch, name, stop)
+            with pytest.raises(StopHereError):
+                make_run(npy, tmp_path / "run", client)
+        store = RunStore.open(tmp_path / "run")
+        assert store.step(name).state == "partial"
+        done = [done for done in NAMES if store.step(done).state == "complete"]
+        assert done == NAMES[:number]
     again = make_run(npy, tmp_path / "run", client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
-@pytest.mark.parametrize("n_tasks", [1, 4, 9, 14, 19, 24, 30, 36, 42, 48])
-def test_resume__in_the_middle_of_a_pass_repeats_only_the_rest(
-    n_tasks, npy, uninterrupted, client, tmp_path, monkeypatch
+def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
+    npy, uninterrupted, client, tmp_path, monkeypatch
 ):
-    """The journal stops taking entries after some: as if the client had been killed there."""
-    extend, noted, seen = files.Journal.extend, [], []
-
-    def names(journal, records):
-        return [(journal.path.parent.name, journal.path.stem, index) for index in records]
+    """The journal takes five entries and no more, again and again: as if the client had been killed there."""
+    extend, noted = files.Journal.extend, []
 
     def limited(journal, records):
-        fitting = dict(list(records.items())[: n_tasks - len(noted)])
-        noted.extend(names(journal, fitting))
-        extend(journal, fitting)
-        if len(fitting) < len(records):
+        places = [(journal.path.parent.name, journal.path.stem, index) for index in records]
+        assert not set(places) & set(noted), "a task that was noted ran again"
+        n_fitting = max(0, 5 - n_taken[0])
+        extend(journal, dict(list(records.items())[:n_fitting]))
+        noted.extend(places[:n_fitting])
+        n_taken[0] += n_fitting
+        if n_fitting < len(records):
             raise StopHereError
 
-    def watched(journal, records):
-        seen.extend(names(journal, records))
-        extend(journal, records)
-
+    passes = set()
     with monkeypatch.context() as patch:
         patch.setattr(files.Journal, "extend", limited)
-        with pytest.raises(StopHereError):
-            make_run(npy, tmp_path / "run", client)
-    assert len(noted) == n_tasks
-    with monkeypatch.context() as patch:
-        patch.setattr(files.Journal, "extend", watched)
-        again = make_run(npy, tmp_path / "run", client)
-    assert not set(noted) & set(seen), "a task that was noted ran again"
+        while True:
+            n_taken = [0]
+            try:
+                again = make_run(npy, tmp_path / "run", client)
+                break
+            except StopHereError:
+                passes.add(noted[-1][:2])
+    assert len(passes) >= 5, passes
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
-@pytest.mark.parametrize("delay_s", [2.5, 4.0, 5.5])
-def test_resume__after_kill_9_of_the_process(delay_s, npy, uninterrupted, client, tmp_path):
+@pytest.mark.parametrize("journal", ["projection/blocks.jsonl", "overcluster/assign-0.jsonl"])
+def test_resume__after_kill_9_of_the_process(journal, npy, uninterrupted, client, tmp_path):
     process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
-    time.sleep(delay_s)
+    wait_for(tmp_path / "run" / journal, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     again = make_run(npy, tmp_path / "run", client)
@@ -124,27 +128,27 @@ def test_resume__a_finished_run_does_nothing(npy, client, tmp_path, monkeypatch)
 
 
 CHANGES = [
-    ("pca.n_components", 5, "pca"),
-    ("pca.whiten", True, "projection"),
-    ("projection.dtype", "float16", "projection"),
-    ("seed", 1, "overcluster"),
-    ("overcluster.n_centroids", 50, "overcluster"),
-    ("centroid_graph.dimension_rows", 500, "centroid_graph"),
-    ("tree.min_cluster_size", 100, "tree"),
-    ("tree.method", "hdbscan", "tree"),
+    ("report.images_per_cluster", 5, "report"),
     ("labels.noise", "resolve", "labels"),
     ("labels.max_outlier_score", "off", "labels"),
-    ("report.images_per_cluster", 5, "report"),
+    ("tree.min_cluster_size", 100, "tree"),
+    ("tree.method", "hdbscan", "tree"),
+    ("centroid_graph.dimension_rows", 500, "centroid_graph"),
+    ("overcluster.n_centroids", 50, "overcluster"),
+    ("seed", 1, "overcluster"),
+    ("projection.dtype", "float16", "projection"),
+    ("pca.whiten", True, "projection"),
+    ("pca.n_components", 5, "pca"),
     ("compute.n_workers", 7, None),
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "first"), CHANGES)
-def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
-    key, value, first, npy, client, tmp_path, monkeypatch, caplog
+def test_stale__changed_settings_redo_exactly_what_depends_on_them(
+    npy, client, tmp_path, monkeypatch, caplog
 ):
+    """One folder, a setting more changed at each call; in the end it equals a fresh run."""
     make_run(npy, tmp_path / "run", client)
-    ran = []
+    ran, settings = [], {}
     for step in STEPS:
         before = type(step).run
         monkeypatch.setattr(
@@ -152,12 +156,16 @@ def test_stale__a_changed_setting_redoes_exactly_what_depends_on_it(
             "run",
             lambda self, context, before=before: (ran.append(self.name), before(self, context)),
         )
-    with caplog.at_level(logging.INFO, logger="workflow"):
-        changed = make_run(npy, tmp_path / "run", client, **{key: value})
-    assert ran == ([first, *dependents(STEPS, first)] if first else [])
-    if first:
-        assert any(f"{first} is stale: {key} was" in message for message in caplog.messages)
-    fresh = make_run(npy, tmp_path / "fresh", client, **{key: value})
+    for key, value, first in CHANGES:
+        ran.clear()
+        caplog.clear()
+        settings[key] = value
+        with caplog.at_level(logging.INFO, logger="workflow"):
+            changed = make_run(npy, tmp_path / "run", client, **settings)
+        assert ran == ([first, *dependents(STEPS, first)] if first else []), key
+        if first:
+            assert any(f"{first} is stale: {key} was" in message for message in caplog.messages)
+    fresh = make_run(npy, tmp_path / "fresh", client, **settings)
     assert_same_labels(labels_of(fresh), labels_of(changed))
 
 
@@ -287,10 +295,9 @@ def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal__ends_with_one_line_and_status_1(number, npy, tmp_path):
     process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
-    time.sleep(4)
+    wait_for(tmp_path / "run" / "pca/moments.jsonl", process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    if process.returncode != 0:
-        assert process.returncode == 1
-        assert "stopped; the same command goes on from here\n" in err
-        assert "Traceback" not in err
+    assert process.returncode == 1
+    assert "stopped; the same command goes on from here\n" in err
+    assert "Traceback" not in err

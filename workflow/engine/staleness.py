@@ -86,9 +86,9 @@ def step_plans(steps: Sequence[Step], store: RunStore, config: Config) -> list[S
         reads = {name: plans[name].key for name in step.reads}
         images = {} if reads else {"images": store.manifest.images.get("digest")}
         key = digest({**content, **images, "reads": reads})
-        record = store.step(step.name)
-        if record.key and record.key == before_0_2[step.name]:
-            record.key, record.reads = key, reads
+        if store.step(step.name).key == before_0_2[step.name]:
+            # As good as the other, and its journals bear it.
+            key = before_0_2[step.name]
         state, reason = _state(step, store, key, settings, plans)
         plans[step.name] = StepPlan(step, key, settings, reads, state, reason)
     return list(plans.values())
