@@ -18,6 +18,7 @@ from workflow.config.load import known_keys
 from workflow.ingest import DemoSource, ingest
 from workflow.pca import block_moments, feature_shift
 from workflow.runstore import layout, zarr_io
+from workflow.steps import STEPS
 from workflow.steps.pca import moments_model
 from workflow.steps.tree import OF_THE_TREE
 from workflow.tree.spanning_tree import Linkage
@@ -231,7 +232,7 @@ def test_formats__name_everything_in_a_run_folder(place):
     rows = "\n".join(line for line in FORMATS.splitlines() if line.startswith("| `"))
     named = re.findall(r"`([^`]+)`", rows)
     patterns = [re.sub(r"N+", r"\\d+", re.escape(name.rstrip("/"))) for name in named]
-    for path in [*run.iterdir(), *(p for step in layout.STEPS for p in (run / step).glob("*"))]:
+    for path in [*run.iterdir(), *(p for step in STEPS for p in (run / step.name).glob("*"))]:
         names = {path.name, path.relative_to(run).as_posix()}
         assert any(re.fullmatch(p, n) for p in patterns for n in names), path.name
     assert f"Format version {layout.FORMAT_VERSION}," in FORMATS

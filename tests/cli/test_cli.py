@@ -74,7 +74,7 @@ def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
 
     status, out, err = run_cli("run", images, "--out", run, *QUICK, "--json")
     assert (status, last_json(out)["n_clusters"]) == (0, 4)
-    assert "projection is stale: the moments were updated" in err
+    assert "projection is stale: pca has another result" in err
 
 
 def test_compute_check__says_what_a_worker_saw(run_cli, client):

@@ -26,7 +26,7 @@ def test_check_site__says_what_a_worker_saw(tmp_path):
     assert found["read_bytes"] == (tmp_path / "images.npy").stat().st_size
     assert found["run"] == str(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npy"]
-    text = site_check.told(found)
+    text = site_check.describe(found)
     assert "readable and writable by the worker" in text
     assert f"numpy         {np.__version__}" in text
 

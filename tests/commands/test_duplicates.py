@@ -19,6 +19,7 @@ from workflow.commands.predict import predict
 from workflow.engine.progress import Progress
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, zarr_io
+from workflow.steps.overcluster import count_duplicates
 
 SILENT = Progress(enabled=False)
 
@@ -123,7 +124,7 @@ def test_duplicates__near_adds_cells_of_tiny_radius(finished, images):
         np.testing.assert_array_equal(
             group["indices"], np.flatnonzero(centroid == centroid[group["indices"][0]])
         )
-    counted = duplicates.count_duplicates(RunStore.open(finished.path))
+    counted = count_duplicates(RunStore.open(finished.path))
     assert counted["near_cells"] == len(near)
     assert counted["near_images"] == found["near_images"]
     assert 12 <= counted["exact_cells"] <= found["n_groups"]
@@ -135,7 +136,7 @@ def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
     found = listed_duplicates(store.path, near=True)
     assert (found["groups"], found["n_groups"], found["near_groups"]) == ([], 0, 0)
-    assert duplicates.count_duplicates(store) == dict.fromkeys(
+    assert count_duplicates(store) == dict.fromkeys(
         ("exact_cells", "exact_images", "near_cells", "near_images"), 0
     )
 
@@ -146,7 +147,7 @@ def test_duplicates__all_images_equal(client, tmp_path):
     found = listed_duplicates(store.path)
     assert (found["n_groups"], found["n_images"], found["n_copies"]) == (1, 1500, 1499)
     assert found["groups"][0]["indices"] == list(range(duplicates.MAX_LISTED))
-    assert duplicates.count_duplicates(store)["exact_images"] == 1500
+    assert count_duplicates(store)["exact_images"] == 1500
 
 
 def test_fingerprint__rows_that_differ_in_one_word_differ():
@@ -230,7 +231,7 @@ def test_command__refuses_a_run_without_labels_or_scores(finished, tmp_path):
     with pytest.raises(StoreError, match="scores"):
         listed_duplicates(store.path)
     assert not (store.path / "wip" / "duplicates").exists()
-    store.begin("labels", "other", {})
+    store.begin("labels", "other", {}, {}, [])
     with pytest.raises(StoreError, match="must have labels"):
         listed_duplicates(store.path)
 

@@ -195,15 +195,15 @@ def test_lock__names_the_holder_and_is_given_back(tmp_path):
 
 def test_begin__goes_on_or_starts_anew(tmp_path):
     store = RunStore.create(tmp_path / "run")
-    store.begin("pca", "one", {"a": 1})
+    store.begin("pca", "one", {"a": 1}, {}, [])
     store.journal("pca", "blocks").extend({0: {}})
-    store.begin("pca", "one", {"a": 1})
+    store.begin("pca", "one", {"a": 1}, {}, [])
     assert list(store.journal("pca", "blocks").entries) == [0]
     store.finish("pca")
-    store.begin("pca", "one", {"a": 1})
+    store.begin("pca", "one", {"a": 1}, {}, [])
     assert store.journal("pca", "blocks").entries == {}
     store.journal("pca", "blocks").extend({0: {}})
-    store.begin("pca", "two", {"a": 2})
+    store.begin("pca", "two", {"a": 2}, {}, [])
     assert store.journal("pca", "blocks").entries == {}
 
 
@@ -223,7 +223,7 @@ def test_open__a_strangers_manifest_moves_nothing_outside(moves, tmp_path):
 
 def test_finish__removes_what_killed_workers_were_writing(tmp_path):
     store = RunStore.create(tmp_path / "run")
-    store.begin("projection", "key", {})
+    store.begin("projection", "key", {}, {}, [])
     shards = store.folder("projection") / "kept" / "c"
     shards.mkdir(parents=True)
     kept = [shards / "0", shards.parent / "part-000000.npz"]

@@ -178,7 +178,7 @@ def test_status__of_labels_of_another_version(pictures, client, tmp_path):
     del manifest.steps["labels"].checksums["labels/blocks.jsonl"]
     manifest.save(store.path)
     damaged = status(store.path, verify=True)["damaged"]
-    assert [line.split(":")[0] for line in damaged] == ["summary.json", "labels.zarr"]
+    assert [line.split(":")[0] for line in damaged] == ["labels.zarr", "summary.json"]
     assert all("another version wrote it" in line for line in damaged)
 
 
