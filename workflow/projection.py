@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.errors import ImagesError, NonFiniteError
-from workflow.mapper import one_blas_thread
+from workflow.row_products import column_panels, row_products
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-#: Rows of one product, whatever came: a product's bits change with its shape.
-PANEL_ROWS = 512
-#: Features summed in float32; longer sums are made of these in float64, so that width costs no digits.
-PANEL_FEATURES = 256
+#: Rows that are converted together: they stay in a core's cache.
+TILE_ROWS = 512
 _ROW_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -61,8 +59,7 @@ def project(
     Notes
     -----
     A row has the same scores, to the last bit, wherever it stands and whatever
-    comes with it: products are of a fixed number of rows, filled up with
-    zeros, by one BLAS thread.  Integers are centred at the rounded mean, which
+    comes with it, on every processor; see `workflow.row_products`.  Integers are centred at the rounded mean, which
     is exact in float32, and the rest of the mean is taken from the scores;
     floating-point rows are centred in float64.  Only products over 256 features
     are rounded as float32, so neither a large mean nor many features cost
@@ -80,8 +77,7 @@ def project(
     scale = np.ones(len(components)) if whiten_scale is None else _inverse_root(whiten_scale)
     # float64 until here, so that the scale rounds no more than the components themselves.
     basis = np.ascontiguousarray((components * scale[:, None]).T)
-    with one_blas_thread():
-        return _project(rows, mean, basis, dtype)
+    return _project(rows, mean, basis, dtype)
 
 
 def _check(
@@ -121,7 +117,7 @@ def _project(
     basis: NDArray[np.float64],
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """Project checked rows panel by panel; `basis` has shape (n_features, n_components)."""
+    """Project checked rows, some at a time; `basis` has shape (n_features, n_components)."""
     n_rows, n_components = len(rows), basis.shape[1]
     centre: NDArray[Any] = mean
     work: np.dtype[Any] = np.dtype(np.float64)
@@ -129,38 +125,31 @@ def _project(
         # Whole numbers below 2**24: the difference is exact in float32.
         work = np.dtype(np.float32)
         centre = np.rint(mean).astype(work)
-    # Summed one by one: a product with a vector may round otherwise than one with a matrix.
+    # Summed one by one: a BLAS product may round otherwise with another number of threads.
     offset = np.einsum("i,ij->j", mean - centre, basis)
-    basis32 = basis.astype(np.float32)
+    panels = column_panels(basis)
     scores = np.empty((n_rows, n_components), dtype)
-    panel = np.zeros((PANEL_ROWS, len(mean)), np.float32)
-    for start in range(0, n_rows, PANEL_ROWS):
-        piece = rows[start : start + PANEL_ROWS]
+    tile = np.empty((TILE_ROWS, len(mean)), np.float32)
+    products = np.empty((TILE_ROWS, n_components))
+    for start in range(0, n_rows, TILE_ROWS):
+        part = rows[start : start + TILE_ROWS]
+        exact = products[: len(part)]
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(piece, centre, out=panel[: len(piece)], dtype=work, casting="same_kind")
-            panel[len(piece) :] = 0.0
-            exact = -offset + _product(panel, basis32)[: len(piece)]
+            np.subtract(part, centre, out=tile[: len(part)], dtype=work, casting="same_kind")
+            row_products(tile[: len(part)], panels, exact)
+            exact -= offset
             found = exact.astype(dtype)
         if not np.isfinite(found).all():
             _refuse(rows, start, exact, dtype)
-        scores[start : start + len(piece)] = found
+        scores[start : start + len(part)] = found
     return scores
-
-
-def _product(panel: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Multiply in float32 over few features at a time, and sum those in float64."""
-    product = np.zeros((len(panel), basis.shape[1]))
-    for first in range(0, len(basis), PANEL_FEATURES):
-        features = slice(first, first + PANEL_FEATURES)
-        product += panel[:, features] @ basis[features]
-    return product
 
 
 def _refuse(
     rows: NDArray[Any], start: int, exact: NDArray[np.float64], dtype: np.dtype[Any]
 ) -> None:
     """Raise for the first value that is not finite, or else for scores out of range."""
-    finite = np.isfinite(rows[start : start + PANEL_ROWS])
+    finite = np.isfinite(rows[start : start + TILE_ROWS])
     bad_rows = ~finite.all(axis=1)
     if bad_rows.any():
         row = int(bad_rows.argmax())
@@ -173,4 +162,4 @@ def _refuse(
     raise ImagesError(msg)
 
 
-__all__ = ["PANEL_ROWS", "project"]
+__all__ = ["TILE_ROWS", "project"]

@@ -88,7 +88,9 @@ def test_run__is_drawn_into_one_output_until_it_is_done(kernel):
     first, last = pages[0].text, pages[-1].text
     assert first.startswith("run running for 0 s")
     assert re.match(r"run done in \d+ s ", last)
-    assert re.findall(r"[a-z_]+(?= [\d.]+ s)", last.partition(" s ")[2]) == [step.name for step in STEPS]
+    assert re.findall(r"[a-z_]+(?= [\d.]+ s)", last.partition(" s ")[2]) == [
+        step.name for step in STEPS
+    ]
     running = [page for page in pages if "running for" in page.text]
     assert any("2 workers" in page.text for page in running)
     assert any(re.search(r"\d+ %, [\d,]+ \w+/s", page.text) for page in running)
