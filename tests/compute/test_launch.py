@@ -42,7 +42,7 @@ def test_address__is_joined_and_left_running(client):
 
 
 def test_address__errors_name_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("workflow.compute.existing.CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr("workflow.compute.address.CONNECT_TIMEOUT_S", 1)
     with (
         pytest.raises(ComputeError, match=r"tcp://127.0.0.1:1 does not .*Start it"),
         open_client(settings(launcher="address", address="tcp://127.0.0.1:1")),
