@@ -218,7 +218,9 @@ def test_decisions__have_the_house_form():
     assert [page.name[:4] for page in pages] == [f"{n:04d}" for n in range(1, len(pages) + 1)]
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        assert text.startswith(f"# {page.name[:4]} ")
+        assert re.match(
+            rf"# {page.name[:4]} [^\n]+\n\nStatus: (accepted|overruled)\b[^\n]*\.\n\n", text
+        )
         assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == [
             "Motivation",
             "Decision",

@@ -26,7 +26,7 @@ def test_check_site__says_what_a_worker_saw(tmp_path):
     assert found["read_bytes"] == (tmp_path / "images.npy").stat().st_size
     assert found["run"] == str(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npy"]
-    text = site_check.describe(found)
+    text = site_check.format_check(found)
     assert "readable and writable by the worker" in text
     assert f"numpy         {np.__version__}" in text
 
@@ -39,8 +39,8 @@ def test_check_site__images_that_are_not_there_are_a_problem(run_cli, tmp_path):
 
 
 def test_read__stops_at_its_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(site_check, "READ_BYTES", 3000)
-    monkeypatch.setattr(site_check, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(site_check, "MAX_READ_BYTES", 3000)
+    monkeypatch.setattr(site_check, "CALL_BYTES", 1000)
     for index in range(5):
         (tmp_path / f"{index}").write_bytes(bytes(800))
     assert site_check._read(tmp_path) == 3200

@@ -1,22 +1,23 @@
-"""What batch systems are given, as text: no scheduler is needed."""
+"""Job scripts as text, and site files: no batch system is needed."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import yaml
 
 from tests.conftest import PROJECT
 from workflow.compute.scripts import job_script
-from workflow.config.compute import BATCH_LAUNCHERS
+from workflow.config.compute import BATCH_LAUNCHERS, Launcher
 from workflow.errors import ConfigError
 from workflow.steps import load_config
 
 SITES = sorted((PROJECT / "cluster_configs").glob("*.yaml"))
-#: Settings that every batch system is given.
+#: Settings for every batch system.
 SAME = {
     "compute.n_workers": 8,
     "compute.cores": 4,
@@ -30,9 +31,8 @@ SAME = {
     "compute.interface": None,
     "compute.lsf_units": "mb",
 }
-#: LSF counts a MB as a million bytes for dask-jobqueue: a twentieth more than was asked.
-#: Lines of a job script that say so in the words of each.
-SAYS = {
+#: Directives of each job script.  dask-jobqueue counts an LSF MB as a million bytes: 5 % more than requested.
+DIRECTIVES = {
     "slurm": [
         "#SBATCH -J overcluster",
         "#SBATCH -p regular",
@@ -97,13 +97,13 @@ def worker_command(script):
     return line
 
 
-@pytest.mark.parametrize("launcher", SAYS)
-def test_job_script__says_what_was_asked_in_the_words_of_each(launcher, tmp_path):
+@pytest.mark.parametrize("launcher", DIRECTIVES)
+def test_job_script__has_the_directives_of_each_batch_system(launcher, tmp_path):
     lines = job_script(settings(launcher, tmp_path)).splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
-    mark = SAYS[launcher][0].split()[0]
+    mark = DIRECTIVES[launcher][0].split()[0]
     found = [line for line in lines if line.startswith(mark)]
-    assert set(found) == {line.format(logs=tmp_path / "logs") for line in SAYS[launcher]}
+    assert set(found) == {line.format(logs=tmp_path / "logs") for line in DIRECTIVES[launcher]}
     prologue = [lines.index(text) for text in SAME["compute.job_script_prologue"]]
     assert prologue == sorted(prologue)
     assert max(prologue) < lines.index(worker_command("\n".join(lines)))
@@ -211,10 +211,21 @@ def test_site_file__loads_and_explains_every_key(path):
 
 def test_site_files__are_there_for_every_launcher():
     launchers = {yaml.safe_load(path.read_text())["compute"]["launcher"] for path in SITES}
-    assert launchers == {
-        "local", "address", "slurm", "pbs", "lsf", "sge", "htcondor", "ssh", "kubernetes",
-        "gateway", "allocation",
-    }  # fmt: skip
+    assert launchers == set(get_args(Launcher))
+
+
+@pytest.mark.parametrize("launcher", ["kubernetes", "gateway"])
+def test_removed_launcher__is_answered_by_what_to_do(launcher, run_cli, tmp_path):
+    site = tmp_path / "site.yaml"
+    for section in ("{launcher: NAME}", "{namespace: dask, launcher: NAME}", "{image: a/b}"):
+        site.write_text(f"compute: {section}".replace("NAME", launcher))
+        for words in (("--compute", site), ("--config", site)):
+            status, _, err = run_cli("config", *words)
+            assert status == 2
+            assert re.fullmatch(r"error: [^\n]+ --compute tcp://HOST:PORT [^\n]+\n", err)
+    status, _, err = run_cli("config", "--compute", launcher)
+    assert status == 2
+    assert f"got `compute.launcher` '{launcher}' (from --compute {launcher})" in err
 
 
 def test_import_jobqueue__leaves_ctrl_c_alone():

@@ -6,9 +6,10 @@ from distributed import Client
 from threadpoolctl import threadpool_info
 
 from workflow.compute import open_client
-from workflow.config import ComputeSettings, load_config
+from workflow.config import ComputeSettings
 from workflow.engine.results import run_task
 from workflow.errors import ComputeError, ConfigError
+from workflow.steps import load_config
 
 
 def settings(**values):
@@ -42,7 +43,7 @@ def test_address__is_joined_and_left_running(client):
 
 
 def test_address__errors_name_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("workflow.compute.existing.CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr("workflow.compute.address.CONNECT_TIMEOUT_S", 1)
     with (
         pytest.raises(ComputeError, match=r"tcp://127.0.0.1:1 does not .*Start it"),
         open_client(settings(launcher="address", address="tcp://127.0.0.1:1")),

@@ -1,4 +1,4 @@
-"""Encryption: on where it is due, with files that only their owner may read; and what else sites are refused for."""
+"""Encryption: on where it is due, with files that only their owner may read; and what sites are refused for."""
 
 import stat
 import subprocess
@@ -129,16 +129,20 @@ def test_address__unencrypted_off_this_machine_is_warned_of_in_one_line(caplog):
     [
         ({"launcher": "ssh"}, ConfigError, "`compute.hosts` is empty"),
         ({"launcher": "allocation"}, ConfigError, "SLURM_JOB_ID is not set"),
-        ({"launcher": "kubernetes"}, ComputeError, r"Install overcluster\[kubernetes\]"),
-        ({"launcher": "gateway"}, ComputeError, r"Install overcluster\[gateway\]"),
     ],
 )
 def test_open_client__says_what_a_site_needs(values, error, match, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    # As if they were not installed, whoever runs this.
-    for name in ("dask_kubernetes", "dask_kubernetes.operator", "dask_gateway"):
-        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(error, match=match), open_client(settings(**values)):
+        pass
+
+
+def test_ssh__without_its_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    with (
+        pytest.raises(ComputeError, match=r"asyncssh, which is not .*Install overcluster\[hpc\]"),
+        open_client(settings(launcher="ssh", hosts=["node1"])),
+    ):
         pass
 
 

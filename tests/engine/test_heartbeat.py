@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -20,7 +21,7 @@ def progress(capsys):
 
 def test_text__says_step_share_rate_time_and_workers(client, progress):
     beats = Heartbeat(client, progress)
-    beats.look()
+    beats.count()
     assert re.fullmatch(r"after 0 min: no step yet; 2 workers, 0 lost", beats.text())
     progress.step = "tree"
     assert "tree; 2 workers" in beats.text()
@@ -31,23 +32,41 @@ def test_text__says_step_share_rate_time_and_workers(client, progress):
     assert "tree; 2 workers" in beats.text()
 
 
-def test_look__counts_workers_that_were_lost(progress):
+def test_count__counts_workers_that_were_lost(progress):
     with open_workers(2) as client:
         beats = Heartbeat(client, progress)
-        beats.look()
+        beats.count()
         (nanny, _) = client.cluster.workers.values()
         os.kill(nanny.pid, signal.SIGKILL)
         deadline = time.monotonic() + 60
-        while beats.n_lost == 0 or len(beats.alive) < 2:
+        while beats.n_lost == 0 or len(beats.workers) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-            beats.look()
-        assert (beats.n_lost, len(beats.alive)) == (1, 2)
+            beats.count()
+        assert (beats.n_lost, len(beats.workers)) == (1, 2)
+
+
+def test_count__loses_no_worker_to_what_the_client_renews(client, progress):
+    beats, renewing = Heartbeat(client, progress), threading.Event()
+
+    def renew():
+        while not renewing.is_set():
+            client.scheduler_info(n_workers=0)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        for _ in range(300):
+            beats.count()
+            assert (len(beats.workers), beats.n_lost) == (2, 0)
+    finally:
+        renewing.set()
+        thread.join()
 
 
 def test_heartbeat__tells_lines_in_a_log_only(client, progress, monkeypatch, caplog):
-    monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
-    monkeypatch.setattr(heartbeat, "LOOK_S", 0.05)
+    monkeypatch.setattr(heartbeat, "LINE_INTERVAL_S", 0.2)
+    monkeypatch.setattr(heartbeat, "COUNT_INTERVAL_S", 0.05)
     assert progress.is_log
     with caplog.at_level("INFO", logger="workflow.engine.heartbeat"):
         with heartbeat.heartbeat(client, Progress(enabled=False)):

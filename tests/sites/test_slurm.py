@@ -259,7 +259,7 @@ def test_run__a_refusal_in_the_middle_ends_it_too_and_it_goes_on(
 def test_open_client__jobs_that_end_at_once_are_not_asked_for_for_ever(slurm, tmp_path):
     site = site_of(tmp_path, job_script_prologue=["echo no such module; exit 3"])
     with (
-        pytest.raises(ComputeError, match=r"must bring up workers; .*no such module"),
+        pytest.raises(ComputeError, match=r"must start workers; .*no such module"),
         open_client(settings_of(site).config.compute),
     ):
         pass

@@ -231,12 +231,12 @@ def compute_check_command(
     name: str, images: Path | None, out: Path | None, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
     """Show a site's job script, start one small job, and say what it saw."""
-    from workflow.commands.compute_check import check_site, describe
+    from workflow.commands.compute_check import check_site, format_check
     from workflow.steps import load_config
 
     checked = load_config(None, given(loaded), compute=name, environment={})
     found = check_site(checked.config, images, out)
-    print_result(describe(found), found, as_json=as_json)
+    print_result(format_check(found), found, as_json=as_json)
     if found["problems"]:
         msg = f"a run must find at the site what it finds here; {'; '.join(found['problems'])}. Put images and runs on a shared file system, and install the same package there."
         raise WorkflowError(msg)

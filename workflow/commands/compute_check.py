@@ -1,4 +1,4 @@
-"""Start one small job at a site and say what it saw."""
+"""Start one small job at a site and describe what it sees."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow.compute import open_client
+from workflow.compute import open_client, run_on_workers, upload_package
 from workflow.compute.scripts import job_script
-from workflow.compute.shipping import bring_package
 from workflow.engine.results import run_task
 from workflow.errors import StoreError
 from workflow.runstore.manifest import software_versions
@@ -20,25 +19,27 @@ from workflow.runstore.manifest import software_versions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from distributed import Worker
+
     from workflow.config import Config
 
-#: Bytes that a worker reads, in pieces of so many.
-READ_BYTES, PIECE_BYTES = 256 * 2**20, 4 * 2**20
-#: Bytes of the file that is made where no images are given.
-MADE_BYTES = 64 * 2**20
+#: Bytes that a worker reads at most, and with each call.
+MAX_READ_BYTES, CALL_BYTES = 256 * 2**20, 4 * 2**20
+#: Bytes of the file that is written where no images are given.
+WRITTEN_BYTES = 64 * 2**20
 
 
 def check_site(
     config: Config, images: Path | None = None, run: Path | None = None
 ) -> dict[str, Any]:
-    """Open a client as a run would, with one worker or job, and compare what it sees with what we see.
+    """Open a client as a run would, with one worker or job, and compare what it sees with what is here.
 
     Parameters
     ----------
     config : Config
         The settings; only ``compute`` is used.
     images : Path, optional
-        Images that the worker is to read; a file made for this by default.
+        Images that the worker reads; a file written for this by default.
     run : Path, optional
         Run folder, or the folder that it will lie in; the present one by
         default.
@@ -66,18 +67,18 @@ def check_site(
     if settings.launcher != "address":
         settings = settings.model_copy(update={"n_workers": 1, "adaptive": False})
     with _folder_beside(run) as folder:
-        source = images.absolute() if images is not None else _made_file(folder)
+        source = images.absolute() if images is not None else _written_file(folder)
         started = time.monotonic()
         with open_client(settings) as client:
             if settings.launcher == "address":
-                bring_package(client)
+                upload_package(client)
             worker_s = time.monotonic() - started
-            asked = (str(folder), str(source))
-            task = client.submit(run_task, asked, function=look_around, pure=False)
+            task = client.submit(
+                run_task, (str(folder), str(source)), function=look_around, pure=False
+            )
             seen = task.result().result
             result_s = time.monotonic() - started
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
-            limits = [worker["memory_limit"] for worker in workers]
+            limits = list(run_on_workers(client, memory_limit).values())
         writes = seen["writes_run"] and (folder / "seen").is_file()
     here = software_versions()
     versions = {
@@ -85,7 +86,7 @@ def check_site(
         for name, ours in here.items()
     }
     if settings.launcher == "address":
-        # Sent where it lacked, refused where it was another one; no version is installed with it.
+        # The code is the same, or the check has ended; an uploaded package has no version.
         versions["overcluster"]["there"] = versions["overcluster"]["here"]
     found = {
         "job_script": script,
@@ -124,33 +125,38 @@ def _problems(found: dict[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def _folder_beside(run: Path | None) -> Iterator[Path]:
-    """Make a folder in a run folder, or where one will be made; remove it at the end."""
-    place = Path.cwd() if run is None else run.absolute()
-    while not place.is_dir():
-        place = place.parent
+    """Make a folder in a run folder, or in its nearest parent; remove it at the end."""
+    parent = Path.cwd() if run is None else run.absolute()
+    while not parent.is_dir():
+        parent = parent.parent
     try:
-        made = tempfile.TemporaryDirectory(prefix=".overcluster-check-", dir=place)
+        made = tempfile.TemporaryDirectory(prefix=".overcluster-check-", dir=parent)
     except OSError as err:
-        msg = f"a run folder must be where it can be written; {place} cannot ({err.strerror}). Give another --out."
+        msg = f"a run folder must be where it can be written; {parent} cannot ({err.strerror}). Give another --out."
         raise StoreError(msg) from None
     with made as folder:
         yield Path(folder)
 
 
-def _made_file(folder: Path) -> Path:
+def _written_file(folder: Path) -> Path:
     """Write a file for the worker to read, wholly on the disk."""
     path = folder / "to-read"
     with path.open("wb") as file:
-        for _ in range(MADE_BYTES // PIECE_BYTES):
-            file.write(os.urandom(PIECE_BYTES))
+        for _ in range(WRITTEN_BYTES // CALL_BYTES):
+            file.write(os.urandom(CALL_BYTES))
         file.flush()
         os.fsync(file.fileno())
     return path
 
 
-def look_around(asked: tuple[str, str]) -> dict[str, Any]:
-    """Return what a worker sees; leave a mark in a folder if it may."""
-    folder, source = (Path(text) for text in asked)
+def memory_limit(dask_worker: Worker) -> int:
+    """Return the memory limit of a worker [bytes], 0 where it has none."""
+    return dask_worker.memory_manager.memory_limit or 0
+
+
+def look_around(paths: tuple[str, str]) -> dict[str, Any]:
+    """Return what a worker sees of a folder and of images; write a file into the folder if it can."""
+    folder, source = (Path(text) for text in paths)
     mark = folder / "seen"
     sees_run = folder.is_dir()
     writes_run = sees_run and os.access(folder, os.W_OK)
@@ -175,24 +181,24 @@ def _read(source: Path) -> int:
     n_bytes = 0
     files = iter([source]) if source.is_file() else source.rglob("*")
     for path in files:
-        if n_bytes >= READ_BYTES:
+        if n_bytes >= MAX_READ_BYTES:
             break
         if not path.is_file():
             continue
         try:
             with path.open("rb", buffering=0) as file:
                 if hasattr(os, "posix_fadvise"):
-                    # What the machine keeps in memory of the file is let go.
+                    # Drop what the machine keeps of the file in memory.
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                while n_bytes < READ_BYTES and (piece := file.read(PIECE_BYTES)):
-                    n_bytes += len(piece)
+                while n_bytes < MAX_READ_BYTES and (content := file.read(CALL_BYTES)):
+                    n_bytes += len(content)
         except OSError:
             return 0
     return n_bytes
 
 
-def describe(found: dict[str, Any]) -> str:
-    """Return what was seen, for a person."""
+def format_check(found: dict[str, Any]) -> str:
+    """Return the result of `check_site` as text for a person."""
     lines = []
     if found["job_script"] is not None:
         lines += ["the job script:", *(f"    {x}" for x in found["job_script"].splitlines()), ""]
@@ -205,7 +211,7 @@ def describe(found: dict[str, Any]) -> str:
             f"from {found['host']}; {found['n_workers']} {noun}{size}"
         ),
         (
-            f"{'images' if found['images'] else 'a file made here'}: "
+            f"{'images' if found['images'] else 'a file written here'}: "
             f"{'read' if found['sees_images'] else 'NOT readable'} by the worker"
         ),
         f"run folder in {found['run']}: {_access(found)} by the worker",

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The job runs already, so workers are there within this time or never [s].
+#: Longest time until the first worker: the job runs already, nothing has to queue [s].
 START_TIMEOUT_S = 300
-#: How long workers may take to end [s].
-END_PATIENCE_S = 20
+#: Longest time that workers may take to end [s].
+END_TIMEOUT_S = 20
 
 
 @contextlib.contextmanager
@@ -48,20 +48,20 @@ def allocation_client(settings: ComputeSettings) -> Iterator[Client]:
         scheduler: Any = cluster.scheduler
         command = worker_command_line(settings, scheduler.address, files, os.environ)
         with (
-            _started(command, logs, cluster) as steps,
+            _started(command, logs, cluster) as process,
             Client(cluster, set_as_default=False) as client,
         ):
-            began = time.monotonic()
+            deadline = time.monotonic() + START_TIMEOUT_S
             while not scheduler.workers:
-                if steps.failure is not None or time.monotonic() - began > START_TIMEOUT_S:
-                    raise ComputeError(steps.failure or steps.told("no worker came"))
+                if process.failure is not None or time.monotonic() > deadline:
+                    raise ComputeError(process.failure or process.message("no worker has come"))
                 time.sleep(0.1)
             try:
                 yield client
             except Exception as err:
-                if steps.failure is None:
+                if process.failure is None:
                     raise
-                raise ComputeError(steps.failure) from err
+                raise ComputeError(process.failure) from err
 
 
 def worker_command_line(
@@ -77,16 +77,16 @@ def worker_command_line(
     settings : ComputeSettings
         The ``compute`` section.
     address : str
-        The scheduler's.
+        Address of the scheduler.
     files : mapping of str to str
-        The certificate's: ``ca_file``, ``cert`` and ``key``, or nothing.
+        Paths of the certificate's files: ``ca_file``, ``cert`` and ``key``, or nothing.
     environment : mapping of str to str
-        Slurm's words on the job: tasks, cores and memory.
+        Slurm's variables of the job: tasks, cores and memory.
 
     Returns
     -------
     list of str
-        Words of the command.
+        Command and arguments.
     """
     cores = int(environment.get("SLURM_CPUS_PER_TASK", settings.threads_per_worker))
     per_task = max(1, cores // settings.threads_per_worker)
@@ -103,17 +103,17 @@ def worker_command_line(
         command += ["--local-directory", settings.local_directory]
     if settings.interface is not None:
         command += ["--interface", settings.interface]
-    # Workers stay to the end of the job: nobody could replace them.
+    # Workers stay to the end of the job, since they cannot be replaced.
     return command + worker_arguments(settings.model_copy(update={"lifetime": "off"}))
 
 
 def _memory(
     settings: ComputeSettings, cores: int, per_task: int, environment: Mapping[str, str]
 ) -> int | str:
-    """Return the memory limit of a worker [bytes], by what Slurm gave to its task."""
+    """Return the memory limit of a worker [bytes]: its share of what Slurm gave to its task."""
     if settings.memory_limit != "auto":
         return settings.memory_limit
-    # Slurm says MB and means MiB.
+    # Slurm counts in MiB.
     if "SLURM_MEM_PER_CPU" in environment:
         task = int(environment["SLURM_MEM_PER_CPU"]) * cores
     elif "SLURM_MEM_PER_NODE" in environment:
@@ -125,8 +125,8 @@ def _memory(
     return share_of_workers(task * 2**20, per_task)
 
 
-class _Steps:
-    """The command that started the workers, and why it ended."""
+class _WorkerProcess:
+    """The command that starts the workers, and why it ended."""
 
     def __init__(self, command: list[str], log_file: Path, cluster: Any) -> None:
         self.log_file, self.cluster = log_file, cluster
@@ -135,7 +135,7 @@ class _Steps:
         with log_file.open("w") as output:
             self.process = subprocess.Popen(
                 command,
-                # srun hands it on to the tasks.
+                # srun passes it to the tasks.
                 env={**os.environ, **WORKER_ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -144,17 +144,17 @@ class _Steps:
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
 
-    def told(self, what: str) -> str:
-        """Return an error of ours with the last words of the command."""
+    def message(self, what: str) -> str:
+        """Return an error message with the last lines that the command wrote."""
         lines = [line.strip() for line in self.log_file.read_text(errors="replace").splitlines()]
-        said = " / ".join([line for line in lines if line][-3:]) or "it said nothing"
-        return f"workers must start in the tasks of this job; {what} ({said}). Look into {self.log_file}."
+        quoted = " / ".join([line for line in lines if line][-3:]) or "it wrote nothing"
+        return f"workers must start in the tasks of this job; {what} ({quoted}). Look into {self.log_file}."
 
     def _watch(self) -> None:
-        """Close the scheduler when all workers are gone, so that nobody waits for them."""
+        """Close the scheduler when all workers are gone, so that nothing waits for them."""
         status = self.process.wait()
         if not self.is_ending:
-            self.failure = self.told(f"their command ended with status {status}")
+            self.failure = self.message(f"their command ended with status {status}")
             self.cluster.sync(self.cluster.scheduler.close)
 
     def end(self) -> None:
@@ -162,7 +162,7 @@ class _Steps:
         self.is_ending = True
         self.process.terminate()
         try:
-            self.process.wait(END_PATIENCE_S)
+            self.process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -170,16 +170,16 @@ class _Steps:
 
 
 @contextlib.contextmanager
-def _started(command: list[str], logs: Path, cluster: Any) -> Iterator[_Steps]:
+def _started(command: list[str], logs: Path, cluster: Any) -> Iterator[_WorkerProcess]:
     """Start the workers; end them however this ends."""
     logs.mkdir(parents=True, exist_ok=True)
     job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
     try:
-        steps = _Steps(command, logs / f"workers-{job}.log", cluster)
+        process = _WorkerProcess(command, logs / f"workers-{job}.log", cluster)
     except OSError as err:
-        msg = f"`compute.worker_command` must start processes; {command[0]} does not ({err.strerror}). Set it to the site's own."
+        msg = f"`compute.worker_command` must start processes; {command[0]} does not ({err.strerror}). Set it to the command of your site."
         raise ComputeError(msg) from None
     try:
-        yield steps
+        yield process
     finally:
-        steps.end()
+        process.end()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import socket
 from typing import TYPE_CHECKING
 
+from workflow.compute.address import address_client
 from workflow.compute.allocation import allocation_client
-from workflow.compute.existing import address_client
-from workflow.compute.gateway import gateway_client
-from workflow.compute.jobqueue import batch_client
-from workflow.compute.kubernetes import kubernetes_client
+from workflow.compute.batch import batch_client
 from workflow.compute.local import local_client
 from workflow.compute.ssh import ssh_client
 from workflow.config.compute import BATCH_LAUNCHERS
@@ -26,10 +26,10 @@ LAUNCHERS: dict[str, Callable[[ComputeSettings], contextlib.AbstractContextManag
     "address": address_client,
     **dict.fromkeys(BATCH_LAUNCHERS, batch_client),
     "ssh": ssh_client,
-    "kubernetes": kubernetes_client,
-    "gateway": gateway_client,
     "allocation": allocation_client,
 }
+#: Their scheduler is in this process, often on a machine that the user has logged in to.
+NEEDS_TUNNEL = (*BATCH_LAUNCHERS, "ssh", "allocation")
 
 
 @contextlib.contextmanager
@@ -56,3 +56,32 @@ def open_client(settings: ComputeSettings) -> Iterator[Client]:
     """
     with LAUNCHERS[settings.launcher](settings) as client:
         yield client
+
+
+def describe_dashboard(client: Client, settings: ComputeSettings) -> str | None:
+    """Return the address of Dask's dashboard, with the command for a tunnel where one is needed.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Opened by `open_client`.
+    settings : ComputeSettings
+        The ``compute`` section that it was opened from.
+
+    Returns
+    -------
+    str or None
+        One line; None where there is no dashboard.
+    """
+    if not settings.dashboard or not client.dashboard_link:
+        return None
+    if settings.launcher not in NEEDS_TUNNEL:
+        return str(client.dashboard_link)
+    port = client.scheduler_info(n_workers=0)["services"].get("dashboard")
+    if port is None:
+        return None
+    host = f"{getpass.getuser()}@{socket.getfqdn()}"
+    return (
+        f"http://127.0.0.1:{port}/status on this machine; from yours: "
+        f"ssh -N -L {port}:127.0.0.1:{port} {host}"
+    )

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from workflow.config import ComputeSettings
 
-
 #: How long tasks wait when no worker is left [s]: a worker that is killed while it starts is not
-#: started again, and when all are gone a run would wait for ever.
+#: started again, and without workers a run would wait for ever.
 NO_WORKERS_TIMEOUT_S = 60
 
 

@@ -1,4 +1,4 @@
-"""What a batch system says of our jobs: which are in its queue, and its own words when it refuses."""
+"""Commands of batch systems: list our jobs, cancel them, and explain a refusal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from workflow.errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Jobs that end on a node that does not answer are listed for as long; they were cancelled already.
-SLURM_LIVING = "PENDING,CONFIGURING,RUNNING,SUSPENDED,STOPPED,RESIZING"
-#: Commands that list the jobs of this user, one a line, the identifier first.  Those of Slurm and
+#: Without COMPLETING: jobs on a node that does not answer stay there, though they were cancelled.
+SLURM_STATES = "PENDING,CONFIGURING,RUNNING,SUSPENDED,STOPPED,RESIZING"
+#: Commands that list the jobs of a user, one on a line, the identifier first.  Those of Slurm and
 #: Grid Engine have been run; the others are from their manuals.
-LISTING = {
-    "slurm": ["squeue", "--me", "--noheader", "--format=%A", f"--states={SLURM_LIVING}"],
+LIST_COMMANDS = {
+    "slurm": ["squeue", "--me", "--noheader", "--format=%A", f"--states={SLURM_STATES}"],
     "pbs": ["qselect", "-u", "{user}"],
     "lsf": ["bjobs", "-noheader", "-o", "jobid"],
     "sge": ["qstat", "-u", "{user}"],
     "htcondor": ["condor_q", "{user}", "-autoformat:,", "ClusterId", "ProcId"],
 }
 #: Commands that take the identifiers of jobs to cancel.
-CANCELLING = {
+CANCEL_COMMANDS = {
     "slurm": ["scancel"],
     "pbs": ["qdel"],
     "lsf": ["bkill"],
@@ -49,16 +49,16 @@ def job_ids(listing: str) -> set[str]:
     return {f"{job}.{part}" if part else job for job, part in found}
 
 
-def queued(launcher: str, user: str) -> set[str] | None:
-    """Ask the batch system for our jobs; None where it does not answer."""
-    command = [word.format(user=user) for word in LISTING[launcher]]
+def queued_jobs(launcher: str, user: str) -> set[str] | None:
+    """Return the jobs of a user in the queue; None where the batch system does not answer."""
+    command = [word.format(user=user) for word in LIST_COMMANDS[launcher]]
     try:
-        answer = subprocess.run(
+        done = subprocess.run(
             command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return job_ids(answer.stdout) if answer.returncode == 0 else None
+    return job_ids(done.stdout) if done.returncode == 0 else None
 
 
 def cancel(launcher: str, user: str, jobs: Iterable[str], *, patience_s: float) -> set[str]:
@@ -67,12 +67,12 @@ def cancel(launcher: str, user: str, jobs: Iterable[str], *, patience_s: float) 
     left = set(jobs)
     first = True
     while left:
-        known = queued(launcher, user)
+        known = queued_jobs(launcher, user)
         if known is not None:
             left &= known
         if left and (first or known is None):
             subprocess.run(
-                [*CANCELLING[launcher], *sorted(left)],
+                [*CANCEL_COMMANDS[launcher], *sorted(left)],
                 capture_output=True,
                 timeout=ANSWER_TIMEOUT_S,
                 check=False,
@@ -85,15 +85,15 @@ def cancel(launcher: str, user: str, jobs: Iterable[str], *, patience_s: float) 
     return left
 
 
-def own_words(err: Exception) -> str:
-    r"""Return what a batch system's command said when it failed, in one line.
+def refusal_message(err: Exception) -> str:
+    r"""Return what a batch system's command printed when it failed, in one line.
 
     Examples
     --------
-    >>> own_words(RuntimeError("Command exited...\nstderr:\nsbatch: error: invalid partition\n\n"))
+    >>> refusal_message(RuntimeError("Command exited...\nstderr:\nsbatch: error: invalid partition\n\n"))
     'sbatch: error: invalid partition'
     """
     if isinstance(err, FileNotFoundError):
         return f"{err.filename} is not installed here"
-    words = str(err).rpartition("stderr:\n")[2]
-    return one_line(words or err)
+    printed = str(err).rpartition("stderr:\n")[2]
+    return one_line(printed or err)

@@ -28,10 +28,10 @@ TCP_TIMEOUT = "distributed.comm.timeouts.tcp"
 def open_scheduler(
     settings: ComputeSettings, logs: Path, workers: dict[str, Any] | None = None
 ) -> Iterator[tuple[SpecCluster, dict[str, str]]]:
-    """Open a scheduler, and workers where they are given; yield it with the files of their certificate.
+    """Open a scheduler, and workers if given; yield its cluster and the files of the certificate.
 
-    What workers inherit of Dask's configuration names the same files, never
-    what is in them.
+    Workers inherit Dask's configuration, which names these files and never
+    holds their content.
     """
     security = security_of(settings)
     with contextlib.ExitStack() as stack:
@@ -73,9 +73,9 @@ def open_scheduler(
 
 
 def expect_no_answer(cluster: Any) -> None:
-    """Let a cluster whose scheduler was closed be closed at once: it would wait for an answer.
+    """Let a cluster whose scheduler was closed be closed without waiting for an answer.
 
-    Called where a surrounding `dask.config.set` puts the setting back.
+    Called inside a `dask.config.set`, which restores the setting.
     """
     if cluster.scheduler.status == Status.closed:
         dask.config.set({CONNECT_TIMEOUT: "1s"})

@@ -1,7 +1,8 @@
-"""What a batch system is given: options in dask-jobqueue's words, and the job script they make."""
+"""Job scripts: the settings as options of dask-jobqueue, and the script that it makes of them."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import signal
 import sys
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from workflow.compute.extras import import_extra
 from workflow.config.compute import seconds_of
 from workflow.errors import ComputeError
 
@@ -28,53 +28,59 @@ CLUSTER_CLASSES = {
     "sge": "SGECluster",
     "htcondor": "HTCondorCluster",
 }
-#: What one is charged to is called so elsewhere.
+#: Batch systems with another word for the account.
 ACCOUNT_WORDS = {"lsf": "project", "sge": "project"}
-#: A worker leaves nothing behind when its scheduler is gone for so long [s].
+#: A worker ends when its scheduler has been gone for so long [s].
 DEATH_TIMEOUT_S = 60
-#: How long a connection may take to be made or to be silent: hundreds of workers may begin at once.
+#: How long a connection may take to be made, or be silent: hundreds of workers may start at once.
 COMM_TIMEOUT = "60s"
-#: What workers elsewhere run with.  They hold small results only, so that there is nothing to spill;
-#: a disk may be none at all.
+#: Environment of workers on other machines.  They hold small results only and spill nothing; there
+#: may be no local disk.
 WORKER_ENVIRONMENT = {
     "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
     "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": COMM_TIMEOUT,
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": COMM_TIMEOUT,
 }
-#: A job also holds the process that watches each worker.
+#: A job also holds Dask's nannies.
 WORKERS_SHARE_OF_MEMORY = 0.95
 
 
-def import_jobqueue() -> ModuleType:
-    """Import dask-jobqueue without what it does to Ctrl-C.
+def import_hpc(name: str, what: str) -> ModuleType:
+    """Import a package of the extra ``hpc``; `what` needs it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as err:
+        if err.name != name:
+            raise
+        package = name.replace("_", "-")
+        msg = f"{what} must be reached through {package}, which is not installed. Install overcluster[hpc]."
+        raise ComputeError(msg) from None
 
-    Raises
-    ------
-    ComputeError
-        If it is not installed.
-    """
+
+def import_jobqueue() -> ModuleType:
+    """Import dask-jobqueue, and undo what it does to Ctrl-C."""
     name = "dask_jobqueue"
     if name in sys.modules:
         return sys.modules[name]
     if threading.current_thread() is not threading.main_thread():
         msg = "the package dask_jobqueue must first be imported by the main thread; this is another one. Call `import dask_jobqueue` at the start of the program."
         raise ComputeError(msg)
-    # It sets a handler of its own when it is imported, which ends the process without a word.
+    # Its own handler of Ctrl-C ends the process without a message.
     before = signal.getsignal(signal.SIGINT)
     try:
-        return import_extra(name, "batch systems", "hpc")
+        return import_hpc(name, "batch systems")
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def log_directory(settings: ComputeSettings) -> Path:
-    """Return the folder of job logs, as a worker must name it."""
+    """Return the folder of job logs as an absolute path, which is the same for workers."""
     return Path(settings.log_directory).expanduser().absolute()
 
 
 def job_options(settings: ComputeSettings) -> dict[str, Any]:
-    """Return the settings in the words of dask-jobqueue's classes."""
+    """Return the settings as options of dask-jobqueue's classes."""
     options: dict[str, Any] = {
         "cores": settings.cores,
         "processes": settings.workers_per_job,
@@ -97,14 +103,14 @@ def job_options(settings: ComputeSettings) -> dict[str, Any]:
         "worker_extra_args": worker_arguments(settings),
     }
     if settings.launcher == "slurm":
-        # dask-jobqueue rounds up to whole GiB; Slurm says M and means MiB.
+        # dask-jobqueue rounds up to whole GiB; Slurm's M is a MiB.
         options["job_mem"] = f"{-(-settings.job_memory // 2**20)}M"
     if settings.launcher in ("pbs", "sge"):
         options["resource_spec"] = settings.resource_spec
     if settings.launcher == "lsf":
         options["lsf_units"] = settings.lsf_units
         if settings.walltime is not None:
-            # LSF knows hours and minutes only.
+            # LSF takes hours and minutes only.
             minutes = math.ceil(seconds_of(settings.walltime) / 60)
             options["walltime"] = f"{minutes // 60:02d}:{minutes % 60:02d}"
     if settings.launcher == "htcondor":
@@ -118,7 +124,7 @@ def job_options(settings: ComputeSettings) -> dict[str, Any]:
 
 
 def worker_arguments(settings: ComputeSettings) -> list[str]:
-    """Return further arguments of ``dask worker``: when it leaves, and no web pages for the network."""
+    """Return further arguments of ``dask worker``: its lifetime, and no web pages on the network."""
     arguments = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     times = settings.lifetime_and_stagger
     if times is not None:
@@ -135,12 +141,22 @@ def worker_memory_of_job(settings: ComputeSettings) -> int:
 
 
 def share_of_workers(memory: int, n_workers: int) -> int:
-    """Return the limit of each of some workers that share an amount of memory [bytes]."""
+    """Return the memory limit of each of `n_workers` that share an amount of memory [bytes]."""
     return int(memory * WORKERS_SHARE_OF_MEMORY) // n_workers
 
 
 def job_script(settings: ComputeSettings) -> str:
-    """Return the job script of a site, with a place for the scheduler's address.
+    """Return the job script of a site, with a placeholder for the scheduler's address.
+
+    Parameters
+    ----------
+    settings : ComputeSettings
+        The ``compute`` section, of a batch system.
+
+    Returns
+    -------
+    str
+        What is given to the command that submits a job.
 
     Raises
     ------
@@ -160,7 +176,7 @@ def job_script(settings: ComputeSettings) -> str:
 
 
 class LimitedJob:
-    """A job whose workers have the memory limit that the settings say."""
+    """A job whose workers have the memory limit of the settings."""
 
     memory_of_worker: int
 
@@ -171,6 +187,6 @@ class LimitedJob:
 
 
 def job_class(base: type, settings: ComputeSettings, *mixins: type, **members: Any) -> type:
-    """Return one of dask-jobqueue's job classes with our memory limit and what else is mixed in."""
+    """Return a job class of dask-jobqueue with our memory limit and other mixins."""
     limit = {"memory_of_worker": worker_memory_of_job(settings)}
     return type(f"Our{base.__name__}", (*mixins, LimitedJob, base), {**limit, **members})

@@ -1,4 +1,4 @@
-"""Encryption: on for whatever leaves this machine, with the site's certificates or temporary ones."""
+"""Encryption of all that leaves this machine, with the site's certificate or a temporary one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from workflow.config import ComputeSettings
 
-#: Role files of distributed: what the setting is called there, and the name of a file for it.
+#: Files of a certificate, as Dask calls them.
 ROLE_FILES = ("ca_file", "cert", "key")
 
 
 def security_of(settings: ComputeSettings) -> Security | None:
-    """Return the certificates that the settings ask for, None where nothing is encrypted.
+    """Return the certificate that the settings ask for, None where nothing is encrypted.
 
     Raises
     ------
@@ -62,25 +62,25 @@ def _security_of_files(files: dict[str, str | None]) -> Security:
 
 @contextlib.contextmanager
 def key_folder(log_directory: Path) -> Iterator[Path]:
-    """Make a folder that only its owner may look into; removed at the end with what is in it."""
+    """Make a folder that only its owner can read; removed at the end."""
     try:
         log_directory.mkdir(parents=True, exist_ok=True)
         # mkdtemp makes it with mode 0700.
         folder = tempfile.TemporaryDirectory(prefix=".keys-", dir=log_directory)
     except OSError as err:
-        msg = f"`compute.log_directory` must be a folder that can be written; {log_directory} is not ({err.strerror}). Give another one, which workers see, too."
+        msg = f"`compute.log_directory` must be a folder that can be written; {log_directory} is not ({err.strerror}). Give another one that workers see, too."
         raise ComputeError(msg) from None
     with folder as name:
         yield Path(name)
 
 
 def worker_key_files(security: Security, folder: Path) -> dict[str, str]:
-    """Return paths of a worker's certificate; one in memory is put into files of a private folder.
+    """Return the paths of a worker's certificate; one in memory is written to a private folder.
 
-    The security object then names the same files, so that commands of workers
-    hold paths and never what is in them.
+    The security object then names these files, so that the command lines of
+    workers hold paths and no secrets.
     """
-    found = {}
+    paths = {}
     for name in ROLE_FILES:
         attribute = f"tls_{name}" if name == "ca_file" else f"tls_worker_{name}"
         text = getattr(security, attribute)
@@ -89,5 +89,5 @@ def worker_key_files(security: Security, folder: Path) -> dict[str, str]:
             path.touch(mode=0o600)
             path.write_text(text)
             setattr(security, attribute, str(path))
-        found[name] = getattr(security, attribute)
-    return found
+        paths[name] = getattr(security, attribute)
+    return paths

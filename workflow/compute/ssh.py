@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client
 from distributed.deploy.ssh import Worker
 
-from workflow.compute.extras import import_extra
 from workflow.compute.scheduler import open_scheduler
-from workflow.compute.scripts import DEATH_TIMEOUT_S, log_directory
+from workflow.compute.scripts import DEATH_TIMEOUT_S, import_hpc, log_directory
 from workflow.errors import ComputeError, ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def ssh_client(settings: ComputeSettings) -> Iterator[Client]:
     if not settings.hosts:
         msg = "the launcher `ssh` must know its hosts; `compute.hosts` is empty. Set it, such as [node1, node2]."
         raise ConfigError(msg)
-    import_extra("asyncssh", "hosts", "hpc")
+    import_hpc("asyncssh", "hosts")
     with contextlib.ExitStack() as stack:
         try:
             cluster, _ = stack.enter_context(
@@ -40,7 +39,7 @@ def ssh_client(settings: ComputeSettings) -> Iterator[Client]:
 
 
 def _workers(settings: ComputeSettings) -> dict[str, Any]:
-    """Return what is started on each host, the workers dealt out evenly."""
+    """Return what is started on each host; workers are spread evenly."""
     n_hosts = len(settings.hosts)
     n_workers = n_hosts if settings.n_workers == "auto" else settings.n_workers
     connect: dict[str, Any] = {"port": settings.ssh_port}
@@ -57,7 +56,7 @@ def _workers(settings: ComputeSettings) -> dict[str, Any]:
         "local_directory": settings.local_directory,
         "interface": settings.interface,
     }
-    dealt = [n_workers // n_hosts + (index < n_workers % n_hosts) for index in range(n_hosts)]
+    per_host = [n_workers // n_hosts + (index < n_workers % n_hosts) for index in range(n_hosts)]
     return {
         f"{index}-{host}": {
             "cls": Worker,
@@ -68,6 +67,6 @@ def _workers(settings: ComputeSettings) -> dict[str, Any]:
                 "remote_python": settings.python,
             },
         }
-        for index, (host, here) in enumerate(zip(settings.hosts, dealt, strict=True))
+        for index, (host, here) in enumerate(zip(settings.hosts, per_host, strict=True))
         if here
     }

@@ -21,10 +21,11 @@ Launcher = Literal[
     "sge",
     "htcondor",
     "ssh",
-    "kubernetes",
-    "gateway",
     "allocation",
 ]
+#: Launchers of earlier versions, and settings that only they had.
+REMOVED_LAUNCHERS = ("kubernetes", "gateway")
+REMOVED_SETTINGS = ("compute.image", "compute.namespace")
 
 
 def _texts(value: Any) -> Any:
@@ -46,7 +47,7 @@ def seconds_of(text: str) -> float:
 
 
 def _walltime(value: Any) -> Any:
-    """Refuse what is not a time of day's form; YAML reads a bare 01:30:00 as a number of seconds."""
+    """Refuse what is not HH:MM:SS; YAML reads a bare 01:30:00 as a number of seconds."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 60:
         value = f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
     pattern = r"(\d+-)?\d+:\d{2}(:\d{2})?"
@@ -71,7 +72,7 @@ def _lifetime(value: Any) -> Any:
 
 
 def _tls(value: Any) -> Any:
-    """Let YAML's ``on`` and ``off`` be words."""
+    """Read ``on`` and ``off`` as words, which are booleans to YAML."""
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
@@ -82,9 +83,9 @@ class ComputeSettings(Section):
     """Where the work runs; never changes a result and never makes a step stale."""
 
     launcher: Launcher = "local"
-    """Workers on this machine, a scheduler that runs already (address), a batch system, hosts reached by SSH, Kubernetes, a Dask gateway, or the Slurm job that the command itself runs in (allocation)."""
+    """Workers on this machine, a scheduler that runs already (address), a batch system, hosts reached by SSH, or the Slurm job that the command itself runs in (allocation)."""
     address: str | None = None
-    """Address of a scheduler that runs already, such as tcp://10.0.0.1:8786, or of a Dask gateway."""
+    """Address of a scheduler that runs already, such as tcp://10.0.0.1:8786."""
     scheduler_file: str | None = None
     """File that a scheduler wrote with --scheduler-file; instead of the address."""
     n_workers: AutoInt = "auto"
@@ -92,7 +93,7 @@ class ComputeSettings(Section):
     adaptive: bool = False
     """Whether batch jobs come and go with the work between n_workers_min and n_workers, rather than a fixed number."""
     n_workers_min: int = Field(default=1, ge=1)
-    """Fewest worker processes where their number is adaptive."""
+    """Minimum number of worker processes where it is adaptive."""
     threads_per_worker: int = Field(default=1, ge=1, le=256)
     """Threads of each worker; each computes with one BLAS thread."""
     memory_limit: Memory = "auto"
@@ -110,11 +111,11 @@ class ComputeSettings(Section):
     account: str | None = None
     """Account or project that batch jobs are charged to."""
     resource_spec: str | None = None
-    """Resources asked of PBS or Grid Engine in their own words, instead of cores and memory."""
+    """Resources requested from PBS or Grid Engine in their own syntax, instead of cores and memory."""
     disk: Memory = "auto"
-    """Disk that HTCondor is asked for; auto: 1 GiB."""
+    """Disk requested from HTCondor; auto: 1 GiB."""
     lsf_units: Literal["kb", "mb", "gb", "tb"] | None = None
-    """Unit of memory in LSF's lsf.conf; null: asked of LSF."""
+    """Unit of memory in LSF's lsf.conf; null: read from LSF."""
     job_name: str = Field(default="overcluster", pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,14}$")
     """Name of the jobs in the queue, up to 15 characters."""
     job_extra_directives: Texts = ()
@@ -143,10 +144,6 @@ class ComputeSettings(Section):
     """Private key for them; null: the SSH agent's, or the usual ones."""
     ssh_known_hosts_file: str | None = None
     """File that knows their keys; null: the usual one. An unknown host is refused."""
-    image: str | None = None
-    """Container image of workers on Kubernetes; must hold this package."""
-    namespace: str = "default"
-    """Kubernetes namespace."""
     worker_command: Texts = ("srun",)
     """Starts one process for each task of the allocation: srun with its arguments, or mpiexec."""
     tls: Annotated[Literal["auto", "on", "off"], BeforeValidator(_tls)] = "auto"
@@ -174,7 +171,7 @@ class ComputeSettings(Section):
 
     @property
     def n_jobs(self) -> int:
-        """Batch jobs of a fixed number of workers, the most of an adaptive one."""
+        """Batch jobs of a fixed number of workers; the maximum of an adaptive one."""
         n_workers = self.workers_per_job if self.n_workers == "auto" else self.n_workers
         return -(-n_workers // self.workers_per_job)
 

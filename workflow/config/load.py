@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from workflow.config.compute import REMOVED_LAUNCHERS, REMOVED_SETTINGS
 from workflow.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def load_config(
     merged: dict[str, tuple[Any, str]] = {}
     for origin, values in _layers(model, file, assignments, compute, environment):
         for key, value in values.items():
+            _refuse_removed(key, value, origin)
             _require_known(model, key, origin)
             merged[key] = (value, origin)
     nested: dict[str, Any] = {}
@@ -200,11 +202,21 @@ def _compute_layer(compute: str) -> dict[str, Any]:
                 msg = f"a site file must hold the section `compute` only; {path} holds `{foreign[0]}`. Move it to a --config file."
                 raise ConfigError(msg)
             return content
+    if compute in REMOVED_LAUNCHERS:
+        return {"compute.launcher": compute}
     names = sorted({p.stem for folder in site_folders() for p in folder.glob("*.yaml")})
     near = difflib.get_close_matches(compute, names, n=1)
     hint = f"Did you mean `{near[0]}`?" if near else "Give a name, a YAML file or tcp://HOST:PORT."
     msg = f"`--compute` must name a site; got {compute!r}, known: {', '.join(names)}. {hint}"
     raise ConfigError(msg)
+
+
+def _refuse_removed(key: str, value: Any, origin: str) -> None:
+    """Refuse launchers of earlier versions, and say what takes their place."""
+    is_launcher = key == "compute.launcher" and value in REMOVED_LAUNCHERS
+    if is_launcher or key in REMOVED_SETTINGS:
+        msg = f"Kubernetes and Dask gateways must be joined by the address of their scheduler; got `{key}` {value!r} (from {origin}). Start workers with dask-kubernetes or dask-gateway and give --compute tcp://HOST:PORT or client=, see docs/clusters.md."
+        raise ConfigError(msg)
 
 
 def _require_known(model: type[Config], key: str, origin: str) -> None:

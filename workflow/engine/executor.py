@@ -14,7 +14,7 @@ from distributed import KilledWorker, as_completed
 from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from workflow.compute.asking import ask_workers
+from workflow.compute import run_on_workers
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
 from workflow.errors import ComputeError
 from workflow.mapper import pairwise, runs
@@ -106,7 +106,7 @@ class Executor:
         if self.client is None:
             warnings.filterwarnings("ignore", message=message)
         else:
-            ask_workers(self.client, partial(warnings.filterwarnings, "ignore", message=message))
+            run_on_workers(self.client, partial(warnings.filterwarnings, "ignore", message=message))
 
     def prepare(self, function: Callable[[], object]) -> None:
         """Call a function once on every worker that is there, whatever becomes of it."""

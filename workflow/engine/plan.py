@@ -143,7 +143,9 @@ def plan_tasks(steps: Sequence[Step], sizes: Sizes) -> list[TaskPlan]:
 def worker_memory(settings: ComputeSettings, client: Client | None = None) -> int | None:
     """Return the memory of the smallest worker, None where there is no limit [bytes]."""
     if client is not None:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        # Asked directly: the client renews its own copy now and then, without any workers.
+        found = client.sync(client.scheduler.identity, n_workers=-1)
+        workers = found["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         return min(limits, default=None)
     if settings.is_batch:

@@ -1,4 +1,4 @@
-"""Workers that lack the package get it, and those that cannot use it are refused in one line.
+"""Workers that lack the package get it; those that cannot use it are refused in one line.
 
 Scheduler and workers run in an environment of their own, made by ``venv``: it
 has the libraries of this one, and not the package.
@@ -6,14 +6,12 @@ has the libraries of this one, and not the package.
 
 import contextlib
 import importlib.util
-import io
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
 from pathlib import Path
 
 import cloudpickle
@@ -25,16 +23,18 @@ import workflow
 from tests.conftest import picture_set
 from tests.runs.helpers import SETTINGS, assert_same_labels, make_run
 from workflow.commands.compute_check import check_site
-from workflow.compute.shipping import FOLDER, bring_package, zipped
+from workflow.compute import package_upload, upload_package
+from workflow.compute.package_upload import PackageUpload
 from workflow.engine.results import run_task
 from workflow.errors import ComputeError
 from workflow.steps import get_ready, load_config
 
 LIBRARIES = Path(sysconfig.get_path("purelib"))
+FOLDER = Path(workflow.__file__).parent
 DEADLINE_S = 120
 
 
-class Place:
+class Environment:
     """An environment without the package, and the processes that run in it."""
 
     def __init__(self, folder, *, without=()):
@@ -88,7 +88,7 @@ class Place:
 @contextlib.contextmanager
 def opened(folder, n_workers=1, **options):
     """Open a client of workers without the package."""
-    place = Place(folder, **options)
+    place = Environment(folder, **options)
     with place.stack:
         client = place.open()
         for _ in range(n_workers):
@@ -96,17 +96,17 @@ def opened(folder, n_workers=1, **options):
         yield place, client
 
 
-def where():
-    """Return where a worker has the package from."""
+def package_file():
+    """Return where a worker imports the package from."""
     return workflow.__file__
 
 
 def has_package():
-    """Return whether the package can be imported, asked by code that needs none of it."""
+    """Return whether the package can be imported, without its own code."""
     return importlib.util.find_spec("workflow") is not None
 
 
-def ask(client, function):
+def run_by_value(client, function):
     """Run a function of this file, which workers cannot import either, on all workers."""
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
@@ -118,34 +118,18 @@ def ask(client, function):
 
 def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_path):
     with opened(tmp_path) as (place, client):
-        assert ask(client, has_package) == [False]
-        bring_package(client)
-        assert ask(client, has_package) == [True]
+        assert run_by_value(client, has_package) == [False]
+        upload_package(client)
+        assert run_by_value(client, has_package) == [True]
         place.add_worker(client)
-        homes = {Path(home) for home in ask(client, where)}
-        assert len(homes) == 1
-        assert homes.pop().is_relative_to(tmp_path / "cache")
+        folders = {Path(folder) for folder in run_by_value(client, package_file)}
+        assert len(folders) == 1
+        assert folders.pop().is_relative_to(tmp_path / "cache")
         client.run(get_ready)
         # The scheduler reads tasks, too.
         outcomes = client.gather(client.map(run_task, [[3, 4], [5]], function=sum, pure=False))
         assert [outcome.result for outcome in outcomes] == [7, 5]
-        bring_package(client)
-
-
-def test_package__that_was_sent_earlier_gives_way(tmp_path, monkeypatch):
-    newer = tmp_path / "newer" / "workflow"
-    shutil.copytree(FOLDER, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    with (newer / "rng.py").open("a") as file:
-        file.write("\n# a later version\n")
-    with opened(tmp_path) as (_, client):
-        bring_package(client)
-        first = ask(client, where)
-        with monkeypatch.context() as patch:
-            patch.setattr("workflow.compute.shipping.FOLDER", newer)
-            bring_package(client)
-        second = ask(client, where)
-        assert first != second
-        assert Path(second[0]).with_name("rng.py").read_text().endswith("# a later version\n")
+        upload_package(client)
 
 
 def test_package__of_another_version_is_refused(tmp_path):
@@ -154,35 +138,55 @@ def test_package__of_another_version_is_refused(tmp_path):
         with (place.libraries / "workflow" / "rng.py").open("a") as file:
             file.write("\n# another version\n")
         place.add_worker(client)
-        with pytest.raises(ComputeError, match=r"same code .*site-packages/workflow\. Install"):
-            bring_package(client)
+        pattern = r"has other code in \S+site-packages/workflow\. .*pip install overcluster==0"
+        with pytest.raises(ComputeError, match=pattern):
+            upload_package(client)
+
+
+def test_package__uploaded_earlier_is_another_version(tmp_path, monkeypatch):
+    newer = tmp_path / "newer" / "workflow"
+    shutil.copytree(FOLDER, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    with (newer / "rng.py").open("a") as file:
+        file.write("\n# a later version\n")
+    with opened(tmp_path) as (_, client):
+        upload_package(client)
+        monkeypatch.setattr(package_upload, "FOLDER", newer)
+        with pytest.raises(ComputeError, match="start the workers anew") as refusal:
+            upload_package(client)
+        assert "\n" not in str(refusal.value)
+
+
+def test_package__that_cannot_be_written_is_missing(tmp_path):
+    (tmp_path / "cache").touch()
+    with (
+        opened(tmp_path) as (_, client),
+        pytest.raises(ComputeError, match="the scheduler lacks the package"),
+    ):
+        upload_package(client)
 
 
 def test_requirements__that_are_missing_are_named_at_once(tmp_path):
     with opened(tmp_path, without=("h5py", "google_crc32c")) as (_, client):
         with pytest.raises(
-            ComputeError, match=r"not got google-crc32c.*h5py.*pip install 'goo"
-        ) as e:
+            ComputeError,
+            match=r"lacks google-crc32c>=1\.5, h5py>=3\.12\. Install there: pip install",
+        ) as refusal:
             workflow.run(np.zeros((2000, 4), np.uint8), out=tmp_path / "run", client=client)
-        assert "\n" not in str(e.value)
+        assert "\n" not in str(refusal.value)
 
 
-def test_nothing__is_sent_where_the_package_is(client, monkeypatch):
-    monkeypatch.setattr("workflow.compute.shipping._send", None)
-    bring_package(client)
-
-
-def test_zip__is_the_package_and_nothing_else():
-    names = zipfile.ZipFile(io.BytesIO(zipped())).namelist()
-    assert len(zipped()) < 1_000_000
-    assert all(name.startswith("workflow/") and name.endswith(".py") for name in names)
-    assert {"workflow/__init__.py", "workflow/pipeline/tasks.py"} <= set(names)
+def test_nothing__is_uploaded_where_the_package_is(client, monkeypatch):
+    monkeypatch.setattr(package_upload, "register_worker_plugin", None)
+    upload_package(client)
 
 
 def test_run__on_workers_without_the_package_gives_the_labels_of_a_local_one(tmp_path, client):
     images, _ = picture_set()
     np.save(tmp_path / "images.npy", images)
     here = make_run(tmp_path / "images.npy", tmp_path / "here", client)
+    # As after an earlier run: what was compiled then is not compiled again.
+    uploaded = tmp_path / "cache" / "overcluster" / "packages" / PackageUpload().digest
+    shutil.copytree(FOLDER, uploaded / "workflow")
     with opened(tmp_path, n_workers=2) as (_, there):
         run = workflow.run(
             tmp_path / "images.npy", out=tmp_path / "there", client=there, settings=SETTINGS

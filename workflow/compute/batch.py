@@ -13,8 +13,7 @@ import dask
 from distributed import Client
 
 from workflow.compute import queues
-from workflow.compute.fleet import Fleet, KeptJob
-from workflow.compute.guardian import Guardian
+from workflow.compute.job_pool import JobPool, PoolJob
 from workflow.compute.scheduler import CONNECT_TIMEOUT, TCP_TIMEOUT, expect_no_answer
 from workflow.compute.scripts import (
     CLUSTER_CLASSES,
@@ -25,6 +24,7 @@ from workflow.compute.scripts import (
     log_directory,
 )
 from workflow.compute.security import key_folder, security_of, worker_key_files
+from workflow.compute.watchdog import Watchdog
 from workflow.errors import ComputeError
 
 if TYPE_CHECKING:
@@ -41,14 +41,13 @@ LEAVE_PATIENCE_S = 60.0
 CLIENT_TIMEOUT_S = 5
 #: How long closing the client may take, which forgets each of some ten thousand tasks first [s].
 CLOSE_TIMEOUT_S = 120
-#: A line is told so often while there is no worker [s].
+#: Time between two messages while there is no worker [s].
 WAITING_LINE_S = 60.0
-#: An adaptive number of jobs follows what is to be done over minutes: a job that comes costs time
-#: in the queue, and one that goes is not had back at will.
+#: An adaptive number of jobs follows the work over minutes: a new job has to queue.
 ADAPTIVE = {"interval": "10s", "wait_count": 12, "target_duration": "300s"}
-#: What the scheduler is told, whatever the user's own configuration of Dask says.
+#: Of the scheduler, whatever the user's own configuration of Dask says.
 SCHEDULER_CONFIG = {
-    # Jobs may wait in the queue for hours; that there can be no more is found out otherwise.
+    # Jobs may wait in the queue for hours; the job pool finds out when there can be no more.
     "distributed.scheduler.no-workers-timeout": None,
     CONNECT_TIMEOUT: COMM_TIMEOUT,
     TCP_TIMEOUT: COMM_TIMEOUT,
@@ -75,49 +74,47 @@ def batch_client(settings: ComputeSettings) -> Iterator[Client]:
         If jobs are refused, or end without a worker.
     """
     user, logs = getpass.getuser(), log_directory(settings)
-    guardian = Guardian(queues.CANCELLING[settings.launcher])
+    watchdog = Watchdog(queues.CANCEL_COMMANDS[settings.launcher])
+    is_clean = False
     try:
         with key_folder(logs) as keys:
-            guardian.tell(f"keys {keys}")
-            with _cluster(settings, keys, guardian) as cluster:
-                fleet = Fleet(cluster, settings, user, logs)
+            watchdog.add_keys(keys)
+            with _cluster(settings, keys, watchdog) as cluster:
+                pool = JobPool(cluster, settings, user, logs)
                 try:
                     client = Client(cluster, timeout=CLIENT_TIMEOUT_S, set_as_default=False)
                     try:
-                        cluster.sync(fleet.begin)
-                        _wait_for_worker(cluster, fleet)
+                        cluster.sync(pool.start)
+                        _wait_for_worker(cluster, pool)
                         yield client
                     finally:
                         client.close(timeout=CLOSE_TIMEOUT_S)
                 except Exception as err:
-                    if fleet.failure is None:
+                    if pool.failure is None:
                         raise
-                    raise ComputeError(fleet.failure) from err
+                    raise ComputeError(pool.failure) from err
                 finally:
-                    cluster.sync(fleet.stop)
+                    cluster.sync(pool.stop)
             left = queues.cancel(
-                settings.launcher, user, guardian.jobs, patience_s=LEAVE_PATIENCE_S
+                settings.launcher, user, watchdog.jobs, patience_s=LEAVE_PATIENCE_S
             )
+        is_clean = not left
         if left:
             log.warning("jobs are still in the queue: %s", ", ".join(sorted(left)))
-        else:
-            guardian.tell("done")
     finally:
-        # What it was not told to be gone, it cancels.
-        guardian.leave()
+        watchdog.close(is_clean=is_clean)
 
 
 @contextlib.contextmanager
-def _cluster(settings: ComputeSettings, keys: Path, guardian: Guardian) -> Iterator[Any]:
+def _cluster(settings: ComputeSettings, keys: Path, watchdog: Watchdog) -> Iterator[Any]:
     """Open a cluster of dask-jobqueue with its scheduler in this process."""
-    made = getattr(import_jobqueue(), CLUSTER_CLASSES[settings.launcher])
+    cluster_class = getattr(import_jobqueue(), CLUSTER_CLASSES[settings.launcher])
     security = security_of(settings)
     if security is not None:
         worker_key_files(security, keys)
-    kind = job_class(made.job_cls, settings, KeptJob, guardian=guardian)
     options = {
         **job_options(settings),
-        "job_cls": kind,
+        "job_cls": job_class(cluster_class.job_cls, settings, PoolJob, watchdog=watchdog),
         "name": f"overcluster-{uuid.uuid4().hex[:8]}",
         "security": security,
         "silence_logs": "critical",
@@ -130,7 +127,7 @@ def _cluster(settings: ComputeSettings, keys: Path, guardian: Guardian) -> Itera
         **SCHEDULER_CONFIG,
         "distributed.scheduler.allowed-failures": settings.failures,
     }
-    with dask.config.set(config), made(**options) as cluster:
+    with dask.config.set(config), cluster_class(**options) as cluster:
         if settings.adaptive:
             per_job = settings.workers_per_job
             cluster.adapt(
@@ -144,14 +141,14 @@ def _cluster(settings: ComputeSettings, keys: Path, guardian: Guardian) -> Itera
             expect_no_answer(cluster)
 
 
-def _wait_for_worker(cluster: Any, fleet: Fleet) -> None:
+def _wait_for_worker(cluster: Any, pool: JobPool) -> None:
     """Wait for the first worker, as long as jobs are in the queue."""
-    began = told = time.monotonic()
+    started = last_line = time.monotonic()
     while not cluster.scheduler.workers:
-        if fleet.failure is not None:
-            raise ComputeError(fleet.failure)
+        if pool.failure is not None:
+            raise ComputeError(pool.failure)
         now = time.monotonic()
-        if now - told >= WAITING_LINE_S:
-            told = now
-            log.info("no worker after %.0f s; %d jobs in the queue", now - began, fleet.n_queued)
+        if now - last_line >= WAITING_LINE_S:
+            last_line = now
+            log.info("no worker after %.0f s; %d jobs in the queue", now - started, pool.n_queued)
         time.sleep(0.1)

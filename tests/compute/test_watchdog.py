@@ -1,4 +1,4 @@
-"""What is left behind when its owner dies: nothing."""
+"""A killed command leaves no job and no key behind."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.conftest import PROJECT
-from workflow.compute.guardian import Guardian
+from workflow.compute.watchdog import Watchdog
 
 
 @pytest.fixture
@@ -26,34 +26,33 @@ def cancelled(folder):
     return path.read_text().split() if path.exists() else []
 
 
-def test_guardian__cancels_what_it_was_not_told_to_be_gone(cancel, tmp_path):
+def test_watchdog__cancels_jobs_and_removes_keys_unless_all_is_done(cancel, tmp_path):
     keys = tmp_path / "keys"
     keys.mkdir()
-    guardian = Guardian(cancel)
-    guardian.watch_over("11")
-    guardian.watch_over("12")
-    guardian.tell(f"keys {keys}")
-    guardian.leave()
+    watchdog = Watchdog(cancel)
+    watchdog.add_job("11")
+    watchdog.add_job("12")
+    watchdog.add_keys(keys)
+    watchdog.close(is_clean=False)
     assert cancelled(tmp_path) == ["--quiet", "11", "12"]
     assert not keys.exists()
-    assert guardian.jobs == {"11", "12"}
+    assert watchdog.jobs == {"11", "12"}
 
 
-def test_guardian__does_nothing_when_all_is_done(cancel, tmp_path):
-    guardian = Guardian(cancel)
-    guardian.watch_over("11")
-    guardian.tell("done")
-    guardian.leave()
+def test_watchdog__does_nothing_when_all_is_done(cancel, tmp_path):
+    watchdog = Watchdog(cancel)
+    watchdog.add_job("11")
+    watchdog.close(is_clean=True)
     assert cancelled(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_guardian__outlives_its_owner_and_its_group(number, cancel, tmp_path):
+def test_watchdog__outlives_its_owner_and_its_group(number, cancel, tmp_path):
     program = (
         "import time\n"
-        "from workflow.compute.guardian import Guardian\n"
-        f"guardian = Guardian({cancel!r})\n"
-        "guardian.watch_over('7')\n"
+        "from workflow.compute.watchdog import Watchdog\n"
+        f"watchdog = Watchdog({cancel!r})\n"
+        "watchdog.add_job('7')\n"
         "print('ready', flush=True)\n"
         "time.sleep(600)\n"
     )

@@ -29,28 +29,28 @@ CONNECT_TIMEOUT_S = 20
 @contextlib.contextmanager
 def address_client(settings: ComputeSettings) -> Iterator[Client]:
     """Connect to a scheduler that runs already; it is left running."""
-    place = settings.address or settings.scheduler_file
-    if not place:
+    scheduler = settings.address or settings.scheduler_file
+    if not scheduler:
         msg = "the launcher `address` must know its scheduler; got neither `compute.address` nor `compute.scheduler_file`. Set one of them."
         raise ConfigError(msg)
-    if not settings.address and not Path(place).is_file():
-        msg = f"`compute.scheduler_file` must be the file a scheduler wrote; {place} does not exist. Start it with: dask scheduler --scheduler-file {place}"
+    if not settings.address and not Path(scheduler).is_file():
+        msg = f"`compute.scheduler_file` must be the file a scheduler wrote; {scheduler} does not exist. Start it with: dask scheduler --scheduler-file {scheduler}"
         raise ComputeError(msg)
-    where: dict[str, Any]
-    where = {"address": place} if settings.address else {"scheduler_file": place}
-    security = _security(settings, settings.address or _address_in(Path(place)))
+    options: dict[str, Any]
+    options = {"address": scheduler} if settings.address else {"scheduler_file": scheduler}
+    security = _security(settings, settings.address or _address_in(Path(scheduler)))
     if security is not None:
-        where["security"] = security
+        options["security"] = security
     try:
-        client = Client(**where, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        client = Client(**options, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as err:
-        msg = f"the scheduler must answer; {place} does not ({one_line(err)}). Start it, or check the address."
+        msg = f"the scheduler must answer; {scheduler} does not ({one_line(err)}). Start it, or check the address."
         raise ComputeError(msg) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
         except TimeoutError:
-            msg = f"the scheduler at {place} must have workers; it has none. Start some, then run the same command again."
+            msg = f"the scheduler at {scheduler} must have workers; it has none. Start some, then run the same command again."
             raise ComputeError(msg) from None
         yield client
 
@@ -65,7 +65,7 @@ def _address_in(file: Path) -> str:
 
 
 def _security(settings: ComputeSettings, address: str) -> Any:
-    """Return the certificate for an encrypted address; say so where nothing is encrypted."""
+    """Return the certificate for an encrypted address; warn where nothing is encrypted."""
     if address.startswith("tls://"):
         if settings.tls_ca_file is None:
             msg = f"an encrypted scheduler must be joined with its certificate; {address} is one and `compute.tls_ca_file` is not set. Set compute.tls_ca_file, compute.tls_cert and compute.tls_key."

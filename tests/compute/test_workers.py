@@ -1,4 +1,4 @@
-"""Whoever leaves while all are asked is left out; what goes wrong on a worker is not."""
+"""Calls on all workers: one that leaves meanwhile is left out, an error on a worker is raised."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from tests.runs.kills import open_workers
-from workflow.compute.asking import ask_workers, register_plugin
+from workflow.compute.workers import register_worker_plugin, run_on_workers
 
 
 def die_if_first(mark):
@@ -45,23 +45,23 @@ def three():
         yield client
 
 
-def test_ask_workers__leaves_out_who_dies(three, tmp_path):
+def test_run_on_workers__leaves_out_who_dies(three, tmp_path):
     three.wait_for_workers(3)
-    before = ask_workers(three, os.getpid)
-    found = ask_workers(three, die_if_first, str(tmp_path / "mark"))
+    before = run_on_workers(three, os.getpid)
+    found = run_on_workers(three, die_if_first, str(tmp_path / "mark"))
     assert len(before) == 3
     assert len(found) == 2
     assert found.items() <= before.items()
 
 
-def test_ask_workers__raises_what_a_worker_raises(three):
+def test_run_on_workers__raises_what_a_worker_raises(three):
     with pytest.raises(ValueError, match="not here"):
-        ask_workers(three, fail)
+        run_on_workers(three, fail)
 
 
-def test_register_plugin__reaches_who_stays_and_who_comes(three, tmp_path):
+def test_register_worker_plugin__reaches_who_stays_and_who_comes(three, tmp_path):
     three.wait_for_workers(3)
-    register_plugin(three, Deadly(tmp_path))
+    register_worker_plugin(three, Deadly(tmp_path))
     three.wait_for_workers(3)
-    there = set(ask_workers(three, os.getpid).values())
+    there = set(run_on_workers(three, os.getpid).values())
     assert {int(path.name) for path in tmp_path.iterdir() if path.name != "mark"} >= there
