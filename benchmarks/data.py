@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.ingest import DemoSource
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import NearestCentroids, fit_centroids
 from workflow.pca import PCA
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 #: Components of the scores.
 N_COMPONENTS = 50
@@ -27,17 +24,7 @@ STORED = "mnist"
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the problems are.
-
-    Attributes
-    ----------
-    n_images : int
-        Images.
-    n_centroids : int
-        Centroids.
-    repeats : int
-        How often each side is timed.
-    """
+    """How large the problems are, and how often each side is timed."""
 
     n_images: int
     n_centroids: int
@@ -52,7 +39,7 @@ SCALES = {
 
 
 class Data:
-    """Images, scores and centroids of one scale, each made when first asked for.
+    """Images, scores and centroids of one scale, each made when it is first used.
 
     Parameters
     ----------
@@ -95,7 +82,7 @@ class Data:
         return sets
 
     def n_centroids_of(self, name: str) -> int:
-        """Return how many centroids a set can carry: one for four rows at most."""
+        """Return how many centroids a set is given: one for four rows at most."""
         return min(self.scale.n_centroids, len(self.score_sets[name]) // 4)
 
     def centroids_of(self, name: str) -> NDArray[np.float32]:

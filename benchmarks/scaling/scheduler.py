@@ -7,21 +7,17 @@ import heapq
 import logging
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
 from distributed.comm.tcp import TCP
 
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.partitions import Partition, partitions
-from workflow.pipeline.progress import Progress
+from benchmarks.internals import Executor, Partition, Progress, partitions
 from workflow.runstore.files import Journal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 #: Rows of a block of 16 x 16 x 3 images.
 BLOCK_ROWS = 16_384
@@ -35,17 +31,7 @@ QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A step to run.
-
-    Attributes
-    ----------
-    n_workers : int
-        Workers, one thread each.
-    n_blocks : int
-        Blocks, cut into partitions as a run cuts them.
-    block_s : float
-        How long a block takes [s].
-    """
+    """A step to run: workers with one thread each, blocks, and how long a block takes [s]."""
 
     n_workers: int
     n_blocks: int
@@ -88,17 +74,7 @@ class WaitTask:
 
 @dataclass
 class Wire:
-    """What scheduler, workers and client send each other.
-
-    Attributes
-    ----------
-    n_messages, n_bytes : int
-        Messages and their bytes.
-    largest : int
-        Bytes of the largest message.
-    content : str
-        What was in it.
-    """
+    """Messages of scheduler, workers and client, their bytes, and the largest with what was in it."""
 
     n_messages: int = 0
     n_bytes: int = 0
@@ -107,8 +83,7 @@ class Wire:
 
     def clear(self) -> None:
         """Forget what was counted."""
-        self.n_messages = self.n_bytes = self.largest = 0
-        self.content = ""
+        self.n_messages, self.n_bytes, self.largest, self.content = 0, 0, 0, ""
 
     def note(self, message: Any, n_bytes: int) -> None:
         """Count a message."""
@@ -126,8 +101,6 @@ class Timing:
 
     Attributes
     ----------
-    plan : Plan
-        The step.
     wall_s, cpu_s : float
         Time from submission to the last line of the journal, and of the processor [s].
     client_cpu_s, loop_cpu_s : float
@@ -136,9 +109,7 @@ class Timing:
     journal_s : float
         Of the time, what it took to get the lines of the journal onto the disk [s].
     n_tasks, n_writes, journal_bytes : int
-        Partitions, and writes and bytes of the journal that tells of them.
-    wire : Wire
-        Messages.
+        Partitions, and writes and bytes of the journal.
     """
 
     plan: Plan
@@ -166,11 +137,6 @@ class Timing:
     def overhead(self) -> float:
         """The rest: what scheduler and client cost, as a share of the ideal time."""
         return self.over_ideal - self.tail
-
-    @property
-    def cpu_ms_per_task(self) -> float:
-        """Processor time of all threads for each task [ms]."""
-        return 1e3 * self.cpu_s / self.n_tasks
 
 
 class _TimedJournal(Journal):
@@ -245,29 +211,22 @@ def timed_step(client: Client, plan: Plan) -> Timing:
         wire.clear()
         journal = _TimedJournal(place / "blocks.jsonl", "waiting")
         items = {partition.index: partition for partition in plan.partitions}
-        started = time.perf_counter(), time.process_time(), time.thread_time(), _loop_s(client)
+        started = _clocks(client)
         reports = executor.run(
             "waiting", WaitTask(plan.block_s), items, journal=journal, n_rows=lambda p: p.n_rows
         )
-        ended = time.perf_counter(), time.process_time(), time.thread_time(), _loop_s(client)
+        ended = _clocks(client)
         n_done = sum(len(report["crc"]) for report in reports.values())
         if n_done != plan.n_blocks:
             msg = f"every block must be reported once; got {n_done} of {plan.n_blocks}."
             raise AssertionError(msg)
-        wall_s, cpu_s, client_s, loop_s = (
-            after - before for before, after in zip(started, ended, strict=True)
-        )
-        n_bytes = journal.path.stat().st_size
         return Timing(
-            plan=plan,
-            wall_s=wall_s,
-            cpu_s=cpu_s,
-            client_cpu_s=client_s,
-            loop_cpu_s=loop_s,
+            plan,
+            *(after - before for before, after in zip(started, ended, strict=True)),
             journal_s=journal.spent_s,
             n_tasks=len(items),
             n_writes=journal.n_writes,
-            journal_bytes=n_bytes,
+            journal_bytes=journal.path.stat().st_size,
             wire=wire,
         )
 
@@ -277,11 +236,10 @@ def _nothing(item: int) -> int:
     return item
 
 
-def _loop_s(client: Client) -> float:
-    """Return the processor time of the thread that scheduler, workers and client share [s]."""
+def _clocks(client: Client) -> tuple[float, float, float, float]:
+    """Return wall time, and processor time of all, of this thread and of that of the messages [s]."""
 
-    async def spent() -> float:
+    async def loop_s() -> float:
         return time.thread_time()
 
-    seconds: float = client.sync(spent)
-    return seconds
+    return time.perf_counter(), time.process_time(), time.thread_time(), client.sync(loop_s)

@@ -1,42 +1,42 @@
-"""Measure quality: ``python -m benchmarks.quality [--scale tiny|small|full] [--sections A,B] ...``."""
+"""Write docs/quality.md: ``python -m benchmarks.quality [--scale tiny|small|full] [--sections A,B] ...``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.quality_page import page
-from benchmarks.quality_peers import PEERS
-from benchmarks.quality_records import Record, Records, name_of
-from benchmarks.quality_sections import SCALES, Bench, chosen, set_names
+from benchmarks.machine import Machine, measure_machine
+from benchmarks.pages import DOCS, report
+from benchmarks.quality.cells import SCALES, Bench, chosen
+from benchmarks.quality.page import page
+from benchmarks.quality.peers import PEERS, Peer
+from benchmarks.quality.records import Record, Records, name_of
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from benchmarks.quality_peers import Peer
-
-#: Where the page is kept; what was measured lies beside it.
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "quality.md"
+#: The page; what was measured lies beside it.
+PAGE = DOCS / "quality.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for, then write the page of all that was measured."""
+    """Measure what is requested, then write the page of all that was measured."""
     parser = _parser()
-    asked = parser.parse_args(arguments)
-    if asked.data is not None and not any(asked.data.glob("*.npz")):
-        parser.error(f"--data must be a folder with .npz files; got {asked.data}")
-    methods = [PEERS[name] for name in _names(parser, "--methods", asked.methods, PEERS)]
-    bench = Bench(SCALES[asked.scale], asked.data, _available(parser, methods))
-    sets = tuple(_names(parser, "--sets", asked.sets, set_names(bench)))
-    sections = _names(parser, "--sections", asked.sections, bench.sections) or [*bench.sections]
-    records = Records(asked.records or asked.out.with_suffix(".jsonl"))
-    if n := records.n_outdated(asked.scale):
-        _say(f"{n} results of other code are left out")
-    measure(bench, records, asked.scale, sections=sections, sets=sets, resume=asked.resume)
-    write_page(bench, records, asked.scale, asked.out)
+    given = parser.parse_args(arguments)
+    if given.data is not None and not any(given.data.glob("*.npz")):
+        parser.error(f"--data must be a folder with .npz files; got {given.data}")
+    methods = [PEERS[name] for name in _names(parser, "--methods", given.methods, PEERS)]
+    bench = Bench(SCALES[given.scale], given.data, _available(parser, methods))
+    sets = tuple(_names(parser, "--sets", given.sets, bench.sets))
+    sections = _names(parser, "--sections", given.sections, bench.sections) or [*bench.sections]
+    records = Records(given.records or given.out.with_suffix(".jsonl"))
+    if n := records.n_outdated(given.scale):
+        report(f"{n} results of other code are left out")
+    machine = measure_machine(Path(tempfile.gettempdir()), is_rough=given.scale == "tiny")
+    measure(bench, records, given.scale, sections=sections, sets=sets, resume=given.resume)
+    write_page(bench, records, machine, given.scale, given.out)
     return 0
 
 
@@ -61,10 +61,12 @@ def measure(
             records.add(Record(section, scale, cell.key, figures))
             took = time.perf_counter() - started
             words = " ".join(f"{name}={value}" for name, value in cell.key.items())
-            _say(f"{section} {number} of {len(cells)}: {words} | {took:.1f} s | {_short(figures)}")
+            report(
+                f"{section} {number} of {len(cells)}: {words} | {took:.1f} s | {_short(figures)}"
+            )
 
 
-def write_page(bench: Bench, records: Records, scale: str, place: Path) -> None:
+def write_page(bench: Bench, records: Records, machine: Machine, scale: str, place: Path) -> None:
     """Write the page of all records of a scale, whenever they were made."""
     found = records.current(scale)
     planned = {
@@ -76,7 +78,7 @@ def write_page(bench: Bench, records: Records, scale: str, place: Path) -> None:
     names = dict.fromkeys([name for names in planned.values() for name in names] + list(found))
     ordered = [found[name] for name in names if name in found]
     place.parent.mkdir(parents=True, exist_ok=True)
-    text = page(ordered, scale, missing, set_names(bench), place)
+    text = page(ordered, machine, scale, missing, bench.sets, place)
     place.write_text(text, encoding="utf-8")
 
 
@@ -119,10 +121,6 @@ def _short(figures: dict[str, Any]) -> str:
         for name in shown
         if name in figures
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

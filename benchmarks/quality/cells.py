@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from benchmarks.quality_measures import agreement, n_clusters, stability
-from benchmarks.quality_peers import OURS, PEERS, Peer, Problem, installed, timed
-from benchmarks.quality_sets import (
-    ImageSet,
-    blobs,
-    labelled_sets,
-    stored_sets,
-    structureless_sets,
-)
-from benchmarks.quality_solvers import Scores, cluster_rows, cluster_scores, scores_of
+from numpy.typing import NDArray
+
+from benchmarks.quality.agreement import agreement, n_clusters, stability
+from benchmarks.quality.clustering import Scores, cluster_rows, cluster_scores, scores_of
+from benchmarks.quality.peers import OURS, PEERS, Peer, Problem, installed, timed
+from benchmarks.quality.sets import ImageSet, blobs, labelled_sets, stored_sets, structureless_sets
 from workflow.overcluster import auto_n_centroids
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 #: What a peer may raise at data or libraries it was not made for; the benchmark goes on.
 PEER_ERRORS = (
@@ -43,42 +35,23 @@ N_NOISY_BLOBS = 20
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the problems are.
+    """How large the problems are."""
 
-    Attributes
-    ----------
-    n_made : int
-        Images of a set that is made.
-    n_stored : int or None
-        Most images of a stored set; None for all.
-    n_copies : int
-        Copies of MNIST in the set of deformed images; 1 leaves it out.
-    n_seeds, n_null_seeds : int
-        Seeds of every measurement, and of those without structure.
-    n_null : int
-        Fewest images without structure.
-    null_ratios : tuple of int
-        Images per centroid, without structure.
-    min_null_centroids : int
-        Fewest centroids there, even if that takes more images.
-    noise_dimensions : tuple of int
-        Dimensions of blobs in noise.
-    noise_shares : tuple of float
-        Shares of noise.
-    curve_images, curve_centroids : tuple of int
-        Numbers on the axes of the curves.
-    """
-
+    #: Images of a made set; maximum of a stored set, None for all; copies of MNIST with its deformed images.
     n_made: int
     n_stored: int | None
     n_copies: int
+    #: Seeds of every measurement, and of those without structure.
     n_seeds: int
     n_null_seeds: int
+    #: Without structure: minimum of images, images per centroid, minimum of centroids even if it takes more images.
     n_null: int
     null_ratios: tuple[int, ...]
     min_null_centroids: int
+    #: Blobs in noise.
     noise_dimensions: tuple[int, ...]
     noise_shares: tuple[float, ...]
+    #: Numbers on the axes of the curves.
     curve_images: tuple[int, ...]
     curve_centroids: tuple[int, ...]
 
@@ -101,17 +74,7 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement that can be made.
-
-    Attributes
-    ----------
-    section : str
-        Section of the page.
-    key : dict
-        What tells it from others: set, sizes, seed, method.
-    solve : callable
-        Makes it; gives figures that JSON can hold.
-    """
+    """One measurement that can be made: its section of the page, its key, and what makes it."""
 
     section: str
     key: dict[str, Any]
@@ -119,17 +82,7 @@ class Cell:
 
 
 class Bench:
-    """All measurements of one scale.
-
-    Parameters
-    ----------
-    scale : Scale
-        How large.
-    data : Path, optional
-        Folder of stored sets.
-    methods : list of Peer, optional
-        Methods of the section on peers; those that are installed by default.
-    """
+    """All measurements of one scale; stored sets come from `data`, peers are those installed by default."""
 
     def __init__(
         self, scale: Scale, data: Path | None = None, methods: list[Peer] | None = None
@@ -148,6 +101,11 @@ class Bench:
         self.methods = installed() if methods is None else methods
 
     @property
+    def sets(self) -> dict[str, ImageSet]:
+        """Every set that a section may use."""
+        return self.labelled | self.structureless | self.noisy
+
+    @property
     def sections(self) -> dict[str, Callable[[], Iterator[Cell]]]:
         """The sections of the page, in its order."""
         return {
@@ -162,7 +120,7 @@ class Bench:
     def _sizes(self) -> Iterator[tuple[ImageSet, int, int]]:
         """Yield every labelled set with its size and each seed."""
         for one in self.labelled.values():
-            n = one.size(self.scale.n_made if one.n_most is None else self.scale.n_stored)
+            n = one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
             for seed in range(self.scale.n_seeds):
                 yield one, n, seed
 
@@ -193,13 +151,13 @@ class Bench:
     def _peers(self) -> Iterator[Cell]:
         for one, n, seed in self._sizes():
             for peer in self.methods:
-                if seed == 0 and (peer.n_most is None or n <= peer.n_most):
+                if seed == 0 and (peer.max_images is None or n <= peer.max_images):
                     key = {"set": one.name, "n": n, "method": peer.name}
                     yield Cell("peers", key, partial(_compared, one, n, peer.name))
 
     def _curves(self) -> Iterator[Cell]:
         for one in (self.labelled[name] for name in CURVES if name in self.labelled):
-            fixed = one.size(self.scale.n_made if one.n_most is None else self.scale.n_stored)
+            fixed = one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
             sizes = sorted({one.size(n) for n in self.scale.curve_images})
             points = [("n", n, auto_n_centroids(n)) for n in sizes]
             points += [("n_centroids", fixed, k) for k in self.scale.curve_centroids]
@@ -224,7 +182,7 @@ def _problem(one: ImageSet, n: int) -> Problem:
 
 
 def _whole(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
-    """Time everything from images to labels, and hold the labels against the truth."""
+    """Time everything from images to labels, and compare the labels with the truth."""
     images, truth = one.make(n, seed)
     started = time.perf_counter()
     found = cluster_rows(images, seed)
@@ -281,7 +239,7 @@ def _compared(one: ImageSet, n: int, method: str) -> dict[str, Any]:
 
 
 def _curve(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]:
-    """Hold labels from a number of centroids against the truth."""
+    """Compare labels from a number of centroids with the truth."""
     scores, truth = _scored(one, n, seed)
     return agreement(truth, cluster_scores(scores, seed, n_centroids).labels.label)
 
@@ -289,8 +247,3 @@ def _curve(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]
 def chosen(cells: Iterator[Cell], sets: tuple[str, ...]) -> Iterator[Cell]:
     """Yield the cells of some sets; of all where none is named."""
     return (cell for cell in cells if not sets or cell.key["set"] in sets)
-
-
-def set_names(bench: Bench) -> Mapping[str, ImageSet]:
-    """Return every set that a section may use."""
-    return bench.labelled | bench.structureless | bench.noisy

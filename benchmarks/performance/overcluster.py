@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
 
+from benchmarks.data import Data
 from benchmarks.measure import Result, alternate
 from workflow.mapper import ArrayRows, SerialMapper, one_blas_thread
 from workflow.overcluster import NearestCentroids, fit_centroids
@@ -17,19 +19,12 @@ try:
 except ImportError:
     faiss = None
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
-
-    from benchmarks.data import Data
-
-#: Most rows of a search, and rows of a panel of the plain product.
-MAX_ROWS, PANEL_ROWS = 65_536, 1_024
+#: Rows of a search, and of a batch of the plain product.
+MAX_ROWS, BATCH_ROWS = 65_536, 1_024
 #: Centroids above which scikit-learn takes longer than anyone waits.
-MOST_OF_SKLEARN = 4_096
-#: Rounds of faiss.
-FAISS_ROUNDS = 10
+MAX_SKLEARN_CENTROIDS = 4_096
+#: Iterations of faiss.
+FAISS_ITER = 10
 
 
 def nearest(data: Data) -> Iterator[Result]:
@@ -49,14 +44,10 @@ def nearest(data: Data) -> Iterator[Result]:
             n_found = theirs.shape[1]
             same = float((mine[:, :n_found] == theirs).mean())
             yield Result(
-                f"nearest 2 of {len(centroids):,} centroids, {len(rows):,} rows of {name}",
-                ours_s,
-                f"{peer_name} (finds {n_found})",
-                peer_s,
-                f"{same:.5f} of its answers are ours",
-                {"same": same},
-                wanted,
-            )
+                f"nearest 2 of {len(centroids):,} centroids, {len(rows):,} rows of {name}", ours_s,
+                f"{peer_name} (finds {n_found})", peer_s, f"{same:.5f} of its answers are ours",
+                {"same": same}, wanted,
+            )  # fmt: skip
 
 
 def _searches(
@@ -68,11 +59,11 @@ def _searches(
         half_norm = np.square(centroids).sum(axis=1) / 2
         found = np.empty((len(rows), 2), np.int64)
         with one_blas_thread():
-            for start in range(0, len(rows), PANEL_ROWS):
-                score = half_norm - rows[start : start + PANEL_ROWS] @ centroids.T
+            for start in range(0, len(rows), BATCH_ROWS):
+                score = half_norm - rows[start : start + BATCH_ROWS] @ centroids.T
                 two = np.argpartition(score, 1, axis=1)[:, :2]
                 order = np.take_along_axis(score, two, axis=1).argsort(axis=1)
-                found[start : start + PANEL_ROWS] = np.take_along_axis(two, order, axis=1)
+                found[start : start + BATCH_ROWS] = np.take_along_axis(two, order, axis=1)
         return found
 
     def sklearn():
@@ -85,7 +76,7 @@ def _searches(
 
     if faiss is not None:
         yield "faiss.knn, one thread", flat, 3.0
-    if len(centroids) <= MOST_OF_SKLEARN:
+    if len(centroids) <= MAX_SKLEARN_CENTROIDS:
         yield "NumPy product and argpartition", product, None
         yield "scikit-learn pairwise_distances_argmin", sklearn, None
 
@@ -110,14 +101,11 @@ def fitting(data: Data) -> Iterator[Result]:
             peer_error, peer_empty = _quality(rows, theirs)
             yield Result(
                 f"{n_centroids:,} centroids fitted to {len(rows):,} x {rows.shape[1]} {name}",
-                ours_s,
-                peer_name,
-                peer_s,
+                ours_s, peer_name, peer_s,
                 f"mean squared distance {error / peer_error:.4f} of theirs; "
                 f"{n_empty} and {peer_empty} empty",
-                {"inertia_ratio": error / peer_error, "n_empty": n_empty},
-                wanted,
-            )
+                {"inertia_ratio": error / peer_error, "n_empty": n_empty}, wanted,
+            )  # fmt: skip
 
 
 def _fits(
@@ -127,7 +115,7 @@ def _fits(
 
     def lloyd():
         faiss.omp_set_num_threads(1)
-        model = faiss.Kmeans(rows.shape[1], n_centroids, niter=FAISS_ROUNDS, seed=1)
+        model = faiss.Kmeans(rows.shape[1], n_centroids, niter=FAISS_ITER, seed=1)
         model.train(rows)
         return model.centroids
 
@@ -136,8 +124,8 @@ def _fits(
         return model.fit(rows).cluster_centers_
 
     if faiss is not None:
-        yield f"faiss.Kmeans, {FAISS_ROUNDS} rounds, one thread", lloyd, 2.0
-    if n_centroids <= MOST_OF_SKLEARN:
+        yield f"faiss.Kmeans, {FAISS_ITER} iterations, one thread", lloyd, 2.0
+    if n_centroids <= MAX_SKLEARN_CENTROIDS:
         yield "scikit-learn MiniBatchKMeans", mini_batches, None
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Labels = NDArray[np.integer[Any]]
+#: Cluster of each image, an int array of shape (n_samples,); negative for those of none.
+Labels = NDArray[np.integer]
 
 
 def n_clusters(labels: Labels) -> int:
@@ -19,7 +16,7 @@ def n_clusters(labels: Labels) -> int:
 
 
 def agreement(truth: Labels, labels: Labels) -> dict[str, float | int | None]:
-    """Hold labels against the truth.
+    """Compare labels with the truth.
 
     Parameters
     ----------

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import sklearn.decomposition
 from dask.config import set as dask_config
 from dask_ml.decomposition import IncrementalPCA
+from numpy.typing import NDArray
 
-from benchmarks.data import N_COMPONENTS
+from benchmarks.data import N_COMPONENTS, Data
 from benchmarks.measure import Result, alternate
 from workflow.chunks import choose_block_rows, row_ranges
 from workflow.ingest import ingest
@@ -28,17 +29,9 @@ from workflow.pca import (
 )
 from workflow.runstore.zarr_io import open_images
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from benchmarks.data import Data
-
-#: Rows of a product of the peer: long enough for its full rate.
-PRODUCT_ROWS = 4_096
-#: Rows whose moments are held against a product of whole numbers in float64.
-CHECKED_ROWS = 4_096
+#: Rows of a product of the peer, long enough for its full rate; rows whose moments are compared with
+#: a product of whole numbers in float64.
+PRODUCT_ROWS = CHECKED_ROWS = 4_096
 
 
 def moments(data: Data) -> Iterator[Result]:
@@ -47,8 +40,8 @@ def moments(data: Data) -> Iterator[Result]:
     n_rows, n_features = images.shape
     shift = feature_shift(images[: choose_block_rows(n_features)])
     blocks = [images[slice(*rows)] for rows in row_ranges(n_rows, choose_block_rows(n_features))]
-    # A panel that stays the same: the rate of the product alone, without reading or converting.
-    panel = np.ascontiguousarray(images[:PRODUCT_ROWS], dtype=np.float32)
+    # The same rows again and again: the rate of the product alone, without reading or converting.
+    batch = np.ascontiguousarray(images[:PRODUCT_ROWS], dtype=np.float32)
 
     def ours():
         return reduce(
@@ -57,26 +50,23 @@ def moments(data: Data) -> Iterator[Result]:
 
     def peer():
         with one_blas_thread():
-            for _ in range(-(-n_rows // len(panel))):
-                panel.T @ panel
+            for _ in range(-(-n_rows // len(batch))):
+                batch.T @ batch
 
     ours_s, state, peer_s, _ = alternate(ours, peer, data.scale.repeats)
-    # The peer has multiplied whole panels; the time of the rows we have had.
-    peer_s *= n_rows / (-(-n_rows // len(panel)) * len(panel))
+    # The peer has multiplied whole batches: the time for as many rows as ours had.
+    peer_s *= n_rows / (-(-n_rows // len(batch)) * len(batch))
     # Whole numbers in float64: exact, for every sum stays below 2**53.
     checked = images[:CHECKED_ROWS].astype(np.float64) - shift
     small = block_moments(images[:CHECKED_ROWS], kind="integer", shift=shift)
     is_exact = bool((small.second == checked.T @ checked).all())
     rate = 2 * n_rows * n_features**2 / ours_s / 1e9
     yield Result(
-        f"moments of {n_rows:,} x {n_features} uint8 ({rate:.0f} GFLOP/s)",
-        ours_s,
-        "float32 X.T @ X of NumPy",
-        peer_s,
+        f"moments of {n_rows:,} x {n_features} uint8 ({rate:.0f} GFLOP/s)", ours_s,
+        "float32 X.T @ X of NumPy", peer_s,
         "equal to the exact sums" if is_exact else "NOT equal to the exact sums",
-        {"is_exact": float(is_exact), "n_samples": state.n_samples},
-        wanted=1.0,
-    )
+        {"is_exact": float(is_exact), "n_samples": state.n_samples}, wanted=1.0,
+    )  # fmt: skip
     yield from _from_zarr(data, peer_s)
 
 
@@ -98,14 +88,9 @@ def _from_zarr(data: Data, peer_s: float) -> Iterator[Result]:
         ours_s, found, _, _ = alternate(ours, lambda: None, data.scale.repeats)
     kept = float(found.explained_variance_ratio.sum())
     yield Result(
-        f"the same from Zarr, decompressed and checked, to {N_COMPONENTS} components",
-        ours_s,
-        "float32 X.T @ X of NumPy",
-        peer_s,
-        f"variance kept {kept:.5f}",
-        {"kept": kept},
-        wanted=0.6,
-    )
+        f"the same from Zarr, decompressed and checked, to {N_COMPONENTS} components", ours_s,
+        "float32 X.T @ X of NumPy", peer_s, f"variance kept {kept:.5f}", {"kept": kept}, wanted=0.6,
+    )  # fmt: skip
 
 
 def components(data: Data) -> Iterator[Result]:
@@ -136,13 +121,9 @@ def components(data: Data) -> Iterator[Result]:
         ours_s, mine, peer_s, theirs = alternate(ours, peer, data.scale.repeats)
         kept, other = (variance_kept(mine, found.components_) for found in (mine, theirs))
         yield Result(
-            f"{N_COMPONENTS} components of {n_rows:,} x {n_features} uint8",
-            ours_s,
-            name,
-            peer_s,
-            f"variance kept {kept:.5f} and {other:.5f}",
-            {"kept": kept, "peer_kept": other},
-        )
+            f"{N_COMPONENTS} components of {n_rows:,} x {n_features} uint8", ours_s, name, peer_s,
+            f"variance kept {kept:.5f} and {other:.5f}", {"kept": kept, "peer_kept": other},
+        )  # fmt: skip
 
 
 def variance_kept(fitted: PCA, components: NDArray[np.floating]) -> float:

@@ -1,30 +1,26 @@
-"""What users would take instead: one function from scores to labels for each peer."""
+"""Other methods: one function from scores to labels for each peer."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hdbscan import HDBSCAN
+from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-from benchmarks.quality_measures import n_clusters
-from benchmarks.quality_solvers import Clustering, Scores, cluster_scores
+from benchmarks.quality.agreement import Labels, n_clusters
+from benchmarks.quality.clustering import Clustering, Scores, cluster_scores
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-#: Centroids of a cluster at least, for a peer that cannot count images.
+#: Minimum of centroids in a cluster, for a peer that cannot count images.
 MIN_CENTROIDS = 5
-#: Images of a cluster at least, as a share of the mean true cluster.
+#: Minimum of images in a cluster, as a share of the mean true cluster.
 SIZE_SHARE = 0.1
 #: UMAP's settings for clustering, from its documentation.
 UMAP_NEIGHBORS, UMAP_MIN_DIST = 30, 0.0
@@ -34,20 +30,11 @@ WARM_ROWS = 2_000
 
 @dataclass(frozen=True)
 class Problem:
-    """Scores to cluster, and what peers may be told.
-
-    Attributes
-    ----------
-    scores : Scores
-        Scores of the images.
-    truth : int array of shape (n_samples,)
-        True clusters; only their number and mean size are told.
-    seed : int
-        Seed of every random draw.
-    """
+    """Scores to cluster, and what peers may know beside."""
 
     scores: Scores
-    truth: NDArray[np.integer[Any]]
+    #: True cluster of each image; peers know the number and the mean size of the clusters.
+    truth: Labels
     seed: int
 
     @cached_property
@@ -80,12 +67,12 @@ class Peer:
     name : str
         Its name in tables and in ``--methods``.
     what : str
-        One phrase on what it does and what it is told.
+        One phrase on what it does and which settings it is given.
     solve : callable
         From a `Problem` to labels of shape (n_samples,), negative for noise.
     modules : dict of str to str
         What it imports that may not be installed: module -> distribution.
-    n_most : int, optional
+    max_images : int, optional
         Images above which it is left out: it would take hours or all memory.
     compiles : bool
         Whether its first call compiles.
@@ -95,9 +82,9 @@ class Peer:
 
     name: str
     what: str
-    solve: Callable[[Problem], NDArray[np.integer[Any]]]
+    solve: Callable[[Problem], Labels]
     modules: dict[str, str]
-    n_most: int | None = None
+    max_images: int | None = None
     compiles: bool = False
     on_centroids: bool = False
 
@@ -112,7 +99,7 @@ class Peer:
         return ", ".join(f"{dist} {version(dist)}" for dist in self.modules.values())
 
 
-def timed(peer: Peer, problem: Problem) -> tuple[NDArray[np.integer[Any]], float]:
+def timed(peer: Peer, problem: Problem) -> tuple[Labels, float]:
     """Return a peer's labels and its seconds, from scores (or centroids) to labels."""
     if peer.compiles:
         _warm(peer, problem)
@@ -129,43 +116,38 @@ def _warm(peer: Peer, problem: Problem) -> None:
     peer.solve(Problem(first, problem.truth[:WARM_ROWS], problem.seed))
 
 
-def _ours(problem: Problem) -> NDArray[np.integer[Any]]:
-    # Not `problem.ours`, which others may have asked for already: this one is timed.
+def _ours(problem: Problem) -> Labels:
+    # Not `problem.ours`, which others may have computed already: this one is timed.
     return cluster_scores(problem.scores, problem.seed).labels.label
 
 
-def _kmeans(problem: Problem) -> NDArray[np.integer[Any]]:
+def _kmeans(problem: Problem) -> Labels:
     model = MiniBatchKMeans(problem.n_true, batch_size=4_096, n_init=3, random_state=problem.seed)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(problem.rows)
-    return labels
+    return model.fit_predict(problem.rows)
 
 
-def _hdbscan_centroids(problem: Problem) -> NDArray[np.integer[Any]]:
+def _hdbscan_centroids(problem: Problem) -> Labels:
     model = HDBSCAN(min_cluster_size=MIN_CENTROIDS, core_dist_n_jobs=1)
     centroids = problem.ours.centroids.astype(np.float64)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(centroids)[problem.ours.labels.centroid]
-    return labels
+    return model.fit_predict(centroids)[problem.ours.labels.centroid]
 
 
-def _hdbscan_points(problem: Problem) -> NDArray[np.integer[Any]]:
+def _hdbscan_points(problem: Problem) -> Labels:
     model = HDBSCAN(min_cluster_size=problem.min_cluster_size, core_dist_n_jobs=1)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(problem.rows.astype(np.float64))
-    return labels
+    return model.fit_predict(problem.rows.astype(np.float64))
 
 
-def _fast_hdbscan(problem: Problem) -> NDArray[np.integer[Any]]:
+def _fast_hdbscan(problem: Problem) -> Labels:
     model = import_module("fast_hdbscan").HDBSCAN(min_cluster_size=problem.min_cluster_size)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(problem.rows)
-    return labels
+    return model.fit_predict(problem.rows)
 
 
-def _evoc(problem: Problem) -> NDArray[np.integer[Any]]:
+def _evoc(problem: Problem) -> Labels:
     model = import_module("evoc").EVoC(random_state=problem.seed)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(problem.rows)
-    return labels
+    return model.fit_predict(problem.rows)
 
 
-def _umap_hdbscan(problem: Problem) -> NDArray[np.integer[Any]]:
+def _umap_hdbscan(problem: Problem) -> Labels:
     umap = import_module("umap").UMAP(
         n_neighbors=min(UMAP_NEIGHBORS, len(problem.rows) - 1),
         min_dist=UMAP_MIN_DIST,
@@ -174,11 +156,10 @@ def _umap_hdbscan(problem: Problem) -> NDArray[np.integer[Any]]:
     )
     embedded = umap.fit_transform(problem.rows)
     model = HDBSCAN(min_cluster_size=problem.min_cluster_size, core_dist_n_jobs=1)
-    labels: NDArray[np.integer[Any]] = model.fit_predict(embedded.astype(np.float64))
-    return labels
+    return model.fit_predict(embedded.astype(np.float64))
 
 
-def _leiden(problem: Problem) -> NDArray[np.integer[Any]]:
+def _leiden(problem: Problem) -> Labels:
     igraph, leidenalg = import_module("igraph"), import_module("leidenalg")
     graph = problem.ours.graph
     start = np.repeat(np.arange(graph.n_centroids), np.diff(graph.indptr))
@@ -196,43 +177,33 @@ def _leiden(problem: Problem) -> NDArray[np.integer[Any]]:
 
 #: Name of this package among the methods.
 OURS = "ours"
-_TOLD_SIZE = "told a tenth of the mean cluster size"
+_GIVEN_SIZE = "given a tenth of the mean cluster size"
 _ALL = (
-    Peer(OURS, "this package, default settings, told nothing", _ours, {}),
-    Peer("k-means", "scikit-learn MiniBatchKMeans, told the true number of clusters", _kmeans, {}),
+    Peer(OURS, "this package, default settings", _ours, {}),
+    Peer("k-means", "scikit-learn MiniBatchKMeans, given the true number of clusters", _kmeans, {}),
     Peer(
-        "hdbscan-centroids",
-        f"hdbscan on our centroids, {MIN_CENTROIDS} centroids a cluster",
-        _hdbscan_centroids,
-        {},
-        on_centroids=True,
-    ),
-    Peer("hdbscan", f"hdbscan on the images, {_TOLD_SIZE}", _hdbscan_points, {}, n_most=20_000),
-    Peer(
-        "fast-hdbscan",
-        f"fast_hdbscan on the images, {_TOLD_SIZE}",
-        _fast_hdbscan,
-        {"fast_hdbscan": "fast-hdbscan"},
-        n_most=100_000,
-        compiles=True,
-    ),
-    Peer("evoc", "EVoC, told nothing", _evoc, {"evoc": "evoc"}, n_most=200_000, compiles=True),
-    Peer(
-        "umap-hdbscan",
-        f"UMAP to 2 dimensions, then hdbscan, {_TOLD_SIZE}",
-        _umap_hdbscan,
-        {"umap": "umap-learn"},
-        n_most=100_000,
-        compiles=True,
+        "hdbscan-centroids", f"hdbscan on our centroids, {MIN_CENTROIDS} centroids a cluster",
+        _hdbscan_centroids, {}, on_centroids=True,
     ),
     Peer(
-        "leiden",
-        "Leiden's modularity on our centroid graph, told nothing",
-        _leiden,
-        {"leidenalg": "leidenalg", "igraph": "igraph"},
-        on_centroids=True,
+        "hdbscan", f"hdbscan on the images, {_GIVEN_SIZE}", _hdbscan_points, {}, max_images=20_000
     ),
-)
+    Peer(
+        "fast-hdbscan", f"fast_hdbscan on the images, {_GIVEN_SIZE}", _fast_hdbscan,
+        {"fast_hdbscan": "fast-hdbscan"}, max_images=100_000, compiles=True,
+    ),
+    Peer(
+        "evoc", "EVoC, default settings", _evoc, {"evoc": "evoc"}, max_images=200_000, compiles=True
+    ),
+    Peer(
+        "umap-hdbscan", f"UMAP to 2 dimensions, then hdbscan, {_GIVEN_SIZE}", _umap_hdbscan,
+        {"umap": "umap-learn"}, max_images=100_000, compiles=True,
+    ),
+    Peer(
+        "leiden", "Leiden's modularity on our centroid graph, default settings", _leiden,
+        {"leidenalg": "leidenalg", "igraph": "igraph"}, on_centroids=True,
+    ),
+)  # fmt: skip
 PEERS = {peer.name: peer for peer in _ALL}
 
 

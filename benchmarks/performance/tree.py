@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import hdbscan
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.data import Data
 from benchmarks.measure import Result, alternate
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.overcluster import NearestCentroids
-from workflow.tree import build_tree
+from workflow.tree import ClusterTree, build_tree
 from workflow.tree.density import MIN_LOG_DENSITY_RISE, density_linkage
 from workflow.tree.layers import Cut, Leaves, label_cut
 from workflow.tree.nodes import make_nodes
+from workflow.tree.selection import Labelling
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from numpy.typing import NDArray
-
-    from benchmarks.data import Data
-    from workflow.tree import ClusterTree
-    from workflow.tree.selection import Labelling
-
-#: Fewest centroids of a cluster for the peer, which cannot count images.
+#: Minimum of centroids in a cluster for the peer, which cannot count images.
 MIN_CENTROIDS = 5
 
 
 class Problem(NamedTuple):
-    """What a tree is made of.
-
-    Attributes
-    ----------
-    name : str
-        Whose centroids, empty for the demo's.
-    centroids : float32 array of shape (n_centroids, n_components)
-        Centroids.
-    first : int32 array of shape (n_images,)
-        Nearest centroid of each image.
-    population : int64 array of shape (n_centroids,)
-        Images of each centroid, at least 1.
-    graph : tuple of arrays
-        As `workflow.tree.build_tree` takes it.
-    dimension : float
-        Intrinsic dimension of the scores.
-    """
+    """Centroids of one set of images (empty for the demo's), with all that a tree is made of."""
 
     name: str
     centroids: NDArray[np.float32]
+    #: Nearest centroid of each image, and images of each centroid, at least 1.
     first: NDArray[np.int32]
     population: NDArray[np.int64]
+    #: As `workflow.tree.build_tree` takes it.
     graph: tuple[NDArray[Any], ...]
+    #: Intrinsic dimension of the scores.
     dimension: float
 
-    def whole(self) -> ClusterTree:
-        """Build the tree as a run does: every way, the choice between them, and layers."""
+    def tree(self) -> ClusterTree:
+        """Build the tree as a run does: every method, the choice between them, and layers."""
         return build_tree(self.centroids, self.population, self.graph, dimension=self.dimension)
 
-    def alone(self) -> Labelling:
+    def one_linkage(self) -> Labelling:
         """Do what the peer does: one linkage, condensed, clusters chosen and labels given."""
         nodes = make_nodes(self.centroids, self.population, self.graph)
         linkage = density_linkage(nodes, dimension=self.dimension)
@@ -98,39 +79,31 @@ def tree(data: Data) -> Iterator[Result]:
     """Time the whole tree, then one linkage alone, against the library; compare with the truth."""
     for problem in problems(data):
         # Loops are compiled when they are first called, or read from the disk.
-        problem.whole()
+        problem.tree()
         what = f"{problem.name}{len(problem.centroids):,} centroids"
-        ours_s, mine, peer_s, theirs = alternate(problem.whole, problem.peer, data.scale.repeats)
+        ours_s, mine, peer_s, theirs = alternate(problem.tree, problem.peer, data.scale.repeats)
         numbers = f"{mine.n_clusters} and {theirs.labels_.max() + 1} clusters"
         text, figures = _agreement(data, problem, mine.label, theirs.labels_)
         yield Result(
-            f"clusters of {what}",
-            ours_s,
-            "hdbscan on the centroids",
-            peer_s,
-            numbers + text,
-            figures,
-            wanted=None if problem.name else 10.0,
+            f"clusters of {what}", ours_s, "hdbscan on the centroids", peer_s, numbers + text,
+            figures, wanted=None if problem.name else 10.0,
+        )  # fmt: skip
+        ours_s, found, peer_s, theirs = alternate(
+            problem.one_linkage, problem.peer, data.scale.repeats
         )
-        ours_s, found, peer_s, theirs = alternate(problem.alone, problem.peer, data.scale.repeats)
         numbers = f"{len(found.selected)} and {theirs.labels_.max() + 1} clusters"
         label = found.label[make_nodes(problem.centroids, problem.population, problem.graph).node]
         text, figures = _agreement(data, problem, label, theirs.labels_)
         yield Result(
-            f"one linkage of {what}, cut by density",
-            ours_s,
-            "hdbscan on the centroids",
-            peer_s,
-            numbers + text,
-            figures,
-            wanted=10.0,
-        )
+            f"one linkage of {what}, cut by density", ours_s, "hdbscan on the centroids", peer_s,
+            numbers + text, figures, wanted=10.0,
+        )  # fmt: skip
 
 
 def _agreement(
     data: Data, problem: Problem, label: NDArray[np.int32], other: NDArray[np.int64]
 ) -> tuple[str, dict[str, float]]:
-    """Tell how two labellings of the demo's centroids agree with the sources of the images."""
+    """Say how two labellings of the demo's centroids agree with the sources of the images."""
     if problem.name:
         return "", {}
     known = data.truth >= 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.internals import N_NEAREST, TREES_OF_LENGTHS, Partition, closeness, partitions
 from workflow.centroid_graph import (
     CentroidGraph,
     centroid_graph,
@@ -15,7 +18,7 @@ from workflow.centroid_graph import (
     intrinsic_dimension,
     merge_pair_counts,
 )
-from workflow.chunks import choose_block_rows
+from workflow.chunks import RowRange, choose_block_rows
 from workflow.config import Config
 from workflow.labels import RowLabels, centroid_labels, label_rows
 from workflow.mapper import ArrayRows, SerialMapper
@@ -39,40 +42,21 @@ from workflow.pca import (
     merge_moments,
     principal_components,
 )
-from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
-from workflow.pipeline.partitions import Partition, partitions
 from workflow.projection import project
 from workflow.rng import generator
 from workflow.tree import ClusterTree, build_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from workflow.chunks import RowRange
 
 T = TypeVar("T")
 
 #: The settings of a run that sets none.
 DEFAULTS = Config()
-#: Nearest centroids that a run finds for each image.
-N_NEAREST = 3
 #: Rows of the sample read for the intrinsic dimension, for each row whose neighbours are found.
 ROWS_PER_QUERY = 10
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of images on their principal components.
-
-    Attributes
-    ----------
-    rows : float32 array of shape (n_samples, n_components)
-        The scores.
-    parts : list of Partition
-        How a run cuts them: by the width of the images.
-    """
+    """Scores of shape (n_samples, n_components), in the partitions of a run."""
 
     rows: NDArray[np.float32]
     parts: list[Partition]
@@ -80,19 +64,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Clustering:
-    """What a run finds.
-
-    Attributes
-    ----------
-    labels : RowLabels
-        What is said of each image.
-    tree : ClusterTree
-        The tree of the centroids and its cut.
-    centroids : float32 array of shape (n_centroids, n_components)
-        The centroids.
-    graph : CentroidGraph
-        Their graph.
-    """
+    """What a run finds: labels of the images; tree, graph and scores of the centroids."""
 
     labels: RowLabels
     tree: ClusterTree
@@ -121,22 +93,7 @@ def scores_of(images: NDArray[Any]) -> Scores:
 
 
 def cluster_rows(images: NDArray[Any], seed: int = 0, n_centroids: int | None = None) -> Clustering:
-    """Cluster images as `workflow.run` does with its default settings.
-
-    Parameters
-    ----------
-    images : array of shape (n_samples, ...)
-        Images.
-    seed : int, default 0
-        Seed of the run.
-    n_centroids : int, optional
-        Centroids; chosen by the number of images if None.
-
-    Returns
-    -------
-    Clustering
-        Labels with the bits that a run writes.
-    """
+    """Cluster images as `workflow.run` does with its default settings, to the same bits."""
     return cluster_scores(scores_of(images), seed, n_centroids)
 
 
@@ -185,7 +142,7 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
 def _merged(
     parts: list[Partition], function: Callable[[RowRange], T], merge: Callable[[T, T], T]
 ) -> T:
-    """Merge what a function says of each block, first within partitions, as the tasks of a run do."""
+    """Merge what a function gives for each block, first within partitions, as the tasks of a run do."""
     return reduce(merge, (reduce(merge, map(function, part.blocks)) for part in parts))
 
 

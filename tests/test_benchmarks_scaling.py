@@ -1,4 +1,4 @@
-"""The scheduler benchmark runs, at its smallest scale, and what it says of sizes is so."""
+"""The benchmark of scaling runs, at its smallest scale, and what it says of sizes is so."""
 
 import inspect
 import re
@@ -6,16 +6,17 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import scheduler, scheduler_sizes
-from benchmarks.scheduler_run import BLOCK_ROWS, Plan, WaitTask, makespan
-from benchmarks.scheduler_sizes import (
+from benchmarks.scaling import __main__ as scaling
+from benchmarks.scaling import messages
+from benchmarks.scaling.messages import (
     LIMIT_BYTES,
     N_COMPONENTS,
-    _numbers,
+    count_numbers,
     fit_returns,
-    held_by_caller,
-    step_weights,
+    held_by_client,
+    step_sizes,
 )
+from benchmarks.scaling.scheduler import BLOCK_ROWS, Plan, WaitTask, makespan
 from workflow.centroid_graph import count_pairs
 from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.pipeline import graph, tasks
@@ -31,11 +32,11 @@ MAX_PICTURE = 150_000
 
 @pytest.fixture(scope="module")
 def found():
-    return scheduler.measure(scheduler.SCALES["tiny"])
+    return scaling.measure("tiny")
 
 
 def test_steps__take_no_less_than_their_bound(found):
-    assert found.main.plan == scheduler.SCALES["tiny"].main
+    assert found.main.plan == scaling.SCALES["tiny"].main
     assert len(found.timings) == 3
     for timing in found.timings:
         assert timing.wall_s >= timing.plan.bound_s >= timing.plan.ideal_s * (1 - 1e-9)
@@ -56,22 +57,23 @@ def test_rates__are_measured_for_every_pass(found):
     assert set(found.rates.block_s) == names
     assert min(found.rates.block_s.values()) > 0
     assert min(found.rates.merge_s.values()) > 0
-    assert found.rates.piece_s > 0
+    assert found.rates.fit_task_s > 0
 
 
-def test_page__tells_everything_and_links_its_plot(found, tmp_path, monkeypatch):
-    monkeypatch.setattr(scheduler, "measure", lambda _: found)
+def test_page__has_every_section_and_links_its_plot(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "measure", lambda _: found)
     place = tmp_path / "docs" / "scaling.md"
-    assert scheduler.main(["--scale", "tiny", "--output", str(place)]) == 0
+    assert scaling.main(["--scale", "tiny", "--output", str(place)]) == 0
     text = place.read_text()
     assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == [
         "What the scheduler costs",
-        "What travels to the workers",
+        "What is sent to the workers",
         "What comes back",
         "What 10^9 images on 200 workers would take",
     ]
     assert f"**{found.main.overhead:.1%} is the cost" in text
     assert "--scale tiny`" in text
+    assert "| float32 product | " in text.partition("##")[0]
     for name in found.rates.block_s:
         assert re.search(rf"^\| {name} +\|", text, flags=re.MULTILINE), name
     assert "61,036 blocks of 16,384 images in 3,815 partitions" in text
@@ -105,7 +107,7 @@ def test_makespan__is_when_the_last_one_ends(sizes, n_workers, expected):
 
 
 def test_plan__of_full_scale_is_what_the_page_promises():
-    main = scheduler.SCALES["full"].main
+    main = scaling.SCALES["full"].main
     assert main == Plan(200, 20_000, 1.0)
     assert main.ideal_s == 100
     assert main.bound_s == pytest.approx(112)
@@ -113,38 +115,36 @@ def test_plan__of_full_scale_is_what_the_page_promises():
 
 
 def test_objects_of_a_graph__stay_below_a_mebibyte():
-    weights = step_weights(20_000, 16_384)
-    classes = {weight.name.split(": ")[1] for weight in weights}
+    sizes = step_sizes(20_000, 16_384)
+    classes = {size.name.split(": ")[1] for size in sizes}
     every = [*vars(tasks), *vars(graph)]
     assert classes == {name for name in every if re.fullmatch(r"[A-Z]\w+Task", name)}
-    for weight in weights:
-        assert 0 < weight.largest < LIMIT_BYTES / 100, weight.name
-        assert weight.all_bytes < LIMIT_BYTES, weight.name
+    for size in sizes:
+        assert 0 < size.largest < LIMIT_BYTES / 100, size.name
+        assert size.all_bytes < LIMIT_BYTES, size.name
 
 
 def test_objects_of_a_graph__grow_with_the_blocks_only_where_they_must():
-    few, many = (
-        {w.name: w.function_bytes for w in step_weights(n, 1_000)} for n in (2_000, 20_000)
-    )
+    few, many = ({w.name: w.function_bytes for w in step_sizes(n, 1_000)} for n in (2_000, 20_000))
     growing = {name for name in few if many[name] > few[name] + 50}
     # Where each partition begins among the rows that were drawn.
     assert growing == {"overcluster, shuffle: ShuffleTask"}
 
 
 def held_of(n_blocks, n_centroids):
-    """Return what is listed as held by the caller, by step and first words."""
-    return {(h.step, re.split("[,;]", h.what)[0]): h for h in held_by_caller(n_blocks, n_centroids)}
+    """Return what is listed as held by the client, by step and first words."""
+    return {(h.step, re.split("[,;]", h.what)[0]): h for h in held_by_client(n_blocks, n_centroids)}
 
 
 @pytest.mark.parametrize("path", ["batch", "candidates"])
 def test_what_the_fit_returns__is_what_the_page_lists(path, monkeypatch):
     if path == "candidates":
-        monkeypatch.setattr(scheduler_sizes, "MAX_IN_MEMORY_PAIRS", 1)
+        monkeypatch.setattr(messages, "MAX_IN_MEMORY_PAIRS", 1)
     k = 300
-    returned, held = {r.weight.name: r for r in fit_returns(k)}, held_of(2_000, k)
+    returned, held = {r.size.name: r for r in fit_returns(k)}, held_of(2_000, k)
     found = returned["sum_piece"]
-    # And the five numbers that are told of a round.
-    assert found.n_numbers == held["overcluster, each round", "the centroids"].at_once + 5
+    # And the five numbers that are noted of an iteration.
+    assert found.n_numbers == held["overcluster, each iteration", "the centroids"].at_once + 5
     assert found.n_bytes == pytest.approx(4 * found.n_numbers, rel=0.1)
     seeds = held["overcluster, seeding", "the first centroids"].at_once
     if path == "batch":
@@ -158,11 +158,11 @@ def test_what_the_fit_returns__is_what_the_page_lists(path, monkeypatch):
         drawn = held["overcluster, seeding", "which rows are candidates"].at_once
         assert returned["draw"].n_numbers == pytest.approx(drawn, rel=0.25)
         # Places of files, of what stays there.
-        n_pieces = returned["measure_piece"].weight.n_tasks
+        n_pieces = returned["measure_piece"].size.n_tasks
         assert returned["measure_piece"].n_numbers == 2 * n_pieces > 2
         assert returned["take_rows"].n_numbers == 2
     for one in returned.values():
-        assert one.weight.largest < LIMIT_BYTES
+        assert one.size.largest < LIMIT_BYTES
 
 
 def test_what_the_last_merge_and_the_graph_return__is_what_the_page_lists(tmp_path):
@@ -183,7 +183,7 @@ def test_what_the_last_merge_and_the_graph_return__is_what_the_page_lists(tmp_pa
         (made, held["centroid_graph", "dimension and edges"]),
     ):
         # Beside it places, names and checksums of what lies ready: none is as long as an array.
-        assert listed.at_once <= _numbers(found) <= listed.at_once + 50
+        assert listed.at_once <= count_numbers(found) <= listed.at_once + 50
     assert left.is_occupied.size == k
     assert sum(array.size for array in read_arrays(pairs).values()) > 10 * k
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from sklearn.datasets import load_digits, make_circles, make_moons
 
 from workflow.ingest import DemoSource
 from workflow.rng import generator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 #: Truth of an image that belongs to no cluster.
 NOISE = -1
@@ -25,9 +22,9 @@ NOISE = -1
 N_CANDIDATES = 64
 #: Gap between blobs in sums of their widths: so much, and so much for each root of a dimension.
 GAP, GAP_PER_ROOT = 4.0, 0.4
-#: Fewest images of a blob; there are fewer blobs where there are not enough images.
-SMALLEST_BLOB = 40
-#: Stored sets that the page speaks of when they are not given.
+#: Minimum of images in a blob; there are fewer blobs where there are not enough images.
+MIN_BLOB = 40
+#: Stored sets that the page names as left out when they are not given.
 KNOWN_FILES = ("crawlfamilies", "fashion900", "mnist", "signdigits")
 #: The set that others are made from by deforming its images.
 DEFORMED_FROM = "mnist"
@@ -37,34 +34,23 @@ ANGLE, STRETCH, SHEAR, SHIFT = 0.12, 0.08, 0.08, 0.7
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A labelled set of images, made or read when asked for.
-
-    Attributes
-    ----------
-    name : str
-        Its name in tables and in ``--sets``.
-    what : str
-        One phrase on what it holds.
-    make : callable
-        ``make(n, seed)`` gives the rows, an array of shape (n, ...), and the
-        truth, an int array of shape (n,), `NOISE` for images of no cluster.
-    n_most : int, optional
-        Images there are; None where any number can be made.
-    """
+    """A labelled set of images, made or read when it is used."""
 
     name: str
     what: str
+    #: ``make(n, seed)`` gives rows of shape (n, ...) and the truth of shape (n,), `NOISE` for images of no cluster.
     make: Callable[[int, int], tuple[NDArray[Any], NDArray[np.integer[Any]]]]
-    n_most: int | None = None
+    #: Images there are; None where any number can be made.
+    max_images: int | None = None
 
     def size(self, n_wanted: int | None) -> int:
-        """Return how many images there will be; None asks for all that are stored."""
-        if self.n_most is None:
+        """Return the number of images that a wanted number gives; None means all that are stored."""
+        if self.max_images is None:
             if n_wanted is None:
-                msg = f"a set that is made must be asked for a number of images; got none for {self.name}. Give one."
+                msg = f"a made set needs a number of images; got none for {self.name}. Give one."
                 raise ValueError(msg)
             return n_wanted
-        return self.n_most if n_wanted is None else min(n_wanted, self.n_most)
+        return self.max_images if n_wanted is None else min(n_wanted, self.max_images)
 
 
 def labelled_sets() -> dict[str, ImageSet]:
@@ -81,7 +67,7 @@ def labelled_sets() -> dict[str, ImageSet]:
             partial(_planar, make_circles, {"noise": 0.03, "factor": 0.5}),
         ),
         ImageSet("demo", "the images of the demo, clutter among them", _demo),
-        ImageSet("digits", "scikit-learn's handwritten digits, 8 x 8", _digits, n_most=1_797),
+        ImageSet("digits", "scikit-learn's handwritten digits, 8 x 8", _digits, max_images=1_797),
     ]
     return {one.name: one for one in found}
 
@@ -97,16 +83,16 @@ def stored_sets(folder: Path, n_copies: int) -> dict[str, ImageSet]:
         with np.load(path) as arrays:
             n_images = len(arrays["labels"])
         found[path.stem] = ImageSet(
-            path.stem, f"{n_images:,} stored images", partial(_stored, path), n_most=n_images
+            path.stem, f"{n_images:,} stored images", partial(_stored, path), max_images=n_images
         )
     source = found.get(DEFORMED_FROM)
-    if source is not None and source.n_most is not None and n_copies > 1:
+    if source is not None and source.max_images is not None and n_copies > 1:
         name = f"{DEFORMED_FROM}-deformed"
         found[name] = ImageSet(
             name,
             f"{DEFORMED_FROM} and {n_copies - 1} affine deformations of each image",
             partial(_deformed, folder / f"{DEFORMED_FROM}.npz", n_copies),
-            n_most=n_copies * source.n_most,
+            max_images=n_copies * source.max_images,
         )
     return found
 
@@ -143,7 +129,7 @@ def _blobs(
     n_clusters: int, dimension: int, noise: float, n: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     rng = generator(seed, "quality/blobs")
-    n_clusters = max(2, min(n_clusters, int(n * (1 - noise)) // SMALLEST_BLOB))
+    n_clusters = max(2, min(n_clusters, int(n * (1 - noise)) // MIN_BLOB))
     width = rng.uniform(0.3, 0.9, n_clusters)
     center = _spread_centers(n_clusters, dimension, rng)
     apart = np.linalg.norm(center[:, None] - center[None], axis=2)
@@ -151,7 +137,7 @@ def _blobs(
     pair = np.triu_indices(n_clusters, 1)
     center *= (wanted[pair] / apart[pair]).max()
     n_noise = round(n * noise)
-    floor = min(SMALLEST_BLOB / (n - n_noise), 1 / n_clusters)
+    floor = min(MIN_BLOB / (n - n_noise), 1 / n_clusters)
     share = np.arange(1, n_clusters + 1) ** -0.8
     share = floor + (1 - n_clusters * floor) * share / share.sum()
     truth = np.full(n, NOISE, np.int64)

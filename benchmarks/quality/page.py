@@ -1,26 +1,25 @@
-"""The quality page: tables and plots of what was measured, and what was left out."""
+"""The page on quality: tables and plots of what was measured, and what was left out."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.measure import machine
-from benchmarks.quality_peers import PEERS, absent
-from benchmarks.quality_plots import draw_curves
-from benchmarks.quality_sets import KNOWN_FILES
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
+from benchmarks.machine import Machine
+from benchmarks.pages import COLOURS, markdown, new_figure, save, tidy
+from benchmarks.quality.peers import PEERS, absent
+from benchmarks.quality.records import Record
+from benchmarks.quality.sets import KNOWN_FILES, ImageSet
 
-    from benchmarks.quality_records import Record
-    from benchmarks.quality_sets import ImageSet
-
-    Key = dict[str, Any]
-    Group = dict[tuple[Any, ...], list[Record]]
+Group = dict[tuple[Any, ...], list[Record]]
+#: Of a set, the figures of all seeds at each place on the axis.
+Curve = dict[float, list[dict[str, Any]]]
 
 #: What stands where there is nothing to measure.
 NOTHING = "-"
@@ -28,35 +27,35 @@ NOTHING = "-"
 
 def page(
     records: Iterable[Record],
+    machine: Machine,
     scale: str,
     missing: Mapping[str, int],
     sets: Mapping[str, ImageSet],
     place: Path,
 ) -> str:
-    """Return the page and draw its plots.
+    """Return the page as Markdown; draw its plots into ``img/`` beside the place where it will lie.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        What was measured.
-    scale : str
-        At which scale.
-    missing : mapping of str to int
-        Section -> measurements of it that were not made.
-    sets : mapping of str to ImageSet
-        The sets by name, for what they hold.
-    place : Path
-        Where the page will lie; plots go to ``img/`` beside it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """  # fmt: skip
+    `missing` counts, for each section, the measurements that were not made.
+    """
     by_section: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_section[record.section].append(record)
-    parts = [_head(scale, {r.key["set"] for r in by_section["labelled"]})]
+    present = {record.key["set"] for record in by_section["labelled"]}
+    left_out = [name for name in KNOWN_FILES if name not in present]
+    stored = f" Not given, so left out: {', '.join(left_out)}." if left_out else ""
+    head = f"""# Quality
+
+Does the package find the clusters that are there, and none where there are none? Made by
+`python -m benchmarks.quality --scale {scale}` (`make quality`), which replaces this page and its plots. `--resume` goes on after a stop;
+`--data DIR` adds the stored sets of a folder, one in each `.npz` file with `images` and `labels`.{stored}
+
+{machine.table}
+
+Everything is computed in memory by one process, with the default settings and the functions that the steps of a run
+call; a test checks that the labels are those of `workflow.run`, bit for bit. ARI and AMI are taken over the images that
+truly belong to a cluster; those of them that were called noise count as one group more. With several seeds, sets that
+are made are made anew for each, and a cell holds the median and, in brackets, the smallest and the largest value."""
+    parts = [head]
     for name, section in SECTIONS.items():
         body = [f"## {section.title}", section.text]
         if by_section[name]:
@@ -67,54 +66,18 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table that reads as plain text too."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
-
-
-def _head(scale: str, present: set[str]) -> str:
-    """Return what stands above all sections."""
-    left_out = [name for name in KNOWN_FILES if name not in present]
-    stored = f" Not given, so left out: {', '.join(left_out)}." if left_out else ""
-    return f"""# Quality
-
-Does the package find the clusters that are there, and none where there are none? Made by
-`python -m benchmarks.quality --scale {scale}`, which replaces this page and its plots. `--resume` goes on after a stop;
-`--data DIR` adds the stored sets of a folder, one in each `.npz` file with `images` and `labels`.{stored}
-
-Everything is computed in memory by one process, with the default settings and the functions that the steps of a run
-call; a test holds that the labels are those of `workflow.run`, bit for bit. ARI and AMI are taken over the images that
-truly belong to a cluster; those of them that were called noise count as one group more. With several seeds, sets that
-are made are made anew for each, and a cell holds the median and, in brackets, the smallest and the largest value.
-
-{machine()}"""
-
-
 def _labelled(records: Sequence[Record], sets: Mapping[str, ImageSet], _: Path) -> str:
-    rows = []
-    for (name, n), group in _grouped(records, "set", "n").items():
-        rows.append(
-            (
-                f"{name}: {sets[name].what}" if name in sets else name,
-                f"{n:,}",
-                _spread(group, "n_true", "d"),
-                _spread(group, "n_found", "d"),
-                _counted(r.figures["structure"] for r in group),
-                _counted(r.figures["method"] for r in group),
-                _spread(group, "ari"),
-                _spread(group, "ami"),
-                _spread(group, "noise_share", ".2f"),
-                _spread(group, "noise_recall", ".2f"),
-                _spread(group, "noise_precision", ".2f"),
-                f"{median(r.figures['seconds'] for r in group):.1f}",
-            )
+    rows = [
+        (
+            _set_name(name, sets), f"{n:,}",
+            _spread(group, "n_true", "d"), _spread(group, "n_found", "d"),
+            _counted(r.figures["structure"] for r in group), _counted(r.figures["method"] for r in group),
+            _spread(group, "ari"), _spread(group, "ami"),
+            *(_spread(group, f"noise_{figure}", ".2f") for figure in ("share", "recall", "precision")),
+            f"{median(r.figures['seconds'] for r in group):.1f}",
         )
+        for (name, n), group in _grouped(records, "set", "n").items()
+    ]  # fmt: skip
     head = ("set", "n", "true", "found", "structure", "method", "ARI", "AMI")
     return markdown((*head, "noise: share", "recall", "precision", "s"), rows)
 
@@ -129,12 +92,11 @@ def _structureless(records: Sequence[Record], sets: Mapping[str, ImageSet], _: P
             runs = by_ratio.get((ratio,), [])
             n_one = sum(r.figures["n_found"] == 1 for r in runs)
             cells.append(f"{n_one} of {len(runs)}" if runs else NOTHING)
-        most = max(r.figures["n_found"] for r in group)
+        maximum = max(r.figures["n_found"] for r in group)
         structure = _counted(r.figures["structure"] for r in group)
-        what = f"{name}: {sets[name].what}" if name in sets else name
-        rows.append((what, *cells, str(most), structure))
+        rows.append((_set_name(name, sets), *cells, str(maximum), structure))
     n_one = sum(r.figures["n_found"] == 1 for r in records)
-    head = ("set", *(f"{ratio:,} a centroid" for ratio in ratios), "most found", "structure")
+    head = ("set", *(f"{ratio:,} a centroid" for ratio in ratios), "maximum found", "structure")
     return markdown(head, rows) + f"\n\nExactly one cluster in {n_one} of {len(records)} runs."
 
 
@@ -149,39 +111,22 @@ def _stability(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -
             ]
         # The first and the second labelling have as many centroids, the third twice as many.
         found = [[r.figures["n_found"][i] for r in group] for i in range(3)]
-        rows.append(
-            (name, f"{n:,}", *cells, _range(found[0] + found[1], "d"), _range(found[2], "d"))
-        )
-    return markdown(
-        (
-            "set",
-            "n",
-            "two seeds: AMI",
-            "share compared",
-            "K' and 2 K': AMI",
-            "share compared",
-            "found",
-            "found, 2 K'",
-        ),
-        rows,
-    )
+        cells += [_range(found[0] + found[1], "d"), _range(found[2], "d")]
+        rows.append((name, f"{n:,}", *cells))
+    share = "share compared"
+    head = ("set", "n", "two seeds: AMI", share, "K' and 2 K': AMI", share, "found", "found, 2 K'")
+    return markdown(head, rows)
 
 
 def _noise(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> str:
     rows = [
         (
-            name,
-            f"{n:,}",
-            _spread(group, "n_true", "d"),
-            _spread(group, "n_found", "d"),
-            _spread(group, "noise_share", ".2f"),
-            _spread(group, "noise_precision", ".2f"),
-            _spread(group, "noise_recall", ".2f"),
-            _spread(group, "ari"),
-            _spread(group, "ari_resolved"),
+            name, f"{n:,}", _spread(group, "n_true", "d"), _spread(group, "n_found", "d"),
+            *(_spread(group, f"noise_{figure}", ".2f") for figure in ("share", "precision", "recall")),
+            _spread(group, "ari"), _spread(group, "ari_resolved"),
         )
         for (name, n), group in _grouped(records, "set", "n").items()
-    ]
+    ]  # fmt: skip
     head = ("set", "n", "true", "found", "called noise", "precision", "recall", "ARI of `label`")
     return markdown((*head, "ARI of `label_resolved`"), rows)
 
@@ -198,7 +143,7 @@ def _peers(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> st
     lines = []
     for name in methods:
         peer = PEERS[name]
-        limit = f"; at most {peer.n_most:,} images" if peer.n_most else ""
+        limit = f"; at most {peer.max_images:,} images" if peer.max_images else ""
         made = "; centroids not timed" if peer.on_centroids else ""
         used = f" ({versions[name]})" if versions[name] else ""
         lines.append(f"* {name}: {peer.what}{made}{limit}{used}")
@@ -220,7 +165,7 @@ def _curves(records: Sequence[Record], _: Mapping[str, ImageSet], place: Path) -
     by_axis = _grouped(records, "axis")
     shown = []
     for (axis,), group in by_axis.items():
-        curves: dict[str, dict[float, list[dict[str, Any]]]] = {}
+        curves: dict[str, Curve] = {}
         for (name, x), seeds in _grouped(group, "set", axis).items():
             curves.setdefault(name, {})[x] = [r.figures for r in seeds]
         label = "images (centroids by the default rule)"
@@ -231,6 +176,53 @@ def _curves(records: Sequence[Record], _: Mapping[str, ImageSet], place: Path) -
         draw_curves(curves, label, place.parent / file)
         shown.append(f"![ARI and number of clusters against {label}]({file})")
     return "\n\n".join(shown)
+
+
+def draw_curves(curves: Mapping[str, Curve], axis_label: str, place: Path) -> None:
+    """Draw ARI and clusters found against one number, a line for each set.
+
+    Lines are medians over seeds, bars reach from the smallest to the largest value.
+    """
+    figure = new_figure()
+    quality, count = figure.subplots(1, 2)
+    for index, (name, curve) in enumerate(curves.items()):
+        style = {"color": COLOURS[index % 4], "marker": "osD^"[index % 4]}
+        places = sorted(curve)
+        for axes, figures in ((quality, "ari"), (count, "n_found")):
+            values = [[one[figures] for one in curve[x]] for x in places]
+            middle = [median(seeds) for seeds in values]
+            below = [m - min(seeds) for m, seeds in zip(middle, values, strict=True)]
+            above = [max(seeds) - m for m, seeds in zip(middle, values, strict=True)]
+            axes.errorbar(
+                places, middle, yerr=[below, above], label=name, capsize=2.5, markersize=5,
+                linewidth=1.6, **style,
+            )  # fmt: skip
+        true = [median(one["n_true"] for one in curve[x]) for x in places]
+        # Wide and pale, to be seen under a line that it agrees with.
+        count.plot(places, true, color=style["color"], linewidth=7, alpha=0.25)
+    quality.set(ylabel="ARI", ylim=(-0.03, 1.03))
+    count.set(ylabel="clusters found (pale: true)", ylim=(0, 1.04 * count.get_ylim()[1]))
+    count.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ticks = _apart(sorted({x for curve in curves.values() for x in curve}))
+    for axes in (quality, count):
+        axes.set(xscale="log", xlabel=axis_label)
+        axes.set_xticks(ticks)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.minorticks_off()
+        tidy(axes)
+    quality.legend(frameon=False, loc="best")
+    save(figure, place)
+
+
+def _apart(ticks: Sequence[float]) -> list[float]:
+    """Return ticks whose numbers do not run into each other on a logarithmic axis."""
+    shown: list[float] = []
+    span = ticks[-1] / ticks[0]
+    for tick in ticks:
+        # Nine numbers at most fit side by side.
+        if not shown or tick >= shown[-1] * span ** (1 / 9):
+            shown.append(tick)
+    return shown
 
 
 @dataclass(frozen=True)
@@ -245,14 +237,14 @@ class Section:
 SECTIONS = {
     "labelled": Section(
         title="Labelled sets",
-        text="Default settings, from images to labels. `structure` and `method` are what a run says of itself; "
+        text="Default settings, from images to labels. `structure` and `method` are those of the summary of a run; "
         "seconds are those of one process.",
         show=_labelled,
     ),
     "structureless": Section(
         title="No structure",
-        text="Each set is one connected piece. Cells: runs with exactly one cluster, by images per centroid. "
-        "`structure` counts what runs said: `none` is right, `untested` says that there were too few images to tell.",
+        text="Each set is connected. Cells: runs with exactly one cluster, by images per centroid. "
+        "`structure` counts the answers: `none` is right, `untested` says that there were too few images to tell.",
         show=_structureless,
     ),
     "stability": Section(
@@ -269,8 +261,8 @@ SECTIONS = {
     ),
     "peers": Section(
         title="Peers",
-        text="What one would take instead, on the same scores. Cells: ARI (clusters found, share called noise, seconds "
-        "from scores to labels; what compiles has compiled before, and takes as many threads as it likes).",
+        text="Other methods on the same scores. Cells: ARI (clusters found, share called noise, seconds "
+        "from scores to labels; compiled before, with as many threads as it takes).",
         show=_peers,
     ),
     "curves": Section(
@@ -279,6 +271,11 @@ SECTIONS = {
         show=_curves,
     ),
 }
+
+
+def _set_name(name: str, sets: Mapping[str, ImageSet]) -> str:
+    """Return a set with what it holds."""
+    return f"{name}: {sets[name].what}" if name in sets else name
 
 
 def _grouped(records: Iterable[Record], *names: str) -> Group:

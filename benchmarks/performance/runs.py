@@ -10,14 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from distributed import Client
 from sklearn.metrics import adjusted_rand_score
 
 import workflow
-from benchmarks.data import N_COMPONENTS
+from benchmarks.data import N_COMPONENTS, Data
 from benchmarks.measure import Result, alternate
 from workflow.ingest import ingest
 
@@ -26,26 +28,19 @@ try:
 except ImportError:
     faiss = None
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from distributed import Client
-
-    from benchmarks.data import Data
-
-#: Most centroids of a whole run.
-MOST_CENTROIDS = 4_096
+#: Maximum of centroids of a whole run.
+MAX_CENTROIDS = 4_096
 #: Images of a run that is not timed.
 N_WARM = 6_000
 #: Seconds that the command may take before and after its steps.
-MOST_SECONDS_AROUND = 8.0
+MAX_AROUND_S = 8.0
 
 
 def command(data: Data) -> Iterator[Result]:
     """Time the command from a .npy file to labels against three steps of it by faiss, all cores both."""
     if faiss is None:
         return
-    n_centroids = min(data.scale.n_centroids, MOST_CENTROIDS)
+    n_centroids = min(data.scale.n_centroids, MAX_CENTROIDS)
     with tempfile.TemporaryDirectory() as folder:
         images, out = Path(folder) / "images.npy", Path(folder) / "run"
         np.save(images, data.images.reshape(-1, *data.source.image_shape))
@@ -80,13 +75,11 @@ def command(data: Data) -> Iterator[Result]:
     yield Result(
         f"all steps on {data.scale.n_images:,} images, {n_centroids:,} centroids, .npy to labels",
         statistics.median(steps),
-        f"faiss: PCA, k-means, two nearest; in memory, {os.cpu_count()} threads",
-        peer_s,
+        f"faiss: PCA, k-means, two nearest; in memory, {os.cpu_count()} threads", peer_s,
         f"{summary['n_clusters']} clusters of {data.source.n_sources}; start and end of the "
-        f"command {max(around):.1f} s more (at most {MOST_SECONDS_AROUND:g})",
-        {"around_s": max(around), "n_clusters": summary["n_clusters"]},
-        wanted=1 / 0.7,
-    )
+        f"command {max(around):.1f} s more (at most {MAX_AROUND_S:g})",
+        {"around_s": max(around), "n_clusters": summary["n_clusters"]}, wanted=1 / 0.7,
+    )  # fmt: skip
 
 
 def _three_steps(place: Path, n_centroids: int) -> Any:
@@ -105,7 +98,7 @@ def _three_steps(place: Path, n_centroids: int) -> Any:
 def whole_run(data: Data, client: Client) -> Iterator[Result]:
     """Time both profiles once each; a second run in the same folder would find its steps done."""
     n_images = data.scale.n_images
-    n_centroids = min(data.scale.n_centroids, MOST_CENTROIDS)
+    n_centroids = min(data.scale.n_centroids, MAX_CENTROIDS)
     source = type(data.source)(n_images, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -125,7 +118,7 @@ def whole_run(data: Data, client: Client) -> Iterator[Result]:
             )
             return np.asarray(run.labels.compute()), run.n_clusters
 
-        # Loops are compiled when they are first called, which is told of elsewhere.
+        # Loops are compiled when they are first called: not a part of what is timed.
         ingest(type(data.source)(N_WARM, seed=0), place / "few.zarr")
         workflow.run(place / "few.zarr", place / "few", client=client, progress=False)
         ours_s, (mine, n_mine), peer_s, (theirs, n_theirs) = alternate(
@@ -135,12 +128,9 @@ def whole_run(data: Data, client: Client) -> Iterator[Result]:
     known = truth >= 0
     scores = [float(adjusted_rand_score(truth[known], x[known])) for x in (mine, theirs)]
     yield Result(
-        f"a whole run on {n_images:,} images, {n_centroids:,} centroids",
-        ours_s,
-        "profile reference: dask-ml, scikit-learn, hdbscan",
-        peer_s,
+        f"a whole run on {n_images:,} images, {n_centroids:,} centroids", ours_s,
+        "profile reference: dask-ml, scikit-learn, hdbscan", peer_s,
         f"{n_mine} and {n_theirs} clusters of {source.n_sources}; "
-        f"ARI {scores[0]:.3f} and {scores[1]:.3f}",
-        {"ari": scores[0], "peer_ari": scores[1]},
+        f"ARI {scores[0]:.3f} and {scores[1]:.3f}", {"ari": scores[0], "peer_ari": scores[1]},
         wanted=10.0,
-    )
+    )  # fmt: skip

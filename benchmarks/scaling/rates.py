@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.scheduler_sizes import N_COMPONENTS
+from benchmarks import internals
+from benchmarks.scaling.messages import N_COMPONENTS
 from workflow.centroid_graph import (
     PairCounts,
     centroid_graph,
@@ -28,65 +31,29 @@ from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
 from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
 from workflow.overcluster.rounds import improve
 from workflow.pca import DEFAULT_RANK, principal_components
-from workflow.pipeline.carry import create_labels, labelling
-from workflow.pipeline.executor import Executor
-from workflow.pipeline.moments import merged_moments
-from workflow.pipeline.partitions import Partition
-from workflow.pipeline.progress import Progress
-from workflow.pipeline.tasks import (
-    N_NEAREST,
-    AssignTask,
-    Basis,
-    DrawTask,
-    LabelsTask,
-    MomentsTask,
-    ProjectionItem,
-    ProjectionTask,
-    SampleItem,
-    part_path,
-)
 from workflow.rng import generator
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays
 from workflow.tree import build_tree
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
 #: Clusters that the centroids are dealt out to, for the labels.
 N_CLUSTERS = 50
-#: Pictures kept and rows drawn from a block, as of some 20,000 blocks.
-N_KEPT, N_DRAWN = 3, 52
+#: Previews and sample rows of a block, where there are some 20,000 blocks.
+N_PREVIEWS, N_DRAWN = 3, 52
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds on one core.
-
-    Attributes
-    ----------
-    rows : int
-        Rows of a block.
-    n_centroids : int
-        Centroids.
-    block_s : dict of str to float
-        Pass -> seconds a block, with reading, writing and checksums [s].
-    merge_s : dict of str to float
-        Pass -> seconds to read and merge what one task left [s].
-    tree_s : float
-        Seconds of the tree, which the caller builds alone [s].
-    piece_s : float
-        Seconds of one piece of the sample in a round of the fit [s].
-    """
+    """Seconds on one core, with `rows` images a block."""
 
     rows: int
     n_centroids: int
+    #: Pass -> seconds a block, with reading, writing and checksums; seconds to read and merge what a task left.
     block_s: dict[str, float]
     merge_s: dict[str, float]
+    #: The tree, which the client builds alone; one task of an iteration of the fit.
     tree_s: float
-    piece_s: float
+    fit_task_s: float
 
 
 def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
@@ -102,8 +69,8 @@ def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
             "labels": bench.labels(),
         }
         merge_s = {"pca": bench.merging_moments(), "overcluster: assign": bench.merging_cells()}
-        tree_s, piece_s = bench.tree(), bench.piece()
-        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, piece_s)
+        tree_s, fit_task_s = bench.tree(), bench.fit_task()
+        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, fit_task_s)
 
 
 class _Bench:
@@ -116,12 +83,14 @@ class _Bench:
         self.images = zarr_io.open_images(folder / "images.zarr")
         blocks = row_ranges(n_images, n_rows)
         self.parts = [
-            Partition(i, tuple(blocks[i * n_blocks : (i + 1) * n_blocks])) for i in (0, 1)
+            internals.Partition(i, tuple(blocks[i * n_blocks : (i + 1) * n_blocks])) for i in (0, 1)
         ]
-        self.executor = Executor(None, Progress(enabled=False), folder / "shared")
+        self.executor = internals.Executor(
+            None, internals.Progress(enabled=False), folder / "shared"
+        )
 
     def timed(self, task: Callable[[Any], Mapping[str, Any]], items: Sequence[Any]) -> float:
-        """Run a task on both partitions; the second finds everything compiled, loaded and made."""
+        """Run a task on both partitions; the second finds everything compiled and loaded."""
         self.reports = {}
         for part, item in zip(self.parts, items, strict=True):
             started = time.perf_counter()
@@ -153,7 +122,7 @@ class _Bench:
     def moments(self) -> float:
         """Time the pca pass."""
         self.moments_folder = self.parts_of("moments")
-        task = MomentsTask(self.images, "integer", DEFAULT_RANK, self.moments_folder)
+        task = internals.MomentsTask(self.images, "integer", DEFAULT_RANK, self.moments_folder)
         seconds = self.timed(task, self.parts)
         self.moment_reports = self.reports
         return seconds
@@ -161,27 +130,31 @@ class _Bench:
     def merging_moments(self) -> float:
         """Time how a worker reads and merges the moments of a task."""
         started = time.perf_counter()
-        merged_moments(SerialMapper(), self.moments_folder, self.moment_reports)
+        internals.merged_moments(SerialMapper(), self.moments_folder, self.moment_reports)
         return (time.perf_counter() - started) / len(self.parts)
 
     def projection(self) -> float:
         """Time the projection."""
         found = principal_components(
-            merged_moments(SerialMapper(), self.moments_folder, self.moment_reports), N_COMPONENTS
+            internals.merged_moments(SerialMapper(), self.moments_folder, self.moment_reports),
+            N_COMPONENTS,
         )
         basis = {
             "mean": found.mean,
             "components": found.components,
             "variance": found.explained_variance,
         }
-        width = len(found.components)
-        target = self.array("scores.zarr", "scores", width, "float32")
+        target = self.array("scores.zarr", "scores", len(found.components), "float32")
         items = [
-            ProjectionItem(p, self.moment_reports[p.index]["crc"], [N_KEPT] * len(p.blocks))
+            internals.ProjectionItem(
+                p, self.moment_reports[p.index]["crc"], [N_PREVIEWS] * len(p.blocks)
+            )
             for p in self.parts
         ]
-        shared = Basis(self.executor.share(basis), whiten=False)
-        task = ProjectionTask(self.images, shared, "float32", target, self.parts_of("kept"))
+        shared = internals.Basis(self.executor.share(basis), whiten=False)
+        task = internals.ProjectionTask(
+            self.images, shared, "float32", target, self.parts_of("previews")
+        )
         return self.timed(task, items)
 
     @cached_property
@@ -198,16 +171,18 @@ class _Bench:
 
     def drawing(self) -> float:
         """Time the pass that draws the sample."""
-        items = [SampleItem(p, [N_DRAWN] * len(p.blocks)) for p in self.parts]
-        return self.timed(DrawTask(self.scores, 0, self.parts_of("drawn")), items)
+        items = [internals.SampleItem(p, [N_DRAWN] * len(p.blocks)) for p in self.parts]
+        return self.timed(internals.DrawTask(self.scores, 0, self.parts_of("drawn")), items)
 
     def assignment(self) -> float:
         """Time the search of the nearest three, and the sums that ride along."""
-        target = self.array("nearest.zarr", "nearest", N_NEAREST, "int32")
-        self.array("nearest.zarr", "sq_distance", N_NEAREST, "float32")
+        target = self.array("nearest.zarr", "nearest", internals.N_NEAREST, "int32")
+        self.array("nearest.zarr", "sq_distance", internals.N_NEAREST, "float32")
         self.cells_folder = self.parts_of("assign")
         shared = self.executor.share({"centroids": self.centroids})
-        seconds = self.timed(AssignTask(self.scores, shared, target, self.cells_folder), self.parts)
+        seconds = self.timed(
+            internals.AssignTask(self.scores, shared, target, self.cells_folder), self.parts
+        )
         self.cell_reports = self.reports
         return seconds
 
@@ -221,7 +196,7 @@ class _Bench:
         """Merge what both tasks left, as the step does."""
         found = []
         for index, report in self.cell_reports.items():
-            arrays = read_arrays(part_path(self.cells_folder, index), report["file_crc"])
+            arrays = read_arrays(internals.part_path(self.cells_folder, index), report["file_crc"])
             cells = {n.removeprefix("cells_"): a for n, a in arrays.items() if n[:6] == "cells_"}
             pairs = {n.removeprefix("pairs_"): a for n, a in arrays.items() if n[:6] == "pairs_"}
             found.append((CellSums.from_arrays(cells), PairCounts.from_arrays(pairs)))
@@ -229,7 +204,7 @@ class _Bench:
         return merge_cell_sums(left, right), merge_pair_counts(left_pairs, right_pairs)
 
     def labels(self) -> float:
-        """Time the labels, of clusters that are the cells of a few centroids."""
+        """Time the labels, of clusters that are made of the centroids nearest to a few of them."""
         cells, pairs = self._merged()
         graph = centroid_graph(pairs, self.n_centroids)
         coarse = NearestCentroids.build(self.centroids[:: -(-self.n_centroids // N_CLUSTERS)])
@@ -242,36 +217,39 @@ class _Bench:
             population=cells.population,
         )
         target = self.folder / "labels.zarr"
-        create_labels(target, self.images.n_samples, self.n_rows, None)
-        how = labelling(self.executor, found, LabelsSettings(), target=target, paths=None)
-        return self.timed(LabelsTask(self.folder / "nearest.zarr", how), self.parts)
+        internals.create_labels(target, self.images.n_samples, self.n_rows, None)
+        how = internals.labelling(self.executor, found, LabelsSettings(), target=target, paths=None)
+        return self.timed(internals.LabelsTask(self.folder / "nearest.zarr", how), self.parts)
 
     def tree(self) -> float:
         """Time the tree of the centroids, with the default settings."""
         cells, pairs = self._merged()
         graph = centroid_graph(pairs, self.n_centroids)
-        settings = Config().tree
         rows = self.scores.read(0, min(self.scores.n_samples, 20_000))
         dimension = intrinsic_dimension(rows, max_queries=len(rows) // 10)
         # What the search leaves without a row, the step would drop.
         population = np.maximum(cells.population, 1)
+        names = (
+            "method",
+            "min_cluster_size",
+            "min_samples",
+            "cluster_selection_method",
+            "n_resamples",
+        )
+        settings = {name: getattr(Config().tree, name) for name in names}
         started = time.perf_counter()
         build_tree(
             self.centroids,
             population,
             (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
-            method=settings.method,
-            min_cluster_size=settings.min_cluster_size,
-            min_samples=settings.min_samples,
-            cluster_selection_method=settings.cluster_selection_method,
             dimension=dimension,
             mean_distance=cells.distance / population,
-            n_resamples=settings.n_resamples,
+            **settings,
         )
         return time.perf_counter() - started
 
-    def piece(self) -> float:
-        """Time one piece of a round of the fit, from the scores."""
+    def fit_task(self) -> float:
+        """Time one task of an iteration of the fit, from the scores."""
         n_rows = min(MAX_PIECE_ROWS, self.scores.n_samples)
         started = time.perf_counter()
         finish = partial(improve, may_swap=True)

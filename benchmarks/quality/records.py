@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 #: What results depend on: the mathematics, the sets, and how both are put together.
-ROOMS = ("pca", "projection", "overcluster", "centroid_graph", "tree", "labels")
+STEPS = ("pca", "projection", "overcluster", "centroid_graph", "tree", "labels")
 CODE = (
-    *(f"workflow/{room}{files}" for room in ROOMS for files in (".py", "/**/*.py")),
-    *(f"benchmarks/quality_{part}.py" for part in ("measures", "peers", "sets", "solvers")),
+    *(f"workflow/{step}{files}" for step in STEPS for files in (".py", "/**/*.py")),
+    *(f"benchmarks/quality/{part}.py" for part in ("agreement", "clustering", "peers", "sets")),
 )
 
 
@@ -32,47 +30,29 @@ def code_digest() -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """One thing measured.
-
-    Attributes
-    ----------
-    section : str
-        Section of the page.
-    scale : str
-        Scale it was measured at.
-    key : dict
-        What was done to which set, with its sizes and seed.
-    figures : dict
-        What came out.
-    code : str
-        Digest of the code that it came from.
-    """
+    """One thing measured: what was done to which set, and what came out."""
 
     section: str
     scale: str
+    #: Set, sizes, seed, method.
     key: dict[str, Any]
     figures: dict[str, Any]
+    #: Digest of the code that it came from.
     code: str = field(default_factory=code_digest)
 
     @property
     def name(self) -> str:
-        """What tells it from others, as text."""
+        """What distinguishes it from others, as text."""
         return name_of(self.section, self.scale, self.key)
 
 
 def name_of(section: str, scale: str, key: Mapping[str, Any]) -> str:
-    """Return what tells a measurement from others, as text."""
+    """Return what distinguishes a measurement from others, as text."""
     return json.dumps([section, scale, key], sort_keys=True)
 
 
 class Records:
-    """A file of records that only grows; of records with one name the last holds.
-
-    Parameters
-    ----------
-    path : Path
-        The file; made at the first record.
-    """
+    """A file of records that only grows; of records with one name the last one counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
