@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workflow.report.data import Sheet
-from workflow.report.gallery import gallery
-from workflow.report.thumbnails import (
+from workflow.report.contact_sheets import (
     GAP,
     channel_remark,
     columns_within,
     contact_sheet,
     shown_range,
 )
+from workflow.report.data import Sheet
+from workflow.report.gallery import gallery
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from workflow.report.findings import (
-    MOST_NAMED,
+from workflow.report.summary import (
+    MAX_NAMED,
     compared_methods,
     cut_words,
     doubtful_names,
@@ -126,10 +126,10 @@ def test_opening_sentences__untested_is_a_suggestion():
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"n_clusters": 1}, "1 cluster asked for"),
+        ({"n_clusters": 1}, "1 cluster requested"),
         ({"min_cluster_size": 2500}, "clusters of 2,500 images or more"),
         ({"layer": 2}, "layer 2"),
-        ({"n_clusters": 5, "new_way": 0.25}, "5 clusters asked for, new way 0.25"),
+        ({"n_clusters": 5, "new_way": 0.25}, "5 clusters requested, new way 0.25"),
     ],
 )
 def test_cut_words__and_certainty_is_not_known(asked, words):
@@ -176,14 +176,14 @@ def test_compared_methods__the_method_itself_where_it_found_another_number():
     assert compared_methods(summary) == "contrast by itself finds 12, density 3"
 
 
-@pytest.mark.parametrize("n", range(1, 2 * MOST_NAMED))
+@pytest.mark.parametrize("n", range(1, 2 * MAX_NAMED))
 def test_doubtful_names__every_one_is_named_or_counted(n):
     names = doubtful_names(list(range(n)), 1000)
     numbers = [int(word) for word in names.replace(",", " ").split() if word.isdigit()]
-    assert numbers[: min(n, MOST_NAMED)] == list(range(min(n, MOST_NAMED)))
-    assert ("more" in names) == (n > MOST_NAMED)
-    if n > MOST_NAMED:
-        assert numbers[-1] == n - MOST_NAMED
+    assert numbers[: min(n, MAX_NAMED)] == list(range(min(n, MAX_NAMED)))
+    assert ("more" in names) == (n > MAX_NAMED)
+    if n > MAX_NAMED:
+        assert numbers[-1] == n - MAX_NAMED
     else:
         assert len(numbers) == n
 

@@ -1,30 +1,11 @@
-"""Numbers and findings in the words of a person."""
+"""Counts, shares, bytes, times and other values as text."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-#: Remark on a cluster that is not found again often enough.
-DOUBTFUL_MARK = "doubtful"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-#: What each value of ``structure`` means, in one or two sentences.
-STRUCTURE_SENTENCES = {
-    "clusters": (
-        "The images fall into separate groups: between these clusters there are fewer images "
-        "than inside them."
-    ),
-    "none": (
-        "No separate groups were found. There were enough images to see groups, had there been "
-        "any, so all images form one cluster, label 0."
-    ),
-    "untested": (
-        "There were too few images to tell whether they fall into groups: what follows is a "
-        "suggestion. That is not the same as finding none; more images, or fewer centroids, would "
-        "decide it."
-    ),
-}
 
 
 def format_count(count: float, noun: str = "") -> str:
@@ -171,39 +152,6 @@ def format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {format_value(item)}" for key, item in value.items())
     return str(value)
-
-
-def headline(summary: Any) -> str:
-    """Return the finding of a run in one line.
-
-    Parameters
-    ----------
-    summary : mapping
-        ``n_samples``, ``n_clusters`` and ``structure`` of a run.
-
-    Returns
-    -------
-    str
-        The line.
-
-    Examples
-    --------
-    >>> headline({"n_samples": 5000, "n_clusters": 12, "structure": "clusters"})
-    '12 clusters in 5,000 images'
-    >>> headline({"n_samples": 5000, "n_clusters": 1, "structure": "none"})
-    'No separate clusters in 5,000 images'
-    """
-    images = format_count(summary["n_samples"], "image")
-    if summary.get("structure") == "none":
-        return f"No separate clusters in {images}"
-    if summary.get("structure") == "untested" and summary["n_clusters"] <= 1:
-        return f"Too few images to look for clusters: {images}"
-    return f"{format_count(summary['n_clusters'], 'cluster')} in {images}"
-
-
-def structure_sentence(structure: Any) -> str:
-    """Return what a value of ``structure`` means; unknown values are shown as they are."""
-    return STRUCTURE_SENTENCES.get(str(structure), f"Structure: {structure}.")
 
 
 def label_thousands(value: float, position: float | None = None) -> str:
