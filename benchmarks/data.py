@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.ingest import DemoSource
 from workflow.mapper import ArrayRows, SerialMapper
-from workflow.overcluster import NearestCentroids, fit_centroids
+from workflow.overcluster import fit_centroids
 from workflow.pca import PCA
 
 #: Components of the scores.
@@ -41,12 +40,7 @@ SCALES = {
 class Data:
     """Images, scores and centroids of one scale, each made when it is first used.
 
-    Parameters
-    ----------
-    scale : Scale
-        How large.
-    folder : Path, optional
-        Where ``mnist.npz`` may be, with ``images``.
+    A folder may hold ``mnist.npz``, whose ``images`` are the second set.
     """
 
     def __init__(self, scale: Scale, folder: Path | None = None) -> None:
@@ -93,28 +87,6 @@ class Data:
             fitted = fit_centroids(rows, n_centroids, seed=0, mapper=SerialMapper())
             self._centroids[name] = fitted.centroids
         return self._centroids[name]
-
-    @property
-    def centroids(self) -> NDArray[np.float32]:
-        """Centroids of the demo's scores."""
-        return self.centroids_of("demo scores")
-
-    @cached_property
-    def nearest(self) -> NDArray[np.int32]:
-        """Nearest three centroids of each image."""
-        return NearestCentroids.build(self.centroids).query(self.scores, k=3)[0]
-
-    @cached_property
-    def graph(self) -> tuple[NDArray[Any], ...]:
-        """The centroid graph, as `workflow.tree.build_tree` takes it."""
-        counts = count_pairs(self.nearest, len(self.centroids))
-        graph = centroid_graph(counts, len(self.centroids))
-        return graph.indptr, graph.indices, graph.weights_two, graph.weights_three
-
-    @cached_property
-    def dimension(self) -> float:
-        """Intrinsic dimension of the scores."""
-        return intrinsic_dimension(self.scores, max_queries=min(2_000, self.scale.n_images))
 
 
 def _scores(images: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -75,23 +74,26 @@ class Machine:
     read_mbps: float
 
     @property
-    def table(self) -> str:
-        """The machine as a Markdown table."""
+    def rows(self) -> dict[str, str]:
+        """The machine in words: property -> value."""
         has = [name for name, there in self.instructions.items() if there]
         lacks = [name for name, there in self.instructions.items() if not there]
-        known = "; ".join(
-            [", ".join(has) or "none of AVX2, AVX-512, VNNI"]
-            + [f"without {', '.join(lacks)}"] * bool(has and lacks)
-        )
-        rows = (
-            ("processor", f"{self.processor}, {self.n_cores} cores, load {self.load:.1f} at the start"),
-            ("instructions", known if self.instructions else NOT_RECORDED),
-            ("compiled for", f"numba: {self.compiled_for}; NumPy: {self.numpy_kernels}"),
-            ("float32 product", f"{self.product_1_gflops:.0f} GFLOP/s with one thread, {self.product_all_gflops:.0f} GFLOP/s with {self.n_cores} threads; {self.blas}"),
-            ("disk", f"{self.file_bytes / 2**20:,.0f} MiB written and synced at {self.write_mbps:,.0f} MB/s, read back at {self.read_mbps:,.0f} MB/s"),
-            ("software", software()),
-        )  # fmt: skip
-        return markdown(("machine", ""), rows)
+        known = ", ".join(has) or f"none of {', '.join(INSTRUCTIONS)}"
+        if has and lacks:
+            known += f"; without {', '.join(lacks)}"
+        return {
+            "processor": f"{self.processor}, {self.n_cores} cores, load {self.load:.1f} at the start",
+            "instructions": known if self.instructions else NOT_RECORDED,
+            "compiled for": f"numba: {self.compiled_for}; NumPy: {self.numpy_kernels}",
+            "float32 product": f"{self.product_1_gflops:.0f} GFLOP/s with one thread, {self.product_all_gflops:.0f} GFLOP/s with {self.n_cores} threads; {self.blas}",
+            "disk": f"{self.file_bytes / 2**20:,.0f} MiB written and synced at {self.write_mbps:,.0f} MB/s, read back at {self.read_mbps:,.0f} MB/s",
+            "software": software(),
+        }
+
+    @property
+    def table(self) -> str:
+        """The machine as a Markdown table."""
+        return markdown(("machine", ""), self.rows.items())
 
 
 def measure_machine(folder: Path, *, is_rough: bool = False) -> Machine:
@@ -126,11 +128,6 @@ def measure_machine(folder: Path, *, is_rough: bool = False) -> Machine:
         write_mbps=write_mbps,
         read_mbps=read_mbps,
     )
-
-
-def tables(machines: Iterable[Machine]) -> str:
-    """Return the tables of the machines that the figures of one page come from, each once."""
-    return "\n\n".join(dict.fromkeys(machine.table for machine in machines))
 
 
 def software() -> str:

@@ -68,7 +68,7 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         counters = {name: step["counters"] for name, step in manifest["steps"].items()}
         record = {"wall": wall, "summary": json.loads(done.stdout), "counters": counters}
-        noted.write_text(json.dumps(record | {"machine": machine.table}), encoding="utf-8")
+        noted.write_text(json.dumps(record | {"machine": machine.rows}), encoding="utf-8")
         if not keep:
             shutil.rmtree(out)
     found: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8"))
@@ -91,15 +91,14 @@ def page(records: Sequence[dict[str, Any]], picture: Path) -> str:
         ("clusters found of sources made", *(f"{s['n_clusters']} of {s['truth']['n_sources']}" for s in summaries)),
         ("ARI", *(f"{s['truth']['ari']:.3f}" for s in summaries)),
     ]  # fmt: skip
-    machines = [record.get("machine", f"Machine: {NOT_RECORDED}.") for record in records]
-    if len(set(machines)) > 1:
-        machines = [f"With {n}:\n\n{text}" for n, text in zip(columns, machines, strict=True)]
-    machine = "\n\n".join(dict.fromkeys(machines))
+    machines = [record.get("machine", {}) for record in records]
+    names = dict.fromkeys(name for machine in machines for name in machine)
+    described = [(name, *(m.get(name, NOT_RECORDED) for m in machines)) for name in names]
     return f"""# Sizes
 
 The demo's images (16 x 16 x 3, uint8), {N_COMPONENTS} components, {summaries[0]["n_centroids"]:,} centroids: what a run takes as images become more. `ingest` makes the images and writes them. Made by `python -m benchmarks.sizes` (`make sizes`), which replaces this page; it needs 60 GB of disk for 48 million images.
 
-{machine}
+{markdown(("machine", *columns), described)}
 
 ![Seconds of each step for a million images]({picture.parent.name}/{picture.name})
 

@@ -49,19 +49,15 @@ def command(data: Data) -> Iterator[Result]:
             # A second run in the same folder would find its steps done.
             shutil.rmtree(out, ignore_errors=True)
             started = time.perf_counter()
-            words = [
-                sys.executable,
-                "-m",
-                "workflow",
-                "run",
-                str(images),
-                "--out",
-                str(out),
-                "--json",
-            ]
+            words = ["run", str(images), "--out", str(out), "--json"]
             words += ["--set", f"overcluster.n_centroids={n_centroids}"]
             words += ["--set", f"pca.n_components={N_COMPONENTS}"]
-            done = subprocess.run(words, check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "workflow", *words],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             summary = json.loads(done.stdout)
             steps.append(float(summary["seconds"]["total"]))
             around.append(time.perf_counter() - started - steps[-1])
@@ -104,16 +100,14 @@ def whole_run(data: Data, client: Client) -> Iterator[Result]:
         place = Path(folder)
         ingest(source, place / "images.zarr")
 
+        settings = {"pca.n_components": N_COMPONENTS, "overcluster.n_centroids": n_centroids}
+
         def labels_of(profile: str):
             run = workflow.run(
                 place / "images.zarr",
                 place / profile,
                 client=client,
-                settings={
-                    "profile": profile,
-                    "pca.n_components": N_COMPONENTS,
-                    "overcluster.n_centroids": n_centroids,
-                },
+                settings=settings | {"profile": profile},
                 progress=False,
             )
             return np.asarray(run.labels.compute()), run.n_clusters

@@ -59,14 +59,11 @@ def problems(data: Data) -> Iterator[Problem]:
     """Make the problem of each set of scores, the demo's first."""
     for name, scores in data.score_sets.items():
         centroids = data.centroids_of(name)
-        is_demo = scores is data.scores
-        nearest = data.nearest
-        if not is_demo:
-            nearest = NearestCentroids.build(centroids).query(scores, k=3)[0]
+        nearest = NearestCentroids.build(centroids).query(scores, k=3)[0]
         graph = centroid_graph(count_pairs(nearest, len(centroids)), len(centroids))
         population = np.bincount(nearest[:, 0], minlength=len(centroids))
         yield Problem(
-            "" if is_demo else name.removesuffix("scores"),
+            "" if scores is data.scores else name.removesuffix("scores"),
             centroids,
             nearest[:, 0],
             np.maximum(population, 1),

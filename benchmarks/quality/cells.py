@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -19,14 +20,8 @@ from workflow.overcluster import auto_n_centroids
 
 #: What a peer may raise at data or libraries it was not made for; the benchmark goes on.
 PEER_ERRORS = (
-    ArithmeticError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, ImportError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 #: Sets whose quality is drawn against the number of images and of centroids.
 CURVES = ("blobs", "mnist")
 #: Blobs in the section on noise.
@@ -72,11 +67,9 @@ SCALES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One measurement that can be made: its section of the page, its key, and what makes it."""
+class Cell(NamedTuple):
+    """One measurement that can be made: its key, and what makes it."""
 
-    section: str
     key: dict[str, Any]
     solve: Callable[[], dict[str, Any]]
 
@@ -109,63 +102,51 @@ class Bench:
     def sections(self) -> dict[str, Callable[[], Iterator[Cell]]]:
         """The sections of the page, in its order."""
         return {
-            "labelled": self._labelled,
+            "labelled": lambda: self._by_seed(_whole),
             "structureless": self._structureless,
-            "stability": self._stability,
+            "stability": lambda: self._by_seed(_stable),
             "noise": self._noise,
             "peers": self._peers,
             "curves": self._curves,
         }
 
-    def _sizes(self) -> Iterator[tuple[ImageSet, int, int]]:
-        """Yield every labelled set with its size and each seed."""
-        for one in self.labelled.values():
-            n = one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
-            for seed in range(self.scale.n_seeds):
-                yield one, n, seed
+    def _size(self, one: ImageSet) -> int:
+        """Return the number of images of a labelled set."""
+        return one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
 
-    def _labelled(self) -> Iterator[Cell]:
-        for one, n, seed in self._sizes():
-            key = {"set": one.name, "n": n, "seed": seed}
-            yield Cell("labelled", key, partial(_whole, one, n, seed))
+    def _by_seed(self, solve: Callable[[ImageSet, int, int], dict[str, Any]]) -> Iterator[Cell]:
+        for one, seed in product(self.labelled.values(), range(self.scale.n_seeds)):
+            n = self._size(one)
+            yield Cell({"set": one.name, "n": n, "seed": seed}, partial(solve, one, n, seed))
 
     def _structureless(self) -> Iterator[Cell]:
-        for one in self.structureless.values():
-            for ratio in self.scale.null_ratios:
-                n = max(self.scale.n_null, self.scale.min_null_centroids * ratio)
-                for seed in range(self.scale.n_null_seeds):
-                    key = {"set": one.name, "n": n, "ratio": ratio, "seed": seed}
-                    yield Cell("structureless", key, partial(_null, one, n, seed, n // ratio))
-
-    def _stability(self) -> Iterator[Cell]:
-        for one, n, seed in self._sizes():
-            key = {"set": one.name, "n": n, "seed": seed}
-            yield Cell("stability", key, partial(_stable, one, n, seed))
+        for one, ratio, seed in product(
+            self.structureless.values(), self.scale.null_ratios, range(self.scale.n_null_seeds)
+        ):
+            n = max(self.scale.n_null, self.scale.min_null_centroids * ratio)
+            key = {"set": one.name, "n": n, "ratio": ratio, "seed": seed}
+            yield Cell(key, partial(_null, one, n, seed, n // ratio))
 
     def _noise(self) -> Iterator[Cell]:
-        for one in self.noisy.values():
-            for seed in range(self.scale.n_seeds):
-                key = {"set": one.name, "n": self.scale.n_made, "seed": seed}
-                yield Cell("noise", key, partial(_noisy, one, self.scale.n_made, seed))
+        for one, seed in product(self.noisy.values(), range(self.scale.n_seeds)):
+            n = self.scale.n_made
+            yield Cell({"set": one.name, "n": n, "seed": seed}, partial(_noisy, one, n, seed))
 
     def _peers(self) -> Iterator[Cell]:
-        for one, n, seed in self._sizes():
-            for peer in self.methods:
-                if seed == 0 and (peer.max_images is None or n <= peer.max_images):
-                    key = {"set": one.name, "n": n, "method": peer.name}
-                    yield Cell("peers", key, partial(_compared, one, n, peer.name))
+        for one, peer in product(self.labelled.values(), self.methods):
+            n = self._size(one)
+            if peer.max_images is None or n <= peer.max_images:
+                key = {"set": one.name, "n": n, "method": peer.name}
+                yield Cell(key, partial(_compared, one, n, peer.name))
 
     def _curves(self) -> Iterator[Cell]:
         for one in (self.labelled[name] for name in CURVES if name in self.labelled):
-            fixed = one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
             sizes = sorted({one.size(n) for n in self.scale.curve_images})
             points = [("n", n, auto_n_centroids(n)) for n in sizes]
-            points += [("n_centroids", fixed, k) for k in self.scale.curve_centroids]
-            for axis, n, n_centroids in points:
-                for seed in range(self.scale.n_seeds):
-                    key = {"set": one.name, "axis": axis, "n": n, "n_centroids": n_centroids}
-                    key |= {"seed": seed}
-                    yield Cell("curves", key, partial(_curve, one, n, seed, n_centroids))
+            points += [("n_centroids", self._size(one), k) for k in self.scale.curve_centroids]
+            for (axis, n, k), seed in product(points, range(self.scale.n_seeds)):
+                key = {"set": one.name, "axis": axis, "n": n, "n_centroids": k, "seed": seed}
+                yield Cell(key, partial(_curve, one, n, seed, k))
 
 
 @lru_cache(maxsize=1)
