@@ -14,6 +14,7 @@ from workflow.report.summary import (
     doubtful_sentence,
     duplicates_command,
     duplicates_sentence,
+    headline,
     interval_words,
     method_sentence,
     number_sentence,
@@ -56,6 +57,38 @@ OF_A_SUMMARY = (
 def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
     assert say(summary) == ""
     assert opening_sentences(summary) == []
+
+
+@pytest.mark.parametrize(
+    ("say", "summary", "expected"),
+    [
+        (headline, {"n_samples": 5000, "n_clusters": 12, "structure": "clusters"}, "12 clusters in 5,000 images"),
+        (headline, {"n_samples": 5000, "n_clusters": 1, "structure": "none"}, "No separate clusters in 5,000 images"),
+        (
+            number_sentence,
+            {"n_clusters_interval": [11, 12], "n_resamples": 20},
+            "Mostly 11 to 12 clusters are found when the counts of images are redrawn (20 times, as another sample would have them).",
+        ),
+        (number_sentence, {"n_resamples": 0}, "The certainty of the clusters was not estimated: tree.n_resamples is 0."),
+        (cut_words, {"cut": {"n_clusters": 5}}, "5 clusters requested"),
+        (interval_words, {"n_clusters_interval": [9, 1100], "n_resamples": 20}, "9 to 1,100"),
+        (
+            method_sentence,
+            {
+                "n_clusters": 9, "tree_method": "contrast", "tree_reason": "clusters touch",
+                "tree_opinions": {"contrast": 9, "density": 3, "hdbscan": 0},
+            },
+            "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on the centroids none.",
+        ),
+        (
+            duplicates_sentence,
+            {"duplicates": {"exact_cells": 1, "exact_images": 52}},
+            "1 centroid holds nothing but copies of an image (52 images).",
+        ),
+    ],
+)  # fmt: skip
+def test_sentences__are_these(say, summary, expected):
+    assert say(summary) == expected
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,7 @@ def contact_array(
     *,
     value_range: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Lay images out as `contact_sheet` does, which has the parameters, and return the pixels.
-
-    Returns
-    -------
-    uint8 array of shape (height, width, 2 or 4)
-        Grey or red, green and blue; opacity last.
-    """
+    """Return the pixels of `contact_sheet`: uint8 of shape (height, width, 2 or 4), opacity last."""
     if images.ndim not in (3, 4) or 0 in images.shape:
         msg = (
             "`images` must have shape (m, height, width) or (m, height, width, channels) without a "

@@ -1,4 +1,4 @@
-"""The summary of a run in words: a headline, sentences, and rows of a table."""
+"""The summary of a run in words: a headline, sentences, and rows of a table; any key but two may be missing."""
 
 from __future__ import annotations
 
@@ -78,15 +78,7 @@ _ELSEWHERE = frozenset(
 
 
 def headline(summary: Any) -> str:
-    """Return what a run found, in one line.
-
-    Examples
-    --------
-    >>> headline({"n_samples": 5000, "n_clusters": 12, "structure": "clusters"})
-    '12 clusters in 5,000 images'
-    >>> headline({"n_samples": 5000, "n_clusters": 1, "structure": "none"})
-    'No separate clusters in 5,000 images'
-    """
+    """Return what a run found, in one line."""
     images = format_count(summary["n_samples"], "image")
     if summary.get("structure") == "none":
         return f"No separate clusters in {images}"
@@ -101,13 +93,7 @@ def structure_sentence(structure: Any) -> str:
 
 
 def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was found: how firm the number of clusters is, and what it means.
-
-    Examples
-    --------
-    >>> opening_sentences({"structure": "odd", "n_resamples": 0})
-    ['The certainty of the clusters was not estimated: tree.n_resamples is 0.', 'Structure: odd.']
-    """
+    """Return what was found: how firm the number of clusters is, and what it means."""
     structure = summary.get("structure")
     meaning = "" if structure is None else structure_sentence(structure)
     texts = [number_sentence(summary), meaning]
@@ -115,13 +101,7 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
 
 
 def number_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how firm the number of clusters is.
-
-    Examples
-    --------
-    >>> number_sentence({"n_clusters_interval": [11, 12], "n_resamples": 20})
-    'Mostly 11 to 12 clusters are found when the counts of images are redrawn (20 times, as another sample would have them).'
-    """
+    """Return how firm the number of clusters is."""
     if cut := cut_words(summary):
         return f"This is another cut of the stored tree ({cut}): how sure its clusters are is not known."
     found, n_resamples = interval_words(summary), summary.get("n_resamples")
@@ -138,13 +118,7 @@ def number_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def cut_words(summary: Mapping[str, Any]) -> str:
-    """Return how the tree was cut again.
-
-    Examples
-    --------
-    >>> cut_words({"cut": {"n_clusters": 5}}), cut_words({"cut": "configured"})
-    ('5 clusters requested', '')
-    """
+    """Return how the tree was cut again."""
     cut = summary.get("cut")
     if not isinstance(cut, dict):
         return ""
@@ -163,14 +137,7 @@ def cut_words(summary: Mapping[str, Any]) -> str:
 
 
 def plateau_words(summary: Mapping[str, Any]) -> str:
-    """Return between which thresholds of the test the number of clusters is the one found.
-
-    Examples
-    --------
-    >>> found = {"n_clusters": 5, "ladder": [[0.7, 4], [0.8, 5], [0.9, 5]]}
-    >>> plateau_words({**found, "plateau": [0.8, 0.9]}), plateau_words({**found, "plateau": [0.7, 0.7]})
-    ('0.8 to 0.9', '')
-    """
+    """Return between which thresholds of the test the number of clusters is the one found."""
     plateau = summary.get("plateau")
     n_clusters = {float(threshold): count for threshold, count in summary.get("ladder") or ()}
     # The test may find borders that are not believed: its number is another one then.
@@ -181,13 +148,7 @@ def plateau_words(summary: Mapping[str, Any]) -> str:
 
 
 def interval_words(summary: Mapping[str, Any]) -> str:
-    """Return between which numbers that of the clusters lies.
-
-    Examples
-    --------
-    >>> interval_words({"n_clusters_interval": [9, 1100], "n_resamples": 20})
-    '9 to 1,100'
-    """
+    """Return between which numbers that of the clusters lies."""
     if not summary.get("n_clusters_interval") or not _ways(summary):
         return ""
     low, high = (format_count(end) for end in summary["n_clusters_interval"])
@@ -210,14 +171,7 @@ def _ways(summary: Mapping[str, Any]) -> list[str]:
 
 
 def method_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which method made the clusters, why, and what the others would say.
-
-    Examples
-    --------
-    >>> method_sentence({"n_clusters": 9, "tree_method": "contrast", "tree_reason": "clusters touch",
-    ...                  "tree_opinions": {"contrast": 9, "density": 3, "hdbscan": 0}})
-    'Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on the centroids none.'
-    """
+    """Return which method made the clusters, why, and what the others would say."""
     method = summary.get("tree_method")
     if not method:
         return ""
@@ -228,15 +182,10 @@ def method_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def compared_methods(summary: Mapping[str, Any]) -> str:
-    """Return how many clusters each method finds, but for the one that made the number shown.
-
-    Notes
-    -----
-    The method used is among them where its own number is not the one shown, as
-    after another cut of its tree.
-    """
+    """Return how many clusters each method finds, but for the one that made the number shown."""
     method = summary.get("tree_method")
     parts: list[str] = []
+    # After another cut of its tree, the method used has another number of its own: then it is named too.
     for name, count in dict(summary.get("tree_opinions") or {}).items():
         if name == method and count == summary.get("n_clusters"):
             continue
@@ -277,13 +226,7 @@ def doubtful_names(clusters: list[int], n_clusters: int) -> str:
 
 
 def doubtful_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which clusters are doubtful and what that means.
-
-    Examples
-    --------
-    >>> doubtful_sentence({"n_clusters": 4, "n_resamples": 20, "doubtful_clusters": [2]})[:20]
-    'Doubtful: cluster 2.'
-    """
+    """Return which clusters are doubtful and what that means."""
     clusters = summary.get("doubtful_clusters")
     if clusters is None or not summary.get("n_resamples"):
         return ""
@@ -301,13 +244,7 @@ def doubtful_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def duplicates_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how many images are copies of others, as far as that shows in the centroids.
-
-    Examples
-    --------
-    >>> duplicates_sentence({"duplicates": {"exact_cells": 1, "exact_images": 52}})
-    '1 centroid holds nothing but copies of an image (52 images).'
-    """
+    """Return how many images are copies of others, as far as that shows in the centroids."""
     found = dict(summary.get("duplicates") or {})
     parts = []
     for kind, words in (("exact", "copies of an image"), ("near", "near-copies of an image")):
