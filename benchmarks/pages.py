@@ -1,4 +1,4 @@
-"""What the pages of measurements share: where they are, their tables, their plots, words for who waits."""
+"""What the pages of measurements share: where they are, their tables, their plots, and lines of progress."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def save(figure: Figure, place: Path) -> None:
     figure.savefig(place, metadata={"Software": None})
 
 
-def report(text: str) -> None:
-    """Write a line for who waits."""
+def progress(text: str) -> None:
+    """Write a line to stderr, for the person who waits."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -60,4 +60,4 @@ def warn_if_busy() -> None:
     """Say so when something else computes on the machine."""
     load = os.getloadavg()[0]
     if load > BUSY * (os.cpu_count() or 1):
-        report(f"the machine is busy (load {load:.1f}): times will be too long, ratios uncertain")
+        progress(f"the machine is busy (load {load:.1f}): times will be too long, ratios uncertain")

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.data import N_COMPONENTS
 from benchmarks.machine import NOT_RECORDED, measure_machine
-from benchmarks.pages import DOCS, GREY, markdown, new_figure, report, save, tidy, warn_if_busy
+from benchmarks.pages import DOCS, GREY, markdown, new_figure, progress, save, tidy, warn_if_busy
 
 PAGE = DOCS / "sizes.md"
 N_IMAGES, N_CENTROIDS = "480000,4800000,48000000", 16_384
@@ -54,7 +54,7 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
     """Run the demo; what was measured before with the same numbers is not measured again."""
     noted = place / f"{n_images}-{n_centroids}.json"
     if noted.is_file():
-        report(f"{n_images:,} images: as noted in {noted}; remove it to measure anew")
+        progress(f"{n_images:,} images: as noted in {noted}; remove it to measure anew")
     else:
         place.mkdir(parents=True, exist_ok=True)
         machine = measure_machine(place, is_rough=n_images < MIN_IMAGES)

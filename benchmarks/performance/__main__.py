@@ -22,7 +22,7 @@ from benchmarks.pages import (
     INK,
     RED,
     new_figure,
-    report,
+    progress,
     save,
     tidy,
     warn_if_busy,
@@ -51,7 +51,7 @@ def measure(data: Data, names: Sequence[str], client: Client | None) -> list[Res
     """Solve the problems one after the other, saying which."""
     results: list[Result] = []
     for name in names:
-        report(f"{name} ...")
+        progress(f"{name} ...")
         solve = PROBLEMS.get(name) or partial(runs.whole_run, client=client)
         results += solve(data)
     return results

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import Machine, measure_machine
-from benchmarks.pages import DOCS, report
+from benchmarks.pages import DOCS, progress
 from benchmarks.quality.cells import SCALES, Bench, chosen
 from benchmarks.quality.page import page
 from benchmarks.quality.peers import PEERS, Peer
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sections = _names(parser, "--sections", given.sections, bench.sections) or [*bench.sections]
     records = Records(given.records or given.out.with_suffix(".jsonl"))
     if n := records.n_outdated(given.scale):
-        report(f"{n} results of other code are left out")
+        progress(f"{n} results of other code are left out")
     machine = measure_machine(Path(tempfile.gettempdir()), is_rough=given.scale == "tiny")
     measure(bench, records, given.scale, sections=sections, sets=sets, resume=given.resume)
     write_page(bench, records, machine, given.scale, given.out)
@@ -61,7 +61,7 @@ def measure(
             records.add(Record(section, scale, cell.key, figures))
             took = time.perf_counter() - started
             words = " ".join(f"{name}={value}" for name, value in cell.key.items())
-            report(
+            progress(
                 f"{section} {number} of {len(cells)}: {words} | {took:.1f} s | {_short(figures)}"
             )
 

@@ -52,7 +52,7 @@ Does the package find the clusters that are there, and none where there are none
 {machine.table}
 
 Everything is computed in memory by one process, with the default settings and the functions that the steps of a run
-call; a test checks that the labels are those of `workflow.run`, bit for bit. ARI and AMI are taken over the images that
+call; a test checks that the labels are those of `workflow.run`, bit for bit. The table above is of the machine that wrote this page last; with `--resume` earlier results stay. ARI and AMI are taken over the images that
 truly belong to a cluster; those of them that were called noise count as one group more. With several seeds, sets that
 are made are made anew for each, and a cell holds the median and, in brackets, the smallest and the largest value."""
     parts = [head]

@@ -98,7 +98,7 @@ def stored_sets(folder: Path, n_copies: int) -> dict[str, ImageSet]:
 
 
 def structureless_sets() -> dict[str, ImageSet]:
-    """Return sets that are one connected piece: there is nothing to split."""
+    """Return connected sets: there is nothing to split."""
     one: list[tuple[str, str, Callable[..., Any]]] = [
         *((f"gaussian-{d}d", f"Gaussian in {d} d", partial(_gaussian, d)) for d in (2, 5, 10, 20, 50)),
         ("gaussian-stretched", "Gaussian in 50 d, widths from 3 to 0.1", _stretched),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.machine import measure_machine
-from benchmarks.pages import DOCS, report, warn_if_busy
+from benchmarks.pages import DOCS, progress, warn_if_busy
 from benchmarks.scaling.messages import fit_returns, step_sizes
 from benchmarks.scaling.page import Measured, page
 from benchmarks.scaling.rates import rates
@@ -59,7 +59,7 @@ def timings(plans: Iterable[Plan]) -> dict[Plan, Timing]:
     for plan in sorted(set(plans), key=lambda plan: (plan.n_workers, plan.block_s)):
         with many_workers(plan.n_workers) as client:
             timing = found[plan] = timed_step(client, plan)
-        report(
+        progress(
             f"{plan.n_workers} workers, {plan.n_blocks:,} blocks of {plan.block_s:g} s: "
             f"{timing.wall_s:.1f} s, {timing.overhead:.1%} over the bound"
         )
@@ -77,9 +77,9 @@ def measure(name: str) -> Measured:
         for plan in found
         if plan.n_workers == scale.main.n_workers and plan.block_s == scale.workers_block_s
     ]
-    report("a block of each pass on one core ...")
+    progress("a block of each pass on one core ...")
     measured = rates(scale.block_rows, scale.n_blocks, scale.n_centroids)
-    report("sizes ...")
+    progress("sizes ...")
     return Measured(
         machine=machine,
         main=found[scale.main],

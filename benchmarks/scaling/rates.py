@@ -74,7 +74,7 @@ def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
 
 
 class _Bench:
-    """A folder with demo images and whatever passes have left so far."""
+    """A folder with demo images and the results of the passes so far."""
 
     def __init__(self, folder: Path, n_rows: int, n_blocks: int, n_centroids: int) -> None:
         self.folder, self.n_rows, self.n_centroids = folder, n_rows, n_centroids
@@ -175,7 +175,7 @@ class _Bench:
         return self.timed(internals.DrawTask(self.scores, 0, self.parts_of("drawn")), items)
 
     def assignment(self) -> float:
-        """Time the search of the nearest three, and the sums that ride along."""
+        """Time the search of the nearest three, and the sums that the same task makes."""
         target = self.array("nearest.zarr", "nearest", internals.N_NEAREST, "int32")
         self.array("nearest.zarr", "sq_distance", internals.N_NEAREST, "float32")
         self.cells_folder = self.parts_of("assign")
