@@ -34,41 +34,23 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Machine:
-    """What ratios depend on.
-
-    Attributes
-    ----------
-    processor : str
-        Model, as far as the system tells.
-    n_cores : int
-        Logical cores.
-    load : float
-        Mean number of runnable processes during the minute before.
-    instructions : dict of str to bool
-        Name of a set of instructions -> whether the processor has it; empty where the system does not tell.
-    compiled_for : str
-        Processor that numba compiles for.
-    numpy_kernels : str
-        Sets of instructions that NumPy has code for and found here.
-    blas : str
-        BLAS of NumPy with its version and the kernel that it has chosen, which OPENBLAS_CORETYPE may force.
-    product_1_gflops, product_all_gflops : float
-        Rate of a float32 product with one BLAS thread and with one for each core [GFLOP/s].
-    file_bytes : int
-        Size of the file that was written and read [bytes].
-    write_mbps, read_mbps : float
-        Rate of writing it through to the disk, and of reading it after its pages were dropped [MB/s].
-    """
+    """What ratios depend on."""
 
     processor: str
     n_cores: int
+    #: Mean number of runnable processes during the minute before.
     load: float
+    #: Name of a set of instructions -> whether the processor has it; empty where the system does not say.
     instructions: dict[str, bool]
+    #: Processor that numba compiles for; sets of instructions that NumPy has code for and found here.
     compiled_for: str
     numpy_kernels: str
+    #: BLAS of NumPy with its version and the kernel that it has chosen.
     blas: str
+    #: Rate of a float32 product with one BLAS thread and with one for each core [GFLOP/s].
     product_1_gflops: float
     product_all_gflops: float
+    #: Size of the file [bytes]; rates of writing it through to the disk, and of reading it back [MB/s].
     file_bytes: int
     write_mbps: float
     read_mbps: float
@@ -97,19 +79,9 @@ class Machine:
 
 
 def measure_machine(folder: Path, *, is_rough: bool = False) -> Machine:
-    """Look at the processor, and time a product and a file.
+    """Look at the processor, and time a product and a file in a folder, which leaves nothing there.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing folder on the disk that the benchmark uses.
-    is_rough : bool, default False
-        Whether a small product and a small file are enough, as for trying a page out.
-
-    Returns
-    -------
-    Machine
-        Medians of three timings.
+    A rough measurement takes a small product and a small file, as for trying a page out.
     """
     load, n_cores = os.getloadavg()[0], os.cpu_count() or 1
     size, file_bytes = ROUGH if is_rough else (PRODUCT_SIZE, FILE_BYTES)
@@ -149,12 +121,12 @@ def _cpuinfo(key: str) -> str:
 
 
 def processor_name() -> str:
-    """Return the model of the processor, as far as the system tells."""
+    """Return the model of the processor, as far as the system says."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def processor_instructions() -> dict[str, bool]:
-    """Return which of the sets of instructions the processor has; empty where the system does not tell."""
+    """Return which of the sets of instructions the processor has; empty where the system does not say."""
     flags = set(_cpuinfo("flags").split())
     if not flags:
         return {}

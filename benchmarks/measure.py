@@ -13,30 +13,17 @@ from benchmarks.pages import markdown
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes
-    ----------
-    problem : str
-        What was to be done, with its sizes.
-    ours_s, peer_s : float
-        Median seconds of both.
-    peer : str
-        The peer that it is compared with.
-    agreement : str
-        How the two answers agree.
-    figures : dict of str to float
-        The agreement in numbers, for tests.
-    wanted : float or None
-        How many times faster it is meant to be; None where there is no such aim.
-    """
-
+    #: What was to be done, with its sizes; median seconds of both; the peer that it is compared with.
     problem: str
     ours_s: float
     peer: str
     peer_s: float
+    #: How the two answers agree, in words and, for tests, in numbers.
     agreement: str
     figures: dict[str, float]
+    #: How many times faster it is meant to be; None where there is no such aim.
     wanted: float | None = None
 
     @property

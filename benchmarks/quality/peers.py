@@ -60,31 +60,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Peer:
-    """A way of clustering that a user could take.
+    """A way of clustering that a user could take."""
 
-    Attributes
-    ----------
-    name : str
-        Its name in tables and in ``--methods``.
-    what : str
-        One phrase on what it does and which settings it is given.
-    solve : callable
-        From a `Problem` to labels of shape (n_samples,), negative for noise.
-    modules : dict of str to str
-        What it imports that may not be installed: module -> distribution.
-    max_images : int, optional
-        Images above which it is left out: it would take hours or all memory.
-    compiles : bool
-        Whether its first call compiles.
-    on_centroids : bool
-        Whether it needs our centroids; making them is not timed.
-    """
-
+    #: Its name in tables and in ``--methods``; one phrase on what it does and which settings it is given.
     name: str
     what: str
     solve: Callable[[Problem], Labels]
+    #: What it imports that may not be installed: module -> distribution.
     modules: dict[str, str]
+    #: Images above which it is left out: it would take hours or all memory.
     max_images: int | None = None
+    #: Whether its first call compiles; whether it needs our centroids, whose making is not timed.
     compiles: bool = False
     on_centroids: bool = False
 

@@ -97,27 +97,18 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What a step took.
-
-    Attributes
-    ----------
-    wall_s, cpu_s : float
-        Time from submission to the last line of the journal, and of the processor [s].
-    client_cpu_s, loop_cpu_s : float
-        Of that, the thread that called, and the one in which scheduler, workers
-        and client talk to each other; the rest are the threads of tasks [s].
-    journal_s : float
-        Of the time, what it took to get the lines of the journal onto the disk [s].
-    n_tasks, n_writes, journal_bytes : int
-        Partitions, and writes and bytes of the journal.
-    """
+    """What a step took."""
 
     plan: Plan
+    #: Time from submission to the last line of the journal, and of the processor [s].
     wall_s: float
     cpu_s: float
+    #: Of that, the thread that called, and the one in which scheduler, workers and client send messages [s].
     client_cpu_s: float
     loop_cpu_s: float
+    #: Time to get the lines of the journal onto the disk [s].
     journal_s: float
+    #: Partitions; writes and bytes of the journal.
     n_tasks: int
     n_writes: int
     journal_bytes: int
