@@ -62,14 +62,14 @@ lowest:
 
 # Ten minutes; DATA is a folder with mnist.npz, for the lines that want stored images.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run --scale full $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m benchmarks.performance --scale full $(if $(DATA),--data $(DATA))
 
 # 60 GB of disk and ten minutes.
 sizes: $(READY)
 	$(BIN)/python -m benchmarks.sizes
 
 scaling: $(READY)
-	$(BIN)/python -m benchmarks.scheduler --scale full
+	$(BIN)/python -m benchmarks.scaling --scale full
 
 quality: $(READY)
 	$(BIN)/python -m benchmarks.quality --resume

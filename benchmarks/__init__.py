@@ -1,1 +1,1 @@
-"""How fast each step is against a peer, in the same run on the same images."""
+"""The measurements behind the pages docs/performance.md, sizes.md, scaling.md and quality.md."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.ingest import DemoSource
 from workflow.mapper import ArrayRows, SerialMapper
-from workflow.overcluster import NearestCentroids, fit_centroids
+from workflow.overcluster import fit_centroids
 from workflow.pca import PCA
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 #: Components of the scores.
 N_COMPONENTS = 50
@@ -27,17 +23,7 @@ STORED = "mnist"
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the problems are.
-
-    Attributes
-    ----------
-    n_images : int
-        Images.
-    n_centroids : int
-        Centroids.
-    repeats : int
-        How often each side is timed.
-    """
+    """How large the problems are, and how often each side is timed."""
 
     n_images: int
     n_centroids: int
@@ -52,14 +38,9 @@ SCALES = {
 
 
 class Data:
-    """Images, scores and centroids of one scale, each made when first asked for.
+    """Images, scores and centroids of one scale, each made when it is first used.
 
-    Parameters
-    ----------
-    scale : Scale
-        How large.
-    folder : Path, optional
-        Where ``mnist.npz`` may be, with ``images``.
+    A folder may hold ``mnist.npz``, whose ``images`` are the second set.
     """
 
     def __init__(self, scale: Scale, folder: Path | None = None) -> None:
@@ -95,7 +76,7 @@ class Data:
         return sets
 
     def n_centroids_of(self, name: str) -> int:
-        """Return how many centroids a set can carry: one for four rows at most."""
+        """Return how many centroids a set is given: one for four rows at most."""
         return min(self.scale.n_centroids, len(self.score_sets[name]) // 4)
 
     def centroids_of(self, name: str) -> NDArray[np.float32]:
@@ -106,28 +87,6 @@ class Data:
             fitted = fit_centroids(rows, n_centroids, seed=0, mapper=SerialMapper())
             self._centroids[name] = fitted.centroids
         return self._centroids[name]
-
-    @property
-    def centroids(self) -> NDArray[np.float32]:
-        """Centroids of the demo's scores."""
-        return self.centroids_of("demo scores")
-
-    @cached_property
-    def nearest(self) -> NDArray[np.int32]:
-        """Nearest three centroids of each image."""
-        return NearestCentroids.build(self.centroids).query(self.scores, k=3)[0]
-
-    @cached_property
-    def graph(self) -> tuple[NDArray[Any], ...]:
-        """The centroid graph, as `workflow.tree.build_tree` takes it."""
-        counts = count_pairs(self.nearest, len(self.centroids))
-        graph = centroid_graph(counts, len(self.centroids))
-        return graph.indptr, graph.indices, graph.weights_two, graph.weights_three
-
-    @cached_property
-    def dimension(self) -> float:
-        """Intrinsic dimension of the scores."""
-        return intrinsic_dimension(self.scores, max_queries=min(2_000, self.scale.n_images))
 
 
 def _scores(images: NDArray[Any]) -> NDArray[np.float32]:

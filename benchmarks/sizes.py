@@ -1,4 +1,4 @@
-"""Cost of an image as images become more: ``python -m benchmarks.sizes [--images N,N,...]``."""
+"""Write docs/sizes.md, the cost of an image as images become more: ``python -m benchmarks.sizes [--images N,N,...]``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from benchmarks.data import N_COMPONENTS
-from benchmarks.measure import machine, warn_if_busy
+from benchmarks.machine import NOT_RECORDED, measure_machine
+from benchmarks.pages import DOCS, GREY, markdown, new_figure, progress, save, tidy, warn_if_busy
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-#: Where the page is kept.
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "sizes.md"
+PAGE = DOCS / "sizes.md"
 N_IMAGES, N_CENTROIDS = "480000,4800000,48000000", 16_384
-STEPS = ("ingest", "pca", "projection", "overcluster", "centroid_graph", "tree", "labels", "report")
-COLOURS = (
-    "#c9ced6", "#2f66c4", "#5b8fd9", "#d9731c", "#e6a86b", "#2b8a5a", "#8a4fb5", "#7f93b2",
-)  # fmt: skip
-RESOLUTION = 110
+#: Images below which a rough look at the machine is enough.
+MIN_IMAGES = 100_000
+#: Steps and their colours; `ingest`, which makes the images, is not drawn.
+COLOURS = {
+    "ingest": "", "pca": "#2f66c4", "projection": "#5b8fd9", "overcluster": "#d9731c",
+    "centroid_graph": "#e6a86b", "tree": "#2b8a5a", "labels": "#8a4fb5", "report": GREY,
+}  # fmt: skip
+STEPS = tuple(COLOURS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,15 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--keep", action="store_true", help="keep each run folder")
     parser.add_argument("--output", type=Path, default=PAGE, help="page to write")
-    asked = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     warn_if_busy()
     records = [
-        measure(int(n), asked.centroids, asked.place, keep=asked.keep)
-        for n in asked.images.split(",")
+        measure(int(n), given.centroids, given.place, keep=given.keep)
+        for n in given.images.split(",")
     ]
-    picture = asked.output.parent / "img" / f"{asked.output.stem}.png"
+    picture = given.output.parent / "img" / f"{given.output.stem}.png"
     draw(records, picture)
-    asked.output.write_text(page(records, picture), encoding="utf-8")
+    given.output.write_text(page(records, picture), encoding="utf-8")
     return 0
 
 
@@ -55,11 +54,10 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
     """Run the demo; what was measured before with the same numbers is not measured again."""
     noted = place / f"{n_images}-{n_centroids}.json"
     if noted.is_file():
-        print(
-            f"{n_images:,} images: as noted in {noted}; remove it to measure anew", file=sys.stderr
-        )
+        progress(f"{n_images:,} images: as noted in {noted}; remove it to measure anew")
     else:
         place.mkdir(parents=True, exist_ok=True)
+        machine = measure_machine(place, is_rough=n_images < MIN_IMAGES)
         out = noted.with_suffix("")
         words = [sys.executable, "-m", "workflow", "demo", "--images", str(n_images), "--json"]
         words += ["--out", str(out), "--set", f"pca.n_components={N_COMPONENTS}"]
@@ -68,9 +66,9 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         wall = time.perf_counter() - started
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        counters = {name: record["counters"] for name, record in manifest["steps"].items()}
+        counters = {name: step["counters"] for name, step in manifest["steps"].items()}
         record = {"wall": wall, "summary": json.loads(done.stdout), "counters": counters}
-        noted.write_text(json.dumps(record), encoding="utf-8")
+        noted.write_text(json.dumps(record | {"machine": machine.rows}), encoding="utf-8")
         if not keep:
             shutil.rmtree(out)
     found: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8"))
@@ -79,45 +77,43 @@ def measure(n_images: int, n_centroids: int, place: Path, *, keep: bool) -> dict
 
 def page(records: Sequence[dict[str, Any]], picture: Path) -> str:
     """Return docs/sizes.md."""
-    head = ["step", *(f"{r['summary']['n_samples']:,} images" for r in records)]
-    rows = [["| " + " | ".join(head) + " |"], ["|" + " --- |" * len(head)]]
-    lines = [
-        (f"{step} [s]", [f"{r['summary']['seconds'][step]:.1f}" for r in records]) for step in STEPS
-    ]
-    lines += [
-        ("all steps but ingest [s]", [f"{_seconds(r):.1f}" for r in records]),
-        ("images a second, all steps but ingest", [f"{_rate(r):,.0f}" for r in records]),
-        ("microseconds an image, all steps but ingest", [f"{1e6 / _rate(r):.2f}" for r in records]),
-        ("start and end of the command [s]", [f"{r['wall'] - r['summary']['seconds']['total']:.1f}" for r in records]),
-        ("largest process [GiB]", [f"{r['summary']['peak_rss_bytes'] / 2**30:.2f}" for r in records]),
-        ("read [GB]", [f"{_bytes(r, 'bytes_read'):.1f}" for r in records]),
-        ("written [GB]", [f"{_bytes(r, 'bytes_written'):.1f}" for r in records]),
-        ("clusters found of sources made", [f"{r['summary']['n_clusters']} of {r['summary']['truth']['n_sources']}" for r in records]),
-        ("ARI", [f"{r['summary']['truth']['ari']:.3f}" for r in records]),
+    summaries = [record["summary"] for record in records]
+    columns = [f"{summary['n_samples']:,} images" for summary in summaries]
+    rows = [
+        *((f"{step} [s]", *(f"{s['seconds'][step]:.1f}" for s in summaries)) for step in STEPS),
+        ("all steps but ingest [s]", *(f"{_seconds(s):.1f}" for s in summaries)),
+        ("images a second, all steps but ingest", *(f"{_rate(s):,.0f}" for s in summaries)),
+        ("microseconds an image, all steps but ingest", *(f"{1e6 / _rate(s):.2f}" for s in summaries)),
+        ("start and end of the command [s]", *(f"{r['wall'] - r['summary']['seconds']['total']:.1f}" for r in records)),
+        ("largest process [GiB]", *(f"{s['peak_rss_bytes'] / 2**30:.2f}" for s in summaries)),
+        ("read [GB]", *(f"{_bytes(r, 'bytes_read'):.1f}" for r in records)),
+        ("written [GB]", *(f"{_bytes(r, 'bytes_written'):.1f}" for r in records)),
+        ("clusters found of sources made", *(f"{s['n_clusters']} of {s['truth']['n_sources']}" for s in summaries)),
+        ("ARI", *(f"{s['truth']['ari']:.3f}" for s in summaries)),
     ]  # fmt: skip
-    rows += [["| " + " | ".join([name, *values]) + " |"] for name, values in lines]
-    text = "\n".join(row[0] for row in rows)
-    n_centroids = records[0]["summary"]["n_centroids"]
-    return (
-        "# Sizes\n\n"
-        f"The demo's images (16 x 16 x 3, uint8), {N_COMPONENTS} components, {n_centroids:,} centroids: "
-        "what a run takes as images become more. `ingest` makes the images and writes them. Made by "
-        "`python -m benchmarks.sizes` (`make sizes`), which replaces this page; it needs 60 GB of disk "
-        "for 48 million images.\n\n"
-        f"![Seconds of each step for a million images]({picture.parent.name}/{picture.name})\n\n"
-        f"{machine()}\n\n{text}\n"
-    )
+    machines = [record.get("machine", {}) for record in records]
+    names = dict.fromkeys(name for machine in machines for name in machine)
+    described = [(name, *(m.get(name, NOT_RECORDED) for m in machines)) for name in names]
+    return f"""# Sizes
+
+The demo's images (16 x 16 x 3, uint8), {N_COMPONENTS} components, {summaries[0]["n_centroids"]:,} centroids: what a run takes as images become more. `ingest` makes the images and writes them. Made by `python -m benchmarks.sizes` (`make sizes`), which replaces this page; it needs 60 GB of disk for 48 million images.
+
+{markdown(("machine", *columns), described)}
+
+![Seconds of each step for a million images]({picture.parent.name}/{picture.name})
+
+{markdown(("step", *columns), rows)}
+"""
 
 
-def _seconds(record: dict[str, Any]) -> float:
+def _seconds(summary: dict[str, Any]) -> float:
     """Return the seconds of all steps but the one that makes the images."""
-    seconds = record["summary"]["seconds"]
-    return float(seconds["total"] - seconds["ingest"])
+    return float(summary["seconds"]["total"] - summary["seconds"]["ingest"])
 
 
-def _rate(record: dict[str, Any]) -> float:
+def _rate(summary: dict[str, Any]) -> float:
     """Return images a second."""
-    return float(record["summary"]["n_samples"] / _seconds(record))
+    return float(summary["n_samples"] / _seconds(summary))
 
 
 def _bytes(record: dict[str, Any], name: str) -> float:
@@ -127,24 +123,22 @@ def _bytes(record: dict[str, Any], name: str) -> float:
 
 def draw(records: Sequence[dict[str, Any]], place: Path) -> None:
     """Draw the seconds of each step for a million images, one bar for each number of images."""
-    figure = Figure(figsize=(9.0, 1.2 + 0.6 * len(records)), dpi=RESOLUTION, layout="constrained")
+    figure = new_figure(height=1.2 + 0.6 * len(records))
     axes = figure.add_subplot()
     for row, record in enumerate(records):
         left = 0.0
-        for step, colour in zip(STEPS[1:], COLOURS[1:], strict=True):
+        for step in STEPS[1:]:
             width = record["summary"]["seconds"][step] / record["summary"]["n_samples"] * 1e6
             label = step if row == 0 else None
-            axes.barh(row, width, left=left, color=colour, label=label, height=0.6)
+            axes.barh(row, width, left=left, color=COLOURS[step], label=label, height=0.6)
             left += width
         axes.annotate(f"{left:.1f}", (left, row), (4, 0), textcoords="offset points", va="center")
-    names = [f"{r['summary']['n_samples']:,} images" for r in records]
-    axes.set_yticks(range(len(records)), names)
+    axes.set_yticks(range(len(records)), [f"{r['summary']['n_samples']:,} images" for r in records])
     axes.invert_yaxis()
     axes.set_xlabel("seconds for a million images, without making them")
     axes.legend(ncols=4, fontsize=8, frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(place)
+    tidy(axes, grid=False)
+    save(figure, place)
 
 
 if __name__ == "__main__":

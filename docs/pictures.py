@@ -226,8 +226,8 @@ def joins() -> None:
     save(figure, "tree-joins.png")
 
 
-def ladder() -> None:
-    """Numbers of clusters along the ladder: apart, overlapping, without structure."""
+def thresholds() -> None:
+    """Numbers of clusters at each threshold: apart, overlapping, without structure."""
     rng = np.random.default_rng(0)
     middles = rng.standard_normal((12, 8))
     sets = {
@@ -383,7 +383,7 @@ def satellites_found(away: float, seed: int, sizes: NDArray[np.int64]) -> NDArra
 def main() -> int:
     """Draw all pictures."""
     with rc_context(STYLE):
-        for draw in (valley, joins, ladder, noise, sure, limits):
+        for draw in (valley, joins, thresholds, noise, sure, limits):
             draw()
     return 0
 

@@ -232,7 +232,7 @@ def test_plots__return_the_axes_they_drew_on(made, name):
     run = Run(made)
     if name == "ladder" and not read_summary(RunStore.open(made)).get("ladder"):
         with pytest.raises(StoreError, match="too few images"):
-            run.plot.ladder()
+            run.plot.thresholds()
         return
     _, axes = plt.subplots()
     assert getattr(run.plot, name)(ax=axes) is axes

@@ -11,8 +11,8 @@ from sklearn.datasets import load_sample_images, make_blobs
 
 from workflow.report import (
     Certainty,
+    ClustersByThreshold,
     CondensedTree,
-    Ladder,
     ReportData,
     cluster_sheet,
     noise_sheet,
@@ -110,7 +110,7 @@ def make_report(blob_tree: CondensedTree) -> Callable[..., ReportData]:
             "rms_radius": rng.uniform(1, 2, 60),
             "centroid_label": rng.integers(-1, n_clusters, 60).astype(np.int32),
             "tree": blob_tree,
-            "ladder": Ladder(
+            "clusters_by_threshold": ClustersByThreshold(
                 np.array([0.5, 0.7, 0.9]), np.array([2, 5, 5]), 0.7, "rho", plateau=(0.7, 0.9)
             ),
             "certainty": certainty_of(n_clusters, doubtful=(1,)),

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.report.conftest import certainty_of
-from workflow.report import Ladder
+from workflow.report import ClustersByThreshold
 from workflow.report.certainty_plots import (
-    MOST_NUMBERED,
+    MAX_NUMBERED,
     SINGLE_BARS,
     plot_certainty,
-    plot_ladder,
+    plot_clusters_by_threshold,
     plot_resampled,
 )
 from workflow.report.figures import drawing_style, inline_svg, new_figure
@@ -37,9 +37,11 @@ def points(axes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("plateau", [(0.7, 0.8), (0.8, 0.8), None])
-def test_plot_ladder__marks_what_was_used(axes, plateau):
-    ladder = Ladder(np.array([0.5, 0.7, 0.8]), np.array([1, 12, 12]), 0.8, "rho", plateau)
-    assert plot_ladder(axes, ladder) is axes
+def test_plot_clusters_by_threshold__marks_what_was_used(axes, plateau):
+    found = ClustersByThreshold(
+        np.array([0.5, 0.7, 0.8]), np.array([1, 12, 12]), 0.8, "rho", plateau
+    )
+    assert plot_clusters_by_threshold(axes, found) is axes
     np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0.5, 0.7, 0.8])
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1, 12, 12])
     assert axes.lines[1].get_xdata()[0] == 0.8
@@ -50,8 +52,8 @@ def test_plot_ladder__marks_what_was_used(axes, plateau):
     np.testing.assert_allclose(shaded, [plateau] if plateau == (0.7, 0.8) else [])
 
 
-def test_plot_ladder__of_another_method_marks_nothing(axes):
-    plot_ladder(axes, Ladder(np.array([0.5, 0.8]), np.array([1, 12])))
+def test_plot_clusters_by_threshold__of_another_method_marks_nothing(axes):
+    plot_clusters_by_threshold(axes, ClustersByThreshold(np.array([0.5, 0.8]), np.array([1, 12])))
     assert len(axes.lines) == 1
     assert texts(axes) == []
     assert len(axes.patches) == 0
@@ -131,5 +133,5 @@ def test_plot_certainty__nothing_falls_out(axes, n_clusters, share):
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     assert ((drawn >= (left, low)) & (drawn <= (right, high))).all()
     assert sum(len(text.split(", ")) for text in texts(axes)) == (
-        0 if share else min(n_clusters, MOST_NUMBERED)
+        0 if share else min(n_clusters, MAX_NUMBERED)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.report.conftest import certainty_of
-from workflow.report import Ladder
+from workflow.report import ClustersByThreshold
 from workflow.report.clusters import sizes_section
 from workflow.report.figures import drawing_style
 
@@ -93,9 +93,9 @@ def test_words__of_the_plots_give_their_numbers(make_report):
 
 
 def test_words__nothing_is_said_of_what_is_not_drawn(make_report):
-    ladder = Ladder(np.array([0.5, 0.7]), np.array([2, 5]), name="rho")
+    found = ClustersByThreshold(np.array([0.5, 0.7]), np.array([2, 5]), name="rho")
     sure = certainty_of(len(make_report().cluster_size))
-    text = section(make_report(ladder=ladder, certainty=sure))
+    text = section(make_report(clusters_by_threshold=found, certainty=sure))
     assert "was used" not in text
     assert "shaded" not in text
     assert "hollow" not in text

@@ -68,7 +68,7 @@ def test_render__is_balanced_and_has_every_part(page, blob_tree):
     n_clusters = len(blob_tree.selected)
     assert f"{n_clusters} clusters in 440 images" in page.text
     assert page.count("img") == n_clusters + 2
-    # Share bar, sizes, sureness, ladder, redrawn, tree, kept, spectrum, population, radius, time.
+    # Share bar, sizes, certainty, thresholds, resampled, tree, kept, spectrum, population, radius, time.
     assert page.count("svg") == 11
     for words in (
         "Please note",
@@ -199,7 +199,7 @@ def test_render__least_data_and_single_centroid(make_report):
         sheets=(),
         cluster_persistence=None,
         certainty=None,
-        ladder=None,
+        clusters_by_threshold=None,
     )
     page = Page(render(single))
     assert "how sure the clusters are" not in page.text

@@ -55,7 +55,7 @@ def test_summary_rows__every_key_in_words():
         "method": "contrast",
         "why this method": "clusters touch",
         "redrawn counts": "20",
-        "fewest images of a cluster": "75",
+        "minimum images of a cluster": "75",
         "intrinsic dimension": "10.4992",
         "memory of the largest process": "745 MiB",
         "time": "52.8 s",

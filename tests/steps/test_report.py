@@ -16,7 +16,7 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.steps import projection
-from workflow.steps.report import ContactSheets, ladder_of
+from workflow.steps.report import ContactSheets, clusters_by_threshold
 from workflow.steps.tree import stored_tree
 from workflow.tree import DEFAULT_RATIO
 
@@ -70,11 +70,11 @@ def test_ladder__marks_what_made_the_clusters(finished, method, found, chosen, p
     steps = np.array([[0.5, 1], [0.8, 6], [DEFAULT_RATIO, found], [0.9, found], [0.95, 13]])
     tree = replace(stored_tree(finished), method=method, ladder=steps)
     assert tree.n_clusters == 8
-    ladder = ladder_of(finished, tree)
+    ladder = clusters_by_threshold(finished, tree)
     np.testing.assert_array_equal(ladder.threshold, steps[:, 0])
     np.testing.assert_array_equal(ladder.n_clusters, steps[:, 1])
     assert (ladder.chosen, ladder.plateau) == (chosen, plateau)
-    assert ladder_of(finished, replace(tree, ladder=np.empty((0, 2)))) is None
+    assert clusters_by_threshold(finished, replace(tree, ladder=np.empty((0, 2)))) is None
 
 
 def test_page__written_again_is_the_same(finished):
@@ -91,7 +91,7 @@ def test_page__of_another_cut_claims_no_certainty(finished, client):
     assert read_summary(store)["n_clusters"] == 3
     assert "<h1>3 clusters in 4,000 images</h1>" in page
     # Said once, in words.
-    assert page.count("another cut of the stored tree (3 clusters asked for)") == 1
+    assert page.count("another cut of the stored tree (3 clusters requested)") == 1
     assert "{&#x27;n_clusters" not in page
     assert "doubtful" not in page.replace("doubtful clusters", "")
     assert "redrawn" not in page

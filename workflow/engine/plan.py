@@ -144,6 +144,7 @@ def worker_memory(settings: ComputeSettings, client: Client | None = None) -> in
     """Return the memory of the smallest worker, None where there is no limit [bytes]."""
     if client is not None:
         # Asked directly: the client renews its own copy now and then, without any workers.
+        assert client.scheduler is not None
         found = client.sync(client.scheduler.identity, n_workers=-1)
         workers = found["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]

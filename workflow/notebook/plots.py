@@ -8,11 +8,11 @@ import numpy as np
 
 from workflow.errors import StoreError
 from workflow.report import plots
-from workflow.report.axes import drawn, show_images, show_sheets
-from workflow.report.certainty_plots import plot_certainty, plot_ladder
+from workflow.report.axes import draw_on, show_images, show_sheets
+from workflow.report.certainty_plots import plot_certainty, plot_clusters_by_threshold
 from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
-from workflow.steps.report import ContactSheets, certainty_of, ladder_of, tree_data
+from workflow.steps.report import ContactSheets, certainty_of, clusters_by_threshold, tree_data
 from workflow.steps.tree import shown_tree, stored_tree
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RunPlots:
         summary = self._run.summary
         n_noise = round(summary["noise_fraction"] * summary["n_samples"])
         sizes = np.asarray(summary["cluster_sizes"])
-        return drawn(
+        return draw_on(
             lambda axes: plots.plot_cluster_sizes(axes, sizes, n_noise=n_noise), ax, size=(8.0, 3.0)
         )
 
@@ -71,26 +71,26 @@ class RunPlots:
         """Draw the condensed tree with the clusters of the present labels in their colours."""
         found = tree_data(shown_tree(self._store()))
         tree = _there(found, "a tree", "the run has one centroid")
-        return drawn(lambda axes: plot_condensed_tree(axes, tree), ax, size=(10.0, 4.5))
+        return draw_on(lambda axes: plot_condensed_tree(axes, tree), ax, size=(10.0, 4.5))
 
-    def ladder(self, ax: Axes | None = None) -> Axes:
+    def thresholds(self, ax: Axes | None = None) -> Axes:
         """Draw the number of clusters against how strict the test of their borders is."""
         store = self._store()
-        found = ladder_of(store, stored_tree(store))
-        ladder = _there(found, "thresholds", "there were too few images to test borders")
-        return drawn(lambda axes: plot_ladder(axes, ladder), ax)
+        found = clusters_by_threshold(store, stored_tree(store))
+        steps = _there(found, "thresholds", "there were too few images to test borders")
+        return draw_on(lambda axes: plot_clusters_by_threshold(axes, steps), ax)
 
     def certainty(self, ax: Axes | None = None) -> Axes:
         """Draw how sure each cluster is: its weakest border, and how often it is found again."""
         store = self._store()
         found = certainty_of(store, stored_tree(store))
         certainty = _there(found, "certainty", "it is known of the configured cut only")
-        return drawn(lambda axes: plot_certainty(axes, certainty), ax)
+        return draw_on(lambda axes: plot_certainty(axes, certainty), ax)
 
     def variance(self, ax: Axes | None = None) -> Axes:
         """Draw the share of the variance that the principal components keep."""
         (ratio,) = self._store().read_model("explained_variance_ratio")
-        return drawn(lambda axes: plots.plot_variance(axes, ratio), ax)
+        return draw_on(lambda axes: plots.plot_variance(axes, ratio), ax)
 
     def gallery(
         self,
@@ -129,7 +129,7 @@ class RunPlots:
         ]
         _there(sheets or None, "pictures", "the rows are vectors")
         size = (0.62 * columns + 2, 0.62 * len(sheets) + 0.3)
-        return drawn(lambda axes: show_sheets(axes, sheets, columns), ax, size=size)
+        return draw_on(lambda axes: show_sheets(axes, sheets, columns), ax, size=size)
 
     def _images(self, found: Any, columns: int, ax: Axes | None) -> Axes:
         """Show the images of some rows."""
@@ -138,7 +138,7 @@ class RunPlots:
             images.values if images.ndim in (3, 4) else None, "pictures", "the rows are vectors"
         )
         size = (0.6 * columns, 0.6 * max(1, -(-len(pixels) // columns)) + 0.4)
-        return drawn(lambda axes: show_images(axes, pixels, columns), ax, size=size)
+        return draw_on(lambda axes: show_images(axes, pixels, columns), ax, size=size)
 
     def _store(self) -> RunStore:
         """Open the run folder as it is now."""

@@ -1,24 +1,23 @@
 """What a person looks at after a run."""
 
+from workflow.report.contact_sheets import contact_sheet
 from workflow.report.data import (
     Certainty,
+    ClustersByThreshold,
     CondensedTree,
-    Ladder,
     ReportData,
     Sheet,
     cluster_sheet,
     noise_sheet,
     outlier_sheet,
 )
-from workflow.report.live import LiveRow, live_html
-from workflow.report.notebook import run_html, unfinished_html
+from workflow.report.notebook import LiveRow, live_html, run_html, unfinished_html
 from workflow.report.page import render
-from workflow.report.thumbnails import contact_sheet
 
 __all__ = [
     "Certainty",
+    "ClustersByThreshold",
     "CondensedTree",
-    "Ladder",
     "LiveRow",
     "ReportData",
     "Sheet",

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.colors import same_color, to_rgba
 from matplotlib.ticker import NullLocator
 
+from workflow.report.contact_sheets import contact_array, shown_range
 from workflow.report.figures import ACCENT, GRID, INK, MUTED, PAPER
-from workflow.report.thumbnails import contact_array, shown_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _SETTINGS: dict[str, Any] = {
 _COLOURS = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 
 
-def drawn(
+def draw_on(
     draw: Callable[[Axes], object], ax: Axes | None, *, size: tuple[float, float] = (6.0, 3.4)
 ) -> Axes:
     """Draw onto axes, or onto those of a new figure, in the colours of ``matplotlib.rcParams``.
@@ -40,7 +40,7 @@ def drawn(
     Parameters
     ----------
     draw : callable
-        One of the plots of this room, with everything but the axes.
+        One of the plots of this package, with everything but the axes.
     ax : matplotlib.axes.Axes or None
         Where to draw; None makes a figure through pyplot, so that a notebook shows it.
     size : tuple of float
@@ -83,7 +83,22 @@ def _recolour(ax: Axes) -> None:
 
 
 def show_images(axes: Axes, images: NDArray[Any], columns: int | None = None) -> Axes:
-    """Show images in rows on axes without frame, as `contact_sheet` lays them out."""
+    """Show images in rows on axes without frame, as `contact_sheet` lays them out.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    images : array of shape (m, height, width[, channels])
+        The images, as `contact_sheet` takes them.
+    columns : int, optional
+        Images in a row; as many as make the sheet about square.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The same axes.
+    """
     axes.set_axis_off()
     if not len(images):
         axes.text(0.5, 0.5, "no images", transform=axes.transAxes, ha="center", va="center")

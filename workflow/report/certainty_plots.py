@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from workflow.report.data import Certainty, Ladder
+    from workflow.report.data import Certainty, ClustersByThreshold
 
 #: Numbers of clusters that span no more than this get a bar each.
 SINGLE_BARS = 30
-#: Most doubtful clusters that are numbered in the plot.
-MOST_NUMBERED = 12
+#: Maximum of doubtful clusters that are numbered in the plot.
+MAX_NUMBERED = 12
 #: Points closer than this share of the axes' width and height have their numbers in one line.
 NEAR_ACROSS, NEAR_UP = 0.06, 0.06
-#: Sureness from which numbers are written to the left of their points.
+#: Certainty of a border from which numbers are written to the left of their points.
 LEFT_FROM = 0.8
 
 
-def plot_ladder(axes: Axes, ladder: Ladder) -> Axes:
+def plot_clusters_by_threshold(axes: Axes, found: ClustersByThreshold) -> Axes:
     """Draw the number of clusters at each threshold of the test; a flat stretch is a good sign.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Where to draw.
-    ladder : Ladder
+    found : ClustersByThreshold
         The numbers.
 
     Returns
@@ -42,25 +42,25 @@ def plot_ladder(axes: Axes, ladder: Ladder) -> Axes:
         The same axes; the threshold used is a dashed line, the stretch of the
         same number around it is shaded.
     """
-    if ladder.plateau is not None and ladder.plateau[0] < ladder.plateau[1]:
-        axes.axvspan(*ladder.plateau, color=ACCENT, alpha=0.16, linewidth=0)
+    if found.plateau is not None and found.plateau[0] < found.plateau[1]:
+        axes.axvspan(*found.plateau, color=ACCENT, alpha=0.16, linewidth=0)
     axes.plot(
-        ladder.threshold,
-        ladder.n_clusters,
+        found.threshold,
+        found.n_clusters,
         color=ACCENT,
         marker="o",
         markersize=4,
     )
     axes.set(
-        xlabel=ladder.name,
+        xlabel=found.name,
         ylabel="clusters",
-        ylim=(0, 1.15 * max(1, int(np.max(ladder.n_clusters, initial=1)))),
+        ylim=(0, 1.15 * max(1, int(np.max(found.n_clusters, initial=1)))),
     )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if ladder.chosen is not None:
-        axes.axvline(ladder.chosen, color=INK, linestyle="--", linewidth=1)
+    if found.chosen is not None:
+        axes.axvline(found.chosen, color=INK, linestyle="--", linewidth=1)
         axes.annotate(
-            "used", (ladder.chosen, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
+            "used", (found.chosen, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
             textcoords="offset points", color=INK, fontsize=9,
         )  # fmt: skip
     axes.grid(visible=True)
@@ -143,7 +143,7 @@ def plot_certainty(axes: Axes, certainty: Certainty) -> Axes:
     axes.set(ylabel="found again [%]", ylim=(low, 102))
     if tested:
         axes.set(xlabel="how sure the weakest border is", xlim=(0, 1.04))
-        _number(axes, np.flatnonzero(doubtful)[:MOST_NUMBERED], across, share)
+        _number(axes, np.flatnonzero(doubtful)[:MAX_NUMBERED], across, share)
     else:
         axes.set(xlabel="cluster", xlim=(-0.5 - 0.02 * len(numbers), 1.02 * len(numbers) - 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(min(len(numbers), 20), integer=True))

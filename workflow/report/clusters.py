@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.report.certainty_plots import plot_certainty, plot_ladder, plot_resampled
-from workflow.report.markup import Html, element, table
+from workflow.report.certainty_plots import (
+    plot_certainty,
+    plot_clusters_by_threshold,
+    plot_resampled,
+)
+from workflow.report.figures import plot_box
+from workflow.report.formatting import format_count, format_share
+from workflow.report.markup import Html, element, section, table
 from workflow.report.plots import plot_cluster_sizes
-from workflow.report.sections import plot_box, section
-from workflow.report.wording import DOUBTFUL_MARK, format_count, format_share
+from workflow.report.summary import DOUBTFUL_MARK
 
 if TYPE_CHECKING:
-    from workflow.report.data import Certainty, Ladder, ReportData
+    from workflow.report.data import Certainty, ClustersByThreshold, ReportData
 
-_LADDER_HINT = (
+_THRESHOLD_HINT = (
     "Where the number of clusters stays flat, it does not depend on how strict the test is"
 )
-_SURE_HINT = (
+_RESAMPLED_HINT = (
     "Redrawn counts are what another sample of images of the same kind would have given: "
     "clusters that are sure are found again in them."
 )
@@ -35,16 +40,18 @@ def sizes_section(data: ReportData) -> Html:
     if not len(data.cluster_size):
         return Html("")
     plots, hints = [_sizes(data)], []
-    certainty, ladder = data.certainty, data.ladder
+    certainty, by_threshold = data.certainty, data.clusters_by_threshold
     if certainty is not None and len(data.cluster_size) > 1:
         plots.append(_certainty(certainty))
-    if ladder is not None and len(ladder.threshold):
-        plots.append(_ladder(ladder))
-        shaded = ladder.plateau is not None and ladder.plateau[0] < ladder.plateau[1]
-        hints.append(f"{_LADDER_HINT}{' (shaded: around the one used)' if shaded else ''}.")
+    if by_threshold is not None and len(by_threshold.threshold):
+        plots.append(_thresholds(by_threshold))
+        shaded = (
+            by_threshold.plateau is not None and by_threshold.plateau[0] < by_threshold.plateau[1]
+        )
+        hints.append(f"{_THRESHOLD_HINT}{' (shaded: around the one used)' if shaded else ''}.")
     if certainty is not None and len(certainty.resampled_n_clusters):
         plots.append(_resampled(certainty, len(data.cluster_size)))
-        hints.append(_SURE_HINT)
+        hints.append(_RESAMPLED_HINT)
     box = element("div", *plots, class_="plots")
     title = "Sizes" if certainty is None else "Sizes, and how sure the clusters are"
     return section(title, " ".join(hints), box, _cluster_table(data))
@@ -69,19 +76,19 @@ def _sizes(data: ReportData) -> Html:
     )
 
 
-def _ladder(ladder: Ladder) -> Html:
+def _thresholds(by_threshold: ClustersByThreshold) -> Html:
     """Return the plot of the number of clusters against the threshold."""
-    found = ", ".join(str(int(count)) for count in ladder.n_clusters)
-    words = f"Number of clusters as {ladder.name} rises: {found}"
-    if ladder.chosen is not None:
-        words += f"; {ladder.chosen:g} was used"
-    if ladder.plateau is not None:
-        words += "; the same number from {:g} to {:g}".format(*ladder.plateau)
+    found = ", ".join(str(int(count)) for count in by_threshold.n_clusters)
+    words = f"Number of clusters as {by_threshold.name} rises: {found}"
+    if by_threshold.chosen is not None:
+        words += f"; {by_threshold.chosen:g} was used"
+    if by_threshold.plateau is not None:
+        words += "; the same number from {:g} to {:g}".format(*by_threshold.plateau)
     return plot_box(
-        "ladder",
+        "thresholds",
         "Clusters against the threshold of the test",
         words,
-        lambda axes: plot_ladder(axes, ladder),
+        lambda axes: plot_clusters_by_threshold(axes, by_threshold),
     )
 
 
@@ -111,7 +118,7 @@ def _certainty(certainty: Certainty) -> Html:
     title = "How sure each cluster is"
     if n_doubtful:
         title += " (hollow: doubtful)"
-    return plot_box("sureness", title, words, lambda axes: plot_certainty(axes, certainty))
+    return plot_box("certainty", title, words, lambda axes: plot_certainty(axes, certainty))
 
 
 def _cluster_table(data: ReportData) -> Html:

@@ -1,4 +1,4 @@
-"""Plain data that a report is made of: arrays, numbers and words, already read from wherever they lie."""
+"""Plain data that a report is made of: arrays, numbers and words, already read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workflow.report.wording import format_count, format_share
+from workflow.report.formatting import format_count, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,13 +90,13 @@ class CondensedTree:
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class ClustersByThreshold:
     """Number of clusters found at each threshold of the test, and the one that was used.
 
     Attributes
     ----------
     threshold : float64 array of shape (n_steps,)
-        Rising; borders are believed the sooner, the higher it is.
+        Rising; the higher it is, the milder is the test.
     n_clusters : int array of shape (n_steps,)
         Clusters found with each.
     chosen : float or None
@@ -155,7 +155,7 @@ class ReportData:
     summary : mapping
         ``n_samples``, ``n_clusters``, ``noise_fraction``, ``n_centroids``, ``n_components``,
         ``structure``, ``seconds`` (per step and ``total``), ``peak_rss_bytes``; what
-        `workflow.report.findings` makes sentences of; others are listed too.
+        `workflow.report.summary` makes sentences of; others are listed too.
     settings : mapping of str to (value, origin)
         Effective settings and where each came from (``"default"``, a file, the command line).
     versions : mapping of str to str
@@ -178,7 +178,7 @@ class ReportData:
         Cluster of each centroid, -1 for noise.
     tree : CondensedTree or None
         None where there is no tree, as with a single centroid.
-    ladder : Ladder or None
+    clusters_by_threshold : ClustersByThreshold or None
         Number of clusters against the threshold of the test, where there are enough images for the test.
     certainty : Certainty or None
         How sure the clusters are; None where it is not known.
@@ -209,7 +209,7 @@ class ReportData:
     rms_radius: NDArray[np.floating[Any]] = field(default_factory=lambda: np.empty(0))
     centroid_label: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     tree: CondensedTree | None = None
-    ladder: Ladder | None = None
+    clusters_by_threshold: ClustersByThreshold | None = None
     certainty: Certainty | None = None
     sheets: Sequence[Sheet] = ()
     value_range: tuple[float, float] | None = None
@@ -281,13 +281,39 @@ def cluster_sheet(cluster: int, size: int, n_samples: int, images: NDArray[Any] 
 
 
 def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
-    """Return the sheet of images that belong to no cluster; parameters as in `cluster_sheet`."""
+    """Return the sheet of images that belong to no cluster.
+
+    Parameters
+    ----------
+    size, n_samples : int
+        Images that are noise, and images of the run.
+    images : array of shape (m, height, width[, channels]), or None
+        Some of them, to be shown.
+
+    Returns
+    -------
+    Sheet
+        Of kind ``"noise"``.
+    """
     caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}; label -1"
     return Sheet("Noise", caption, images, "noise")
 
 
 def outlier_sheet(images: NDArray[Any] | None, scores: NDArray[Any]) -> Sheet:
-    """Return the sheet of the strongest outliers, strongest first, with their range of scores."""
+    """Return the sheet of the strongest outliers, with the range of their scores as caption.
+
+    Parameters
+    ----------
+    images : array of shape (m, height, width[, channels]), or None
+        The images, strongest first.
+    scores : float array of shape (m,)
+        Their outlier scores.
+
+    Returns
+    -------
+    Sheet
+        Of kind ``"outliers"``.
+    """
     caption = "no outlier scores"
     if len(scores):
         caption = f"outlier score {float(np.max(scores)):.3g} down to {float(np.min(scores)):.3g}"

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from workflow.report.markup import Html, element
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from matplotlib.axes import Axes
 
 #: Colours drawn as stand-ins and replaced by variables of the page's style sheet.
 INK, MUTED, GRID, ACCENT, PAPER = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
@@ -119,6 +121,43 @@ def inline_svg(figure: Figure, name: str, description: str) -> Html:
         role="img",
         aria_label=description,
     )
+
+
+def plot_box(
+    name: str,
+    title: str,
+    description: str,
+    draw: Callable[[Axes], object],
+    *,
+    size: tuple[float, float] = (5.6, 3.3),
+) -> Html:
+    """Return a figure drawn by `draw`, under its title; wide ones scroll on a narrow screen.
+
+    Parameters
+    ----------
+    name : str
+        Short word that no other figure of the page has.
+    title, description : str
+        Words above it, and words for who cannot see it.
+    draw : callable
+        Draws onto the axes it is given.
+    size : tuple of float
+        Width and height [inch].
+
+    Returns
+    -------
+    Html
+        A ``figure`` element.
+    """
+    figure = new_figure(*size)
+    draw(figure.add_subplot())
+    svg = inline_svg(figure, name, description)
+    is_wide = size[0] > 8
+    if is_wide:
+        label = f"{title}, scrolls sideways"
+        svg = element("div", svg, class_="scroll", tabindex="0", role="region", aria_label=label)
+    kind = "plot wide" if is_wide else "plot"
+    return element("figure", element("h3", title), svg, class_=kind)
 
 
 def _number_ids(svg: str, name: str) -> str:

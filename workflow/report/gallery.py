@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from workflow.report.contact_sheets import (
+    channel_remark,
+    columns_within,
+    contact_sheet,
+    shown_range,
+)
 from workflow.report.figures import cluster_colour
+from workflow.report.formatting import format_count
 from workflow.report.markup import Html, element, join
-from workflow.report.thumbnails import channel_remark, columns_within, contact_sheet, shown_range
-from workflow.report.wording import DOUBTFUL_MARK, format_count
+from workflow.report.summary import DOUBTFUL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
-from workflow.report.findings import (
+from workflow.report.formatting import format_bytes, format_count, format_seconds, format_share
+from workflow.report.markup import Html, element
+from workflow.report.summary import (
     doubtful_sentence,
     duplicates_command,
     duplicates_sentence,
+    headline,
     method_sentence,
     opening_sentences,
-)
-from workflow.report.markup import Html, element
-from workflow.report.wording import (
-    format_bytes,
-    format_count,
-    format_seconds,
-    format_share,
-    headline,
 )
 
 if TYPE_CHECKING:
@@ -112,8 +107,8 @@ def share_bar(data: ReportData) -> Html:
         width = 1000 * float(data.cluster_size[cluster]) / total
         colour = cluster_colour(int(cluster))
         # A thin gap keeps neighbours of one colour apart.
-        drawn = width - 1.5 if width > 6 else width
-        size = {"x": f"{left:.2f}", "y": "0", "width": f"{drawn:.2f}", "height": "10"}
+        seen = width - 1.5 if width > 6 else width
+        size = {"x": f"{left:.2f}", "y": "0", "width": f"{seen:.2f}", "height": "10"}
         parts.append(element("rect", fill=colour, **size))
         left += width
     share = float(data.summary.get("noise_fraction") or 0.0)

@@ -60,6 +60,12 @@ def join(*parts: str) -> Html:
     return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
 
 
+def section(title: str, hint: str, *parts: str) -> Html:
+    """Return a section with its heading and, where given, a sentence on how to read it."""
+    lead = [element("p", hint, class_="hint")] if hint else []
+    return element("section", element("h2", title), *lead, *parts)
+
+
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numeric: int = 99) -> Html:
     """Return a table; columns from `numeric` on are set to the right.
 

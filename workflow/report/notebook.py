@@ -1,19 +1,20 @@
-"""What a run shows of itself in a notebook: the parts of the page, in the colours of the notebook."""
+"""A run as HTML for a notebook, finished, unfinished or going on, in the colours of the notebook."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from workflow.report.figures import drawing_style, inline_svg, new_figure
-from workflow.report.findings import doubtful_sentence, opening_sentences
+from workflow.report.formatting import format_count, format_seconds, format_share
 from workflow.report.gallery import gallery
 from workflow.report.header import share_bar
 from workflow.report.markup import Html, element, table
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.style import NOTEBOOK_SHEET
-from workflow.report.summary import summary_rows
+from workflow.report.summary import doubtful_sentence, headline, opening_sentences, summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
-from workflow.report.wording import format_count, format_seconds, format_share, headline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 #: that is drawn with all its corners; a larger one becomes a picture.
 PICTURES_BYTES, TREE_BYTES = 190_000, 120_000
 #: Sizes that the table names.
-_SIZES_TOLD = 5
+_SIZES_NAMED = 5
+#: Addresses that a link may lead to: a path of the same server, behind a hub, has no scheme.
+_SCHEMES = ("http", "https", "")
 
 
 def run_html(data: ReportData, token: str) -> str:
@@ -59,7 +62,7 @@ def run_html(data: ReportData, token: str) -> str:
             _folded("All figures", table((), rows)),
             element("p", data.run_path, class_="path"),
         ]
-    return framed(*parts)
+    return _framed(*parts)
 
 
 def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str, str]]) -> str:
@@ -80,7 +83,70 @@ def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str
         A fragment, as `run_html` gives.
     """
     rows = [table((), list(states))] if states else []
-    return framed(element("h4", title), *_notes(notes), *rows)
+    return _framed(element("h4", title), *_notes(notes), *rows)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One step.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    state : {"waiting", "running", "complete", "done", "stopped", "failed"}
+        ``complete`` was so before; ``done`` was done now.
+    share : float or None
+        Share done, 0 to 1; None where it is not known.
+    text : str
+        Rate, time left, seconds, or nothing.
+    """
+
+    name: str
+    state: str
+    share: float | None
+    text: str
+
+
+def live_html(
+    title: str,
+    state: str,
+    message: str,
+    rows: Sequence[LiveRow],
+    *,
+    link: str = "",
+    hint: str = "",
+) -> str:
+    """Return the state of a run as a fragment of HTML.
+
+    Parameters
+    ----------
+    title : str
+        What goes on.
+    state : {"running", "done", "stopped", "failed"}
+        How it is.
+    message : str
+        One line after the title.
+    rows : sequence of LiveRow
+        The steps, in order.
+    link : str
+        Where the dashboard is; empty for none.
+    hint : str
+        How to reach it from elsewhere.
+
+    Returns
+    -------
+    str
+        The fragment; texts are escaped, and a link leads to a web page only.
+    """
+    head: list[str] = [element("b", title), " ", message]
+    if link and urlsplit(link).scheme in _SCHEMES:
+        head += [" ", element("a", "dashboard", href=link, target="_blank", rel="noopener")]
+    steps = element("table", element("tbody", *map(_live_row, rows)))
+    parts = [element("p", *head, class_=state), steps]
+    if hint:
+        parts.append(element("p", hint, class_="hint"))
+    return _framed(*parts)
 
 
 def _scoped(svg: str) -> Html:
@@ -88,7 +154,7 @@ def _scoped(svg: str) -> Html:
     return Html(svg.replace("*{stroke-linejoin", ".overcluster svg *{stroke-linejoin"))
 
 
-def framed(*parts: str) -> str:
+def _framed(*parts: str) -> str:
     """Return parts with their style sheet, in a box of their own."""
     return str(element("div", element("style", Html(NOTEBOOK_SHEET)), *parts, class_="overcluster"))
 
@@ -105,17 +171,17 @@ def _folded(title: str, *parts: str) -> Html:
 
 
 def _key_rows(data: ReportData) -> list[tuple[str, str]]:
-    """Return the figures that are asked for first."""
+    """Return the figures that matter most."""
     summary, sizes = data.summary, sorted(map(int, data.cluster_size), reverse=True)
-    told = ", ".join(format_count(size) for size in sizes[:_SIZES_TOLD])
-    if len(sizes) > _SIZES_TOLD:
-        told += f" ... {format_count(sizes[-1])}"
+    named = ", ".join(format_count(size) for size in sizes[:_SIZES_NAMED])
+    if len(sizes) > _SIZES_NAMED:
+        named += f" ... {format_count(sizes[-1])}"
     seconds = dict(summary.get("seconds") or {}).get("total")
     noise = summary.get("noise_fraction")
     return [
         ("images", format_count(summary["n_samples"])),
         ("clusters", format_count(summary["n_clusters"])),
-        ("sizes", told or "-"),
+        ("sizes", named or "-"),
         ("noise", "-" if noise is None else format_share(float(noise))),
         ("structure", str(summary.get("structure", "-"))),
         ("time", "-" if seconds is None else format_seconds(float(seconds))),
@@ -156,11 +222,19 @@ def _tree(tree: CondensedTree | None, token: str) -> list[Html]:
         if len(svg) <= TREE_BYTES:
             break
     hint = (
-        "How the clusters part, from the top: as the density asked for rises, sparse images drop "
+        "How the clusters part, from the top: as the density threshold rises, sparse images drop "
         "away and groups part. Width is the number of images."
     )
     scroll = element("div", svg, class_="scroll")
     return [element("p", hint, class_="hint"), element("figure", scroll, class_="plot wide")]
 
 
-__all__ = ["framed", "run_html", "unfinished_html"]
+def _live_row(row: LiveRow) -> Html:
+    """Return one step as a row of the table."""
+    share = {"done": 1.0, "complete": 1.0}.get(row.state, row.share or 0.0)
+    width = f"width:{100 * min(1.0, max(0.0, share)):.1f}%"
+    words = f"{share:.0%} done" if row.share is not None else row.state
+    bar = element("span", element("span", style=width), class_="bar", role="img", aria_label=words)
+    return element(
+        "tr", element("th", row.name), element("td", bar), element("td", row.text), class_=row.state
+    )

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.report.clusters import sizes_section
-from workflow.report.figures import drawing_style
+from workflow.report.figures import drawing_style, plot_box
+from workflow.report.formatting import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    format_share,
+    format_value,
+)
 from workflow.report.gallery import gallery
 from workflow.report.header import page_header
-from workflow.report.markup import Html, element, join, table
+from workflow.report.markup import Html, element, join, section, table
 from workflow.report.plots import (
     plot_population,
     plot_radius,
@@ -18,18 +25,9 @@ from workflow.report.plots import (
     plot_timings,
     plot_variance,
 )
-from workflow.report.sections import plot_box, section
 from workflow.report.style import STYLE_SHEET
-from workflow.report.summary import summary_rows
+from workflow.report.summary import headline, summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
-from workflow.report.wording import (
-    format_bytes,
-    format_count,
-    format_seconds,
-    format_share,
-    format_value,
-    headline,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +133,7 @@ def _tree(data: ReportData) -> Html:
     if tree is None or not len(tree.parent):
         return Html("")
     hint = (
-        "Read from the top: as the density asked for rises, sparse images drop away and groups part. "
+        "Read from the top: as the density threshold rises, sparse images drop away and groups part. "
         "Width is the number of images. Clusters are outlined, coloured and numbered."
     )
     n_nodes = format_count(len(np.unique(tree.parent)), "node")

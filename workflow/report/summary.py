@@ -1,18 +1,11 @@
-"""The summary of a run as pairs of words, for the page and for notebooks."""
+"""The summary of a run in words: a headline, sentences, and rows of a table; any key but two may be missing."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from workflow.report.findings import (
-    compared_methods,
-    cut_words,
-    doubtful_names,
-    duplicates_sentence,
-    interval_words,
-    plateau_words,
-)
-from workflow.report.wording import (
+from workflow.report.formatting import (
     format_bytes,
     format_count,
     format_seconds,
@@ -23,7 +16,30 @@ from workflow.report.wording import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_Row = tuple[str, str, "Callable[[Any], str]"]
+    _Row = tuple[str, str, Callable[[Any], str]]
+
+#: Remark on a cluster that is not found again often enough.
+DOUBTFUL_MARK = "doubtful"
+#: What each value of ``structure`` means, in one or two sentences.
+STRUCTURE_SENTENCES = {
+    "clusters": (
+        "The images fall into separate groups: between these clusters there are fewer images "
+        "than inside them."
+    ),
+    "none": (
+        "No separate groups were found. There were enough images to see groups, had there been "
+        "any, so all images form one cluster, label 0."
+    ),
+    "untested": (
+        "There were too few images to tell whether they fall into groups: what follows is a "
+        "suggestion. That is not the same as finding none; more images, or fewer centroids, would "
+        "decide it."
+    ),
+}
+#: Maximum of clusters that a sentence names.
+MAX_NAMED = 12
+#: Methods of the tree whose name says too little.
+METHOD_NAMES = {"hdbscan": "hdbscan on the centroids"}
 # Key of the summary, words for it, and how to write its value.
 _FIRST: tuple[_Row, ...] = (
     ("n_samples", "images", format_count),
@@ -37,13 +53,13 @@ _KNOWN: tuple[_Row, ...] = (
     ("tree_method", "method", format_value),
     ("tree_reason", "why this method", format_value),
     ("n_resamples", "redrawn counts", format_count),
-    ("min_cluster_size", "fewest images of a cluster", format_value),
+    ("min_cluster_size", "minimum images of a cluster", format_value),
     ("intrinsic_dimension", "intrinsic dimension", format_value),
     ("peak_rss_bytes", "memory of the largest process", format_bytes),
 )
 
 # Lists with more entries have their own place on the page.
-_LONGEST = 8
+_MAX_ENTRIES = 8
 # Said by a sentence, a plot or a row of several keys.
 _ELSEWHERE = frozenset(
     {
@@ -61,19 +77,212 @@ _ELSEWHERE = frozenset(
 )
 
 
-def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a summary as pairs of words, known keys first, then others in their order.
+def headline(summary: Any) -> str:
+    """Return what a run found, in one line."""
+    images = format_count(summary["n_samples"], "image")
+    if summary.get("structure") == "none":
+        return f"No separate clusters in {images}"
+    if summary.get("structure") == "untested" and summary["n_clusters"] <= 1:
+        return f"Too few images to look for clusters: {images}"
+    return f"{format_count(summary['n_clusters'], 'cluster')} in {images}"
+
+
+def structure_sentence(structure: Any) -> str:
+    """Return what a value of ``structure`` means; unknown values are shown as they are."""
+    return STRUCTURE_SENTENCES.get(str(structure), f"Structure: {structure}.")
+
+
+def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
+    """Return what was found: how firm the number of clusters is, and what it means."""
+    structure = summary.get("structure")
+    meaning = "" if structure is None else structure_sentence(structure)
+    texts = [number_sentence(summary), meaning]
+    return [text for text in (texts[::-1] if structure == "none" else texts) if text]
+
+
+def number_sentence(summary: Mapping[str, Any]) -> str:
+    """Return how firm the number of clusters is."""
+    if cut := cut_words(summary):
+        return f"This is another cut of the stored tree ({cut}): how sure its clusters are is not known."
+    found, n_resamples = interval_words(summary), summary.get("n_resamples")
+    sentences = []
+    if found:
+        low, high = summary["n_clusters_interval"]
+        found = f"Mostly {found} clusters are" if low < high else "Mostly the same number is"
+        if summary.get("structure") == "none" and high == 1:
+            found = "Mostly none are"
+        sentences.append(f"{found} found {' or '.join(_ways(summary))}.")
+    if n_resamples == 0:
+        sentences.append("The certainty of the clusters was not estimated: tree.n_resamples is 0.")
+    return " ".join(sentences)
+
+
+def cut_words(summary: Mapping[str, Any]) -> str:
+    """Return how the tree was cut again."""
+    cut = summary.get("cut")
+    if not isinstance(cut, dict):
+        return ""
+    words = {
+        "n_clusters": "{} requested",
+        "min_cluster_size": "clusters of {} or more",
+        "layer": "layer {}",
+    }
+    nouns = {"n_clusters": "cluster", "min_cluster_size": "image"}
+    return ", ".join(
+        words[name].format(format_count(value, nouns.get(name, "")))
+        if name in words
+        else f"{name.replace('_', ' ')} {format_value(value)}"
+        for name, value in cut.items()
+    )
+
+
+def plateau_words(summary: Mapping[str, Any]) -> str:
+    """Return between which thresholds of the test the number of clusters is the one found."""
+    plateau = summary.get("plateau")
+    n_clusters = {float(threshold): count for threshold, count in summary.get("ladder") or ()}
+    # The test may find borders that are not believed: its number is another one then.
+    if not plateau or n_clusters.get(float(plateau[0])) != summary.get("n_clusters"):
+        return ""
+    low, high = (format_value(end) for end in plateau)
+    return low if low == high else f"{low} to {high}"
+
+
+def interval_words(summary: Mapping[str, Any]) -> str:
+    """Return between which numbers that of the clusters lies."""
+    if not summary.get("n_clusters_interval") or not _ways(summary):
+        return ""
+    low, high = (format_count(end) for end in summary["n_clusters_interval"])
+    return low if low == high else f"{low} to {high}"
+
+
+def _ways(summary: Mapping[str, Any]) -> list[str]:
+    """Return by which ways other numbers of clusters were looked for."""
+    ways = []
+    n_resamples = summary.get("n_resamples")
+    if n_resamples:
+        times = "once" if n_resamples == 1 else f"{n_resamples:,} times"
+        ways.append(
+            f"when the counts of images are redrawn ({times}, as another sample would have them)"
+        )
+    # Other methods have no threshold that could widen the interval.
+    if summary.get("tree_method") == "contrast" and summary.get("ladder"):
+        ways.append("when the test is a little stricter or milder")
+    return ways
+
+
+def method_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which method made the clusters, why, and what the others would say."""
+    method = summary.get("tree_method")
+    if not method:
+        return ""
+    reason = summary.get("tree_reason")
+    text = f"Method: {METHOD_NAMES.get(method, method)}{f', because {reason}' if reason else ''}."
+    compared = compared_methods(summary)
+    return f"{text} For comparison, {compared}." if compared else text
+
+
+def compared_methods(summary: Mapping[str, Any]) -> str:
+    """Return how many clusters each method finds, but for the one that made the number shown."""
+    method = summary.get("tree_method")
+    parts: list[str] = []
+    # After another cut of its tree, the method used has another number of its own: then it is named too.
+    for name, count in dict(summary.get("tree_opinions") or {}).items():
+        if name == method and count == summary.get("n_clusters"):
+            continue
+        words = f"{METHOD_NAMES.get(name, name)}{' by itself' if name == method else ''}"
+        verb = "" if parts else " finds"
+        parts.append(f"{words}{verb} {format_count(count) if count else 'none'}")
+    return ", ".join(parts)
+
+
+def doubtful_names(clusters: list[int], n_clusters: int) -> str:
+    """Return the doubtful clusters by number, the first dozen of them.
+
+    Parameters
+    ----------
+    clusters : list of int
+        Doubtful clusters, rising.
+    n_clusters : int
+        Clusters of the run.
+
+    Returns
+    -------
+    str
+        Names, or that it is none or all.
+
+    Examples
+    --------
+    >>> doubtful_names([0, 5], 10), doubtful_names([], 10), doubtful_names(list(range(14)), 30)[-20:]
+    ('0 and 5', 'none', '9, 10, 11 and 2 more')
+    """
+    if not clusters:
+        return "none"
+    if len(clusters) == n_clusters > MAX_NAMED:
+        return f"all {n_clusters:,}"
+    names = [f"{cluster:,}" for cluster in clusters[:MAX_NAMED]]
+    if len(clusters) > MAX_NAMED:
+        return f"{', '.join(names)} and {len(clusters) - MAX_NAMED:,} more"
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+
+
+def doubtful_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which clusters are doubtful and what that means."""
+    clusters = summary.get("doubtful_clusters")
+    if clusters is None or not summary.get("n_resamples"):
+        return ""
+    if not clusters:
+        # A single cluster holds whatever is there: that it comes back says nothing.
+        if summary["n_clusters"] < 2:
+            return ""
+        return "No cluster is doubtful: each is found again in nearly all redrawn counts."
+    noun = "cluster" if len(clusters) == 1 else "clusters"
+    return (
+        f"Doubtful: {noun} {doubtful_names(clusters, summary['n_clusters'])}. Such a cluster is "
+        "often not found again in redrawn counts: with other images of the same kind it may join "
+        "a neighbour, or fall apart."
+    )
+
+
+def duplicates_sentence(summary: Mapping[str, Any]) -> str:
+    """Return how many images are copies of others, as far as that shows in the centroids."""
+    found = dict(summary.get("duplicates") or {})
+    parts = []
+    for kind, words in (("exact", "copies of an image"), ("near", "near-copies of an image")):
+        n_cells = int(found.get(f"{kind}_cells", 0))
+        if n_cells:
+            images = format_count(found.get(f"{kind}_images", 0), "image")
+            holds = "holds" if n_cells == 1 else "hold"
+            cells = format_count(n_cells, "centroid")
+            parts.append(f"{cells} {holds} nothing but {words} ({images})")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str:
+    """Return the command that lists the duplicates of a run.
 
     Parameters
     ----------
     summary : mapping
         Summary of a run; any key may be missing.
+    run_path : str
+        Run folder.
 
     Returns
     -------
-    list of tuple of str
-        What it is, and its value.
+    str
+        The command, for near-duplicates too where there are any.
+
+    Examples
+    --------
+    >>> duplicates_command({"duplicates": {"near_cells": 2}}, "my run")
+    "python -m workflow duplicates 'my run' --near"
     """
+    near = dict(summary.get("duplicates") or {}).get("near_cells")
+    return f"python -m workflow duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a summary as pairs of words, known keys first, then others in their order."""
     rows = [*_written(summary, _FIRST), *_in_words(summary), *_written(summary, _KNOWN)]
     total = dict(summary.get("seconds") or {}).get("total")
     if total is not None:
@@ -116,4 +325,4 @@ def _is_plain(value: Any) -> bool:
     if not isinstance(value, (list, tuple, dict)):
         return True
     parts = value.values() if isinstance(value, dict) else value
-    return len(value) <= _LONGEST and not any(isinstance(p, (list, tuple, dict)) for p in parts)
+    return len(value) <= _MAX_ENTRIES and not any(isinstance(p, (list, tuple, dict)) for p in parts)

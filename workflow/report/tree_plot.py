@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from workflow.report.figures import INK, NOISE_COLOUR, cluster_colour
-from workflow.report.wording import label_thousands
+from workflow.report.formatting import label_thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 #: Corners of a node closer than this share of the depth are drawn as one.
 DEPTH_STEP = 1 / 300
 #: Nodes narrower than this share of the width are not drawn, unless they are clusters.
-LEAST_WIDTH = 1 / 2500
+MIN_WIDTH = 1 / 2500
 #: Shapes with more corners than this are drawn as one picture.
 VECTOR_CORNERS = 15_000
-#: Most clusters that are numbered, and most outlined by a full line.
-MOST_NUMBERS, MOST_OUTLINES = 60, 100
+#: Maximum of clusters that are numbered, and that are outlined by a full line.
+MAX_NUMBERS, MAX_OUTLINES = 60, 100
 #: Levels may span this ratio before the axis becomes logarithmic, and this one at most.
 LINEAR_RATIO, LARGEST_RATIO = 20.0, 1e12
 
@@ -140,7 +140,7 @@ def layout_tree(tree: CondensedTree) -> list[Node]:
         (root, -1, _Corner(-0.03, axis.level(-0.03), float(start), float(start) + size))
         for root, start, size in zip(roots, starts, sizes, strict=True)
     ][::-1]
-    least = LEAST_WIDTH * sum(sizes)
+    min_width = MIN_WIDTH * sum(sizes)
     nodes: list[Node] = []
     while waiting:
         node, parent, birth = waiting.pop()
@@ -154,7 +154,7 @@ def layout_tree(tree: CondensedTree) -> list[Node]:
             if is_shaped[record]:
                 child = now._replace(left=now.right, right=now.right + size)
                 waiting.append((int(tree.child[record]), node, child))
-            _add_corner(corners, now, least)
+            _add_corner(corners, now, min_width)
         if node not in records:
             # A lone centroid has no record of its own end: a short tip stands for it.
             end = birth.depth + 0.04
@@ -168,12 +168,12 @@ def layout_tree(tree: CondensedTree) -> list[Node]:
     return nodes
 
 
-def _add_corner(corners: list[_Corner], corner: _Corner, least: float) -> None:
-    """Append a corner, unless it is too close to the last to be told apart."""
+def _add_corner(corners: list[_Corner], corner: _Corner, min_width: float) -> None:
+    """Append a corner, unless it is too close to the last to be seen apart."""
     last = corners[-1]
     if corner.depth - last.depth < DEPTH_STEP and len(corners) > 1:
         corners[-1] = last._replace(left=corner.left, right=corner.right)
-    elif (last.right - last.left) - (corner.right - corner.left) >= least:
+    elif (last.right - last.left) - (corner.right - corner.left) >= min_width:
         corners.append(corner)
 
 
@@ -213,7 +213,7 @@ def plot_condensed_tree(axes: Axes, tree: CondensedTree) -> Axes:
         if node.node in cluster_of:
             outlines.append(node)
             outline_clusters.append(cluster)
-        elif node.right[0] - node.left[0] < LEAST_WIDTH * width:
+        elif node.right[0] - node.left[0] < MIN_WIDTH * width:
             continue
         shapes.append(_polygon(node))
         colours.append(cluster_colour(cluster) if cluster >= 0 else NOISE_COLOUR)
@@ -229,7 +229,7 @@ def plot_condensed_tree(axes: Axes, tree: CondensedTree) -> Axes:
     axes.add_collection(
         PolyCollection(
             borders, facecolors="none", edgecolors=INK,
-            linewidths=1.0 if len(outlines) < MOST_OUTLINES else 0.2,
+            linewidths=1.0 if len(outlines) < MAX_OUTLINES else 0.2,
         ),
         autolim=False,
     )  # fmt: skip
@@ -271,7 +271,7 @@ def _write_numbers(
         centre = float(node.left[-2] + node.right[-2]) / 2
         end = float(axis.clip(node.level[-1:])[0])
         depth, half = float(axis.depth(np.array([end]))[0]), digit * (len(text) + 1) / 2
-        if len(taken) == MOST_NUMBERS:
+        if len(taken) == MAX_NUMBERS:
             return
         if any(abs(centre - c) < half + h and abs(depth - d) < 0.06 for c, d, h in taken):
             continue

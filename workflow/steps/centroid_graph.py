@@ -72,7 +72,7 @@ class CentroidGraphStep(Step):
         n_queries = context.config.section(CentroidGraphSettings).dimension_rows
         place = store.wip("model-centroid_graph")
         staged, dimension = context.executor.map(
-            _call,
+            call,
             [
                 GraphTask(pairs_file(store), checksum, record.details["n_centroids"], place),
                 DimensionTask(stored_sample(store), n_queries),
@@ -149,6 +149,6 @@ class DimensionTask:
         return intrinsic_dimension(rows, max_queries=self.n_queries)
 
 
-def _call(task: Callable[[], Any]) -> Any:
+def call(task: Callable[[], Any]) -> Any:
     """Do one of several different tasks."""
     return task()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.context import Context
     from workflow.engine.plan import Sizes
-    from workflow.report import Certainty, CondensedTree, Ladder, Sheet
+    from workflow.report import Certainty, ClustersByThreshold, CondensedTree, Sheet
     from workflow.report.data import SheetKind
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
@@ -129,7 +129,7 @@ def write_report(
         centroid_label=shown,
         tree=tree_data(shown_tree(store)),
         cluster_persistence=_persistence(store, tree),
-        ladder=ladder_of(store, tree),
+        clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
         sheets=ContactSheets(
             store,
@@ -186,9 +186,9 @@ def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | No
     return None if store.manifest.cut else tree.persistence
 
 
-def ladder_of(store: RunStore, tree: ClusterTree) -> Ladder | None:
+def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThreshold | None:
     """Return the number of clusters at each threshold; None where nothing could be tested."""
-    from workflow.report import Ladder
+    from workflow.report import ClustersByThreshold
     from workflow.tree import DEFAULT_RATIO
 
     if not len(tree.ladder):
@@ -197,7 +197,7 @@ def ladder_of(store: RunStore, tree: ClusterTree) -> Ladder | None:
     used = tree.method == "contrast" and not store.manifest.cut
     # The test may find borders that are not believed: then the plateau is not of the clusters shown.
     same = bool((numbers[tree.ladder[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
-    return Ladder(
+    return ClustersByThreshold(
         tree.ladder[:, 0],
         numbers,
         chosen=DEFAULT_RATIO if used else None,

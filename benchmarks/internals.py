@@ -1,0 +1,32 @@
+"""What the benchmarks take from the steps and the engine, behind the public face: imported here alone."""
+
+from workflow.commands.predict import PredictTask
+from workflow.engine.executor import MAX_TOGETHER, Executor, LeftArrays, StoredArrays
+from workflow.engine.partitions import Partition, partitions
+from workflow.engine.plan import Sizes, TaskPlan, plan_tasks
+from workflow.engine.progress import Progress
+from workflow.steps import STEPS, config_class
+from workflow.steps.base import part_path
+from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
+from workflow.steps.labels import (
+    LABELS,
+    TREES_OF_LENGTHS,
+    Labeller,
+    LabelsSettings,
+    LabelsTask,
+    closeness,
+    create_labels,
+)
+from workflow.steps.overcluster import (
+    N_NEAREST,
+    PAIRS,
+    SAMPLE_SHARD_ROWS,
+    AssignTask,
+    DrawTask,
+    SampleItem,
+    ShuffleTask,
+)
+from workflow.steps.pca import MomentsTask, merge_part_files
+from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask
+from workflow.steps.report import N_ODD, ReportSettings
+from workflow.steps.tree import TreeSettings

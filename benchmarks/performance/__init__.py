@@ -1,0 +1,1 @@
+"""Each step against a peer, in the same run on the same images: docs/performance.md."""

@@ -1,0 +1,1 @@
+"""Whether the clusters are found that are there, and no others: docs/quality.md."""

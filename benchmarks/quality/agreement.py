@@ -1,0 +1,58 @@
+"""How good labels are: figures that JSON can hold, None where there is nothing to measure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+#: Cluster of each image, an int array of shape (n_samples,); negative for those of none.
+Labels = NDArray[np.integer]
+
+
+def n_clusters(labels: Labels) -> int:
+    """Return how many clusters labels name, noise not counted."""
+    return len(np.unique(labels[labels >= 0]))
+
+
+def agreement(truth: Labels, labels: Labels) -> dict[str, float | int | None]:
+    """Compare labels with the truth.
+
+    Parameters
+    ----------
+    truth : int array of shape (n_samples,)
+        True cluster of each image, negative for those of none.
+    labels : int array of shape (n_samples,)
+        Found cluster, negative for noise.
+
+    Returns
+    -------
+    dict
+        ``n``, ``n_true``, ``n_found``; ``ari`` and ``ami`` over the images that
+        belong to a cluster, among which those called noise count as one group
+        more; ``noise_share``, ``noise_precision`` and ``noise_recall``.
+    """
+    known, noise = truth >= 0, labels < 0
+    grouped = np.where(noise, -1, labels)
+    return {
+        "n": len(truth),
+        "n_true": n_clusters(truth),
+        "n_found": n_clusters(labels),
+        "ari": float(adjusted_rand_score(truth[known], grouped[known])),
+        "ami": float(adjusted_mutual_info_score(truth[known], grouped[known])),
+        "noise_share": float(noise.mean()),
+        "noise_precision": _share(~known, noise),
+        "noise_recall": _share(noise, ~known),
+    }
+
+
+def stability(one: Labels, other: Labels) -> dict[str, float | None]:
+    """Return the AMI of two labellings over the images that neither calls noise, and their share."""
+    both = (one >= 0) & (other >= 0)
+    ami = float(adjusted_mutual_info_score(one[both], other[both])) if both.any() else None
+    return {"ami": ami, "share": float(both.mean())}
+
+
+def _share(wanted: NDArray[np.bool_], among: NDArray[np.bool_]) -> float | None:
+    """Return the share of some images among others; None where there are no others."""
+    return float(wanted[among].mean()) if among.any() else None

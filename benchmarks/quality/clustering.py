@@ -1,0 +1,192 @@
+"""What the package does with its default settings, in memory and in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.internals import (
+    N_NEAREST,
+    TREES_OF_LENGTHS,
+    Partition,
+    closeness,
+    config_class,
+    partitions,
+)
+from workflow.centroid_graph import (
+    CentroidGraph,
+    centroid_graph,
+    count_pairs,
+    intrinsic_dimension,
+    merge_pair_counts,
+)
+from workflow.chunks import RowRange, choose_block_rows
+from workflow.labels import RowLabels, centroid_labels, label_rows
+from workflow.mapper import ArrayRows, SerialMapper
+from workflow.overcluster import (
+    CellSums,
+    NearestCentroids,
+    auto_n_centroids,
+    cell_sums,
+    draw_rows,
+    fit_centroids,
+    merge_cell_sums,
+    sample_counts,
+    sample_size,
+)
+from workflow.pca import (
+    DEFAULT_RANK,
+    about_zero,
+    block_moments,
+    choose_kind,
+    feature_shift,
+    merge_moments,
+    principal_components,
+)
+from workflow.projection import project
+from workflow.rng import generator
+from workflow.tree import ClusterTree, build_tree
+
+T = TypeVar("T")
+
+#: The settings of a run that sets none.
+DEFAULTS: Any = config_class()()
+#: Rows of the sample read for the intrinsic dimension, for each row whose neighbours are found.
+ROWS_PER_QUERY = 10
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of shape (n_samples, n_components), in the partitions of a run."""
+
+    rows: NDArray[np.float32]
+    parts: list[Partition]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What a run finds: labels of the images; tree, graph and scores of the centroids."""
+
+    labels: RowLabels
+    tree: ClusterTree
+    centroids: NDArray[np.float32]
+    graph: CentroidGraph
+
+
+def scores_of(images: NDArray[Any]) -> Scores:
+    """Find the principal components of images and project the images on them."""
+    rows = images.reshape(len(images), -1)
+    parts = partitions(len(rows), choose_block_rows(rows.shape[1]))
+    kind = choose_kind(rows.dtype, rows.shape[1], max_full_features=DEFAULTS.pca.max_full_features)
+    shift = feature_shift(rows[slice(*parts[0].blocks[0])]) if kind == "integer" else None
+    state = _merged(
+        parts,
+        lambda block: block_moments(rows[slice(*block)], kind=kind, shift=shift, rank=DEFAULT_RANK),
+        merge_moments,
+    )
+    found = principal_components(about_zero(state), DEFAULTS.pca.n_components)
+    blocks = [
+        project(rows[slice(*block)], found.mean, found.components)
+        for p in parts
+        for block in p.blocks
+    ]
+    return Scores(np.concatenate(blocks), parts)
+
+
+def cluster_rows(images: NDArray[Any], seed: int = 0, n_centroids: int | None = None) -> Clustering:
+    """Cluster images as `workflow.run` does with its default settings, to the same bits."""
+    return cluster_scores(scores_of(images), seed, n_centroids)
+
+
+def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None) -> Clustering:
+    """Cluster scores: everything of `cluster_rows` after the projection."""
+    n_samples = len(scores.rows)
+    n_centroids = n_centroids or auto_n_centroids(n_samples)
+    sample = _sample(scores, seed, n_centroids)
+    fitted = fit_centroids(
+        ArrayRows(sample),
+        n_centroids,
+        seed=seed,
+        mapper=SerialMapper(),
+        max_rounds=DEFAULTS.overcluster.max_rounds,
+    )
+    centroids, cells, nearest, sq_distance = _assign(scores, fitted.centroids.astype(np.float32))
+    pairs = _merged(
+        scores.parts,
+        lambda block: count_pairs(nearest[slice(*block)], len(centroids)),
+        merge_pair_counts,
+    )
+    graph = centroid_graph(pairs, len(centroids))
+    n_queries = DEFAULTS.centroid_graph.dimension_rows
+    dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
+    tree = build_tree(
+        centroids,
+        cells.population,
+        (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+        dimension=dimension,
+        mean_distance=cells.distance / cells.population,
+    )
+    strength: NDArray[Any] = graph.weights_three
+    if tree.method in TREES_OF_LENGTHS:
+        strength = closeness(centroids, cells.population, graph.indptr, graph.indices, dimension)
+    labels = centroid_labels(
+        tree.label,
+        tree.membership,
+        (graph.indptr, graph.indices, strength),
+        centroids=centroids,
+        rms_radius=cells.rms_radius,
+        population=cells.population,
+    )
+    return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
+
+
+def _merged(
+    parts: list[Partition], function: Callable[[RowRange], T], merge: Callable[[T, T], T]
+) -> T:
+    """Merge what a function gives for each block, first within partitions, as the tasks of a run do."""
+    return reduce(merge, (reduce(merge, map(function, part.blocks)) for part in parts))
+
+
+def _sample(scores: Scores, seed: int, n_centroids: int) -> NDArray[np.float32]:
+    """Draw the sample that centroids are fitted on."""
+    blocks = [block for part in scores.parts for block in part.blocks]
+    n_samples = len(scores.rows)
+    counts = sample_counts([b.n_rows for b in blocks], sample_size(n_samples, n_centroids))
+    drawn = [
+        block.start
+        + draw_rows(block.n_rows, int(n), generator(seed, "overcluster/sample", block.start))
+        for block, n in zip(blocks, counts, strict=True)
+    ]
+    order = generator(seed, "overcluster/shuffle").permutation(int(counts.sum()))
+    return scores.rows[np.concatenate(drawn)[order]]
+
+
+def _assign(
+    scores: Scores, centroids: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], CellSums, NDArray[np.int32], NDArray[np.float32]]:
+    """Find the nearest three centroids of every row; drop centroids that no row is nearest to."""
+    n_samples = len(scores.rows)
+    nearest = np.empty((n_samples, N_NEAREST), np.int32)
+    sq_distance = np.empty((n_samples, N_NEAREST), np.float32)
+    while True:
+        search, n_centroids = NearestCentroids.build(centroids), len(centroids)
+
+        def sums(
+            block: RowRange, search: NearestCentroids = search, n_centroids: int = n_centroids
+        ) -> CellSums:
+            here = slice(*block)
+            nearest[here], sq_distance[here] = search.query(scores.rows[here], k=N_NEAREST)
+            return cell_sums(
+                scores.rows[here], block.start, nearest[here], sq_distance[here], n_centroids
+            )
+
+        cells = _merged(scores.parts, sums, merge_cell_sums)
+        occupied = cells.population > 0
+        if occupied.all():
+            return centroids, cells, nearest, sq_distance
+        centroids = centroids[occupied]

@@ -1,0 +1,252 @@
+"""Sentences on what was found: what each value of a summary makes of them."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from workflow.report.summary import (
+    MAX_NAMED,
+    compared_methods,
+    cut_words,
+    doubtful_names,
+    doubtful_sentence,
+    duplicates_command,
+    duplicates_sentence,
+    headline,
+    interval_words,
+    method_sentence,
+    number_sentence,
+    opening_sentences,
+    plateau_words,
+)
+
+#: Every function that takes a summary alone.
+OF_A_SUMMARY = (
+    number_sentence,
+    interval_words,
+    method_sentence,
+    compared_methods,
+    doubtful_sentence,
+    duplicates_sentence,
+    cut_words,
+    plateau_words,
+)
+
+
+@pytest.mark.parametrize("say", OF_A_SUMMARY, ids=lambda say: say.__name__)
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"n_samples": 9, "n_clusters": 3},
+        {
+            "n_samples": 9,
+            "n_clusters": 3,
+            "n_clusters_interval": None,
+            "tree_reason": "",
+            "tree_opinions": {},
+            "ladder": [],
+            "plateau": None,
+            "doubtful_clusters": [],
+            "duplicates": {"exact_cells": 0, "near_cells": 0},
+            "cut": "configured",
+        },
+    ],
+)
+def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
+    assert say(summary) == ""
+    assert opening_sentences(summary) == []
+
+
+@pytest.mark.parametrize(
+    ("say", "summary", "expected"),
+    [
+        (headline, {"n_samples": 5000, "n_clusters": 12, "structure": "clusters"}, "12 clusters in 5,000 images"),
+        (headline, {"n_samples": 5000, "n_clusters": 1, "structure": "none"}, "No separate clusters in 5,000 images"),
+        (
+            number_sentence,
+            {"n_clusters_interval": [11, 12], "n_resamples": 20},
+            "Mostly 11 to 12 clusters are found when the counts of images are redrawn (20 times, as another sample would have them).",
+        ),
+        (number_sentence, {"n_resamples": 0}, "The certainty of the clusters was not estimated: tree.n_resamples is 0."),
+        (cut_words, {"cut": {"n_clusters": 5}}, "5 clusters requested"),
+        (interval_words, {"n_clusters_interval": [9, 1100], "n_resamples": 20}, "9 to 1,100"),
+        (
+            method_sentence,
+            {
+                "n_clusters": 9, "tree_method": "contrast", "tree_reason": "clusters touch",
+                "tree_opinions": {"contrast": 9, "density": 3, "hdbscan": 0},
+            },
+            "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on the centroids none.",
+        ),
+        (
+            duplicates_sentence,
+            {"duplicates": {"exact_cells": 1, "exact_images": 52}},
+            "1 centroid holds nothing but copies of an image (52 images).",
+        ),
+    ],
+)  # fmt: skip
+def test_sentences__are_these(say, summary, expected):
+    assert say(summary) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "start"),
+    [
+        ([11, 12], "Mostly 11 to 12 clusters are found when"),
+        ([12, 12], "Mostly the same number is found when"),
+        ([900, 1200], "Mostly 900 to 1,200 clusters are found when"),
+    ],
+)
+def test_number_sentence__interval(interval, start):
+    summary = {"n_clusters": 12, "n_clusters_interval": interval, "n_resamples": 7}
+    sentence = number_sentence(summary)
+    assert sentence.startswith(start)
+    assert "(7 times, " in sentence
+    assert "(once, " in number_sentence({**summary, "n_resamples": 1})
+
+
+@pytest.mark.parametrize(
+    ("method", "ladder", "n_resamples", "redrawn", "milder"),
+    [
+        ("contrast", [[0.8, 12]], 20, True, True),
+        ("contrast", [], 20, True, False),
+        ("density", [[0.8, 12]], 20, True, False),
+        ("contrast", [[0.8, 12]], 0, False, True),
+        ("density", [[0.8, 12]], 0, False, False),
+    ],
+)
+def test_number_sentence__names_the_ways_that_were_gone(
+    method, ladder, n_resamples, redrawn, milder
+):
+    summary = {
+        "n_clusters": 12,
+        "n_clusters_interval": [11, 12],
+        "tree_method": method,
+        "ladder": ladder,
+        "n_resamples": n_resamples,
+    }
+    sentence = number_sentence(summary)
+    assert ("are redrawn" in sentence) == redrawn
+    assert ("stricter or milder" in sentence) == milder
+    assert ("tree.n_resamples is 0" in sentence) == (not redrawn)
+    assert bool(interval_words(summary)) == (redrawn or milder)
+
+
+def test_opening_sentences__without_structure_that_comes_first():
+    summary = {
+        "n_clusters": 1,
+        "structure": "none",
+        "n_clusters_interval": [1, 1],
+        "n_resamples": 20,
+    }
+    meaning, number = opening_sentences(summary)
+    assert meaning.startswith("No separate groups were found.")
+    assert number.startswith("Mostly none are found when the counts")
+    number, meaning = opening_sentences({**summary, "structure": "clusters", "n_clusters": 2})
+    assert "fall into separate groups" in meaning
+    _, number = opening_sentences({**summary, "n_clusters_interval": [1, 3]})
+    assert number.startswith("Mostly 1 to 3 clusters are found")
+
+
+def test_opening_sentences__untested_is_a_suggestion():
+    (meaning,) = opening_sentences({"n_clusters": 4, "structure": "untested"})
+    assert "too few images to tell" in meaning
+    assert "suggestion" in meaning
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"n_clusters": 1}, "1 cluster requested"),
+        ({"min_cluster_size": 2500}, "clusters of 2,500 images or more"),
+        ({"layer": 2}, "layer 2"),
+        ({"n_clusters": 5, "new_way": 0.25}, "5 clusters requested, new way 0.25"),
+    ],
+)
+def test_cut_words__and_certainty_is_not_known(asked, words):
+    summary = {"cut": asked, "n_clusters_interval": [1, 2], "n_resamples": 20}
+    assert cut_words(summary) == words
+    assert number_sentence(summary) == (
+        f"This is another cut of the stored tree ({words}): how sure its clusters are is not known."
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "plateau", "words"),
+    [
+        (5, [0.8, 0.9], "0.8 to 0.9"),
+        (5, [0.8, 0.8], "0.8"),
+        # The test found five, which were not believed.
+        (1, [0.8, 0.9], ""),
+        (5, [0.3, 0.4], ""),
+        (5, None, ""),
+    ],
+)
+def test_plateau_words__only_of_the_number_shown(n_clusters, plateau, words):
+    ladder = [[0.7, 4], [0.8, 5], [0.9, 5]]
+    summary = {"n_clusters": n_clusters, "ladder": ladder, "plateau": plateau}
+    assert plateau_words(summary) == words
+
+
+def test_method_sentence__reason_and_others():
+    summary = {"n_clusters": 12, "tree_method": "density", "tree_opinions": {"density": 12}}
+    assert method_sentence(summary) == "Method: density."
+    summary["tree_reason"] = "clusters lie apart"
+    assert method_sentence(summary) == "Method: density, because clusters lie apart."
+    summary["tree_opinions"] = {"density": 12, "modularity": 1100, "hdbscan": 0}
+    assert method_sentence(summary).endswith(
+        "For comparison, modularity finds 1,100, hdbscan on the centroids none."
+    )
+    hdbscan = {"n_clusters": 4, "tree_method": "hdbscan"}
+    assert method_sentence(hdbscan) == "Method: hdbscan on the centroids."
+
+
+def test_compared_methods__the_method_itself_where_it_found_another_number():
+    summary = {"n_clusters": 5, "tree_method": "contrast"}
+    summary["tree_opinions"] = {"contrast": 12, "density": 3}
+    assert compared_methods(summary) == "contrast by itself finds 12, density 3"
+
+
+@pytest.mark.parametrize("n", range(1, 2 * MAX_NAMED))
+def test_doubtful_names__every_one_is_named_or_counted(n):
+    names = doubtful_names(list(range(n)), 1000)
+    numbers = [int(word) for word in names.replace(",", " ").split() if word.isdigit()]
+    assert numbers[: min(n, MAX_NAMED)] == list(range(min(n, MAX_NAMED)))
+    assert ("more" in names) == (n > MAX_NAMED)
+    if n > MAX_NAMED:
+        assert numbers[-1] == n - MAX_NAMED
+    else:
+        assert len(numbers) == n
+
+
+def test_doubtful_names__all_of_many():
+    assert doubtful_names(list(range(3000)), 3000) == "all 3,000"
+    assert doubtful_names([0, 1], 2) == "0 and 1"
+
+
+def test_doubtful_sentence__says_what_it_means():
+    known = {"n_clusters": 6, "n_resamples": 20}
+    one = doubtful_sentence({**known, "doubtful_clusters": [3]})
+    assert one.startswith("Doubtful: cluster 3. ")
+    assert "not found again in redrawn counts" in one
+    two = doubtful_sentence({**known, "doubtful_clusters": [3, 4]})
+    assert two.startswith("Doubtful: clusters 3 and 4. ")
+    assert doubtful_sentence({**known, "doubtful_clusters": []}).startswith("No cluster is")
+    # One cluster always comes back, and nothing is known without redrawn counts.
+    assert doubtful_sentence({"n_clusters": 1, "n_resamples": 20, "doubtful_clusters": []}) == ""
+    assert doubtful_sentence({"n_clusters": 6, "n_resamples": 0, "doubtful_clusters": []}) == ""
+
+
+def test_duplicates__sentence_and_command():
+    found = {"exact_cells": 2, "exact_images": 1300, "near_cells": 1, "near_images": 7}
+    assert duplicates_sentence({"duplicates": found}) == (
+        "2 centroids hold nothing but copies of an image (1,300 images); "
+        "1 centroid holds nothing but near-copies of an image (7 images)."
+    )
+    command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
+    assert shlex.split(command) == [
+        "python", "-m", "workflow", "duplicates", "/data/my run; rm x", "--near",
+    ]  # fmt: skip
+    assert not duplicates_command({"duplicates": {"exact_cells": 2}}).endswith("--near")

@@ -1,0 +1,125 @@
+"""The comparisons run, at their smallest scale, and both sides give answers that agree."""
+
+import re
+
+import pytest
+
+from benchmarks import sizes, stores
+from benchmarks.data import SCALES, Data
+from benchmarks.measure import Result, table
+from benchmarks.pages import markdown
+from benchmarks.performance import __main__ as performance
+from benchmarks.performance import overcluster, pca, runs, tree
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Data(SCALES["tiny"])
+
+
+def test_moments__are_exact(data):
+    result, from_zarr = pca.moments(data)
+    assert result.figures == {"is_exact": 1.0, "n_samples": data.scale.n_images}
+    assert result.ours_s > 0
+    assert result.peer_s > 0
+    assert from_zarr.figures["kept"] == pytest.approx(next(pca.components(data)).figures["kept"])
+
+
+def test_components__keep_no_less_than_those_of_both_peers(data):
+    exact, incremental = pca.components(data)
+    assert exact.figures["kept"] == pytest.approx(exact.figures["peer_kept"], abs=1e-5)
+    # dask-ml finds them from random projections.
+    assert 0.9 < incremental.figures["peer_kept"] <= incremental.figures["kept"] + 1e-9
+
+
+def test_nearest__is_what_every_peer_finds(data):
+    results = list(overcluster.nearest(data))
+    assert len(results) == 3 - len(overcluster.absent())
+    assert all(result.figures["same"] > 0.999 for result in results)
+
+
+def test_fitting__is_no_worse_than_the_peers(data):
+    results = list(overcluster.fitting(data))
+    assert len(results) == 2 - len(overcluster.absent())
+    for result in results:
+        assert result.figures["inertia_ratio"] < 1.02
+        assert result.figures["n_empty"] == 0
+
+
+def test_stores__hold_what_was_written(data):
+    results = list(stores.stores(data))
+    pairs, compressors = results[:8], results[8:]
+    assert all(result.figures["same"] == 1 for result in pairs)
+    assert all(result.ours_s > 0 < result.peer_s for result in pairs)
+    # What is wanted is wanted of the disk; the images of the demo are noise, so not compressed either.
+    assert [result.wanted for result in pairs] == [None, None, 0.8, 0.8] * 2
+    assert all("not compressed" in result.problem for result in pairs)
+    assert ["disk" in result.problem for result in pairs] == [False, False, True, True] * 2
+    assert [result.peer for result in compressors] == list(stores.COMPRESSORS)[1:]
+
+
+@pytest.mark.skipif(runs.faiss is None, reason="faiss is not installed")
+def test_command__finds_sources(data):
+    (result,) = runs.command(data)
+    assert result.figures["n_clusters"] > 1
+
+
+def test_tree__finds_sources(data):
+    whole, one_linkage = tree.tree(data)
+    assert whole.figures["occupied"] == 1
+    assert min(whole.figures["ari"], one_linkage.figures["ari"]) > 0.5
+
+
+def test_whole_run__finds_sources(data, client):
+    (result,) = runs.whole_run(data, client)
+    assert result.figures["ari"] > 0.5
+    assert -1 <= result.figures["peer_ari"] <= 1
+
+
+def test_page__holds_the_table_and_the_machine(tmp_path, capsys):
+    page = tmp_path / "performance.md"
+    assert performance.main(["--scale", "tiny", "--only", "moments", "--output", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "| moments of 6,000 x 768 uint8" in printed
+    text = page.read_text()
+    (line,) = re.findall(r"^\| moments of .*$", printed, re.MULTILINE)
+    assert line in text
+    assert "| float32 product | " in text.partition("| problem")[0]
+
+
+def test_table__says_how_many_times_faster():
+    text = table([Result("p", 2.0, "q", 3.0, "same", {})])
+    assert text.splitlines()[2].split("|")[5].strip() == "1.50"
+
+
+def test_sizes__page_has_every_step_and_the_machine_of_the_run(tmp_path):
+    words = ["--images", "3000", "--centroids", "100", "--place", str(tmp_path)]
+    words += ["--output", str(tmp_path / "sizes.md")]
+    assert sizes.main(words) == 0
+    text = (tmp_path / "sizes.md").read_text()
+    assert re.search(r"^\| step +\| 3,000 images \|$", text, re.MULTILINE)
+    assert all(f"\n| {step} [s] " in text for step in sizes.STEPS)
+    assert "| float32 product | " in text
+    assert (tmp_path / "img" / "sizes.png").stat().st_size > 10_000
+    assert [place.name for place in tmp_path.glob("3000-100*")] == ["3000-100.json"]
+    # A page made of notes has the machine that they were taken on.
+    assert sizes.main(words) == 0
+    assert (tmp_path / "sizes.md").read_text() == text
+
+
+def test_sizes__of_several_machines_have_a_column_each(tmp_path):
+    summary = {
+        "n_samples": 3_000, "n_centroids": 100, "n_clusters": 3, "peak_rss_bytes": 2**30,
+        "seconds": dict.fromkeys(sizes.STEPS, 1.0) | {"total": 8.0},
+        "truth": {"n_sources": 3, "ari": 1.0},
+    }  # fmt: skip
+    old = {"wall": 9.0, "summary": summary, "counters": {}}
+    new = old | {"summary": summary | {"n_samples": 6_000}, "machine": {"processor": "one"}}
+    text = sizes.page([old, new], tmp_path / "img" / "sizes.png")
+    assert re.search(r"^\| machine +\| 3,000 images +\| 6,000 images \|$", text, re.MULTILINE)
+    assert re.search(r"^\| processor +\| not recorded +\| one +\|$", text, re.MULTILINE)
+
+
+def test_markdown__reads_as_plain_text():
+    lines = markdown(("a", "long"), [("wide one", "1")]).splitlines()
+    assert lines == ["| a        | long |", "| -------- | ---- |", "| wide one | 1    |"]
