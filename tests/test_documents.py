@@ -14,11 +14,11 @@ from PIL import Image
 from docs import tables
 from workflow.cli import main
 from workflow.cli.program import program
-from workflow.config.load import known_keys
+from workflow.config import known_keys
 from workflow.ingest import DemoSource, ingest
 from workflow.pca import block_moments, feature_shift
 from workflow.runstore import layout, zarr_io
-from workflow.steps import STEPS
+from workflow.steps import STEPS, config_class
 from workflow.steps.pca import moments_model
 from workflow.steps.tree import OF_THE_TREE
 from workflow.tree.spanning_tree import Linkage
@@ -142,7 +142,7 @@ def test_readme__begins_with_the_two_commands():
 
 
 def test_settings__that_are_named_exist():
-    keys = {key for key, _ in known_keys()}
+    keys = {key for key, _ in known_keys(config_class())}
     sections = {key.split(".")[0] for key in keys if "." in key}
     pattern = rf"(?<![\w./-])(?:{'|'.join(sections)})\.[a-z_]+(?![\w(/])"
     files = {"html", "zarr", "jsonl", "npz", "py", "yaml", "json"}
@@ -159,7 +159,7 @@ def test_settings_page__holds_a_configuration_that_loads():
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     (example,) = blocks(text, "yaml")
     named = set(tables.flatten(yaml.safe_load(example)))
-    assert named <= {key for key, _ in known_keys()}
+    assert named <= {key for key, _ in known_keys(config_class())}
 
 
 @pytest.mark.parametrize("page", tables.TABLES)
