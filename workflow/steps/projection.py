@@ -62,6 +62,7 @@ class ProjectionStep(Step):
     """Write the scores of all images; the pixels are read once more."""
 
     name = "projection"
+    version = 2
     section = ProjectionSettings
     settings = ("pca.whiten", "projection.dtype")
     reads = ("pca",)
