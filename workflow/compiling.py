@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numba
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from numpy.typing import NDArray
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -38,8 +41,8 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     scheduler, go on meanwhile.  What is kept is found by the name and the file of a function but
     also contains code of other files, so the name is given a checksum of all.
     """
-    room = Path(module).parent
-    sources = sorted({*room.glob("_[!_]*.py"), *(room / name for name in others)})
+    folder = Path(module).parent
+    sources = sorted({*folder.glob("_[!_]*.py"), *(folder / name for name in others)})
     version = f"{zlib.crc32(b''.join(source.read_bytes() for source in sources)):08x}"
 
     def compiled(function: _Function) -> _Function:
@@ -50,3 +53,21 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
             return cast("_Function", numba.njit(nogil=True)(function))
 
     return compiled
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in a form that cannot be written to, so that one kind of code is compiled.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any array.
+
+    Returns
+    -------
+    ndarray of the same shape and dtype
+        A C-contiguous view, or a copy where there is none.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view

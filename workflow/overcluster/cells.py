@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.overcluster._kernels import lowest_of_groups, sum_by_group
+from workflow.overcluster._cell_kernels import lowest_of_groups, sum_by_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

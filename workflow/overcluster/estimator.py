@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from workflow.chunks import row_ranges
 from workflow.mapper import ArrayRows, SerialMapper
-from workflow.overcluster.assignment import NearestCentroids, as_float_rows
 from workflow.overcluster.fitting import fit_centroids
 from workflow.overcluster.sampling import (
     auto_n_centroids,
@@ -23,6 +22,7 @@ from workflow.overcluster.sampling import (
     sample_destinations,
     sample_size,
 )
+from workflow.overcluster.search import NearestCentroids, as_float_rows
 from workflow.rng import generator
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 #: A cell with this many times the mean error holds something far from its centroid, such as a
 #: rare cluster without one; cells of settled k-means have nearly equal errors (Gersho 1979).
-CROWDED = 3.0
+CROWDED_ERROR = 3.0
 #: A centroid may leave for a crowded cell that has this many times the error its leaving adds.
-WORTHWHILE = 4.0
+MIN_SWAP_GAIN = 4.0
 #: Rounds of each batch size in which centroids may leave, and their largest share in a round.
-SWAP_ROUNDS, SWAP_SHARE = 10, 1 / 16
+SWAP_ROUNDS, MAX_SWAP_SHARE = 10, 1 / 16
 #: Columns of the history of rounds.
 HISTORY = ("n_rows", "inertia_per_row", "moved", "n_replaced", "n_swapped")
 
@@ -32,7 +32,7 @@ class RoundState:
     Attributes
     ----------
     counters : int64 array of shape (8,)
-        Sample rows, features, centroids asked for, seed, batch rows, passes
+        Sample rows, features, centroids requested, seed, batch rows, passes
         made, seeding passes made, checks made after settling.
     n_row_visits : int
         Rows assigned so far, counted again in every pass.
@@ -89,8 +89,19 @@ class RoundState:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
-    def counting(self, **more: int) -> NDArray[np.int64]:
-        """Return the counters with some of them set."""
+    def with_counters(self, **more: int) -> NDArray[np.int64]:
+        """Return the counters with some of them set.
+
+        Parameters
+        ----------
+        **more : int
+            ``n_batch``, ``n_passes``, ``n_seedings`` or ``n_checks``.
+
+        Returns
+        -------
+        int64 array of shape (8,)
+            A copy.
+        """
         position = {"n_batch": 4, "n_passes": 5, "n_seedings": 6, "n_checks": 7}
         counters = self.counters.copy()
         for name, value in more.items():
@@ -161,15 +172,15 @@ def relocations(sums: PassSums, *, may_swap: bool) -> Relocation:
     if may_swap and n_centroids > 1:
         crowded = donors[empty.size :]
         n_filled = max(1, int(np.count_nonzero(sums.population)))
-        crowded = crowded[sums.error[crowded] >= CROWDED * sums.error.sum() / n_filled]
-        crowded = crowded[: max(1, int(n_centroids * SWAP_SHARE))]
+        crowded = crowded[sums.error[crowded] >= CROWDED_ERROR * sums.error.sum() / n_filled]
+        crowded = crowded[: max(1, int(n_centroids * MAX_SWAP_SHARE))]
         stays = sums.population == 0
         stays[donors_used] = True
         stays[crowded] = True
         leaving = np.lexsort((np.arange(n_centroids), sums.loss))
         leaving = leaving[~stays[leaving]][: crowded.size]
         crowded = crowded[: leaving.size]
-        pays = WORTHWHILE * sums.loss[leaving] <= sums.error[crowded]
+        pays = MIN_SWAP_GAIN * sums.loss[leaving] <= sums.error[crowded]
         # The losses rise and the errors fall, so what pays is a head of the list.
         target.append(leaving[pays])
         donors_used = np.concatenate([donors_used, crowded[pays]])
@@ -217,18 +228,18 @@ def means(
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """Centroids after a pass, and what is told of it.
+    """Centroids after a pass, and the numbers of the pass.
 
     Attributes
     ----------
     centroids : float array of shape (n_centroids, n_features)
         The mean of each cell, or the row that a centroid moved to [score].
-    told : Told
-        What the history keeps.
+    summary : PassSummary
+        Numbers for the history.
     """
 
     centroids: NDArray[Any]
-    told: Told
+    summary: PassSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,18 +252,18 @@ class Check:
         Rows of each cell.
     relocation : Relocation
         Centroids without rows, and where they should go.
-    told : Told
-        What the history keeps.
+    summary : PassSummary
+        Numbers for the history.
     """
 
     population: NDArray[np.int64]
     relocation: Relocation
-    told: Told
+    summary: PassSummary
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Numbers of a pass.
+class PassSummary:
+    """Numbers of a pass, for the history and the decision to go on.
 
     Attributes
     ----------
@@ -273,8 +284,8 @@ class Told:
     n_swapped: int
 
     @classmethod
-    def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> Told:
-        """Collect them."""
+    def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> PassSummary:
+        """Collect the numbers of a pass."""
         n_swapped = relocation.target.size - relocation.n_empty
         inertia = float(sums.sq_distance.sum())
         return cls(inertia, sums.cap, moved, relocation.n_empty, n_swapped)
@@ -291,24 +302,24 @@ def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Impro
     new, moved = means(sums, centroids, relocation)
     new = new.astype(centroids.dtype)
     new[relocation.target] = relocation.place
-    return Improvement(new, Told.of(sums, relocation, moved))
+    return Improvement(new, PassSummary.of(sums, relocation, moved))
 
 
 def check(sums: PassSums, centroids: NDArray[Any]) -> Check:
     """Look for centroids without rows, all others at rest."""
     del centroids
     relocation = relocations(sums, may_swap=False)
-    return Check(sums.population, relocation, Told.of(sums, relocation, 0.0))
+    return Check(sums.population, relocation, PassSummary.of(sums, relocation, 0.0))
 
 
-def record(state: RoundState, told: Told) -> RoundState:
+def record(state: RoundState, summary: PassSummary) -> RoundState:
     """Return the state with one more line of history and one more pass counted."""
     n_rows = state.n_batch
-    line = [n_rows, told.inertia / n_rows, told.moved, told.n_empty, told.n_swapped]
+    line = [n_rows, summary.inertia / n_rows, summary.moved, summary.n_empty, summary.n_swapped]
     return replace(
         state,
-        counters=state.counting(n_passes=state.n_passes + 1),
+        counters=state.with_counters(n_passes=state.n_passes + 1),
         n_row_visits=state.n_row_visits + n_rows,
-        cap=told.cap if np.isfinite(told.cap) else state.cap,
+        cap=summary.cap if np.isfinite(summary.cap) else state.cap,
         history=np.vstack([state.history, line]),
     )
