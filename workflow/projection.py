@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 #: Rows of one product, whatever came: a product's bits change with its shape.
-PANEL_ROWS = 512
+PRODUCT_ROWS = 512
 #: Features summed in float32; longer sums are made of these in float64, so that width costs no digits.
-PANEL_FEATURES = 256
+PRODUCT_FEATURES = 256
 _ROW_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -121,7 +121,7 @@ def _project(
     basis: NDArray[np.float64],
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """Project checked rows panel by panel; `basis` has shape (n_features, n_components)."""
+    """Project checked rows, a product at a time; `basis` has shape (n_features, n_components)."""
     n_rows, n_components = len(rows), basis.shape[1]
     centre: NDArray[Any] = mean
     work: np.dtype[Any] = np.dtype(np.float64)
@@ -133,26 +133,26 @@ def _project(
     offset = np.einsum("i,ij->j", mean - centre, basis)
     basis32 = basis.astype(np.float32)
     scores = np.empty((n_rows, n_components), dtype)
-    panel = np.zeros((PANEL_ROWS, len(mean)), np.float32)
-    for start in range(0, n_rows, PANEL_ROWS):
-        piece = rows[start : start + PANEL_ROWS]
+    part = np.zeros((PRODUCT_ROWS, len(mean)), np.float32)
+    for start in range(0, n_rows, PRODUCT_ROWS):
+        some = rows[start : start + PRODUCT_ROWS]
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(piece, centre, out=panel[: len(piece)], dtype=work, casting="same_kind")
-            panel[len(piece) :] = 0.0
-            exact = -offset + _product(panel, basis32)[: len(piece)]
+            np.subtract(some, centre, out=part[: len(some)], dtype=work, casting="same_kind")
+            part[len(some) :] = 0.0
+            exact = -offset + _product(part, basis32)[: len(some)]
             found = exact.astype(dtype)
         if not np.isfinite(found).all():
             _refuse(rows, start, exact, dtype)
-        scores[start : start + len(piece)] = found
+        scores[start : start + len(some)] = found
     return scores
 
 
-def _product(panel: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float64]:
+def _product(part: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float64]:
     """Multiply in float32 over few features at a time, and sum those in float64."""
-    product = np.zeros((len(panel), basis.shape[1]))
-    for first in range(0, len(basis), PANEL_FEATURES):
-        features = slice(first, first + PANEL_FEATURES)
-        product += panel[:, features] @ basis[features]
+    product = np.zeros((len(part), basis.shape[1]))
+    for first in range(0, len(basis), PRODUCT_FEATURES):
+        features = slice(first, first + PRODUCT_FEATURES)
+        product += part[:, features] @ basis[features]
     return product
 
 
@@ -160,7 +160,7 @@ def _refuse(
     rows: NDArray[Any], start: int, exact: NDArray[np.float64], dtype: np.dtype[Any]
 ) -> None:
     """Raise for the first value that is not finite, or else for scores out of range."""
-    finite = np.isfinite(rows[start : start + PANEL_ROWS])
+    finite = np.isfinite(rows[start : start + PRODUCT_ROWS])
     bad_rows = ~finite.all(axis=1)
     if bad_rows.any():
         row = int(bad_rows.argmax())
@@ -173,4 +173,4 @@ def _refuse(
     raise ImagesError(msg)
 
 
-__all__ = ["PANEL_ROWS", "project"]
+__all__ = ["PRODUCT_ROWS", "project"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from workflow.errors import ImagesError, NonFiniteError
-from workflow.projection import PANEL_ROWS, project
+from workflow.projection import PRODUCT_ROWS, project
 
 
 def basis(n_features, n_components, seed=0):
@@ -72,7 +72,7 @@ def test_project__bright_integers_cost_no_digits():
 
 
 @given(
-    n_rows=st.integers(1, 2 * PANEL_ROWS + 3),
+    n_rows=st.integers(1, 2 * PRODUCT_ROWS + 3),
     n_components=st.sampled_from([1, 2, 3, 5, 16, 50]),
     dtype=st.sampled_from([np.uint8, np.uint16, np.float16, np.float32, np.float64]),
     data=st.data(),
@@ -92,7 +92,7 @@ def test_project__a_row_is_alike_whatever_comes_with_it(n_rows, n_components, dt
 def test_project__every_place_in_a_panel_gives_the_same_bits():
     row = pictures(1, 768, np.uint8)
     mean = np.full(768, 120.3)
-    found = project(np.repeat(row, PANEL_ROWS + 7, axis=0), mean, basis(768, 50))
+    found = project(np.repeat(row, PRODUCT_ROWS + 7, axis=0), mean, basis(768, 50))
     assert (found == found[0]).all()
 
 
@@ -127,11 +127,12 @@ def test_project__float16():
 
 
 def test_project__refuses_scores_beyond_float16():
-    rows = np.zeros((PANEL_ROWS + 9, 2), np.uint16)
-    rows[PANEL_ROWS + 3] = 65535
+    rows = np.zeros((PRODUCT_ROWS + 9, 2), np.uint16)
+    rows[PRODUCT_ROWS + 3] = 65535
     components = np.array([[0.6, 0.8]])
     with pytest.raises(
-        ImagesError, match=f"within 65504, .* float16; got 91749 at image {PANEL_ROWS + 3}. Use fl"
+        ImagesError,
+        match=f"within 65504, .* float16; got 91749 at image {PRODUCT_ROWS + 3}. Use fl",
     ):
         project(rows, np.zeros(2), components, dtype=np.float16)
     assert project(rows, np.zeros(2), components)[-6, 0] == pytest.approx(91749.0)
@@ -144,9 +145,9 @@ def test_project__refuses_scores_beyond_float32():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("row", [0, PANEL_ROWS + 5])
+@pytest.mark.parametrize("row", [0, PRODUCT_ROWS + 5])
 def test_project__names_the_first_value_that_is_not_finite(value, row):
-    rows = np.zeros((PANEL_ROWS * 2, 3), np.float32)
+    rows = np.zeros((PRODUCT_ROWS * 2, 3), np.float32)
     rows[row, 1:] = value
     rows[-1] = np.nan
     with pytest.raises(NonFiniteError, match=f"image {row}, feature 1") as caught:

@@ -64,7 +64,7 @@ def flat(rows: NDArray[Any]) -> NDArray[Any]:
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def _placed_moments(
+def _numbered_moments(
     rows: NDArray[Any], first_row: int | None, kind: str, shift: NDArray[Any], rank: int
 ) -> MomentState:
     """Take the moments of a block; errors count rows from the start of all blocks."""
@@ -84,7 +84,7 @@ def array_moments(X: NDArray[Any], *, shift: NDArray[Any] | None, rank: int) -> 
     blocks = row_ranges(len(X), choose_block_rows(X.shape[1])) or row_ranges(1, 1)
     if shift is None:
         shift = feature_shift(X[: blocks[0].stop])
-    states = [_placed_moments(X[a:b], a, kind, shift, rank) for a, b in blocks]
+    states = [_numbered_moments(X[a:b], a, kind, shift, rank) for a, b in blocks]
     while len(states) > 1:
         states = [_merge_all(states[i : i + FAN_IN]) for i in range(0, len(states), FAN_IN)]
     return states[0]
@@ -148,11 +148,11 @@ def delayed_moments(
         drop_axis=list(range(1, X.ndim)),
         meta=np.empty(0, object),
     )
-    pieces = [delayed(_unboxed)(piece) for piece in states.to_delayed().ravel()]
+    later = [delayed(_unboxed)(box) for box in states.to_delayed().ravel()]
     merge = delayed(_merge_all)
-    while len(pieces) > 1:
-        pieces = [merge(pieces[i : i + FAN_IN]) for i in range(0, len(pieces), FAN_IN)]
-    root: Delayed = pieces[0]
+    while len(later) > 1:
+        later = [merge(later[i : i + FAN_IN]) for i in range(0, len(later), FAN_IN)]
+    root: Delayed = later[0]
     return root
 
 
@@ -172,7 +172,7 @@ def _boxed_moments(
     """Take the moments of a block, as the only element of an array, which Dask can fuse."""
     box = np.empty(1, object)
     first_row = None if starts is None else starts[block_id[0]]
-    box[0] = _placed_moments(rows, first_row, kind, shift, rank)
+    box[0] = _numbered_moments(rows, first_row, kind, shift, rank)
     return box
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from workflow.errors import ImagesError
 from workflow.mapper import one_blas_thread
-from workflow.pca._kernels import centred_product
+from workflow.pca._float_sums import centred_product
 from workflow.pca.arrays import array_moments, as_array, delayed_moments, flat
 from workflow.pca.components import principal_components
 from workflow.pca.moments import DEFAULT_RANK, choose_kind, merge_moments

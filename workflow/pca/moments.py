@@ -8,7 +8,15 @@ import numpy as np
 
 from workflow.errors import ImagesError
 from workflow.mapper import one_blas_thread
-from workflow.pca import _kernels as kernels
+from workflow.pca._float_sums import (
+    Factor,
+    compress,
+    float_sums,
+    low_rank_sums,
+    require_finite_sums,
+    scaled,
+)
+from workflow.pca._integer_sums import integer_sums, require_below_int64
 from workflow.pca.states import (
     FloatMoments,
     IntegerMoments,
@@ -138,7 +146,7 @@ def block_moments(
 
     Notes
     -----
-    Rows are converted panel by panel; a panel takes up to 32 MiB (for wide
+    Rows are converted up to 4,096 at a time, 32 MiB of them (for wide
     rows 256 rows), the moments themselves O(n_features**2), or
     O(rank * n_features).  Integer moments are exact, so equal to the last bit
     for every cut of the rows into blocks.  Floating-point ones are computed by
@@ -163,12 +171,12 @@ def block_moments(
     if kind == "integer":
         shift = _checked_shift(shift, n_features)
         with one_blas_thread():
-            return IntegerMoments(n_rows, shift, *kernels.integer_sums(rows, shift))
+            return IntegerMoments(n_rows, shift, *integer_sums(rows, shift))
     if kind == "float":
         if not n_rows:
             return FloatMoments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
         with one_blas_thread():
-            return FloatMoments(n_rows, *kernels.float_sums(rows))
+            return FloatMoments(n_rows, *float_sums(rows))
     if rank < 1:
         msg = f"`rank` must be at least 1; got {rank}. Use {DEFAULT_RANK} if in doubt."
         raise ValueError(msg)
@@ -176,7 +184,7 @@ def block_moments(
         empty = np.empty((0, n_features))
         return LowRankMoments(0, np.zeros(n_features), np.empty(0), empty, 0.0, rank)
     with one_blas_thread():
-        mean, factor, total_scatter = kernels.low_rank_sums(rows, rank)
+        mean, factor, total_scatter = low_rank_sums(rows, rank)
     return LowRankMoments(n_rows, mean, *factor, total_scatter, rank)
 
 
@@ -306,7 +314,7 @@ def about_zero(state: MomentState) -> MomentState:
             for second, s, t in zip(state.second.diagonal(), shift, total, strict=True)
         ),
     )
-    kernels.require_below_int64(largest, n)
+    require_below_int64(largest, n)
     cross = np.outer(shift, total)
     second = state.second + cross + cross.T + n * np.outer(shift, shift)
     return IntegerMoments(n, np.zeros_like(shift), total + n * shift, second)
@@ -326,7 +334,7 @@ def _merge_integer(left: IntegerMoments, right: IntegerMoments) -> IntegerMoment
             for a, b in zip(left.second.diagonal(), right.second.diagonal(), strict=True)
         ),
     )
-    kernels.require_below_int64(largest, n_samples)
+    require_below_int64(largest, n_samples)
     return IntegerMoments(
         n_samples, left.shift, left.total + right.total, left.second + right.second
     )
@@ -344,7 +352,7 @@ def _merge_float(left: FloatMoments, right: FloatMoments) -> FloatMoments:
         scatter = np.outer(delta, delta)
         scatter *= weight
         scatter += left.scatter + right.scatter
-    kernels.require_finite_sums(scatter)
+    require_finite_sums(scatter)
     return FloatMoments(n_samples, mean, scatter)
 
 
@@ -362,13 +370,10 @@ def _merge_low_rank(left: LowRankMoments, right: LowRankMoments) -> LowRankMomen
         correction = np.sqrt(left.n_samples * right.n_samples / n_samples) * delta
         square = float(np.einsum("i,i->", correction, correction))
         total_scatter = left.total_scatter + right.total_scatter + square
-    kernels.require_finite_sums(np.array([total_scatter]))
-    pieces = [
-        kernels.scaled(kernels.Factor(side.singular_values, side.components))
-        for side in (left, right)
-    ]
+    require_finite_sums(np.array([total_scatter]))
+    factors = [scaled(Factor(side.singular_values, side.components)) for side in (left, right)]
     with one_blas_thread():
-        factor = kernels.compress([*pieces, correction[None]], left.rank)
+        factor = compress([*factors, correction[None]], left.rank)
     return LowRankMoments(n_samples, mean, *factor, total_scatter, left.rank)
 
 
