@@ -294,7 +294,7 @@ def _large_run(measured: Measured) -> str:
     n_tasks = tasks["pca"].n_tasks
     slow, fast = _totals(rows)
     rounds = config.overcluster.max_rounds
-    n_pieces = measured.returns[0].weight.n_tasks
+    n_sample_blocks = measured.returns[0].weight.n_tasks
     head = ("pass", "ms a block", "compute [s]", "schedule [s]", "merge [s]", "reads", "writes")
     times = tuple(f"at {speed / 1e9:g} GB/s [s]" for speed in BANDWIDTHS)
     table = markdown((*head, *times, f"workers fed by {BANDWIDTHS[-1] / 1e9:g} GB/s"), rows)
@@ -315,8 +315,8 @@ included, from a disk whose pages were in memory. Bytes are those that `plan` te
   brackets), and the merge. **All
   passes over the images: {_duration(fast)} at {BANDWIDTHS[1] / 1e9:g} GB/s, {_duration(slow)} at {BANDWIDTHS[0] / 1e9:g} GB/s.** The workers that a file system feeds: more of them
   wait for it.
-* To that come, whatever the number of images: the fit on a sample of 64 rows a centroid, {rates.piece_s:.2g} s a round and {rounds} rounds
-  at most, {_duration(rounds * rates.piece_s)}, on {n_pieces} workers at most, for the sample has {n_pieces} pieces, whose sums the workers merge; the centroids, {format_bytes(measured.returns[0].n_bytes)}, come
+* To that come, whatever the number of images: the fit on a sample of 64 rows a centroid, {rates.sample_block_s:.2g} s a round and {rounds} rounds
+  at most, {_duration(rounds * rates.sample_block_s)}, on {n_sample_blocks} workers at most, for the sample has {n_sample_blocks} blocks, whose sums the workers merge; the centroids, {format_bytes(measured.returns[0].n_bytes)}, come
   back in each round; and the tree, {_duration(rates.tree_s)}, on the client alone. The report reads the labels of all images on the client: {format_bytes(12 * N_IMAGES)}.
 
 What to plan for:

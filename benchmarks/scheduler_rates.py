@@ -25,8 +25,9 @@ from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
 from workflow.mapper import SerialMapper, one_blas_thread
 from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
-from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
+from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
+from workflow.overcluster.sampling import MAX_BLOCK_ROWS
 from workflow.pca import DEFAULT_RANK, principal_components
 from workflow.pipeline.carry import create_labels, labelling
 from workflow.pipeline.executor import Executor
@@ -77,8 +78,8 @@ class Rates:
         Pass -> seconds to read and merge what one task left [s].
     tree_s : float
         Seconds of the tree, which the caller builds alone [s].
-    piece_s : float
-        Seconds of one piece of the sample in a round of the fit [s].
+    sample_block_s : float
+        Seconds of one block of the sample in a round of the fit [s].
     """
 
     rows: int
@@ -86,7 +87,7 @@ class Rates:
     block_s: dict[str, float]
     merge_s: dict[str, float]
     tree_s: float
-    piece_s: float
+    sample_block_s: float
 
 
 def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
@@ -102,8 +103,8 @@ def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
             "labels": bench.labels(),
         }
         merge_s = {"pca": bench.merging_moments(), "overcluster: assign": bench.merging_cells()}
-        tree_s, piece_s = bench.tree(), bench.piece()
-        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, piece_s)
+        tree_s, sample_block_s = bench.tree(), bench.sample_block()
+        return Rates(n_rows, n_centroids, block_s, merge_s, tree_s, sample_block_s)
 
 
 class _Bench:
@@ -270,9 +271,9 @@ class _Bench:
         )
         return time.perf_counter() - started
 
-    def piece(self) -> float:
-        """Time one piece of a round of the fit, from the scores."""
-        n_rows = min(MAX_PIECE_ROWS, self.scores.n_samples)
+    def sample_block(self) -> float:
+        """Time one block of a round of the fit, from the scores."""
+        n_rows = min(MAX_BLOCK_ROWS, self.scores.n_samples)
         started = time.perf_counter()
         finish = partial(improve, may_swap=True)
         sum_pass(self.scores, n_rows, self.centroids, Draw(0, 1, np.inf), self.executor, finish)

@@ -14,16 +14,12 @@ from distributed.protocol import pickle
 from benchmarks.scheduler_run import BLOCK_ROWS
 from workflow import schema
 from workflow.config.models import ReportSettings
-from workflow.mapper import InMemory, KeptInMemory, SerialMapper
+from workflow.mapper import InMemory, InMemoryStorage, SerialMapper
 from workflow.overcluster import sample_counts, sample_size
-from workflow.overcluster.candidates import (
-    CANDIDATE_ROUNDS,
-    seed_by_batch,
-    seed_by_candidates,
-)
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
+from workflow.overcluster.seeding import CANDIDATE_ROUNDS, seed_by_batch, seed_by_candidates
 from workflow.pca import DEFAULT_RANK
 from workflow.pipeline.durations import EDGES
 from workflow.pipeline.executor import MAX_TOGETHER, LeftArrays, StoredArrays
@@ -55,7 +51,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.mapper import Keeper
+    from workflow.mapper import TaskStorage
 
 #: Most that one object of a task graph may weigh [bytes].
 LIMIT_BYTES = 2**20
@@ -212,9 +208,9 @@ class FirstOnly:
         """Keep arrays in memory; they would travel as the name of a file."""
         return InMemory(dict(arrays))
 
-    def keeping(self) -> AbstractContextManager[Keeper]:
-        """Keep arrays in memory; tasks would leave them in files."""
-        return nullcontext(KeptInMemory())
+    def task_storage(self) -> AbstractContextManager[TaskStorage]:
+        """Save arrays in memory; tasks would save them in files."""
+        return nullcontext(InMemoryStorage())
 
     def _note(self, function: Any, items: Sequence[Any], results: list[Any]) -> None:
         """Weigh the function, the items, and what comes back."""
@@ -231,7 +227,7 @@ def _as_sent(content: Any) -> Any:
     """Return something as it is sent: places instead of rows and arrays."""
     if isinstance(content, InMemory):
         return STORED
-    if isinstance(content, KeptInMemory):
+    if isinstance(content, InMemoryStorage):
         return LeftArrays(STORED.path.with_suffix(""))
     if isinstance(content, _Uniform):
         shape = content.n_samples, content.n_features

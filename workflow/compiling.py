@@ -1,4 +1,4 @@
-"""How inner loops are compiled: when first called, and kept on disk for the next process."""
+"""How inner loops are compiled: when first called, and stored on disk for the next process."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     Returns
     -------
     callable
-        Decorator.  Compiled code is kept on disk where that can be written.
+        Decorator.  Compiled code is stored on disk where that can be written.
 
     Notes
     -----
     One thread and no reordering of sums: the same bits on every machine of a
     kind.  Other threads of the process, which read ahead and talk to the
-    scheduler, go on meanwhile.  What is kept is found by the name and the file of a function but
+    scheduler, go on meanwhile.  Stored code is found by the name and the file of a function but
     also contains code of other files, so the name is given a checksum of all.
     """
     folder = Path(module).parent
@@ -49,7 +49,7 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
         function.__qualname__ = f"{function.__qualname__}_{version}"
         try:
             return cast("_Function", numba.njit(cache=True, nogil=True)(function))
-        except RuntimeError:  # neither beside the module nor at home can anything be written
+        except RuntimeError:  # nothing can be written beside the module or in the home folder
             return cast("_Function", numba.njit(nogil=True)(function))
 
     return compiled

@@ -70,7 +70,13 @@ class Shared(Protocol):
     """Arrays that tasks need; travels as a reference where it can."""
 
     def load(self) -> Mapping[str, NDArray[Any]]:
-        """Return the arrays; called inside the task."""
+        """Return the arrays; called inside the task.
+
+        Returns
+        -------
+        mapping of str to ndarray
+            Arrays by name, not to be written to.
+        """
 
 
 class TaskStorage(Protocol):
@@ -349,6 +355,13 @@ class _OneBlasThread:
 def one_blas_thread() -> Iterator[None]:
     """Compute with one BLAS thread while inside, in all threads of this process.
 
+    Yields
+    ------
+    None
+        Nothing.
+
+    Notes
+    -----
     The setting belongs to the process, so the first one in sets it and the
     last one out restores it: were each task to restore what it found, the
     first to end would give several threads to those that still compute, and

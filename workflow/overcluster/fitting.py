@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Rows of the first batch and of seeding: for each centroid, and at least.
+#: Rows of the first batch and of seeding: for each centroid, and their minimum.
 BATCH_ROWS_PER_CENTROID, MIN_BATCH_ROWS = 32, 65_536
 #: k-means++ in one task up to this many pairs of rows and centroids (seconds on one core).
 MAX_IN_MEMORY_PAIRS = 2**30
@@ -190,7 +190,21 @@ def fit_centroids(
 
 
 def first_batch_rows(n_rows: int, n_centroids: int) -> int:
-    """Return how many rows of a sample the first centroids are chosen from."""
+    """Return how many rows of a sample the first centroids are chosen from.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the sample.
+    n_centroids : int
+        Centroids wanted.
+
+    Returns
+    -------
+    int
+        32 for each centroid, at least 65,536; all rows where the rest would be
+        less than half as many.
+    """
     return _batch_rows(n_rows, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
 
 
@@ -212,11 +226,15 @@ class _Fit:
     def start(self) -> RoundState:
         """Return the state before anything is done."""
         n_rows, n_features = self.sample.n_samples, self.sample.n_features
-        n_batch = first_batch_rows(n_rows, self.n_centroids)
-        counters = [n_rows, n_features, self.n_centroids, self.seed, n_batch, 0, 0, 0]
         dtype = as_float_rows(np.empty(0, self.sample.dtype)).dtype
         return RoundState(
-            counters=np.array(counters, dtype=np.int64),
+            n_samples=n_rows,
+            n_features=n_features,
+            n_centroids=self.n_centroids,
+            seed=self.seed,
+            n_batch=first_batch_rows(n_rows, self.n_centroids),
+            n_passes=0,
+            n_checks=0,
             n_row_visits=0,
             cap=float("inf"),
             is_seeding=True,
@@ -230,11 +248,14 @@ class _Fit:
 
     def checked(self, state: RoundState) -> RoundState:
         """Return a state to resume from, if it belongs to this fit."""
-        expected = self.start().counters[:4]
-        if not np.array_equal(state.counters[:4], expected):
+        expected, found = (
+            [fit.n_samples, fit.n_features, fit.n_centroids, fit.seed]
+            for fit in (self.start(), state)
+        )
+        if found != expected:
             msg = (
                 "`resume` must come from a fit with the same rows, features, centroids and seed "
-                f"{expected.tolist()}; got {state.counters[:4].tolist()}. Start without it."
+                f"{expected}; got {found}. Start without it."
             )
             raise ValueError(msg)
         return state
@@ -257,7 +278,7 @@ class _Fit:
         found = choose(self.sample, state.n_batch, self.n_centroids, self.seed, self.mapper)
         return replace(
             state,
-            counters=state.with_counters(n_passes=found.n_passes, n_seedings=found.n_passes),
+            n_passes=found.n_passes,
             n_row_visits=found.n_row_visits,
             cap=found.cap,
             is_seeding=False,
@@ -276,10 +297,9 @@ class _Fit:
         is_quiet = found.summary.moved < (REST if is_whole else EXHAUSTED)
         is_still = is_quiet and found.summary.n_relocated <= MAX_RELOCATED_SHARE * self.n_centroids
         if n_rounds_left == 0 or (is_whole and is_still):
-            return replace(state, is_settled=True, counters=state.with_counters(n_batch=n_rows))
+            return replace(state, is_settled=True, n_batch=n_rows)
         if not is_whole and (is_still or n_of_batch >= MAX_ROUNDS_OF_BATCH):
-            n_batch = _batch_rows(n_rows, 2 * state.n_batch)
-            return replace(state, counters=state.with_counters(n_batch=n_batch))
+            return replace(state, n_batch=_batch_rows(n_rows, 2 * state.n_batch))
         return state
 
     def _check(self, state: RoundState) -> RoundState:
@@ -287,7 +307,7 @@ class _Fit:
         found = self._pass(state, check)
         state = record(state, found.summary)
         n_checks = state.n_checks + 1
-        state = replace(state, counters=state.with_counters(n_checks=n_checks))
+        state = replace(state, n_checks=n_checks)
         if found.summary.n_relocated and n_checks < MAX_CHECKS:
             centroids = state.centroids.copy()
             centroids[found.relocation.target] = found.relocation.place

@@ -23,6 +23,10 @@ MIN_SWAP_GAIN = 4.0
 SWAP_ROUNDS, MAX_SWAP_SHARE = 10, 1 / 16
 #: Columns of the history of rounds.
 HISTORY = ("n_rows", "inertia_per_row", "moved", "n_replaced", "n_swapped")
+#: Order of the counters in states that were stored without names.
+_COUNTERS = (
+    "n_samples", "n_features", "n_centroids", "seed", "n_batch", "n_passes", "n_seedings", "n_checks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,13 @@ class RoundState:
 
     Attributes
     ----------
-    counters : int64 array of shape (8,)
-        Sample rows, features, centroids requested, seed, batch rows, passes
-        made, seeding passes made, checks made after settling.
+    n_samples, n_features, n_centroids, seed : int
+        Rows of the sample, their features, centroids requested, and the seed
+        of the run: what a fit must share with a state to go on from it.
+    n_batch : int
+        Rows of the present batch.
+    n_passes, n_checks : int
+        Passes made so far, and checks made since the centroids rest.
     n_row_visits : int
         Rows assigned so far, counted again in every pass.
     cap : float
@@ -53,7 +61,13 @@ class RoundState:
         to crowded cells.
     """
 
-    counters: NDArray[np.int64]
+    n_samples: int
+    n_features: int
+    n_centroids: int
+    seed: int
+    n_batch: int
+    n_passes: int
+    n_checks: int
     n_row_visits: int
     cap: float
     is_seeding: bool
@@ -65,21 +79,6 @@ class RoundState:
     history: NDArray[np.float64]
 
     @property
-    def n_batch(self) -> int:
-        """Number of rows of the present batch."""
-        return int(self.counters[4])
-
-    @property
-    def n_passes(self) -> int:
-        """Number of passes made so far."""
-        return int(self.counters[5])
-
-    @property
-    def n_checks(self) -> int:
-        """Number of checks made since the centroids rest."""
-        return int(self.counters[7])
-
-    @property
     def n_rounds(self) -> int:
         """Number of rounds made so far."""
         return int(self.history.shape[0])
@@ -89,34 +88,34 @@ class RoundState:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
-    def with_counters(self, **more: int) -> NDArray[np.int64]:
-        """Return the counters with some of them set.
-
-        Parameters
-        ----------
-        **more : int
-            ``n_batch``, ``n_passes``, ``n_seedings`` or ``n_checks``.
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the attributes by name.
 
         Returns
         -------
-        int64 array of shape (8,)
-            A copy.
+        dict of str to ndarray
+            Numbers are arrays of one value.
         """
-        position = {"n_batch": 4, "n_passes": 5, "n_seedings": 6, "n_checks": 7}
-        counters = self.counters.copy()
-        for name, value in more.items():
-            counters[position[name]] = value
-        return counters
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name, numbers as arrays of one value."""
         return {field.name: np.atleast_1d(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RoundState:
-        """Return the state whose attributes these are."""
+        """Return the state whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What `to_arrays` gave.
+
+        Returns
+        -------
+        RoundState
+            The same state.
+        """
+        if "counters" in arrays:  # from before they had names
+            arrays = {**arrays, **dict(zip(_COUNTERS, arrays["counters"], strict=True))}
         values: dict[str, Any] = {name: np.asarray(arrays[name]) for name in cls.__slots__}
-        for name in ("n_row_visits", "cap", "is_seeding", "is_settled", "is_finished", "inertia"):
+        for name in set(values) - {"centroids", "population", "history"}:
             values[name] = values[name].reshape(-1)[0].item()
         return cls(**values)
 
@@ -285,7 +284,22 @@ class PassSummary:
 
     @classmethod
     def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> PassSummary:
-        """Collect the numbers of a pass."""
+        """Collect the numbers of a pass.
+
+        Parameters
+        ----------
+        sums : PassSums
+            Sums of the pass.
+        relocation : Relocation
+            Centroids that get a new place.
+        moved : float
+            Median movement of the others in standard errors.
+
+        Returns
+        -------
+        PassSummary
+            The numbers.
+        """
         n_swapped = relocation.target.size - relocation.n_empty
         inertia = float(sums.sq_distance.sum())
         return cls(inertia, sums.cap, moved, relocation.n_empty, n_swapped)
@@ -297,7 +311,22 @@ class PassSummary:
 
 
 def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Improvement:
-    """Move every centroid to the mean of its cell, and some to other cells."""
+    """Move every centroid to the mean of its cell, and some to other cells.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of the pass.
+    centroids : float array of shape (n_centroids, n_features)
+        Centroids of the pass [score].
+    may_swap : bool
+        See `relocations`.
+
+    Returns
+    -------
+    Improvement
+        Centroids of the type of those that came.
+    """
     relocation = relocations(sums, may_swap=may_swap)
     new, moved = means(sums, centroids, relocation)
     new = new.astype(centroids.dtype)
@@ -306,19 +335,45 @@ def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Impro
 
 
 def check(sums: PassSums, centroids: NDArray[Any]) -> Check:
-    """Look for centroids without rows, all others at rest."""
+    """Look for centroids without rows, all others at rest.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of a pass over the whole sample.
+    centroids : float array of shape (n_centroids, n_features)
+        Not used: they stay.
+
+    Returns
+    -------
+    Check
+        Populations, and where centroids without rows should go.
+    """
     del centroids
     relocation = relocations(sums, may_swap=False)
     return Check(sums.population, relocation, PassSummary.of(sums, relocation, 0.0))
 
 
 def record(state: RoundState, summary: PassSummary) -> RoundState:
-    """Return the state with one more line of history and one more pass counted."""
+    """Return the state with one more line of history and one more pass counted.
+
+    Parameters
+    ----------
+    state : RoundState
+        The state before the pass.
+    summary : PassSummary
+        Numbers of the pass.
+
+    Returns
+    -------
+    RoundState
+        Centroids are those of `state`.
+    """
     n_rows = state.n_batch
     line = [n_rows, summary.inertia / n_rows, summary.moved, summary.n_empty, summary.n_swapped]
     return replace(
         state,
-        counters=state.with_counters(n_passes=state.n_passes + 1),
+        n_passes=state.n_passes + 1,
         n_row_visits=state.n_row_visits + n_rows,
         cap=summary.cap if np.isfinite(summary.cap) else state.cap,
         history=np.vstack([state.history, line]),

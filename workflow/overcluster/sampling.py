@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 #: Rows behind each centroid when their number is chosen here: fewer leave the test of the tree
 #: no power, more leave small clusters too few centroids to be seen.
 ROWS_PER_CENTROID = 15
-#: Most centroids chosen here, and the number that small data get where they can.
+#: Maximum number of centroids chosen here, and the number that small data get where they can.
 MAX_CENTROIDS = 16_384
 #: Below so many rows there is one centroid for so many rows.
 FEW_ROWS, ROWS_PER_CENTROID_OF_FEW = 5_000, 2
-#: Rows of the sample for each centroid, and the fewest rows worth sampling at all.
+#: Rows of the sample for each centroid, and the minimum number of rows worth sampling.
 SAMPLE_ROWS_PER_CENTROID, MIN_SAMPLE_ROWS = 64, 65_536
 #: Rows of a block of the sample.  Large enough that the sums a task returns are small beside its
 #: work, small enough for 16 tasks in a first batch.
@@ -151,7 +151,7 @@ def draw_rows(n_rows: int, n_draw: int, rng: np.random.Generator) -> NDArray[np.
     Raises
     ------
     ValueError
-        If more rows are asked for than there are.
+        If more rows are requested than there are.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def draw_rows(n_rows: int, n_draw: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def sample_destinations(n_sample: int, seed: int) -> NDArray[np.int64]:
-    """Shuffle the places of sampled rows.
+    """Shuffle the positions of sampled rows.
 
     Parameters
     ----------

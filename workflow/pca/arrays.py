@@ -60,7 +60,18 @@ def as_array(X: ArrayLike | da.Array) -> Any:
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return images as rows of shape (n_samples, n_features)."""
+    """Return images as rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, ...)
+        Images.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        A view where that can be.
+    """
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
@@ -78,7 +89,30 @@ def _numbered_moments(
 
 
 def array_moments(X: NDArray[Any], *, shift: NDArray[Any] | None, rank: int) -> MomentState:
-    """Take the moments of an array in memory, block by block."""
+    """Take the moments of an array in memory, block by block.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Rows or images.
+    shift : int64 array of shape (n_features,) or None
+        Shift of moments that these will be merged into; that of the first
+        block otherwise.
+    rank : int
+        Maximum number of directions of wide rows.
+
+    Returns
+    -------
+    IntegerMoments, FloatMoments or LowRankMoments
+        Merged eight at a time, in the order of the blocks.
+
+    Raises
+    ------
+    NonFiniteError
+        If a value is NaN or infinite.
+    ImagesError
+        If the dtype is not that of images, or sums overflow.
+    """
     X = flat(X)
     kind = choose_kind(X.dtype, X.shape[1])
     blocks = row_ranges(len(X), choose_block_rows(X.shape[1])) or row_ranges(1, 1)
@@ -109,7 +143,7 @@ def delayed_moments(
         Shift of moments that these will be merged into; that of the first
         block otherwise.
     rank : int
-        Most directions to keep of wide rows.
+        Maximum number of directions of wide rows.
 
     Returns
     -------

@@ -32,7 +32,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ----------
     n_components : int, float or "auto"
         Number of components, a share of the variance between 0 and 1, or
-        "auto": the fewest that keep 99 % of the variance, between 2 and 50.
+        "auto": the minimum that keeps 99 % of the variance, between 2 and 50.
     whiten : bool
         Whether `transform` scales the scores to unit variance.
     rank : int
@@ -59,7 +59,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_samples_seen_ : int
         Rows seen since `fit`, or by all calls of `partial_fit`.
     moments_ : IntegerMoments, FloatMoments or LowRankMoments
-        All that is kept of the rows.
+        Moments of the rows.
 
     See Also
     --------

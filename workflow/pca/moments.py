@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Wider rows than this are kept as low-rank moments: a scatter matrix of 4,096 features has 128 MiB.
 MAX_FULL_FEATURES = 4096
-#: Directions that low-rank moments keep.  Five times the most that "auto" asks for (arbitrary).
+#: Directions that low-rank moments keep.  Five times the maximum of "auto" (arbitrary).
 DEFAULT_RANK = 256
 
 MomentKind = Literal["integer", "float", "low_rank"]
@@ -51,7 +51,7 @@ def choose_kind(
     n_features : int
         Features of a row.
     max_full_features : int
-        Most features for which the whole scatter matrix is kept.
+        Maximum number of features for which the whole scatter matrix is kept.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def block_moments(
     shift : int64 array of shape (n_features,), optional
         What `feature_shift` says, the same for all blocks.  Used by "integer" only.
     rank : int
-        Most directions to keep, at least 1, the same for all blocks.  Used by
+        Maximum number of directions, at least 1, the same for all blocks.  Used by
         "low_rank" only.
 
     Returns

@@ -8,6 +8,7 @@ not, the plain functions of the same arguments take over.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -376,14 +377,14 @@ def plain_sq_distance_of(rows: NDArray[Any], row: int, others: NDArray[Any], oth
         n_sums //= 2
         for i in range(n_sums):
             sums[i] += sums[i + n_sums]
-    total = sums[0]
+    total: float = sums[0]
     for feature in range(whole, n_features):
         difference = np.float64(rows[row, feature]) - np.float64(others[other, feature])
         total += difference * difference
     return total
 
 
-_IS_64_BIT = types.intp.bitwidth == 64
+_IS_64_BIT = sys.maxsize > 2**32
 #: What the search calls; see `plain_tile_scores` and `plain_sq_distance_of`.
 tile_scores = _written_tile_scores if _IS_64_BIT else plain_tile_scores
 sq_distance_of = _written_sq_distance_of if _IS_64_BIT else plain_sq_distance_of

@@ -61,14 +61,42 @@ class Search(Protocol):
 
     @classmethod
     def build(cls, centered: CenteredCentroids) -> Self:
-        """Prepare a search among these centroids."""
+        """Prepare a search.
+
+        Parameters
+        ----------
+        centered : CenteredCentroids
+            The centroids.
+
+        Returns
+        -------
+        Search
+            The search among them.
+        """
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything as arrays, to share with tasks."""
+        """Return everything as arrays, to share with tasks.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays by name.
+        """
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the search whose arrays these are; costs nothing."""
+        """Return the search whose arrays these are; costs nothing.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What `to_arrays` gave, and others.
+
+        Returns
+        -------
+        Search
+            The same search.
+        """
 
     def query(self, rows: NDArray[Any], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Find the k nearest centroids of each row.

@@ -73,17 +73,17 @@ class PanelSearch:
 
     @classmethod
     def build(cls, centered: CenteredCentroids) -> Self:
-        """Prepare a search."""
+        """Prepare a search; see `Search.build`."""
         return cls(ProductSearch.build(centered), lay_out_panels(centered.scaled))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the panels and those of the products."""
+        """Return the arrays of the panels and those of the products; see `Search.to_arrays`."""
         panels = {f"panel_{name}": array for name, array in self.panels._asdict().items()}
         return {**self.products.to_arrays(), **panels}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the search whose arrays these are."""
+        """Return the search whose arrays these are; see `Search.from_arrays`."""
         panels = Panels(*(frozen(arrays[f"panel_{name}"]) for name in Panels._fields))
         return cls(ProductSearch.from_arrays(arrays), panels)
 
@@ -131,7 +131,7 @@ def make_queries(rows: NDArray[Any], shift: NDArray[np.float64], scale: float, k
     """
     n_samples, n_features = rows.shape
     rows = frozen(rows)
-    scaled, sq_norm = scale_rows(rows, frozen(shift), scale, frozen(feature_stops(n_features)))
+    scaled, sq_norm = scale_rows(rows, frozen(shift), scale, frozen(_feature_stops(n_features)))
     return Queries(
         rows,
         scaled,
@@ -145,7 +145,7 @@ def make_queries(rows: NDArray[Any], shift: NDArray[np.float64], scale: float, k
     )
 
 
-def feature_stops(n_features: int) -> NDArray[np.int64]:
+def _feature_stops(n_features: int) -> NDArray[np.int64]:
     """Return how many features each stage of a search has behind it."""
     return np.array([-(-n_features // 4), -(-n_features // 2), n_features], dtype=np.int64)
 
@@ -169,7 +169,7 @@ def lay_out_panels(scaled: NDArray[np.float64]) -> Panels:
     The order of centroids changes the time of a search and never its answer.
     Cost: about centroids x features**2 x log2(panels) operations.
     """
-    stops = feature_stops(scaled.shape[1])
+    stops = _feature_stops(scaled.shape[1])
     roundoff = relative_roundoff(scaled.shape[1], np.float32)
     first = int(stops[0])
     groups = _halves(scaled)
@@ -193,7 +193,7 @@ def lay_out_panels(scaled: NDArray[np.float64]) -> Panels:
         _factors_in_order(means, stops),
         stops,
     )
-    return Panels(*map(frozen, panels))
+    return Panels(*(frozen(array) for array in panels))
 
 
 def _panel_factors(

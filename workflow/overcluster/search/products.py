@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Bounds held at a time (rows times centroids): 16 MiB of float32.
 MAX_BOUNDS = 2**22
-#: Fewest and most rows of a batch.
+#: Minimum and maximum number of rows of a batch.
 MIN_BATCH_ROWS, MAX_BATCH_ROWS = 64, 2048
 #: Rows farther out than this many times the spread of the centroids are compared with every one.
 FAR = 1e15
@@ -64,17 +64,17 @@ class ProductSearch:
 
     @classmethod
     def build(cls, centered: CenteredCentroids) -> Self:
-        """Prepare a search, with products of the precision that the centroids need."""
+        """Prepare a search; see `Search.build`."""
         factors = _bound_factors(centered.scaled, centered.dtype)
         return cls(centered.centroids, centered.shift, np.array(centered.scale), factors)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name; see `Search.to_arrays`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the search whose attributes these are."""
+        """Return the search whose attributes these are; see `Search.from_arrays`."""
         return cls(*(arrays[field.name] for field in fields(cls)))
 
     def query(self, rows: NDArray[Any], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
