@@ -156,7 +156,7 @@ def test_what_the_fit_returns__is_what_the_page_lists(path, monkeypatch):
         assert set(returned) == names
         assert returned["recluster"].n_numbers == seeds
         drawn = held["overcluster, seeding", "which rows are candidates"].at_once
-        assert returned["draw"].n_numbers == pytest.approx(drawn, rel=0.25)
+        assert returned["draw_candidates"].n_numbers == pytest.approx(drawn, rel=0.25)
         # Places of files, of what stays there.
         n_blocks = returned["measure_block"].weight.n_tasks
         assert returned["measure_block"].n_numbers == 2 * n_blocks > 2

@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 from workflow.errors import ImagesError, NonFiniteError, StoreError
 from workflow.pca import _integer_sums
 from workflow.pca.moments import (
-    FloatMoments,
-    IntegerMoments,
-    LowRankMoments,
     about_zero,
     block_moments,
     choose_kind,
     feature_shift,
-    from_arrays,
     mean_and_scatter,
     merge_moments,
+)
+from workflow.pca.states import (
+    FloatMoments,
+    IntegerMoments,
+    LowRankMoments,
+    from_arrays,
     to_arrays,
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -120,8 +120,7 @@ class RoundState:
         return cls(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """Centroids that get a new place: a row of the cell they split.
 
     Attributes
@@ -225,43 +224,7 @@ def means(
     return new, float(np.sqrt(np.median(ratio)))
 
 
-@dataclass(frozen=True, slots=True)
-class Improvement:
-    """Centroids after a pass, and the numbers of the pass.
-
-    Attributes
-    ----------
-    centroids : float array of shape (n_centroids, n_features)
-        The mean of each cell, or the row that a centroid moved to [score].
-    summary : PassSummary
-        Numbers for the history.
-    """
-
-    centroids: NDArray[Any]
-    summary: PassSummary
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What a pass over all rows of the sample finds of centroids at rest.
-
-    Attributes
-    ----------
-    population : int64 array of shape (n_centroids,)
-        Rows of each cell.
-    relocation : Relocation
-        Centroids without rows, and where they should go.
-    summary : PassSummary
-        Numbers for the history.
-    """
-
-    population: NDArray[np.int64]
-    relocation: Relocation
-    summary: PassSummary
-
-
-@dataclass(frozen=True, slots=True)
-class PassSummary:
+class PassSummary(NamedTuple):
     """Numbers of a pass, for the history and the decision to go on.
 
     Attributes
@@ -308,6 +271,39 @@ class PassSummary:
     def n_relocated(self) -> int:
         """Number of centroids that got another place than the mean of their cell."""
         return self.n_empty + self.n_swapped
+
+
+class Improvement(NamedTuple):
+    """Centroids after a pass, and the numbers of the pass.
+
+    Attributes
+    ----------
+    centroids : float array of shape (n_centroids, n_features)
+        The mean of each cell, or the row that a centroid moved to [score].
+    summary : PassSummary
+        Numbers for the history.
+    """
+
+    centroids: NDArray[Any]
+    summary: PassSummary
+
+
+class Check(NamedTuple):
+    """What a pass over all rows of the sample finds of centroids at rest.
+
+    Attributes
+    ----------
+    population : int64 array of shape (n_centroids,)
+        Rows of each cell.
+    relocation : Relocation
+        Centroids without rows, and where they should go.
+    summary : PassSummary
+        Numbers for the history.
+    """
+
+    population: NDArray[np.int64]
+    relocation: Relocation
+    summary: PassSummary
 
 
 def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Improvement:

@@ -214,6 +214,3 @@ def _unboxed(box: NDArray[Any]) -> MomentState:
     """Return the only element."""
     state: MomentState = box[0]
     return state
-
-
-__all__ = ["FAN_IN", "array_moments", "as_array", "delayed_moments", "flat"]

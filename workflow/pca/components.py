@@ -226,6 +226,3 @@ def fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = components[np.arange(len(components)), tied.argmax(axis=1)]
     signs = np.where(largest < 0.0, -1.0, 1.0)
     return np.ascontiguousarray(components * signs[:, None])
-
-
-__all__ = ["PrincipalComponents", "fixed_signs", "principal_components"]

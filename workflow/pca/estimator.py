@@ -259,6 +259,3 @@ def _rows(
     """Give the rows of a block of scores."""
     with one_blas_thread():
         return centred_product(scores, np.zeros(len(basis)), basis) + mean
-
-
-__all__ = ["PCA"]

@@ -22,8 +22,6 @@ from workflow.pca.states import (
     IntegerMoments,
     LowRankMoments,
     MomentState,
-    from_arrays,
-    to_arrays,
 )
 
 if TYPE_CHECKING:
@@ -411,21 +409,3 @@ def mean_and_scatter(
         exact = row[i:].astype(object) * n_samples - total[i] * total[i:]
         scatter[i, i:] = scatter[i:, i] = (exact / n_samples).astype(np.float64)
     return mean, scatter
-
-
-__all__ = [
-    "DEFAULT_RANK",
-    "MAX_FULL_FEATURES",
-    "FloatMoments",
-    "IntegerMoments",
-    "LowRankMoments",
-    "MomentKind",
-    "MomentState",
-    "block_moments",
-    "choose_kind",
-    "feature_shift",
-    "from_arrays",
-    "mean_and_scatter",
-    "merge_moments",
-    "to_arrays",
-]

@@ -142,15 +142,16 @@ def _search_others(
     scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
     near = np.empty(order.size + 1, dtype=np.int64)
     sq_gap = np.empty(order.size, dtype=np.float32)
-    box_limit = np.empty(order.size, dtype=np.float32)
     columns = _columns(queries.scaled, order, panels.low.shape[1])
-    _take(queries.box_limit, order, box_limit)
+    box_limit = queries.box_limit[order]
     is_stale = False
     for panel in _near_panels(columns, box_limit.max(), panels):
         if is_stale:
-            _take(queries.box_limit, order, box_limit)
+            box_limit = queries.box_limit[order]
             is_stale = False
         _sq_gaps(columns, panels.low[panel], panels.high[panel], sq_gap)
+        # Rows are in the order of their start panels, which are behind them.  NaN is within no limit,
+        # while infinity would be within that of a row that lacks neighbours.
         if start_panel[order[0]] <= panel <= start_panel[order[-1]]:
             for i in range(order.size):
                 if start_panel[order[i]] == panel:
@@ -165,13 +166,6 @@ def _search_others(
                 queries.scaled, panels.factors, queries.limit, scores, near, tile, panels.stops
             ):
                 is_stale |= _compare_near(queries, centroids, panels.ids, near, tile, scores)
-
-
-@compiled
-def _take(values: NDArray[np.float32], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-    """Write the values of some rows."""
-    for i in range(order.size):
-        out[i] = values[order[i]]
 
 
 @compiled

@@ -60,7 +60,8 @@ def start_panels(scaled: NDArray[np.float32], panels: Panels) -> NDArray[np.int6
         n_all = panels.groups.shape[0]
         group = _nearest_centers(scaled, panels.groups, panels.stops, order, group, n_all)
         order = sorted_by(group, n_groups)
-    return _nearest_centers(scaled, panels.centers, panels.stops, order, group, 1)
+    # Not a plain 1, of which numba would compile code of its own.
+    return _nearest_centers(scaled, panels.centers, panels.stops, order, group, np.int64(1))
 
 
 @compiled
@@ -70,7 +71,7 @@ def _nearest_centers(
     stops: NDArray[np.int64],
     order: NDArray[np.int64],
     first: NDArray[np.int64],
-    n_panels: int,
+    n_panels: int | np.int64,
 ) -> NDArray[np.int64]:
     """Return the nearest centre of each row, in so many panels of centres from its first on."""
     lowest = np.full(order.size, NO_CENTROID, dtype=np.float32)

@@ -3,7 +3,8 @@
 Two functions are written as LLVM instructions: `tile_scores` keeps all scores of a tile in
 registers of 16 lanes, `sq_distance_of` adds in one order on every processor.  LLVM has vectors
 everywhere, so no instruction can be missing, but the code counts in 64 bits; where numba does
-not, the plain functions of the same arguments take over.
+not, the plain functions of the same arguments take over.  With them a search takes 7 to 8 times as
+long and finds the same.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Search(Protocol):
 
     @property
     def centroids(self) -> NDArray[Any]:
-        """Centroids that are searched, of shape (n_centroids, n_features) [score]."""
+        """The centroids, of shape (n_centroids, n_features) [score]."""
 
     @classmethod
     def build(cls, centered: CenteredCentroids) -> Self:

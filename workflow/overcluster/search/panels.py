@@ -68,7 +68,7 @@ class PanelSearch:
 
     @property
     def centroids(self) -> NDArray[Any]:
-        """Centroids that are searched, of shape (n_centroids, n_features) [score]."""
+        """The centroids, of shape (n_centroids, n_features) [score]."""
         return self.products.centroids
 
     @classmethod
