@@ -1,7 +1,7 @@
 """What the benchmarks take from the steps and the engine, behind the public face: imported here alone."""
 
 from workflow.commands.predict import PredictTask
-from workflow.engine.executor import MAX_TOGETHER, Executor, LeftArrays, StoredArrays
+from workflow.engine.executor import MAX_TOGETHER, Executor, FolderStorage, StoredArrays
 from workflow.engine.partitions import Partition, partitions
 from workflow.engine.plan import Sizes, TaskPlan, plan_tasks
 from workflow.engine.progress import Progress

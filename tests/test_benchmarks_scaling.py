@@ -144,24 +144,24 @@ def test_what_the_fit_returns__is_what_the_page_lists(path, monkeypatch):
         monkeypatch.setattr(messages, "MAX_IN_MEMORY_PAIRS", 1)
     k = 300
     returned, held = {r.size.name: r for r in fit_returns(k)}, held_of(2_000, k)
-    found = returned["sum_piece"]
+    found = returned["sum_block"]
     # And the five numbers that are noted of an iteration.
     assert found.n_numbers == held["overcluster, each iteration", "the centroids"].at_once + 5
     assert found.n_bytes == pytest.approx(4 * found.n_numbers, rel=0.1)
     seeds = held["overcluster, seeding", "the first centroids"].at_once
     if path == "batch":
-        assert list(returned) == ["sum_piece", "seed_by_batch"]
+        assert list(returned) == ["sum_block", "seed_by_batch"]
         # And three numbers beside.
         assert returned["seed_by_batch"].n_numbers == seeds + 3
     else:
-        names = {"sum_piece", "take_rows", "measure_piece", "draw", "recluster"}
+        names = {"sum_block", "take_rows", "measure_block", "draw_candidates", "recluster"}
         assert set(returned) == names
         assert returned["recluster"].n_numbers == seeds
         drawn = held["overcluster, seeding", "which rows are candidates"].at_once
-        assert returned["draw"].n_numbers == pytest.approx(drawn, rel=0.25)
+        assert returned["draw_candidates"].n_numbers == pytest.approx(drawn, rel=0.25)
         # Places of files, of what stays there.
-        n_pieces = returned["measure_piece"].size.n_tasks
-        assert returned["measure_piece"].n_numbers == 2 * n_pieces > 2
+        n_blocks = returned["measure_block"].size.n_tasks
+        assert returned["measure_block"].n_numbers == 2 * n_blocks > 2
         assert returned["take_rows"].n_numbers == 2
     for one in returned.values():
         assert one.size.largest < LIMIT_BYTES

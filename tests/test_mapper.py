@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
-from workflow.mapper import DaskMapper, SerialMapper, pairwise, runs
+from workflow.mapper import DaskMapper, SerialMapper, merge_groups, pairwise
 
 
 def level_by_level(results, merge):
@@ -96,9 +96,9 @@ def test_reduce__raises_the_first_error_of_the_items(here, there):
 
 
 @given(st.integers(1, 300), st.integers(1, 80))
-def test_runs__merge_as_their_items_do(n_items, n_least):
+def test_merge_groups__merge_as_their_items_do(n_items, min_groups):
     items = [str(i) for i in range(n_items)]
-    found = runs(items, n_least)
-    assert [item for run in found for item in run] == items
-    assert len(found) >= min(n_least, n_items)
-    assert pairwise([pairwise(run, joined) for run in found], joined) == pairwise(items, joined)
+    found = merge_groups(items, min_groups)
+    assert [item for group in found for item in group] == items
+    assert len(found) >= min(min_groups, n_items)
+    assert pairwise([pairwise(group, joined) for group in found], joined) == pairwise(items, joined)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 #: A block of rows as float32 stays below this, so that a task holds a few of them at most.
 BLOCK_BYTES = 64 * 2**20
-#: Fewest and most rows of a block that is chosen here.
+#: Minimum and maximum number of rows of a block that is chosen here.
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 64, 65_536
 #: A stored chunk with more rows than a block makes the block as large, up to this many float32 bytes.
 MAX_STORED_BLOCK_BYTES = 512 * 2**20

@@ -1,4 +1,4 @@
-"""How inner loops are compiled: when first called, and kept on disk for the next process."""
+"""How inner loops are compiled: when first called, and stored on disk for the next process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numba
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from numpy.typing import NDArray
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -29,24 +32,42 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     Returns
     -------
     callable
-        Decorator.  Compiled code is kept on disk where that can be written.
+        Decorator.  Compiled code is stored on disk where that can be written.
 
     Notes
     -----
     One thread and no reordering of sums: the same bits on every machine of a
     kind.  Other threads of the process, which read ahead and talk to the
-    scheduler, go on meanwhile.  What is kept is found by the name and the file of a function but
+    scheduler, go on meanwhile.  Stored code is found by the name and the file of a function but
     also contains code of other files, so the name is given a checksum of all.
     """
-    room = Path(module).parent
-    sources = sorted({*room.glob("_[!_]*.py"), *(room / name for name in others)})
+    folder = Path(module).parent
+    sources = sorted({*folder.glob("_[!_]*.py"), *(folder / name for name in others)})
     version = f"{zlib.crc32(b''.join(source.read_bytes() for source in sources)):08x}"
 
     def compiled(function: _Function) -> _Function:
         function.__qualname__ = f"{function.__qualname__}_{version}"
         try:
             return cast("_Function", numba.njit(cache=True, nogil=True)(function))
-        except RuntimeError:  # neither beside the module nor at home can anything be written
+        except RuntimeError:  # nothing can be written beside the module or in the home folder
             return cast("_Function", numba.njit(nogil=True)(function))
 
     return compiled
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in a form that cannot be written to, so that one kind of code is compiled.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any array.
+
+    Returns
+    -------
+    ndarray of the same shape and dtype
+        A C-contiguous view, or a copy where there is none.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view

@@ -1,4 +1,17 @@
-"""The two faces that the mathematics sees of disk and machines: rows to read, and a map over tasks."""
+"""The faces that the mathematics sees of disk and machines.
+
+`Rows`
+    Something to read rows from: an array in memory, a Zarr array of a run.
+`Mapper`
+    Something that computes tasks: this thread, a Dask scheduler, the workers of a run.
+`Shared`
+    Arrays that a task can load: in memory, or in a file that the task only carries the path of.
+`TaskStorage`
+    A place where tasks save arrays for later tasks, which get them as `Shared`.
+
+The caller gives tasks what they need by `Mapper.share`.  Tasks give later tasks what the caller need
+not see by `TaskStorage.save`, as long as the caller holds `Mapper.task_storage` open.
+"""
 
 from __future__ import annotations
 
@@ -39,28 +52,69 @@ class Rows(Protocol):
         """Type of the values."""
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return rows `start` to `stop` as an array of shape (stop - start, n_features)."""
+        """Read consecutive rows.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last.
+
+        Returns
+        -------
+        ndarray of shape (stop - start, n_features)
+            The rows.
+        """
 
 
 class Shared(Protocol):
-    """Arrays that every task of a round needs; travels as a reference where it can."""
+    """Arrays that tasks need; travels as a reference where it can."""
 
     def load(self) -> Mapping[str, NDArray[Any]]:
-        """Return the arrays; called inside the task."""
+        """Return the arrays; called inside the task.
+
+        Returns
+        -------
+        mapping of str to ndarray
+            Arrays by name, not to be written to.
+        """
 
 
-class Keeper(Protocol):
-    """A place where tasks leave arrays for later tasks; travels as a reference where it can."""
+class TaskStorage(Protocol):
+    """A place where tasks save arrays for later tasks; travels as a reference where it can."""
 
-    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
-        """Leave arrays; called inside a task, which returns what comes back instead of them."""
+    def save(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
+        """Save arrays; called inside a task, which returns what comes back instead of them.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Arrays by name.
+
+        Returns
+        -------
+        Shared
+            Where they are.
+        """
 
 
 class Mapper(Protocol):
     """Runs tasks somewhere and gives their results back in order."""
 
     def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-        """Return ``[function(item) for item in items]``, whoever computes it."""
+        """Return ``[function(item) for item in items]``, whoever computes it.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an item; picklable.
+        items : sequence
+            One for each task.
+
+        Returns
+        -------
+        list
+            Results in the order of the items.
+        """
 
     def reduce(
         self,
@@ -71,15 +125,47 @@ class Mapper(Protocol):
     ) -> Any:
         """Return what `finish` makes of the results of at least one item, merged as by `pairwise`.
 
-        Without `finish`, what they merge to.  Where tasks run elsewhere, all of
-        it is done there: one result comes back.
+        Where tasks run elsewhere, all of it is done there: one result comes back.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an item; picklable.
+        items : sequence
+            One for each task, at least one.
+        merge : callable
+            Takes the results of two neighbours.
+        finish : callable, optional
+            Takes the last result.
+
+        Returns
+        -------
+        object
+            What `finish` returns; without it, what the results merge to.
         """
 
     def share(self, arrays: Mapping[str, NDArray[Any]]) -> Shared:
-        """Make arrays available to the tasks of later maps."""
+        """Make arrays available to the tasks of later maps.
 
-    def keeping(self) -> AbstractContextManager[Keeper]:
-        """Give tasks a place to leave arrays, which are gone once this is left."""
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Arrays by name.
+
+        Returns
+        -------
+        Shared
+            What tasks are given; valid until after the next call.
+        """
+
+    def task_storage(self) -> AbstractContextManager[TaskStorage]:
+        """Open a place where tasks save arrays; when it is closed, they are gone.
+
+        Returns
+        -------
+        context manager
+            Gives the `TaskStorage`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +206,11 @@ class InMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptInMemory:
-    """Lets tasks keep arrays in memory, where they and their caller share one."""
+class InMemoryStorage:
+    """Saves arrays in memory, where tasks and their caller share one."""
 
-    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> InMemory:
-        """Keep the arrays."""
+    def save(self, arrays: Mapping[str, NDArray[Any]]) -> InMemory:
+        """Save the arrays."""
         return InMemory(dict(arrays))
 
 
@@ -168,32 +254,32 @@ def pairwise(results: Iterable[T], merge: Callable[[T, T], T]) -> T:
     return merged
 
 
-def runs(items: Sequence[T], n_least: int) -> list[Sequence[T]]:
-    """Cut items into runs whose results `pairwise` merges as it would those of the items.
+def merge_groups(items: Sequence[T], min_groups: int) -> list[Sequence[T]]:
+    """Cut items into groups whose results `pairwise` merges as it would those of the items.
 
     Parameters
     ----------
     items : sequence
         At least one.
-    n_least : int
-        Runs wanted at least, where there are as many items.
+    min_groups : int
+        Groups wanted at least, where there are as many items.
 
     Returns
     -------
     list of sequence
-        Consecutive runs of the largest power of two of items that leaves
+        Consecutive groups of the largest power of two of items that leaves
         enough of them; the last may be shorter.
 
     Examples
     --------
-    >>> runs("abcdefg", 3)
+    >>> merge_groups("abcdefg", 3)
     ['ab', 'cd', 'ef', 'g']
     >>> def bracket(left, right):
     ...     return f"({left}{right})"
-    >>> pairwise([pairwise(run, bracket) for run in runs("abcdefg", 3)], bracket)
+    >>> pairwise([pairwise(group, bracket) for group in merge_groups("abcdefg", 3)], bracket)
     '(((ab)(cd))((ef)g))'
     """
-    length = 1 << max(0, (len(items) // max(1, n_least)).bit_length() - 1)
+    length = 1 << max(0, (len(items) // max(1, min_groups)).bit_length() - 1)
     return [items[start : start + length] for start in range(0, len(items), length)]
 
 
@@ -219,9 +305,9 @@ class SerialMapper:
         """Keep the arrays in memory."""
         return InMemory(dict(arrays))
 
-    def keeping(self) -> AbstractContextManager[Keeper]:
-        """Let tasks keep arrays in memory."""
-        return nullcontext(KeptInMemory())
+    def task_storage(self) -> AbstractContextManager[TaskStorage]:
+        """Let tasks save arrays in memory."""
+        return nullcontext(InMemoryStorage())
 
 
 class DaskMapper(SerialMapper):
@@ -269,6 +355,13 @@ class _OneBlasThread:
 def one_blas_thread() -> Iterator[None]:
     """Compute with one BLAS thread while inside, in all threads of this process.
 
+    Yields
+    ------
+    None
+        Nothing.
+
+    Notes
+    -----
     The setting belongs to the process, so the first one in sets it and the
     last one out restores it: were each task to restore what it found, the
     first to end would give several threads to those that still compute, and

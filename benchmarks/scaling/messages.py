@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from benchmarks import internals
 from benchmarks.scaling.scheduler import BLOCK_ROWS
 from workflow.chunks import row_ranges
-from workflow.mapper import InMemory, Keeper, KeptInMemory, SerialMapper
+from workflow.mapper import InMemory, InMemoryStorage, SerialMapper, TaskStorage
 from workflow.overcluster import sample_counts, sample_size
-from workflow.overcluster.candidates import CANDIDATE_ROUNDS, seed_by_batch, seed_by_candidates
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
+from workflow.overcluster.seeding import CANDIDATE_ROUNDS, seed_by_batch, seed_by_candidates
 from workflow.pca import DEFAULT_RANK
 from workflow.rng import generator
 from workflow.runstore import layout
@@ -163,9 +163,9 @@ class FirstOnly:
         """Keep arrays in memory; a task would get the name of a file."""
         return InMemory(dict(arrays))
 
-    def keeping(self) -> AbstractContextManager[Keeper]:
+    def task_storage(self) -> AbstractContextManager[TaskStorage]:
         """Keep arrays in memory; tasks would leave them in files."""
-        return nullcontext(KeptInMemory())
+        return nullcontext(InMemoryStorage())
 
     def _note(self, function: Any, items: Sequence[Any], results: list[Any]) -> None:
         """Note the sizes of the function, the items, and what comes back."""
@@ -182,8 +182,8 @@ def _as_sent(content: Any) -> Any:
     """Return something as it is sent: places instead of rows and arrays."""
     if isinstance(content, InMemory):
         return STORED
-    if isinstance(content, KeptInMemory):
-        return internals.LeftArrays(STORED.path.with_suffix(""))
+    if isinstance(content, InMemoryStorage):
+        return internals.FolderStorage(STORED.path.with_suffix(""))
     if isinstance(content, _Uniform):
         shape = content.n_samples, content.n_features
         return StoredRows(layout.sample(RUN), "sample", shape, content.dtype)

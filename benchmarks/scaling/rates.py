@@ -26,8 +26,9 @@ from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
 from workflow.mapper import SerialMapper, one_blas_thread
 from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
-from workflow.overcluster.passes import MAX_PIECE_ROWS, Draw, sum_pass
+from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
+from workflow.overcluster.sampling import MAX_BLOCK_ROWS
 from workflow.pca import DEFAULT_RANK, principal_components
 from workflow.rng import generator
 from workflow.runstore import zarr_io
@@ -248,7 +249,7 @@ class _Bench:
 
     def fit_task(self) -> float:
         """Time one task of an iteration of the fit, from the scores."""
-        n_rows = min(MAX_PIECE_ROWS, self.scores.n_samples)
+        n_rows = min(MAX_BLOCK_ROWS, self.scores.n_samples)
         started = time.perf_counter()
         finish = partial(improve, may_swap=True)
         sum_pass(self.scores, n_rows, self.centroids, Draw(0, 1, np.inf), self.executor, finish)

@@ -107,6 +107,16 @@ def test_fit__resumes_with_the_same_bits_after_every_round(path, small_batches, 
         assert len(rest) == len(states) - number - 1
 
 
+def test_fit__resumes_from_a_state_whose_counters_have_no_names():
+    rows, states = normal(600, 4), []
+    whole = fit(rows, 20, on_round=states.append)
+    arrays = states[1].to_arrays()
+    names = ("n_samples", "n_features", "n_centroids", "seed", "n_batch", "n_passes", "n_checks")
+    *first, n_checks = (arrays.pop(name)[0] for name in names)
+    arrays["counters"] = np.array([*first, 1, n_checks])
+    same(fit(rows, 20, resume=RoundState.from_arrays(arrays)), whole)
+
+
 def test_fit__refuses_the_state_of_another_fit():
     states = []
     fit(normal(100, 2), 5, on_round=states.append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workflow.overcluster.seeding import _thin, distance_cap, kmeans_plus_plus
+from workflow.overcluster.seeding import distance_cap, kmeans_plus_plus
 
 
 def sequential(rows, n_seeds, rng):
@@ -32,14 +32,6 @@ def test_kmeans_plus_plus__has_the_potential_of_the_sequential_draw():
     error = np.hypot(np.std(ours), np.std(theirs)) / np.sqrt(60)
     assert abs(np.mean(ours) - np.mean(theirs)) < 4 * error
     assert np.mean(uniform) > np.mean(ours) + 8 * error
-
-
-def test_thin__drops_proposals_that_an_earlier_one_covers():
-    x = np.array([[0.0], [0.0], [3.0], [10.0]])
-    far = np.full(4, 9.0)
-    kept = _thin(x, np.array([0, 1, 0, 2, 3]), (far, np.inf), np.full(5, 0.5))
-    assert kept.tolist() == [0, 2, 3]
-    assert _thin(x, np.array([0, 2]), (np.full(4, 40.0), np.inf), np.full(2, 0.5)).tolist() == [0]
 
 
 def test_kmeans_plus_plus__chooses_every_distinct_row_once():

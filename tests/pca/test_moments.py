@@ -13,18 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow.errors import ImagesError, NonFiniteError, StoreError
-from workflow.pca import _kernels as kernels
+from workflow.pca import _integer_sums
 from workflow.pca.moments import (
-    FloatMoments,
-    IntegerMoments,
-    LowRankMoments,
     about_zero,
     block_moments,
     choose_kind,
     feature_shift,
-    from_arrays,
     mean_and_scatter,
     merge_moments,
+)
+from workflow.pca.states import (
+    FloatMoments,
+    IntegerMoments,
+    LowRankMoments,
+    from_arrays,
     to_arrays,
 )
 
@@ -53,6 +55,14 @@ def assert_same_state(left, right):
         np.testing.assert_array_equal(array, right[name])
 
 
+@pytest.fixture(params=["as this processor does it", "by BLAS"])
+def each_way(request, monkeypatch):
+    """Bytes are multiplied by an instruction where there is one, and by BLAS elsewhere."""
+    if request.param == "by BLAS":
+        monkeypatch.setattr(_integer_sums, "has_byte_products", lambda: False)
+
+
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("n_rows", [1, 2, 255, 4097, 9000])
 def test_integer_moments__equal_int64_to_the_last_bit(dtype, n_rows):
@@ -65,12 +75,12 @@ def test_integer_moments__equal_int64_to_the_last_bit(dtype, n_rows):
         np.testing.assert_array_equal(state.second, second)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_integer_moments__exact_where_float32_saturates():
     # 4,096 squares of 64 make exactly 2**24, where a float32 sum stops growing.
     rows = np.full((4096, 3), 64, np.uint8)
     rows[:, 1] = np.where(np.arange(4096) % 2, 64, 0)
     shift = np.zeros(3, np.int64)
-    assert kernels.panel_rows(3, 4) == 4096
     state = block_moments(rows, kind="integer", shift=shift)
     assert state.second[0, 0] == 2**24
     np.testing.assert_array_equal(state.second, brute_force(rows, shift)[1])
@@ -78,44 +88,6 @@ def test_integer_moments__exact_where_float32_saturates():
     rows[0, 0] = 65
     state = block_moments(rows, kind="integer", shift=shift)
     assert state.second[0, 0] == 2**24 + 65**2 - 64**2
-
-
-@given(
-    values=st.lists(st.integers(-255, 255), min_size=1, max_size=40),
-    limit=st.integers(255**2 + 1, 2**24),
-)
-def test_add_exact__halves_until_exact(values, limit):
-    panel = np.array([values, values[::-1]], np.float32).T.copy()
-    second = np.zeros((2, 2), np.int64)
-    kernels._add_exact(panel, limit, second)
-    whole = panel.astype(np.int64)
-    np.testing.assert_array_equal(second, whole.T @ whole)
-
-
-class Counting(np.ndarray):
-    """An array that counts its products."""
-
-    products = 0
-
-    def __matmul__(self, other):
-        Counting.products += 1
-        return np.asarray(self) @ np.asarray(other)
-
-
-@pytest.mark.parametrize(
-    ("values", "squares", "n_products"),
-    [
-        ([4095, 90, 9, 3], 2**24 - 1, 1),
-        ([2048, 2048, 2048, 2048], 2**24, 2),
-        ([2048, 2048, 2048, 2048, 1], 2**24 + 1, 2),
-    ],
-)
-def test_add_exact__limit_is_strict(monkeypatch, values, squares, n_products):
-    monkeypatch.setattr(Counting, "products", 0)
-    second = np.zeros((1, 1), np.int64)
-    kernels._add_exact(np.array(values, np.float32)[:, None].view(Counting), 2**24, second)
-    assert second[0, 0] == squares
-    assert Counting.products == n_products
 
 
 def test_integer_moments__uint16_extremes():
@@ -335,8 +307,6 @@ def test_merge_moments__refuses_sums_that_int64_cannot_hold():
         merge_moments(half, half)
     fine = IntegerMoments(1, half.shift, half.total, half.second - np.diag([1, 0]))
     assert merge_moments(half, fine).second[0, 0] == 2**63 - 1
-    with pytest.raises(ImagesError, match=r"below 2\*\*63"):
-        kernels.require_below_int64(2**63, 5)
 
 
 def test_merge_moments__refuses_what_does_not_fit_together():

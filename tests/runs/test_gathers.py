@@ -87,8 +87,10 @@ def test_run__brings_no_more_than_centroids_or_moments(path, npy, client, tmp_pa
     n_features = len(second)
     limit = max(centroids.size, n_features * (n_features + 2))
     assert limit < 9000 * centroids.shape[1] / 100
-    of_seeding = {"seed_by_batch"} if path == "batch" else {"draw", "measure_piece", "recluster"}
-    assert {name.strip("_") for name in watch.results} >= {*of_seeding, "sum_piece", "call"}
+    of_seeding = (
+        {"seed_by_batch"} if path == "batch" else {"draw_candidates", "measure_block", "recluster"}
+    )
+    assert {name.strip("_") for name in watch.results} >= {*of_seeding, "sum_block", "call"}
     assert max(watch.results.values()) <= limit + BESIDE, watch.results
     # Of a task some numbers, and of a label how many images have it.
     assert watch.n_tasks > 4 * 32

@@ -17,7 +17,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from workflow.compute import run_on_workers
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
 from workflow.errors import ComputeError
-from workflow.mapper import pairwise, runs
+from workflow.mapper import merge_groups, pairwise
 from workflow.runstore.files import read_arrays, write_arrays
 from workflow.runstore.store import discard
 
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 #: A task that raises what is not ours, such as a lost connection, is tried so often again.
 RETRIES = 3
-#: Runs of a reduction for each thread of the workers: enough to even out their pace, few enough
+#: Groups of tasks of a reduction for each thread of the workers: enough to even out their pace, few enough
 #: that handing results on costs less than making them.
-RUNS_PER_THREAD = 2
+GROUPS_PER_THREAD = 2
 #: Results that are fetched and noted together, at most.
 MAX_TOGETHER = 64
 #: Dask gives a task up when four workers have died that held it, one after the other.  Where
@@ -65,13 +65,13 @@ def _cached_arrays(stored: StoredArrays) -> Mapping[str, NDArray[Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftArrays:
-    """A folder of the run, which workers see, for arrays that tasks leave."""
+class FolderStorage:
+    """A folder of the run, which workers see, for arrays that tasks save."""
 
     folder: Path
 
-    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> StoredArrays:
-        """Leave arrays in a file of their own, also when a task is tried again."""
+    def save(self, arrays: Mapping[str, NDArray[Any]]) -> StoredArrays:
+        """Save arrays in a file of their own, also when a task is tried again."""
         path = self.folder / f"{uuid.uuid4().hex}.npz"
         return StoredArrays(path, write_arrays(path, arrays))
 
@@ -148,11 +148,11 @@ class Executor:
         """Return the result that the workers have merged, or the exception it ended with."""
         client = self.client
         assert client is not None
-        n_runs = RUNS_PER_THREAD * sum(client.nthreads().values()) or len(items)
+        n_groups = GROUPS_PER_THREAD * sum(client.nthreads().values()) or len(items)
         for retries_left in reversed(range(KILLED_RETRIES + 1)):
             parts = client.map(
                 reduce_items,
-                runs(items, n_runs),
+                merge_groups(items, n_groups),
                 function=function,
                 merge=merge,
                 pure=False,
@@ -179,12 +179,12 @@ class Executor:
         return StoredArrays(path, write_arrays(path, arrays))
 
     @contextlib.contextmanager
-    def keeping(self) -> Iterator[LeftArrays]:
-        """Give tasks a folder to leave arrays in, removed when this is left."""
+    def task_storage(self) -> Iterator[FolderStorage]:
+        """Open a folder in which tasks save arrays; when it is closed, it is removed."""
         folder = self.shared_folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
-            yield LeftArrays(folder)
+            yield FolderStorage(folder)
         finally:
             discard(folder)
 

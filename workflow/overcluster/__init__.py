@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workflow.late import late_names
-from workflow.overcluster.assignment import NearestCentroids
 from workflow.overcluster.cells import CellSums, cell_sums, merge_cell_sums
 from workflow.overcluster.duplicates import DuplicateCells, duplicate_cells
 from workflow.overcluster.fitting import FittedCentroids, fit_centroids
@@ -17,6 +16,7 @@ from workflow.overcluster.sampling import (
     sample_destinations,
     sample_size,
 )
+from workflow.overcluster.search import NearestCentroids
 
 if TYPE_CHECKING:
     from workflow.overcluster.estimator import Overcluster

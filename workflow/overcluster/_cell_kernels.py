@@ -1,20 +1,56 @@
-"""Compiled loops over rows and the cell each belongs to."""
+"""Sums and lowest values by group, where a group is the rows of a cell."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workflow.compiling import compiler
+import numpy as np
+
+from workflow.compiling import compiler, frozen
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 compiled = compiler(__file__)
 
 
+def sum_by_group(rows: NDArray[Any], group: NDArray[np.intp], n_groups: int) -> NDArray[np.float64]:
+    """Add up the rows of each group in float64, in row order."""
+    total = np.zeros((n_groups, rows.shape[1]), dtype=np.float64)
+    _add_by_group(frozen(rows), frozen(group), total)
+    return total
+
+
+def lowest_of_groups(
+    values: NDArray[np.float64], group: NDArray[np.intp], n_groups: int, n_lowest: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find the lowest values of each group.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n_rows,)
+        Those that are infinite or not a number are left out.
+    group : intp array of shape (n_rows,)
+        The group of each.
+    n_groups, n_lowest : int
+        Groups, and values wanted of each.
+
+    Returns
+    -------
+    position : int64 array of shape (n_groups, n_lowest)
+        Where they are, ascending by value, ties by position; -1 where a group
+        has fewer.
+    lowest : float64 array of shape (n_groups, n_lowest)
+        What they are; infinite where there is none.
+    """
+    position = np.full((n_groups, n_lowest), -1, dtype=np.int64)
+    lowest = np.full((n_groups, n_lowest), np.inf)
+    _find_lowest(frozen(values), frozen(group), position, lowest)
+    return position, lowest
+
+
 @compiled
-def add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np.float64]) -> None:
+def _add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np.float64]) -> None:
     """Add each row to the total of its group, in row order; C-contiguous rows."""
     for row in range(rows.shape[0]):
         at = group[row]
@@ -23,7 +59,7 @@ def add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np.
 
 
 @compiled
-def find_lowest(
+def _find_lowest(
     values: NDArray[np.float64],
     group: NDArray[np.intp],
     position: NDArray[np.int64],

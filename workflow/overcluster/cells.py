@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.overcluster._kernels import lowest_of_groups, sum_by_group
+from workflow.overcluster._cell_kernels import lowest_of_groups, sum_by_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-#: Rows kept as examples of each centroid.
+#: Exemplars of each centroid.
 N_EXEMPLARS = 4
 
 
@@ -70,12 +70,29 @@ class CellSums:
         return np.sqrt(self.sq_distance / np.maximum(self.population, 1))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Not copied.
+        """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CellSums:
-        """Return the sums whose attributes these are."""
+        """Return the sums whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What `to_arrays` gave.
+
+        Returns
+        -------
+        CellSums
+            The same sums.
+        """
         return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
 
 

@@ -90,7 +90,7 @@ def duplicate_cells(
     if len(sizes) > 1 or not ((radius >= 0) & (farthest >= 0)).all():
         msg = (
             "`population`, `rms_radius` and `max_distance` must have one value a cell, distances "
-            f"of 0 or more; got shapes {sizes}, least {min(radius.min(initial=0), farthest.min(initial=0))}. "
+            f"of 0 or more; got shapes {sizes}, minimum {min(radius.min(initial=0), farthest.min(initial=0))}. "
             "Take them from one run."
         )
         raise ValueError(msg)

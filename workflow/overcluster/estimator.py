@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from workflow.chunks import row_ranges
 from workflow.mapper import ArrayRows, SerialMapper
-from workflow.overcluster.assignment import NearestCentroids, as_float_rows
 from workflow.overcluster.fitting import fit_centroids
 from workflow.overcluster.sampling import (
     auto_n_centroids,
@@ -23,6 +22,7 @@ from workflow.overcluster.sampling import (
     sample_destinations,
     sample_size,
 )
+from workflow.overcluster.search import NearestCentroids, as_float_rows
 from workflow.rng import generator
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class Overcluster(ClusterMixin, BaseEstimator):
     seed : int, default 0
         Seed of every random draw.
     max_rounds : int, default 60
-        Most rounds of k-means.
+        Maximum number of rounds of k-means.
 
     Attributes
     ----------
     cluster_centers_ : float32 or float64 array of shape (n_centroids, n_features)
-        The centroids; fewer than asked for only where there are fewer
+        The centroids; fewer than requested only where there are fewer
         distinct rows.
     labels_ : int32 array of shape (n_samples,)
         Nearest centroid of each row; a lazy Dask array after a fit on one.

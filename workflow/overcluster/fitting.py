@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workflow.overcluster.assignment import as_float_rows
-from workflow.overcluster.candidates import seed_by_batch, seed_by_candidates
 from workflow.overcluster.passes import Draw, PassSums, sum_pass
 from workflow.overcluster.rounds import (
     HISTORY,
@@ -19,6 +17,8 @@ from workflow.overcluster.rounds import (
     improve,
     record,
 )
+from workflow.overcluster.search import as_float_rows
+from workflow.overcluster.seeding import seed_by_batch, seed_by_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Rows of the first batch and of seeding: for each centroid, and at least.
+#: Rows of the first batch and of seeding: for each centroid, and their minimum.
 BATCH_ROWS_PER_CENTROID, MIN_BATCH_ROWS = 32, 65_536
 #: k-means++ in one task up to this many pairs of rows and centroids (seconds on one core).
 MAX_IN_MEMORY_PAIRS = 2**30
@@ -38,7 +38,7 @@ MAX_IN_MEMORY_PAIRS = 2**30
 EXHAUSTED, REST = 1.0, 0.2
 #: A batch may be exhausted while up to this share of the centroids still gets another place: to
 #: wait for none took 1.7 times the passes, for 0.6 % less error on both digits and demo images.
-FEW_RELOCATED = 1 / 128
+MAX_RELOCATED_SHARE = 1 / 128
 #: Rounds that one batch smaller than the sample may take.
 MAX_ROUNDS_OF_BATCH = 12
 #: Checks in which empty centroids are still re-placed once the others rest.
@@ -106,7 +106,7 @@ def fit_centroids(
     seed : int
         Seed of the run.
     mapper : Mapper
-        Computes the pieces of each pass.
+        Computes the blocks of each pass.
     max_rounds : int, default 60
         Rounds after which the centroids rest, converged or not.
     on_round : callable, optional
@@ -149,9 +149,9 @@ def fit_centroids(
     times the mean pull.  An empty centroid always moves, to a row of the cell
     with the largest pull.
 
-    Pieces have a fixed number of rows and merge in order in float64, and
-    every draw is seeded by pass and piece: no bit depends on the mapper.  A
-    pass costs 2 rows x centroids x features operations at most.  Pieces are
+    Blocks have a fixed number of rows and merge in order in float64, and
+    every draw is seeded by pass and block: no bit depends on the mapper.  A
+    pass costs 2 rows x centroids x features operations at most.  Blocks are
     summed where they are computed, and seeds chosen by a task: a task holds a
     few float64 copies of the centroids, 6 MiB each for 16,384 of 50 features,
     or the first batch, or the candidates; one set of centroids comes back.
@@ -190,7 +190,21 @@ def fit_centroids(
 
 
 def first_batch_rows(n_rows: int, n_centroids: int) -> int:
-    """Return how many rows of a sample the first centroids are chosen from."""
+    """Return how many rows of a sample the first centroids are chosen from.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the sample.
+    n_centroids : int
+        Centroids wanted.
+
+    Returns
+    -------
+    int
+        32 for each centroid, at least 65,536; all rows where the rest would be
+        less than half as many.
+    """
     return _batch_rows(n_rows, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
 
 
@@ -212,11 +226,15 @@ class _Fit:
     def start(self) -> RoundState:
         """Return the state before anything is done."""
         n_rows, n_features = self.sample.n_samples, self.sample.n_features
-        n_batch = first_batch_rows(n_rows, self.n_centroids)
-        counters = [n_rows, n_features, self.n_centroids, self.seed, n_batch, 0, 0, 0]
         dtype = as_float_rows(np.empty(0, self.sample.dtype)).dtype
         return RoundState(
-            counters=np.array(counters, dtype=np.int64),
+            n_samples=n_rows,
+            n_features=n_features,
+            n_centroids=self.n_centroids,
+            seed=self.seed,
+            n_batch=first_batch_rows(n_rows, self.n_centroids),
+            n_passes=0,
+            n_checks=0,
             n_row_visits=0,
             cap=float("inf"),
             is_seeding=True,
@@ -230,11 +248,14 @@ class _Fit:
 
     def checked(self, state: RoundState) -> RoundState:
         """Return a state to resume from, if it belongs to this fit."""
-        expected = self.start().counters[:4]
-        if not np.array_equal(state.counters[:4], expected):
+        expected, found = (
+            [fit.n_samples, fit.n_features, fit.n_centroids, fit.seed]
+            for fit in (self.start(), state)
+        )
+        if found != expected:
             msg = (
                 "`resume` must come from a fit with the same rows, features, centroids and seed "
-                f"{expected.tolist()}; got {state.counters[:4].tolist()}. Start without it."
+                f"{expected}; got {found}. Start without it."
             )
             raise ValueError(msg)
         return state
@@ -257,7 +278,7 @@ class _Fit:
         found = choose(self.sample, state.n_batch, self.n_centroids, self.seed, self.mapper)
         return replace(
             state,
-            counters=state.counting(n_passes=found.n_passes, n_seedings=found.n_passes),
+            n_passes=found.n_passes,
             n_row_visits=found.n_row_visits,
             cap=found.cap,
             is_seeding=False,
@@ -270,25 +291,24 @@ class _Fit:
         n_of_batch = state.n_rounds_of_batch + 1
         may_swap = n_of_batch <= SWAP_ROUNDS and n_rounds_left > 1
         found = self._pass(state, partial(improve, may_swap=may_swap))
-        state = record(replace(state, centroids=found.centroids), found.told)
+        state = record(replace(state, centroids=found.centroids), found.summary)
         n_rows = self.sample.n_samples
         is_whole = state.n_batch == n_rows
-        is_quiet = found.told.moved < (REST if is_whole else EXHAUSTED)
-        is_still = is_quiet and found.told.n_relocated <= FEW_RELOCATED * self.n_centroids
+        is_quiet = found.summary.moved < (REST if is_whole else EXHAUSTED)
+        is_still = is_quiet and found.summary.n_relocated <= MAX_RELOCATED_SHARE * self.n_centroids
         if n_rounds_left == 0 or (is_whole and is_still):
-            return replace(state, is_settled=True, counters=state.counting(n_batch=n_rows))
+            return replace(state, is_settled=True, n_batch=n_rows)
         if not is_whole and (is_still or n_of_batch >= MAX_ROUNDS_OF_BATCH):
-            n_batch = _batch_rows(n_rows, 2 * state.n_batch)
-            return replace(state, counters=state.counting(n_batch=n_batch))
+            return replace(state, n_batch=_batch_rows(n_rows, 2 * state.n_batch))
         return state
 
     def _check(self, state: RoundState) -> RoundState:
         """Finish when no centroid is empty; else re-place those and look again."""
         found = self._pass(state, check)
-        state = record(state, found.told)
+        state = record(state, found.summary)
         n_checks = state.n_checks + 1
-        state = replace(state, counters=state.counting(n_checks=n_checks))
-        if found.told.n_relocated and n_checks < MAX_CHECKS:
+        state = replace(state, n_checks=n_checks)
+        if found.summary.n_relocated and n_checks < MAX_CHECKS:
             centroids = state.centroids.copy()
             centroids[found.relocation.target] = found.relocation.place
             return replace(state, centroids=centroids)
@@ -299,5 +319,5 @@ class _Fit:
             is_finished=True,
             centroids=state.centroids[filled],
             population=found.population[filled],
-            inertia=found.told.inertia,
+            inertia=found.summary.inertia,
         )

@@ -1,4 +1,4 @@
-"""Passes over the rows of a sample: what each task computes, and how pieces merge."""
+"""Passes over the rows of a sample: what each task computes, and how blocks merge."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from workflow.chunks import RowRange, row_ranges
-from workflow.overcluster._kernels import lowest_of_groups, sum_by_group
-from workflow.overcluster.assignment import NearestCentroids, as_float_rows
+from workflow.overcluster._cell_kernels import lowest_of_groups, sum_by_group
+from workflow.overcluster.sampling import read_rows, sample_blocks
+from workflow.overcluster.search import NearestCentroids
 from workflow.overcluster.seeding import distance_cap, pull
 from workflow.rng import generator
 
@@ -20,19 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.mapper import Mapper, Rows, Shared
+    from workflow.overcluster.sampling import SampleBlock
 
 T = TypeVar("T")
-
-#: Rows of a piece: twice the centroids as a power of two, within these.  Large enough that the
-#: sums a task returns are small beside its work, small enough for 16 tasks in a first batch.
-MIN_PIECE_ROWS, MAX_PIECE_ROWS = 4_096, 32_768
-
-
-class Piece(NamedTuple):
-    """A fixed range of rows: the work of one task, whoever does it."""
-
-    number: int
-    rows: RowRange
 
 
 class Draw(NamedTuple):
@@ -45,7 +35,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PassSums:
-    """Sums over the rows of each cell, of one piece or of a whole batch.
+    """Sums over the rows of each cell, of one block or of a whole batch.
 
     Attributes
     ----------
@@ -64,8 +54,8 @@ class PassSums:
     pick_key : float64 array of shape (n_centroids,)
         Its key in the draw, the smallest of the cell; infinite where all
         pulls are 0, and nothing is drawn.
-    caps : float64 array of shape (n_pieces,)
-        Cap that the squared distances of each piece suggest.
+    caps : float64 array of shape (n_blocks,)
+        Cap that the squared distances of each block suggest.
     """
 
     population: NDArray[np.int64]
@@ -84,13 +74,6 @@ class PassSums:
         return float(np.median(finite)) if finite.size else float("inf")
 
 
-def pieces(n_rows: int, n_centroids: int) -> list[Piece]:
-    """Cut the first rows of a sample into pieces that depend on nothing but these numbers."""
-    wanted = 1 << (2 * n_centroids - 1).bit_length()
-    size = min(max(wanted, MIN_PIECE_ROWS), MAX_PIECE_ROWS)
-    return [Piece(number, rows) for number, rows in enumerate(row_ranges(n_rows, size))]
-
-
 def sum_pass(
     sample: Rows,
     n_rows: int,
@@ -99,7 +82,7 @@ def sum_pass(
     mapper: Mapper,
     finish: Callable[[PassSums, NDArray[Any]], T],
 ) -> T:
-    """Assign the first rows of a sample and make something of the sums, all of it where the rows are.
+    """Assign the first rows of a sample, sum over the cells, and finish, all where the rows are.
 
     Parameters
     ----------
@@ -112,7 +95,7 @@ def sum_pass(
     draw : Draw
         What fixes the draws.
     mapper : Mapper
-        Computes the pieces.
+        Computes the blocks.
     finish : callable
         Takes the sums and the centroids.
 
@@ -123,45 +106,31 @@ def sum_pass(
     """
     shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
     found: T = mapper.reduce(
-        partial(_sum_piece, sample, shared, draw),
-        pieces(n_rows, centroids.shape[0]),
+        partial(_sum_block, sample, shared, draw),
+        sample_blocks(n_rows, centroids.shape[0]),
         _add,
         partial(_finished, shared, finish),
     )
     return found
 
 
-def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
-    """Read a range of rows as float32 or float64 and check that they are finite."""
-    found = np.ascontiguousarray(as_float_rows(sample.read(rows.start, rows.stop)))
-    is_finite = np.isfinite(found).all(axis=1)
-    if not is_finite.all():
-        bad = int(np.flatnonzero(~is_finite)[0])
-        msg = (
-            "`sample` must hold finite values; got NaN or infinity first at its row "
-            f"{rows.start + bad}. Repair or drop that row."
-        )
-        raise ValueError(msg)
-    return found
-
-
 def _finished(shared: Shared, finish: Callable[[PassSums, NDArray[Any]], T], sums: PassSums) -> T:
-    """Make of the sums what is wanted of them."""
-    return finish(sums, shared.load()["centroids"])
+    """Return what `finish` makes of the sums."""
+    return finish(sums, NearestCentroids.from_arrays(shared.load()).centroids)
 
 
-def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSums:
-    """Add up the cells of a piece."""
+def _sum_block(sample: Rows, shared: Shared, draw: Draw, block: SampleBlock) -> PassSums:
+    """Add up the cells of a block."""
     search = NearestCentroids.from_arrays(shared.load())
-    rows = read_rows(sample, piece.rows)
+    rows = read_rows(sample, block.rows)
     nearest, sq_distance = search.query(rows, k=2)
     group = nearest[:, 0].astype(np.intp)
     squared = sq_distance.astype(np.float64)
     pulled = pull(squared, draw.cap)
     n_centroids = search.n_centroids
     # Exponential races: the smallest key of a cell belongs to a row drawn in proportion to its
-    # weight, and the smallest of several pieces to a row drawn from all of them.
-    rng = generator(draw.seed, f"overcluster/pass/{draw.n_passes}", piece.number)
+    # weight, and the smallest of several blocks to a row drawn from all of them.
+    rng = generator(draw.seed, f"overcluster/pass/{draw.n_passes}", block.number)
     with np.errstate(divide="ignore", invalid="ignore"):
         key = rng.standard_exponential(group.size) / pulled[:, 0]
     position, pick_key = lowest_of_groups(key, group, n_centroids, 1)
@@ -180,7 +149,7 @@ def _sum_piece(sample: Rows, shared: Shared, draw: Draw, piece: Piece) -> PassSu
 
 
 def _add(left: PassSums, right: PassSums) -> PassSums:
-    """Add up two pieces."""
+    """Add up two blocks."""
     is_left = left.pick_key <= right.pick_key
     return PassSums(
         population=left.population + right.population,

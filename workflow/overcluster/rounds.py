@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 #: A cell with this many times the mean error holds something far from its centroid, such as a
 #: rare cluster without one; cells of settled k-means have nearly equal errors (Gersho 1979).
-CROWDED = 3.0
+CROWDED_ERROR = 3.0
 #: A centroid may leave for a crowded cell that has this many times the error its leaving adds.
-WORTHWHILE = 4.0
+MIN_SWAP_GAIN = 4.0
 #: Rounds of each batch size in which centroids may leave, and their largest share in a round.
-SWAP_ROUNDS, SWAP_SHARE = 10, 1 / 16
+SWAP_ROUNDS, MAX_SWAP_SHARE = 10, 1 / 16
 #: Columns of the history of rounds.
 HISTORY = ("n_rows", "inertia_per_row", "moved", "n_replaced", "n_swapped")
+#: Order of the counters in states that were stored without names.
+_COUNTERS = (
+    "n_samples", "n_features", "n_centroids", "seed", "n_batch", "n_passes", "n_seedings", "n_checks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,13 @@ class RoundState:
 
     Attributes
     ----------
-    counters : int64 array of shape (8,)
-        Sample rows, features, centroids asked for, seed, batch rows, passes
-        made, seeding passes made, checks made after settling.
+    n_samples, n_features, n_centroids, seed : int
+        Rows of the sample, their features, centroids requested, and the seed
+        of the run: what a fit must share with a state to go on from it.
+    n_batch : int
+        Rows of the present batch.
+    n_passes, n_checks : int
+        Passes made so far, and checks made since the centroids rest.
     n_row_visits : int
         Rows assigned so far, counted again in every pass.
     cap : float
@@ -53,7 +61,13 @@ class RoundState:
         to crowded cells.
     """
 
-    counters: NDArray[np.int64]
+    n_samples: int
+    n_features: int
+    n_centroids: int
+    seed: int
+    n_batch: int
+    n_passes: int
+    n_checks: int
     n_row_visits: int
     cap: float
     is_seeding: bool
@@ -65,21 +79,6 @@ class RoundState:
     history: NDArray[np.float64]
 
     @property
-    def n_batch(self) -> int:
-        """Number of rows of the present batch."""
-        return int(self.counters[4])
-
-    @property
-    def n_passes(self) -> int:
-        """Number of passes made so far."""
-        return int(self.counters[5])
-
-    @property
-    def n_checks(self) -> int:
-        """Number of checks made since the centroids rest."""
-        return int(self.counters[7])
-
-    @property
     def n_rounds(self) -> int:
         """Number of rounds made so far."""
         return int(self.history.shape[0])
@@ -89,29 +88,39 @@ class RoundState:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
-    def counting(self, **more: int) -> NDArray[np.int64]:
-        """Return the counters with some of them set."""
-        position = {"n_batch": 4, "n_passes": 5, "n_seedings": 6, "n_checks": 7}
-        counters = self.counters.copy()
-        for name, value in more.items():
-            counters[position[name]] = value
-        return counters
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name, numbers as arrays of one value."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Numbers are arrays of one value.
+        """
         return {field.name: np.atleast_1d(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RoundState:
-        """Return the state whose attributes these are."""
+        """Return the state whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What `to_arrays` gave.
+
+        Returns
+        -------
+        RoundState
+            The same state.
+        """
+        if "counters" in arrays:  # from before they had names
+            arrays = {**arrays, **dict(zip(_COUNTERS, arrays["counters"], strict=True))}
         values: dict[str, Any] = {name: np.asarray(arrays[name]) for name in cls.__slots__}
-        for name in ("n_row_visits", "cap", "is_seeding", "is_settled", "is_finished", "inertia"):
+        for name in set(values) - {"centroids", "population", "history"}:
             values[name] = values[name].reshape(-1)[0].item()
         return cls(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """Centroids that get a new place: a row of the cell they split.
 
     Attributes
@@ -161,15 +170,15 @@ def relocations(sums: PassSums, *, may_swap: bool) -> Relocation:
     if may_swap and n_centroids > 1:
         crowded = donors[empty.size :]
         n_filled = max(1, int(np.count_nonzero(sums.population)))
-        crowded = crowded[sums.error[crowded] >= CROWDED * sums.error.sum() / n_filled]
-        crowded = crowded[: max(1, int(n_centroids * SWAP_SHARE))]
+        crowded = crowded[sums.error[crowded] >= CROWDED_ERROR * sums.error.sum() / n_filled]
+        crowded = crowded[: max(1, int(n_centroids * MAX_SWAP_SHARE))]
         stays = sums.population == 0
         stays[donors_used] = True
         stays[crowded] = True
         leaving = np.lexsort((np.arange(n_centroids), sums.loss))
         leaving = leaving[~stays[leaving]][: crowded.size]
         crowded = crowded[: leaving.size]
-        pays = WORTHWHILE * sums.loss[leaving] <= sums.error[crowded]
+        pays = MIN_SWAP_GAIN * sums.loss[leaving] <= sums.error[crowded]
         # The losses rise and the errors fall, so what pays is a head of the list.
         target.append(leaving[pays])
         donors_used = np.concatenate([donors_used, crowded[pays]])
@@ -215,44 +224,8 @@ def means(
     return new, float(np.sqrt(np.median(ratio)))
 
 
-@dataclass(frozen=True, slots=True)
-class Improvement:
-    """Centroids after a pass, and what is told of it.
-
-    Attributes
-    ----------
-    centroids : float array of shape (n_centroids, n_features)
-        The mean of each cell, or the row that a centroid moved to [score].
-    told : Told
-        What the history keeps.
-    """
-
-    centroids: NDArray[Any]
-    told: Told
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What a pass over all rows of the sample finds of centroids at rest.
-
-    Attributes
-    ----------
-    population : int64 array of shape (n_centroids,)
-        Rows of each cell.
-    relocation : Relocation
-        Centroids without rows, and where they should go.
-    told : Told
-        What the history keeps.
-    """
-
-    population: NDArray[np.int64]
-    relocation: Relocation
-    told: Told
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Numbers of a pass.
+class PassSummary(NamedTuple):
+    """Numbers of a pass, for the history and the decision to go on.
 
     Attributes
     ----------
@@ -273,8 +246,23 @@ class Told:
     n_swapped: int
 
     @classmethod
-    def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> Told:
-        """Collect them."""
+    def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> PassSummary:
+        """Collect the numbers of a pass.
+
+        Parameters
+        ----------
+        sums : PassSums
+            Sums of the pass.
+        relocation : Relocation
+            Centroids that get a new place.
+        moved : float
+            Median movement of the others in standard errors.
+
+        Returns
+        -------
+        PassSummary
+            The numbers.
+        """
         n_swapped = relocation.target.size - relocation.n_empty
         inertia = float(sums.sq_distance.sum())
         return cls(inertia, sums.cap, moved, relocation.n_empty, n_swapped)
@@ -285,30 +273,104 @@ class Told:
         return self.n_empty + self.n_swapped
 
 
+class Improvement(NamedTuple):
+    """Centroids after a pass, and the numbers of the pass.
+
+    Attributes
+    ----------
+    centroids : float array of shape (n_centroids, n_features)
+        The mean of each cell, or the row that a centroid moved to [score].
+    summary : PassSummary
+        Numbers for the history.
+    """
+
+    centroids: NDArray[Any]
+    summary: PassSummary
+
+
+class Check(NamedTuple):
+    """What a pass over all rows of the sample finds of centroids at rest.
+
+    Attributes
+    ----------
+    population : int64 array of shape (n_centroids,)
+        Rows of each cell.
+    relocation : Relocation
+        Centroids without rows, and where they should go.
+    summary : PassSummary
+        Numbers for the history.
+    """
+
+    population: NDArray[np.int64]
+    relocation: Relocation
+    summary: PassSummary
+
+
 def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Improvement:
-    """Move every centroid to the mean of its cell, and some to other cells."""
+    """Move every centroid to the mean of its cell, and some to other cells.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of the pass.
+    centroids : float array of shape (n_centroids, n_features)
+        Centroids of the pass [score].
+    may_swap : bool
+        See `relocations`.
+
+    Returns
+    -------
+    Improvement
+        Centroids of the type of those that came.
+    """
     relocation = relocations(sums, may_swap=may_swap)
     new, moved = means(sums, centroids, relocation)
     new = new.astype(centroids.dtype)
     new[relocation.target] = relocation.place
-    return Improvement(new, Told.of(sums, relocation, moved))
+    return Improvement(new, PassSummary.of(sums, relocation, moved))
 
 
 def check(sums: PassSums, centroids: NDArray[Any]) -> Check:
-    """Look for centroids without rows, all others at rest."""
+    """Look for centroids without rows, all others at rest.
+
+    Parameters
+    ----------
+    sums : PassSums
+        Sums of a pass over the whole sample.
+    centroids : float array of shape (n_centroids, n_features)
+        Not used: they stay.
+
+    Returns
+    -------
+    Check
+        Populations, and where centroids without rows should go.
+    """
     del centroids
     relocation = relocations(sums, may_swap=False)
-    return Check(sums.population, relocation, Told.of(sums, relocation, 0.0))
+    return Check(sums.population, relocation, PassSummary.of(sums, relocation, 0.0))
 
 
-def record(state: RoundState, told: Told) -> RoundState:
-    """Return the state with one more line of history and one more pass counted."""
+def record(state: RoundState, summary: PassSummary) -> RoundState:
+    """Return the state with one more line of history and one more pass counted.
+
+    Parameters
+    ----------
+    state : RoundState
+        The state before the pass.
+    summary : PassSummary
+        Numbers of the pass.
+
+    Returns
+    -------
+    RoundState
+        Centroids are those of `state`.
+    """
     n_rows = state.n_batch
-    line = [n_rows, told.inertia / n_rows, told.moved, told.n_empty, told.n_swapped]
+    line = [n_rows, summary.inertia / n_rows, summary.moved, summary.n_empty, summary.n_swapped]
     return replace(
         state,
-        counters=state.counting(n_passes=state.n_passes + 1),
+        n_passes=state.n_passes + 1,
         n_row_visits=state.n_row_visits + n_rows,
-        cap=told.cap if np.isfinite(told.cap) else state.cap,
+        cap=summary.cap if np.isfinite(summary.cap) else state.cap,
         history=np.vstack([state.history, line]),
     )

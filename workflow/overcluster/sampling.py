@@ -1,11 +1,13 @@
-"""How many centroids, and which rows they are fitted on."""
+"""How many centroids, which rows they are fitted on, and how tasks read those."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workflow.chunks import RowRange, row_ranges
+from workflow.overcluster.search import as_float_rows
 from workflow.rng import generator
 
 if TYPE_CHECKING:
@@ -13,15 +15,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.mapper import Rows
+
 #: Rows behind each centroid when their number is chosen here: fewer leave the test of the tree
 #: no power, more leave small clusters too few centroids to be seen.
 ROWS_PER_CENTROID = 15
-#: Most centroids chosen here, and the number that small data get where they can.
+#: Maximum number of centroids chosen here, and the number that small data get where they can.
 MAX_CENTROIDS = 16_384
 #: Below so many rows there is one centroid for so many rows.
 FEW_ROWS, ROWS_PER_CENTROID_OF_FEW = 5_000, 2
-#: Rows of the sample for each centroid, and the fewest rows worth sampling at all.
+#: Rows of the sample for each centroid, and the minimum number of rows worth sampling.
 SAMPLE_ROWS_PER_CENTROID, MIN_SAMPLE_ROWS = 64, 65_536
+#: Rows of a block of the sample.  Large enough that the sums a task returns are small beside its
+#: work, small enough for 16 tasks in a first batch.
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 4_096, 32_768
 
 
 def auto_n_centroids(n_samples: int) -> int:
@@ -144,7 +151,7 @@ def draw_rows(n_rows: int, n_draw: int, rng: np.random.Generator) -> NDArray[np.
     Raises
     ------
     ValueError
-        If more rows are asked for than there are.
+        If more rows are requested than there are.
 
     Examples
     --------
@@ -161,7 +168,7 @@ def draw_rows(n_rows: int, n_draw: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def sample_destinations(n_sample: int, seed: int) -> NDArray[np.int64]:
-    """Shuffle the places of sampled rows.
+    """Shuffle the positions of sampled rows.
 
     Parameters
     ----------
@@ -183,3 +190,68 @@ def sample_destinations(n_sample: int, seed: int) -> NDArray[np.int64]:
     [0, 1, 2, 3]
     """
     return generator(seed, "overcluster/shuffle").permutation(n_sample).astype(np.int64)
+
+
+class SampleBlock(NamedTuple):
+    """A fixed range of rows of the sample: the work of one task, whoever does it."""
+
+    number: int
+    rows: RowRange
+
+
+def sample_blocks(n_rows: int, n_centroids: int) -> list[SampleBlock]:
+    """Cut the first rows of a sample into blocks that depend on nothing but these numbers.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows to cut.
+    n_centroids : int
+        Centroids that they are compared with.
+
+    Returns
+    -------
+    list of SampleBlock
+        Consecutive blocks of twice as many rows as centroids, as a power of
+        two, within 4,096 and 32,768; the last may be shorter.
+
+    Examples
+    --------
+    >>> [tuple(block.rows) for block in sample_blocks(10_000, 100)]
+    [(0, 4096), (4096, 8192), (8192, 10000)]
+    """
+    wanted = 1 << (2 * n_centroids - 1).bit_length()
+    size = min(max(wanted, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
+    return [SampleBlock(number, rows) for number, rows in enumerate(row_ranges(n_rows, size))]
+
+
+def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
+    """Read a range of rows of a sample and check that they are finite.
+
+    Parameters
+    ----------
+    sample : Rows
+        The sample [score].
+    rows : RowRange
+        Which rows.
+
+    Returns
+    -------
+    float32 or float64 array of shape (rows.n_rows, n_features)
+        The rows, C-contiguous [score].
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite.
+    """
+    found = np.ascontiguousarray(as_float_rows(sample.read(rows.start, rows.stop)))
+    is_finite = np.isfinite(found).all(axis=1)
+    if not is_finite.all():
+        bad = int(np.flatnonzero(~is_finite)[0])
+        msg = (
+            "`sample` must hold finite values; got NaN or infinity first at its row "
+            f"{rows.start + bad}. Repair or drop that row."
+        )
+        raise ValueError(msg)
+    return found

@@ -14,11 +14,7 @@ from workflow.pca.components import (
 from workflow.pca.moments import (
     DEFAULT_RANK,
     MAX_FULL_FEATURES,
-    FloatMoments,
-    IntegerMoments,
-    LowRankMoments,
     MomentKind,
-    MomentState,
     about_zero,
     block_moments,
     choose_kind,
@@ -26,8 +22,9 @@ from workflow.pca.moments import (
     mean_and_scatter,
     merge_moments,
 )
-from workflow.pca.moments import from_arrays as moments_from_arrays
-from workflow.pca.moments import to_arrays as moments_to_arrays
+from workflow.pca.states import FloatMoments, IntegerMoments, LowRankMoments, MomentState
+from workflow.pca.states import from_arrays as moments_from_arrays
+from workflow.pca.states import to_arrays as moments_to_arrays
 
 if TYPE_CHECKING:
     from workflow.pca.arrays import delayed_moments

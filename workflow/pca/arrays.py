@@ -60,11 +60,22 @@ def as_array(X: ArrayLike | da.Array) -> Any:
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return images as rows of shape (n_samples, n_features)."""
+    """Return images as rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, ...)
+        Images.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        A view where that can be.
+    """
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def _placed_moments(
+def _numbered_moments(
     rows: NDArray[Any], first_row: int | None, kind: str, shift: NDArray[Any], rank: int
 ) -> MomentState:
     """Take the moments of a block; errors count rows from the start of all blocks."""
@@ -78,13 +89,36 @@ def _placed_moments(
 
 
 def array_moments(X: NDArray[Any], *, shift: NDArray[Any] | None, rank: int) -> MomentState:
-    """Take the moments of an array in memory, block by block."""
+    """Take the moments of an array in memory, block by block.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Rows or images.
+    shift : int64 array of shape (n_features,) or None
+        Shift of moments that these will be merged into; that of the first
+        block otherwise.
+    rank : int
+        Maximum number of directions of wide rows.
+
+    Returns
+    -------
+    IntegerMoments, FloatMoments or LowRankMoments
+        Merged eight at a time, in the order of the blocks.
+
+    Raises
+    ------
+    NonFiniteError
+        If a value is NaN or infinite.
+    ImagesError
+        If the dtype is not that of images, or sums overflow.
+    """
     X = flat(X)
     kind = choose_kind(X.dtype, X.shape[1])
     blocks = row_ranges(len(X), choose_block_rows(X.shape[1])) or row_ranges(1, 1)
     if shift is None:
         shift = feature_shift(X[: blocks[0].stop])
-    states = [_placed_moments(X[a:b], a, kind, shift, rank) for a, b in blocks]
+    states = [_numbered_moments(X[a:b], a, kind, shift, rank) for a, b in blocks]
     while len(states) > 1:
         states = [_merge_all(states[i : i + FAN_IN]) for i in range(0, len(states), FAN_IN)]
     return states[0]
@@ -109,7 +143,7 @@ def delayed_moments(
         Shift of moments that these will be merged into; that of the first
         block otherwise.
     rank : int
-        Most directions to keep of wide rows.
+        Maximum number of directions of wide rows.
 
     Returns
     -------
@@ -148,11 +182,11 @@ def delayed_moments(
         drop_axis=list(range(1, X.ndim)),
         meta=np.empty(0, object),
     )
-    pieces = [delayed(_unboxed)(piece) for piece in states.to_delayed().ravel()]
+    later = [delayed(_unboxed)(box) for box in states.to_delayed().ravel()]
     merge = delayed(_merge_all)
-    while len(pieces) > 1:
-        pieces = [merge(pieces[i : i + FAN_IN]) for i in range(0, len(pieces), FAN_IN)]
-    root: Delayed = pieces[0]
+    while len(later) > 1:
+        later = [merge(later[i : i + FAN_IN]) for i in range(0, len(later), FAN_IN)]
+    root: Delayed = later[0]
     return root
 
 
@@ -172,7 +206,7 @@ def _boxed_moments(
     """Take the moments of a block, as the only element of an array, which Dask can fuse."""
     box = np.empty(1, object)
     first_row = None if starts is None else starts[block_id[0]]
-    box[0] = _placed_moments(rows, first_row, kind, shift, rank)
+    box[0] = _numbered_moments(rows, first_row, kind, shift, rank)
     return box
 
 
@@ -180,6 +214,3 @@ def _unboxed(box: NDArray[Any]) -> MomentState:
     """Return the only element."""
     state: MomentState = box[0]
     return state
-
-
-__all__ = ["FAN_IN", "array_moments", "as_array", "delayed_moments", "flat"]

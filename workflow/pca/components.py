@@ -82,7 +82,7 @@ def principal_components(
         Moments of at least one row.
     n_components : int, float or "auto"
         Number of components, a share of the variance between 0 and 1 (the
-        fewest components that keep it), or "auto".
+        minimum number of components that keep it), or "auto".
 
     Returns
     -------
@@ -100,10 +100,10 @@ def principal_components(
 
     Notes
     -----
-    "auto" is the fewest components that keep 99 % of the variance, at least 2
+    "auto" is the minimum number of components that keep 99 % of the variance, at least 2
     and at most 50 (never more than n_features or n_samples).  Rows that are
     all equal, or a single row, have one component of variance 0, the first
-    feature, whatever was asked for.
+    feature, whatever was requested.
 
     Signs: of the entries within one millionth of the largest in size, the one
     with the lowest index is made positive, so that a tie in the last bits
@@ -181,26 +181,26 @@ def _check_n_components(n_components: object) -> None:
 
 def _count(state: MomentState, n_components: float | str, ratio: NDArray[np.float64]) -> int:
     """Return how many components are kept; `ratio` is the share of each known direction."""
-    most = min(state.n_samples, state.n_features)
+    maximum = min(state.n_samples, state.n_features)
     if isinstance(n_components, (int, np.integer)):
-        if n_components > most:
-            msg = f"`n_components` must be at most n_samples and n_features; got {n_components} components for {state.n_samples} samples of {state.n_features} features. Lower pca.n_components to {most} or less."
+        if n_components > maximum:
+            msg = f"`n_components` must be at most n_samples and n_features; got {n_components} components for {state.n_samples} samples of {state.n_features} features. Lower pca.n_components to {maximum} or less."
             raise ConfigError(msg)
         if n_components > len(ratio):
             msg = f"`n_components` must be at most the number of directions known; got {n_components} components for {len(ratio)} directions of low-rank moments. Lower pca.n_components to {len(ratio)} or less, or keep moments of a higher rank."
             raise ConfigError(msg)
         return int(n_components)
-    kept = np.cumsum(ratio)
+    cumulative = np.cumsum(ratio)
     if not isinstance(n_components, str):
-        enough = np.flatnonzero(kept >= n_components)
+        enough = np.flatnonzero(cumulative >= n_components)
         # Rounding may leave the sum of all directions a hair below a share close to 1.
-        if not len(enough) and kept[-1] < n_components - 1e-9:
-            msg = f"`n_components` must be a share of the variance that the {len(ratio)} directions known can reach; got {n_components} where they keep {kept[-1]:.4f}. Lower pca.n_components, or keep moments of a higher rank."
+        if not len(enough) and cumulative[-1] < n_components - 1e-9:
+            msg = f"`n_components` must be a share of the variance that the {len(ratio)} directions known can reach; got {n_components} where they keep {cumulative[-1]:.4f}. Lower pca.n_components, or keep moments of a higher rank."
             raise ConfigError(msg)
         return int(enough[0]) + 1 if len(enough) else len(ratio)
-    fewest = int(np.searchsorted(kept, AUTO_VARIANCE_KEPT)) + 1
-    wanted = min(max(fewest, AUTO_MIN_COMPONENTS), AUTO_MAX_COMPONENTS)
-    return min(wanted, most, len(ratio))
+    n_enough = int(np.searchsorted(cumulative, AUTO_VARIANCE_KEPT)) + 1
+    wanted = min(max(n_enough, AUTO_MIN_COMPONENTS), AUTO_MAX_COMPONENTS)
+    return min(wanted, maximum, len(ratio))
 
 
 def fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,6 +226,3 @@ def fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = components[np.arange(len(components)), tied.argmax(axis=1)]
     signs = np.where(largest < 0.0, -1.0, 1.0)
     return np.ascontiguousarray(components * signs[:, None])
-
-
-__all__ = ["PrincipalComponents", "fixed_signs", "principal_components"]

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from workflow.errors import ImagesError
 from workflow.mapper import one_blas_thread
-from workflow.pca._kernels import centred_product
+from workflow.pca._float_sums import centred_product
 from workflow.pca.arrays import array_moments, as_array, delayed_moments, flat
 from workflow.pca.components import principal_components
 from workflow.pca.moments import DEFAULT_RANK, choose_kind, merge_moments
@@ -32,7 +32,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ----------
     n_components : int, float or "auto"
         Number of components, a share of the variance between 0 and 1, or
-        "auto": the fewest that keep 99 % of the variance, between 2 and 50.
+        "auto": the minimum that keeps 99 % of the variance, between 2 and 50.
     whiten : bool
         Whether `transform` scales the scores to unit variance.
     rank : int
@@ -59,7 +59,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_samples_seen_ : int
         Rows seen since `fit`, or by all calls of `partial_fit`.
     moments_ : IntegerMoments, FloatMoments or LowRankMoments
-        All that is kept of the rows.
+        Moments of the rows.
 
     See Also
     --------
@@ -259,6 +259,3 @@ def _rows(
     """Give the rows of a block of scores."""
     with one_blas_thread():
         return centred_product(scores, np.zeros(len(basis)), basis) + mean
-
-
-__all__ = ["PCA"]

@@ -8,14 +8,20 @@ import numpy as np
 
 from workflow.errors import ImagesError
 from workflow.mapper import one_blas_thread
-from workflow.pca import _kernels as kernels
+from workflow.pca._float_sums import (
+    Factor,
+    compress,
+    float_sums,
+    low_rank_sums,
+    require_finite_sums,
+    scaled,
+)
+from workflow.pca._integer_sums import integer_sums, require_below_int64
 from workflow.pca.states import (
     FloatMoments,
     IntegerMoments,
     LowRankMoments,
     MomentState,
-    from_arrays,
-    to_arrays,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Wider rows than this are kept as low-rank moments: a scatter matrix of 4,096 features has 128 MiB.
 MAX_FULL_FEATURES = 4096
-#: Directions that low-rank moments keep.  Five times the most that "auto" asks for (arbitrary).
+#: Directions that low-rank moments keep.  Five times the maximum of "auto" (arbitrary).
 DEFAULT_RANK = 256
 
 MomentKind = Literal["integer", "float", "low_rank"]
@@ -43,7 +49,7 @@ def choose_kind(
     n_features : int
         Features of a row.
     max_full_features : int
-        Most features for which the whole scatter matrix is kept.
+        Maximum number of features for which the whole scatter matrix is kept.
 
     Returns
     -------
@@ -118,7 +124,7 @@ def block_moments(
     shift : int64 array of shape (n_features,), optional
         What `feature_shift` says, the same for all blocks.  Used by "integer" only.
     rank : int
-        Most directions to keep, at least 1, the same for all blocks.  Used by
+        Maximum number of directions, at least 1, the same for all blocks.  Used by
         "low_rank" only.
 
     Returns
@@ -138,7 +144,7 @@ def block_moments(
 
     Notes
     -----
-    Rows are converted panel by panel; a panel takes up to 32 MiB (for wide
+    Rows are converted up to 4,096 at a time, 32 MiB of them (for wide
     rows 256 rows), the moments themselves O(n_features**2), or
     O(rank * n_features).  Integer moments are exact, so equal to the last bit
     for every cut of the rows into blocks.  Floating-point ones are computed by
@@ -163,12 +169,12 @@ def block_moments(
     if kind == "integer":
         shift = _checked_shift(shift, n_features)
         with one_blas_thread():
-            return IntegerMoments(n_rows, shift, *kernels.integer_sums(rows, shift))
+            return IntegerMoments(n_rows, shift, *integer_sums(rows, shift))
     if kind == "float":
         if not n_rows:
             return FloatMoments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
         with one_blas_thread():
-            return FloatMoments(n_rows, *kernels.float_sums(rows))
+            return FloatMoments(n_rows, *float_sums(rows))
     if rank < 1:
         msg = f"`rank` must be at least 1; got {rank}. Use {DEFAULT_RANK} if in doubt."
         raise ValueError(msg)
@@ -176,7 +182,7 @@ def block_moments(
         empty = np.empty((0, n_features))
         return LowRankMoments(0, np.zeros(n_features), np.empty(0), empty, 0.0, rank)
     with one_blas_thread():
-        mean, factor, total_scatter = kernels.low_rank_sums(rows, rank)
+        mean, factor, total_scatter = low_rank_sums(rows, rank)
     return LowRankMoments(n_rows, mean, *factor, total_scatter, rank)
 
 
@@ -306,7 +312,7 @@ def about_zero(state: MomentState) -> MomentState:
             for second, s, t in zip(state.second.diagonal(), shift, total, strict=True)
         ),
     )
-    kernels.require_below_int64(largest, n)
+    require_below_int64(largest, n)
     cross = np.outer(shift, total)
     second = state.second + cross + cross.T + n * np.outer(shift, shift)
     return IntegerMoments(n, np.zeros_like(shift), total + n * shift, second)
@@ -326,7 +332,7 @@ def _merge_integer(left: IntegerMoments, right: IntegerMoments) -> IntegerMoment
             for a, b in zip(left.second.diagonal(), right.second.diagonal(), strict=True)
         ),
     )
-    kernels.require_below_int64(largest, n_samples)
+    require_below_int64(largest, n_samples)
     return IntegerMoments(
         n_samples, left.shift, left.total + right.total, left.second + right.second
     )
@@ -344,7 +350,7 @@ def _merge_float(left: FloatMoments, right: FloatMoments) -> FloatMoments:
         scatter = np.outer(delta, delta)
         scatter *= weight
         scatter += left.scatter + right.scatter
-    kernels.require_finite_sums(scatter)
+    require_finite_sums(scatter)
     return FloatMoments(n_samples, mean, scatter)
 
 
@@ -362,13 +368,10 @@ def _merge_low_rank(left: LowRankMoments, right: LowRankMoments) -> LowRankMomen
         correction = np.sqrt(left.n_samples * right.n_samples / n_samples) * delta
         square = float(np.einsum("i,i->", correction, correction))
         total_scatter = left.total_scatter + right.total_scatter + square
-    kernels.require_finite_sums(np.array([total_scatter]))
-    pieces = [
-        kernels.scaled(kernels.Factor(side.singular_values, side.components))
-        for side in (left, right)
-    ]
+    require_finite_sums(np.array([total_scatter]))
+    factors = [scaled(Factor(side.singular_values, side.components)) for side in (left, right)]
     with one_blas_thread():
-        factor = kernels.compress([*pieces, correction[None]], left.rank)
+        factor = compress([*factors, correction[None]], left.rank)
     return LowRankMoments(n_samples, mean, *factor, total_scatter, left.rank)
 
 
@@ -406,21 +409,3 @@ def mean_and_scatter(
         exact = row[i:].astype(object) * n_samples - total[i] * total[i:]
         scatter[i, i:] = scatter[i:, i] = (exact / n_samples).astype(np.float64)
     return mean, scatter
-
-
-__all__ = [
-    "DEFAULT_RANK",
-    "MAX_FULL_FEATURES",
-    "FloatMoments",
-    "IntegerMoments",
-    "LowRankMoments",
-    "MomentKind",
-    "MomentState",
-    "block_moments",
-    "choose_kind",
-    "feature_shift",
-    "from_arrays",
-    "mean_and_scatter",
-    "merge_moments",
-    "to_arrays",
-]

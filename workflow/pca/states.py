@@ -1,4 +1,4 @@
-"""What is kept of the rows seen so far: exact integer, floating-point or low-rank moments."""
+"""Moments of the rows seen so far: exact integer, floating-point or low-rank moments."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class LowRankMoments:
         Sum of squared deviations over all rows and features, along the
         discarded directions too [input unit squared].
     rank : int
-        Most directions that are kept.
+        Maximum number of directions.
     """
 
     n_samples: int

@@ -30,8 +30,8 @@ from workflow.overcluster import (
     sample_counts,
     sample_size,
 )
-from workflow.overcluster.candidates import CANDIDATE_ROUNDS
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
+from workflow.overcluster.seeding import CANDIDATE_ROUNDS
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import read_arrays, write_arrays

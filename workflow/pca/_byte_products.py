@@ -1,4 +1,8 @@
-"""Sums and products of bytes by the processor's own dot product of bytes, where it has one (VNNI)."""
+"""Sums and products of bytes by the processor's own dot product of bytes, where it has one (VNNI).
+
+Everything that is written as LLVM instructions for it is in this file.  The plain way to the same
+integers is `_integer_sums.product_sums`, and `_integer_sums.integer_sums` chooses between them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ TILE_LEFT, TILE_RIGHT = 8, 48
 #: of 768 features then stay in a second-level cache of 1 MiB.
 GROUP_ROWS, PACKED_GROUPS = 4, 128
 #: Side of the squares in which a matrix is mirrored.
-MIRRORED = 32
+MIRROR_SIDE = 32
 #: Rows after which sums of products of a byte and a signed byte could leave int32.
 MAX_INT32_ROWS = (2**31 - 1) // (255 * 128)
 
@@ -66,9 +70,9 @@ def byte_sums(
     total = np.zeros(width, np.int64)
     second = np.zeros((n_features, n_features), np.int64)
     for start in range(0, n_samples, MAX_INT32_ROWS):
-        piece = np.ascontiguousarray(rows[start : start + MAX_INT32_ROWS])
+        some = np.ascontiguousarray(rows[start : start + MAX_INT32_ROWS])
         sums, products = np.zeros(width, np.int32), np.zeros((width, width), np.int32)
-        _add_products(piece, left, right, sums, products)
+        _add_products(some, left, right, sums, products)
         total += sums
         second += products[:n_features, :n_features]
     total = total[:n_features]
@@ -88,10 +92,10 @@ def _take_about(
         for j in range(i, n_features):
             second[i, j] += of_total * total[j] + of_shift * shift[j]
     # In squares that stay in the cache.
-    for first in range(0, n_features, MIRRORED):
-        for begin in range(first, n_features, MIRRORED):
-            for i in range(first, min(first + MIRRORED, n_features)):
-                for j in range(max(begin, i + 1), min(begin + MIRRORED, n_features)):
+    for first in range(0, n_features, MIRROR_SIDE):
+        for begin in range(first, n_features, MIRROR_SIDE):
+            for i in range(first, min(first + MIRROR_SIDE, n_features)):
+                for j in range(max(begin, i + 1), min(begin + MIRROR_SIDE, n_features)):
                     second[j, i] = second[i, j]
 
 
@@ -119,7 +123,7 @@ def _add_products(
                 _pack(last, place, left, right, sums)
         for column in range(right.shape[0]):
             for row in range((column + 1) * (TILE_RIGHT // TILE_LEFT)):
-                _add_tile(left, right, products, (row, column, n_packed))
+                _add_tile(left, right, products, row, column, n_packed)
 
 
 @compiled
@@ -149,16 +153,24 @@ def _pack(
 
 
 @_intrinsic
-def _add_tile(typing_context: Any, left: Any, right: Any, products: Any, at: Any) -> Any:
-    """Add the products of 8 and 48 features over packed rows; `at` are both tiles and the groups."""
-    signature = types.void(left, right, products, at)
+def _add_tile(
+    typing_context: Any,
+    left: Any,
+    right: Any,
+    products: Any,
+    row: Any,
+    column: Any,
+    n_groups: Any,
+) -> Any:
+    """Add the products of a tile of 8 features and one of 48 over packed groups of rows."""
+    signature = types.void(left, right, products, types.intp, types.intp, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         arrays = [
             context.make_array(kind)(context, builder, value)
             for kind, value in zip(signature.args[:3], values[:3], strict=True)
         ]
-        row, column, n_groups = cgutils.unpack_tuple(builder, values[3])
+        row, column, n_groups = values[3:]
         _Tile(builder, arrays, row, column).write(n_groups)
         return context.get_dummy_value()
 

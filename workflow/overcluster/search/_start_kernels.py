@@ -1,4 +1,4 @@
-"""Centroids in panels, and where to begin a search: the panel whose centre is about the nearest."""
+"""Centroids in panels, and where a search starts: the panel whose centre is about the nearest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from workflow.compiling import compiler
-from workflow.overcluster._tiles import NO_CENTROID, PANEL_CENTROIDS, TILE_ROWS, tile_scores
+from workflow.overcluster.search._tiles import (
+    NO_CENTROID,
+    PANEL_CENTROIDS,
+    TILE_ROWS,
+    Tile,
+    tile_scores,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,15 +52,16 @@ class Panels(NamedTuple):
 
 
 @compiled
-def home_panels(scaled: NDArray[np.float32], panels: Panels) -> NDArray[np.int64]:
+def start_panels(scaled: NDArray[np.float32], panels: Panels) -> NDArray[np.int64]:
     """Return for each row the panel with the nearest centre, of those in the nearest group."""
     order, group = np.arange(scaled.shape[0]), np.zeros(scaled.shape[0], dtype=np.int64)
     n_groups = panels.centers.shape[0]
     if n_groups > 1:
-        everywhere = (order, group, panels.groups.shape[0])
-        group = _nearest_centers(scaled, panels.groups, panels.stops, everywhere)
+        n_all = panels.groups.shape[0]
+        group = _nearest_centers(scaled, panels.groups, panels.stops, order, group, n_all)
         order = sorted_by(group, n_groups)
-    return _nearest_centers(scaled, panels.centers, panels.stops, (order, group, 1))
+    # Not a plain 1, of which numba would compile code of its own.
+    return _nearest_centers(scaled, panels.centers, panels.stops, order, group, np.int64(1))
 
 
 @compiled
@@ -62,24 +69,24 @@ def _nearest_centers(
     scaled: NDArray[np.float32],
     centers: NDArray[np.float32],
     stops: NDArray[np.int64],
-    places: tuple[NDArray[np.int64], NDArray[np.int64], int],
+    order: NDArray[np.int64],
+    first: NDArray[np.int64],
+    n_panels: int | np.int64,
 ) -> NDArray[np.int64]:
-    """Return the nearest centre of each row, in so many panels from the one that is its first."""
-    order, first, n_panels = places
+    """Return the nearest centre of each row, in so many panels of centres from its first on."""
     lowest = np.full(order.size, NO_CENTROID, dtype=np.float32)
     nearest = np.zeros(order.size, dtype=np.int64)
     scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
-    feature_stops = (stops[0], stops[1], stops[2])
     start = 0
     while start < order.size:
         stop = tile_stop(order, first, start)
-        rows = tile_of(order, start, stop)
-        for panel in range(first[rows[0]], first[rows[0]] + n_panels):
-            at = (rows[0], rows[1], rows[2], rows[3], panel)
-            if not tile_scores(scaled, centers, lowest, scores, at, feature_stops):
+        first_panel = first[order[start]]
+        for panel in range(first_panel, first_panel + n_panels):
+            tile = Tile(start, stop, panel)
+            if not tile_scores(scaled, centers, lowest, scores, order, tile, stops):
                 continue
             for i in range(stop - start):
-                row = rows[i]
+                row = order[start + i]
                 for lane in range(PANEL_CENTROIDS):
                     if scores[i, lane] < lowest[row]:
                         lowest[row] = scores[i, lane]
@@ -96,18 +103,6 @@ def tile_stop(order: NDArray[np.int64], panel: NDArray[np.int64], start: int) ->
     while stop < last and panel[order[stop]] == panel[order[start]]:
         stop += 1
     return stop
-
-
-@compiled
-def tile_of(order: NDArray[np.int64], start: int, stop: int) -> tuple[int, int, int, int]:
-    """Return the four rows of a tile, the last one repeated where there are fewer."""
-    last = stop - 1
-    return (
-        order[start],
-        order[min(start + 1, last)],
-        order[min(start + 2, last)],
-        order[min(start + 3, last)],
-    )
 
 
 @compiled

@@ -1,16 +1,29 @@
-"""Code of one tile, written for the registers: scores of four rows and a panel of centroids."""
+"""Code of one tile, written for the registers, and the plain way to the same numbers beside it.
+
+Two functions are written as LLVM instructions: `tile_scores` keeps all scores of a tile in
+registers of 16 lanes, `sq_distance_of` adds in one order on every processor.  LLVM has vectors
+everywhere, so no instruction can be missing, but the code counts in 64 bits; where numba does
+not, the plain functions of the same arguments take over.  With them a search takes 7 to 8 times as
+long and finds the same.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from workflow.compiling import compiler
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -27,7 +40,24 @@ _LANES = 16
 _SCORES = ir.VectorType(_FLOAT, _LANES)
 _SUM_LANES = 8
 
+compiled = compiler(__file__)
 _intrinsic = cast("Callable[[AnyFunction], Any]", intrinsic)
+
+
+class Tile(NamedTuple):
+    """One to four rows and the panel of centroids that they are scored against.
+
+    Attributes
+    ----------
+    start, stop : int
+        Where the rows stand in an array of indices of rows, which comes along.
+    panel : int
+        Index of the panel.
+    """
+
+    start: int
+    stop: int
+    panel: int
 
 
 class _Array:
@@ -67,11 +97,13 @@ class _Array:
 class _Tile:
     """Writes the code of one tile: scores of four rows and a panel, stage by stage."""
 
-    def __init__(self, builder: Any, x: _Array, factors: _Array, at: list[Any]) -> None:
+    def __init__(
+        self, builder: Any, x: _Array, factors: _Array, rows: list[Any], panel: Any
+    ) -> None:
         self.builder, self.x, self.factors = builder, x, factors
-        self.row_starts = [builder.mul(row, x.shape[1]) for row in at[:TILE_ROWS]]
+        self.row_starts = [builder.mul(row, x.shape[1]) for row in rows]
         width = ir.Constant(_INDEX, PANEL_CENTROIDS)
-        self.panel_start = builder.mul(at[TILE_ROWS], builder.mul(factors.shape[1], width))
+        self.panel_start = builder.mul(panel, builder.mul(factors.shape[1], width))
         signature = ir.FunctionType(_SCORES, [_SCORES] * 3)
         # Fused or not: the error taken off the scores covers both.
         self.multiply_add = cgutils.get_or_insert_function(
@@ -146,56 +178,50 @@ class _Tile:
 
 
 @_intrinsic
-def tile_scores(
-    typing_context: Any, x: Any, factors: Any, limits: Any, scores: Any, at: Any, stops: Any
+def _written_tile_scores(
+    typing_context: Any,
+    x: Any,
+    factors: Any,
+    limits: Any,
+    scores: Any,
+    rows: Any,
+    tile: Any,
+    stops: Any,
 ) -> Any:
-    """Score four rows against a panel; return whether one is near, else give up at any stage.
-
-    Parameters
-    ----------
-    typing_context : numba typing context
-        Given by numba; callers leave it out.
-    x : float32 array of shape (n_rows, n_features)
-        Rows.
-    factors : float32 array of shape (n_panels, n_features, 32)
-        Panels of centroids.
-    limits : float32 array of shape (n_rows,)
-        Scores up to which a centroid is near to a row.
-    scores : float32 array of shape (4, 32)
-        Written only where True is returned: the scores of all features.
-    at : tuple of five int
-        Four rows and the panel.
-    stops : tuple of int
-        Features after which each stage ends.
-
-    Returns
-    -------
-    bool
-        Whether a centroid of the panel is near to one of the rows.
-    """
-    signature = types.boolean(x, factors, limits, scores, at, stops)
+    """Write the code of `plain_tile_scores`; products and sums are fused where that is one step."""
+    signature = types.boolean(x, factors, limits, scores, rows, tile, stops)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kinds = signature.args
-        arrays = [_Array(context, builder, kinds[i], values[i]) for i in range(4)]
-        at, stops = (cgutils.unpack_tuple(builder, values[i]) for i in (4, 5))
-        tile = _Tile(builder, arrays[0], arrays[1], at)
-        limits = [tile.spread(arrays[2].load(row)) for row in at[:TILE_ROWS]]
+        arrays = {
+            name: _Array(context, builder, signature.args[i], values[i])
+            for i, name in enumerate(("x", "factors", "limits", "scores", "rows"))
+        }
+        start, stop, panel = cgutils.unpack_tuple(builder, values[5])
+        last = builder.sub(stop, ir.Constant(_INDEX, 1))
+        places = [builder.add(start, ir.Constant(_INDEX, i)) for i in range(TILE_ROWS)]
+        chosen = [
+            arrays["rows"].load(builder.select(builder.icmp_signed("<", place, last), place, last))
+            for place in places
+        ]
+        code = _Tile(builder, arrays["x"], arrays["factors"], chosen, panel)
+        row_limits = [code.spread(arrays["limits"].load(row)) for row in chosen]
+        feature_stops = _Array(context, builder, signature.args[6], values[6])
         done = builder.append_basic_block("done")
         exits = []
-        start = ir.Constant(_INDEX, 0)
-        for stage, stop in enumerate(stops):
-            tile.add_features(start, stop)
-            near = tile.is_near(limits, stage)
+        feature = ir.Constant(_INDEX, 0)
+        for stage in range(N_STAGES):
+            feature_stop = feature_stops.load(ir.Constant(_INDEX, stage))
+            code.add_features(feature, feature_stop)
+            near = code.is_near(row_limits, stage)
             following = builder.append_basic_block("following")
             exits.append(builder.block)
             builder.cbranch(near, following, done)
             builder.position_at_end(following)
-            start = stop
-        for row, row_scores in enumerate(tile.scores):
+            feature = feature_stop
+        for row, row_scores in enumerate(code.scores):
             for part, score in enumerate(row_scores):
                 place = ir.Constant(_INDEX, row * PANEL_CENTROIDS + part * _LANES)
-                place = builder.gep(arrays[3].data, [place])
+                place = builder.gep(arrays["scores"].data, [place])
                 builder.store(score, builder.bitcast(place, _SCORES.as_pointer())).align = 4
         last = builder.block
         builder.branch(done)
@@ -209,33 +235,70 @@ def tile_scores(
     return signature, generate
 
 
-@_intrinsic
-def sq_distance_of(typing_context: Any, rows: Any, row: Any, others: Any, other: Any) -> Any:
-    """Return the squared distance of two vectors in float64, added up in one order everywhere.
+@compiled
+def plain_tile_scores(
+    x: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    limits: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    tile: Tile,
+    stops: NDArray[np.int64],
+) -> bool:
+    """Score the rows of a tile against its panel; return whether one is near, else stop early.
 
     Parameters
     ----------
-    typing_context : numba typing context
-        Given by numba; callers leave it out.
-    rows : float32 array of shape (n_rows, n_features)
-        Where the one vector stands.
-    row : int
-        Its place there.
-    others : float32 array of shape (n_others, n_features)
-        Where the other vector stands.
-    other : int
-        Its place there.
+    x : float32 array of shape (n_rows, 2 + n_features)
+        Norms of the features behind each stage but the last; the features.
+    factors : float32 array of shape (n_panels, 2 + 1 + n_features, 32)
+        Panels of centroids: what those norms are multiplied by, what a score
+        begins with, what the features are multiplied by.
+    limits : float32 array of shape (n_rows,)
+        Scores up to which a centroid is near to a row.
+    scores : float32 array of shape (4, 32)
+        Written only where True is returned: the scores of all features; the
+        last row again in place of missing ones.
+    rows : int64 array of shape (n,)
+        Indices of rows, some of which are those of the tile.
+    tile : Tile
+        Which of them, and the panel.
+    stops : int64 array of shape (3,)
+        Features after which each stage ends.
 
     Returns
     -------
-    float
-        Squared distance.
-
-    Notes
-    -----
-    Eight sums run side by side, then meet pairwise; what is left over is added
-    one by one.  No product is fused with a sum.
+    bool
+        Whether a centroid of the panel is near to one of the rows.
     """
+    sums = np.empty((TILE_ROWS, PANEL_CENTROIDS), np.float32)
+    sums[:] = factors[tile.panel, N_STAGES - 1]
+    start = 0
+    for stage in range(N_STAGES):
+        is_near = False
+        for i in range(TILE_ROWS):
+            row = rows[min(tile.start + i, tile.stop - 1)]
+            for feature in range(start, stops[stage]):
+                value = x[row, N_STAGES - 1 + feature]
+                for lane in range(PANEL_CENTROIDS):
+                    sums[i, lane] += value * factors[tile.panel, N_STAGES + feature, lane]
+            for lane in range(PANEL_CENTROIDS):
+                score = sums[i, lane]
+                if stage < N_STAGES - 1:
+                    score += x[row, stage] * factors[tile.panel, stage, lane]
+                is_near |= score <= limits[row]
+        if not is_near:
+            return False
+        start = stops[stage]
+    scores[:] = sums
+    return True
+
+
+@_intrinsic
+def _written_sq_distance_of(
+    typing_context: Any, rows: Any, row: Any, others: Any, other: Any
+) -> Any:
+    """Write the code of `plain_sq_distance_of`."""
     signature = types.float64(rows, types.intp, others, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -277,3 +340,52 @@ def sq_distance_of(typing_context: Any, rows: Any, row: Any, others: Any, other:
         return add_up("load_double", parts[0], (whole, n_features), 1)
 
     return signature, generate
+
+
+@compiled
+def plain_sq_distance_of(rows: NDArray[Any], row: int, others: NDArray[Any], other: int) -> float:
+    """Return the squared distance of two vectors in float64, added up in one order everywhere.
+
+    Parameters
+    ----------
+    rows : float array of shape (n_rows, n_features)
+        Where the one vector stands; C-contiguous.
+    row : int
+        Its place there.
+    others : float array of shape (n_others, n_features)
+        Where the other vector stands; C-contiguous.
+    other : int
+        Its place there.
+
+    Returns
+    -------
+    float
+        Squared distance.
+
+    Notes
+    -----
+    Eight sums run side by side, then meet pairwise; what is left over is added
+    one by one.  No product is fused with a sum.
+    """
+    n_features = rows.shape[1]
+    whole = n_features - n_features % _SUM_LANES
+    sums = np.zeros(_SUM_LANES)
+    for feature in range(whole):
+        difference = np.float64(rows[row, feature]) - np.float64(others[other, feature])
+        sums[feature % _SUM_LANES] += difference * difference
+    n_sums = _SUM_LANES
+    while n_sums > 1:
+        n_sums //= 2
+        for i in range(n_sums):
+            sums[i] += sums[i + n_sums]
+    total: float = sums[0]
+    for feature in range(whole, n_features):
+        difference = np.float64(rows[row, feature]) - np.float64(others[other, feature])
+        total += difference * difference
+    return total
+
+
+_IS_64_BIT = sys.maxsize > 2**32
+#: What the search calls; see `plain_tile_scores` and `plain_sq_distance_of`.
+tile_scores = _written_tile_scores if _IS_64_BIT else plain_tile_scores
+sq_distance_of = _written_sq_distance_of if _IS_64_BIT else plain_sq_distance_of

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.compiling import compiler
-from workflow.overcluster._home_kernels import (
-    Panels,
-    home_panels,
-    sorted_by,
-    tile_of,
-    tile_stop,
-)
-from workflow.overcluster._tiles import (
+from workflow.overcluster.search._start_kernels import Panels, sorted_by, start_panels, tile_stop
+from workflow.overcluster.search._tiles import (
     N_STAGES,
     NO_CENTROID,
     PANEL_CENTROIDS,
     TILE_ROWS,
+    Tile,
     sq_distance_of,
     tile_scores,
 )
@@ -66,27 +61,6 @@ class Queries(NamedTuple):
     roundoff: float
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a contiguous view that cannot be written to, so that one kind of code is compiled."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-@compiled
-def pair_distances(
-    rows: NDArray[Any],
-    centroids: NDArray[Any],
-    row_index: NDArray[np.intp],
-    centroid_index: NDArray[np.intp],
-) -> NDArray[np.float64]:
-    """Return squared distances of listed pairs; C-contiguous rows and centroids."""
-    out = np.empty(row_index.size, dtype=np.float64)
-    for i in range(row_index.size):
-        out[i] = sq_distance_of(rows, row_index[i], centroids, centroid_index[i])
-    return out
-
-
 @compiled
 def scale_rows(
     rows: NDArray[Any], shift: NDArray[np.float64], scale: float, stops: NDArray[np.int64]
@@ -114,11 +88,12 @@ def scale_rows(
 @compiled
 def find_nearest(queries: Queries, centroids: NDArray[Any], panels: Panels) -> None:
     """Find the nearest centroids of all queries; writes ``nearest`` and ``sq_distance``."""
-    home = home_panels(queries.scaled, panels)
-    order = sorted_by(home, panels.ids.shape[0])
-    _search_homes(queries, centroids, panels, home, order)
+    start_panel = start_panels(queries.scaled, panels)
+    order = sorted_by(start_panel, panels.ids.shape[0])
+    _search_start_panels(queries, centroids, panels, start_panel, order)
     for start in range(0, order.size, BATCH_ROWS):
-        _search_others(queries, centroids, panels, home, order[start : start + BATCH_ROWS])
+        batch = order[start : start + BATCH_ROWS]
+        _search_others(queries, centroids, panels, start_panel, batch)
 
 
 @compiled
@@ -134,21 +109,24 @@ def find_nearer(queries: Queries, centroids: NDArray[Any], panels: Panels) -> No
 
 
 @compiled
-def _search_homes(
+def _search_start_panels(
     queries: Queries,
     centroids: NDArray[Any],
     panels: Panels,
-    home: NDArray[np.int64],
+    start_panel: NDArray[np.int64],
     order: NDArray[np.int64],
 ) -> None:
-    """Compare each row with the centroids of its home, which gives its first limits."""
+    """Compare each row with the centroids of its start panel, which gives its first limits."""
     scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
-    nowhere = np.full(home.size, -1, dtype=np.int64)
     start = 0
     while start < order.size:
-        panel = home[order[start]]
-        stop = tile_stop(order, home, start)
-        _compare_home(queries, centroids, panels, (order, start, stop, panel), (scores, nowhere))
+        stop = tile_stop(order, start_panel, start)
+        tile = Tile(start, stop, start_panel[order[start]])
+        if tile_scores(
+            queries.scaled, panels.factors, queries.limit, scores, order, tile, panels.stops
+        ):
+            _compare_lowest(queries, centroids, panels.ids, order, tile, scores)
+            _compare_near(queries, centroids, panels.ids, order, tile, scores)
         start = stop
 
 
@@ -157,47 +135,41 @@ def _search_others(
     queries: Queries,
     centroids: NDArray[Any],
     panels: Panels,
-    home: NDArray[np.int64],
+    start_panel: NDArray[np.int64],
     order: NDArray[np.int64],
 ) -> None:
-    """Compare a batch of rows with every panel whose box is near enough."""
-    scaled, limit, factors = queries.scaled, queries.limit, panels.factors
-    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
+    """Compare a batch of rows with every panel whose box is near enough, but the start panel."""
     scores = np.empty((TILE_ROWS, PANEL_CENTROIDS), dtype=np.float32)
-    near = np.empty(order.size + TILE_ROWS, dtype=np.int64)
+    near = np.empty(order.size + 1, dtype=np.int64)
     sq_gap = np.empty(order.size, dtype=np.float32)
-    box_limit = np.empty(order.size, dtype=np.float32)
-    columns = _columns(scaled, order, panels.low.shape[1])
-    _take(queries.box_limit, order, box_limit)
+    columns = _columns(queries.scaled, order, panels.low.shape[1])
+    box_limit = queries.box_limit[order]
     is_stale = False
-    for panel in _near_batch(columns, box_limit.max(), panels):
+    for panel in _near_panels(columns, box_limit.max(), panels):
         if is_stale:
-            _take(queries.box_limit, order, box_limit)
+            box_limit = queries.box_limit[order]
             is_stale = False
         _sq_gaps(columns, panels.low[panel], panels.high[panel], sq_gap)
+        # Rows are in the order of their start panels, which are behind them.  NaN is within no limit,
+        # while infinity would be within that of a row that lacks neighbours.
+        if start_panel[order[0]] <= panel <= start_panel[order[-1]]:
+            for i in range(order.size):
+                if start_panel[order[i]] == panel:
+                    sq_gap[i] = np.nan
         n_near = 0
         for i in range(order.size):
             near[n_near] = order[i]
             n_near += sq_gap[i] <= box_limit[i]
-        for i in range(n_near, n_near + TILE_ROWS):
-            near[i] = near[max(n_near - 1, 0)]
         for start in range(0, n_near, TILE_ROWS):
-            at = (near[start], near[start + 1], near[start + 2], near[start + 3], panel)
-            if tile_scores(scaled, factors, limit, scores, at, stops):
-                stop = min(start + TILE_ROWS, n_near)
-                places = (near, start, stop, panel)
-                is_stale |= _compare_near(queries, centroids, panels.ids, home, places, scores)
+            tile = Tile(start, min(start + TILE_ROWS, n_near), panel)
+            if tile_scores(
+                queries.scaled, panels.factors, queries.limit, scores, near, tile, panels.stops
+            ):
+                is_stale |= _compare_near(queries, centroids, panels.ids, near, tile, scores)
 
 
 @compiled
-def _take(values: NDArray[np.float32], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-    """Write the values of some rows."""
-    for i in range(order.size):
-        out[i] = values[order[i]]
-
-
-@compiled
-def _near_batch(
+def _near_panels(
     columns: NDArray[np.float32], limit: np.float32, panels: Panels
 ) -> NDArray[np.int64]:
     """Return the panels whose box is near enough to the box around some rows.
@@ -259,35 +231,27 @@ def _sq_gaps(
 
 
 @compiled
-def _compare_home(
+def _compare_lowest(
     queries: Queries,
     centroids: NDArray[Any],
-    panels: Panels,
-    places: tuple[NDArray[np.int64], int, int, int],
-    room: tuple[NDArray[np.float32], NDArray[np.int64]],
+    ids: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    tile: Tile,
+    scores: NDArray[np.float32],
 ) -> None:
-    """Score rows at ``start`` to ``stop`` against their home; compare, the lowest scores first."""
-    rows, start, stop, panel = places
-    scores, nowhere = room
-    tile = tile_of(rows, start, stop)
-    at = (tile[0], tile[1], tile[2], tile[3], panel)
-    stops = (panels.stops[0], panels.stops[1], panels.stops[2])
-    if not tile_scores(queries.scaled, panels.factors, queries.limit, scores, at, stops):
-        return
-    nearest, sq_distances = queries.nearest, queries.sq_distance
-    for i in range(start, stop):
-        row = rows[i]
-        # So the limits are nearly what they will be, and few others need a comparison.
-        for _ in range(nearest.shape[1]):
-            lowest = np.argmin(scores[i - start])
-            if scores[i - start, lowest] >= NO_CENTROID:
+    """Compare rows of a tile exactly with the lowest scores, as many as are wanted; take them out.
+
+    So the limits are nearly what they will be, and few others need a comparison.
+    """
+    for i in range(tile.stop - tile.start):
+        row = rows[tile.start + i]
+        for _ in range(queries.nearest.shape[1]):
+            lowest = np.argmin(scores[i])
+            if scores[i, lowest] >= NO_CENTROID:
                 break
-            scores[i - start, lowest] = NO_CENTROID
-            centroid = panels.ids[panel, lowest]
-            sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
-            _insert(nearest, sq_distances, row, (centroid, sq_distance))
+            scores[i, lowest] = NO_CENTROID
+            _compare(queries, centroids, row, ids[tile.panel, lowest])
         _lower_limits(queries, row)
-    _compare_near(queries, centroids, panels.ids, nowhere, places, scores)
 
 
 @compiled
@@ -295,39 +259,29 @@ def _compare_near(
     queries: Queries,
     centroids: NDArray[Any],
     ids: NDArray[np.int32],
-    home: NDArray[np.int64],
-    places: tuple[NDArray[np.int64], int, int, int],
+    rows: NDArray[np.int64],
+    tile: Tile,
     scores: NDArray[np.float32],
 ) -> bool:
     """Compare rows of a tile exactly with what its scores leave; return whether any came nearer."""
-    rows, start, stop, panel = places
-    nearest, sq_distances = queries.nearest, queries.sq_distance
     is_nearer = False
-    for i in range(start, stop):
-        row = rows[i]
-        if home[row] == panel:
-            continue
+    for i in range(tile.stop - tile.start):
+        row = rows[tile.start + i]
         limit = queries.limit[row]
         for lane in range(PANEL_CENTROIDS):
-            score = scores[i - start, lane]
-            if score <= limit and score < NO_CENTROID:
-                centroid = ids[panel, lane]
-                sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
-                if _insert(nearest, sq_distances, row, (centroid, sq_distance)):
-                    limit = _lower_limits(queries, row)
-                    is_nearer = True
+            score = scores[i, lane]
+            is_near = score <= limit and score < NO_CENTROID
+            if is_near and _compare(queries, centroids, row, ids[tile.panel, lane]):
+                limit = _lower_limits(queries, row)
+                is_nearer = True
     return is_nearer
 
 
 @compiled
-def _insert(
-    nearest: NDArray[np.int64],
-    sq_distances: NDArray[np.float64],
-    row: int,
-    found: tuple[int, float],
-) -> bool:
+def _compare(queries: Queries, centroids: NDArray[Any], row: int, centroid: int) -> bool:
     """Put a centroid in its place among the nearest of a row; return whether it is one."""
-    centroid, sq_distance = found
+    nearest, sq_distances = queries.nearest, queries.sq_distance
+    sq_distance = sq_distance_of(queries.rows, row, centroids, centroid)
     last = nearest.shape[1] - 1
     if sq_distance > sq_distances[row, last] or (
         sq_distance == sq_distances[row, last] and centroid > nearest[row, last]

@@ -1,15 +1,15 @@
-"""Products of bytes by the processor's own instruction against int64 and against BLAS."""
+"""Products of bytes by the processor's own instruction against the plain way and int64."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow.pca import _byte_kernels, _kernels
+from workflow.pca import _byte_products, _integer_sums
 from workflow.pca.moments import block_moments
 
 needs_instruction = pytest.mark.skipif(
-    not _byte_kernels.has_byte_products(), reason="this processor has no dot product of bytes"
+    not _byte_products.has_byte_products(), reason="this processor has no dot product of bytes"
 )
 
 
@@ -23,20 +23,24 @@ def rows_of(n_rows, n_features, kind, seed=0):
 @needs_instruction
 @given(st.integers(0, 1200), st.integers(1, 150), st.sampled_from(["any", "largest"]))
 @settings(max_examples=40, deadline=None)
-def test_byte_sums__equal_int64(n_rows, n_features, kind):
+def test_byte_sums__equal_the_plain_way_and_int64(n_rows, n_features, kind):
     rows = rows_of(n_rows, n_features, kind, seed=n_rows)
     shift = np.random.default_rng(n_features).integers(0, 256, n_features)
-    total, second = _byte_kernels.byte_sums(rows, shift)
+    total, second = _byte_products.byte_sums(rows, shift)
     wide = rows.astype(np.int64) - shift
     np.testing.assert_array_equal(total, wide.sum(axis=0))
     np.testing.assert_array_equal(second, wide.T @ wide)
+    plain = _integer_sums.product_sums(rows, shift, 255)
+    for left, right in zip((total, second), plain, strict=True):
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
 
 
 @needs_instruction
 @pytest.mark.parametrize("value", [255, 0])
 def test_byte_sums__of_more_rows_than_int32_holds(value):
-    rows = np.full((2 * _byte_kernels.MAX_INT32_ROWS + 5, 3), value, np.uint8)
-    total, second = _byte_kernels.byte_sums(rows, np.zeros(3, np.int64))
+    rows = np.full((2 * _byte_products.MAX_INT32_ROWS + 5, 3), value, np.uint8)
+    total, second = _byte_products.byte_sums(rows, np.zeros(3, np.int64))
     assert set(total.tolist()) == {len(rows) * value}
     assert set(second.ravel().tolist()) == {len(rows) * value**2}
 
@@ -47,7 +51,7 @@ def test_byte_sums__take_rows_that_are_not_contiguous():
     for view in (rows[::3], rows[:, 10:70], np.asfortranarray(rows)):
         shift = np.arange(view.shape[1])
         one, two = (
-            _byte_kernels.byte_sums(given, shift) for given in (view, np.ascontiguousarray(view))
+            _byte_products.byte_sums(given, shift) for given in (view, np.ascontiguousarray(view))
         )
         for left, right in zip(one, two, strict=True):
             np.testing.assert_array_equal(left, right)
@@ -59,12 +63,12 @@ def test_moments__are_the_same_without_the_instruction(monkeypatch, shift):
     rows = rows_of(5000, 50, "any")
     shifts = np.full(50, shift)
     fast = block_moments(rows, kind="integer", shift=shifts)
-    monkeypatch.setattr(_kernels, "has_byte_products", lambda: False)
+    monkeypatch.setattr(_integer_sums, "has_byte_products", lambda: False)
     slow = block_moments(rows, kind="integer", shift=shifts)
     np.testing.assert_array_equal(fast.total, slow.total)
     np.testing.assert_array_equal(fast.second, slow.second)
 
 
 def test_has_byte_products__not_where_numba_compiles_for_another_processor(monkeypatch):
-    monkeypatch.setattr(_byte_kernels.config, "CPU_NAME", "generic")
-    assert not _byte_kernels.has_byte_products()
+    monkeypatch.setattr(_byte_products.config, "CPU_NAME", "generic")
+    assert not _byte_products.has_byte_products()
