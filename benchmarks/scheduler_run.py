@@ -18,7 +18,7 @@ from distributed.comm.tcp import TCP
 from workflow.pipeline.executor import Executor
 from workflow.pipeline.partitions import Partition, partitions
 from workflow.pipeline.progress import Progress
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

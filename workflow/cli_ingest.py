@@ -39,7 +39,7 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Copy images of any supported kind into a Zarr store, resumably."""
     found = room("ingest_command").ingest_to(source, images, loaded.config)
-    say(room("ingest_command").told(found), found, as_json=as_json)
+    say(room("ingest_command").describe_copy(found), found, as_json=as_json)
 
 
 @click.command("ingest-init")
@@ -98,4 +98,4 @@ def ingest_finish_command(images: Path, loaded: LoadedConfig, *, as_json: bool) 
     """Check that all parts are there and move the store into its place."""
     del loaded
     found = room("ingest_command").finish_parts(images)
-    say(room("ingest_command").told(found), found, as_json=as_json)
+    say(room("ingest_command").describe_copy(found), found, as_json=as_json)

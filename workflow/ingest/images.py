@@ -1,0 +1,101 @@
+"""What a user gives as images: read in place where that can be, else to be copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow.errors import ImagesError
+from workflow.ingest.arrays import array_source
+from workflow.ingest.readers import open_source
+from workflow.ingest.source import Source
+from workflow.runstore import zarr_io
+from workflow.runstore.manifest import digest
+
+if TYPE_CHECKING:
+    from workflow.config.models import IngestSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesInput:
+    """Images as they were given.
+
+    Attributes
+    ----------
+    name : str
+        What to call them in messages.
+    source : Source
+        The images.
+    fingerprint : dict
+        What tells them from other images: JSON-able.
+    """
+
+    name: str
+    source: Source
+    fingerprint: dict[str, Any]
+
+    @property
+    def store(self) -> zarr_io.ImageStore | None:
+        """The images, where they can be read in place; None where they must be copied."""
+        return self.source if isinstance(self.source, zarr_io.ImageStore) else None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the images lie, when they are read in place."""
+        return None if self.store is None else self.store.path
+
+    @property
+    def digest(self) -> str:
+        """Digest of the fingerprint."""
+        return digest(self.fingerprint)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images; of a folder, the number of files."""
+        return self.source.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """Number of values of one image."""
+        return self.source.n_features
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all images, decoded."""
+        return self.n_samples * self.n_features * self.source.dtype.itemsize
+
+
+def open_input(images: Any, settings: IngestSettings) -> ImagesInput:
+    """Open whatever the user gave.
+
+    Parameters
+    ----------
+    images : path, ndarray, dask.array.Array, xarray.DataArray or Source
+        The images.
+    settings : IngestSettings
+        How to read what is neither Zarr nor .npy.
+
+    Returns
+    -------
+    ImagesInput
+        Opened, nothing copied yet.
+
+    Raises
+    ------
+    ImagesError
+        If they are missing, no images, or not of a known kind.
+    """
+    if not isinstance(images, str | Path):
+        source = images if isinstance(images, Source) else array_source(images)
+        name = getattr(source, "name", "the images")
+        zarr_io.check_images(name, (source.n_samples, *source.image_shape), source.dtype)
+    else:
+        if not str(images).strip():
+            msg = "IMAGES must be a path; got an empty text. Give the path of the images."
+            raise ImagesError(msg)
+        in_place = zarr_io.is_readable_in_place(images)
+        how = {} if in_place else settings.model_dump(include={"shape", "dtype", "on_unreadable"})
+        source = open_source(images, **how)
+        name = str(Path(images).absolute()) if in_place else str(images)
+    return ImagesInput(name, source, source.fingerprint())
