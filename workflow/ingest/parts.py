@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import ConfigError, StoreError
 from workflow.ingest.readers import open_source
-from workflow.ingest.unfinished import NOTES, begin, lock, move, open_journal, partial_of
-from workflow.ingest.writer import (
-    Copy,
-    IngestReport,
-    copy_identity,
-    finish,
-    lay_out,
-    require_unchanged,
-    rows_at_once,
-)
+from workflow.ingest.unfinished import NOTES, begin, lock, open_journal, partial_of
+from workflow.ingest.writer import Copy, IngestReport, copy_identity, lay_out, rows_at_once
 from workflow.mapper import SerialRunner
 from workflow.runstore import paths
 from workflow.runstore.files import read_json, write_json
@@ -27,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workflow.chunks import RowRange
-    from workflow.ingest.source import Source
     from workflow.mapper import PartitionRunner
 
 #: Most missing parts that are named.
@@ -51,27 +43,6 @@ class PartsPlan:
     n_shards: int
     n_parts: int
     part_memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A copy that was begun: its source as it was given, and how it is cut into parts."""
-
-    copy: Copy
-    original: Source
-    identity: dict[str, Any]
-    n_parts: int
-
-    @property
-    def key(self) -> str:
-        """Key of the journals."""
-        return digest(self.identity)
-
-    def shards_of(self, index: int) -> dict[int, RowRange]:
-        """Return the shards of one part: consecutive ones, as many as others have or one less."""
-        n_shards = len(self.copy.shards)
-        first, last = (n_shards * i // self.n_parts for i in (index, index + 1))
-        return {shard: self.copy.shards[shard] for shard in range(first, last)}
 
 
 def begin_parts(
@@ -118,14 +89,13 @@ def begin_parts(
     begin(partial, digest(identity), overwrite=False)
     known = {"source": place, "options": dict(options), "n_parts": n_parts, "key": identity}
     with lock(partial):
-        begun = _open(partial, known, SerialRunner() if runner is None else runner)
+        copy, parts = _open(partial, known, SerialRunner() if runner is None else runner)
         # Last: where it is, parts find everything prepared.
         write_json(partial / NOTES / "parts.json", known)
-    copy = begun.copy
     image_bytes = copy.source.n_features * copy.source.dtype.itemsize
     # What is written is read back and compared.
     memory = 2 * rows_at_once(copy.source, copy.shard_rows) * image_bytes
-    return PartsPlan(copy.source.n_samples, len(copy.shards), begun.n_parts, memory)
+    return PartsPlan(copy.source.n_samples, len(copy.shards), len(parts), memory)
 
 
 def write_part(destination: Path | str, index: int) -> tuple[int, int]:
@@ -142,15 +112,15 @@ def write_part(destination: Path | str, index: int) -> tuple[int, int]:
     """
     partial, known = _begun(destination)
     with lock(partial, is_shared=True):
-        begun = _open(partial, known, SerialRunner())
-        if not 0 <= index < begun.n_parts:
-            msg = f"a part must be from 0 to {begun.n_parts - 1}; got {index}. Give one of those, or --one-based with 1 to {begun.n_parts}."
+        copy, parts = _open(partial, known, SerialRunner())
+        if not 0 <= index < len(parts):
+            msg = f"a part must be from 0 to {len(parts) - 1}; got {index}. Give one of those, or --one-based with 1 to {len(parts)}."
             raise ConfigError(msg)
-        shards = begun.shards_of(index)
-        journal = open_journal(partial, begun.key, shards, f"part-{index:06d}", alone=True)
-        n_before = len(journal.entries)
-        begun.copy.write("ingest", shards, journal, SerialRunner())
-    return len(shards) - n_before, n_before
+        shards = parts[index]
+        journal = open_journal(partial, copy.key, shards, f"part-{index:06d}", alone=True)
+        n_reused = len(journal.entries)
+        copy.write(shards, journal, SerialRunner())
+    return len(shards) - n_reused, n_reused
 
 
 def finish_parts(destination: Path | str) -> IngestReport:
@@ -163,27 +133,18 @@ def finish_parts(destination: Path | str) -> IngestReport:
     """
     partial, known = _begun(destination)
     with lock(partial):
-        begun = _open(partial, known, SerialRunner())
-        reports = open_journal(partial, begun.key, begun.copy.shards).entries
-        lost = [
-            str(index)
-            for index in range(begun.n_parts)
-            if not reports.keys() >= begun.shards_of(index).keys()
-        ]
+        copy, parts = _open(partial, known, SerialRunner())
+        reports = open_journal(partial, copy.key, copy.shards).entries
+        lost = [str(i) for i, shards in enumerate(parts) if not reports.keys() >= shards.keys()]
         if lost:
             named = ", ".join(lost[:MOST_NAMED]) + (" ..." if len(lost) > MOST_NAMED else "")
             noun = "part is" if len(lost) == 1 else "parts are"
             msg = (
-                f"all {begun.n_parts} parts must be written; {len(lost)} {noun} not: {named}. Run: ingest-part {Path(destination)} {lost[0]}"
+                f"all {len(parts)} parts must be written; {len(lost)} {noun} not: {named}. Run: ingest-part {Path(destination)} {lost[0]}"
                 + (" (then the others)." if len(lost) > 1 else ".")
             )
             raise StoreError(msg)
-        require_unchanged(begun.original, begun.identity)
-        fields = finish(begun.copy, begun.identity, reports)
-        target = Path(destination).absolute()
-        move(partial, target)
-    n_shards = len(begun.copy.shards)
-    return IngestReport(path=target, **fields, n_shards_written=0, n_shards_reused=n_shards)
+        return copy.finish(Path(destination).absolute(), reports, 0)
 
 
 def _begun(destination: Path | str) -> tuple[Path, dict[str, Any]]:
@@ -198,8 +159,12 @@ def _begun(destination: Path | str) -> tuple[Path, dict[str, Any]]:
     return partial, read_json(place)
 
 
-def _open(partial: Path, known: dict[str, Any], runner: PartitionRunner) -> _Begun:
-    """Open the source; do what must be done before the parts, as far as it was not done before."""
-    original = open_source(known["source"], **known["options"])
-    copy = lay_out(original, partial, runner, None)
-    return _Begun(copy, original, known["key"], min(known["n_parts"], len(copy.shards)))
+def _open(
+    partial: Path, known: dict[str, Any], runner: PartitionRunner
+) -> tuple[Copy, list[dict[int, RowRange]]]:
+    """Open a copy; return it and the shards of each part, consecutive ones, evenly many."""
+    copy = lay_out(open_source(known["source"], **known["options"]), known["key"], partial, runner)
+    shards = copy.shards
+    n_parts = min(known["n_parts"], len(shards))
+    ends = [len(shards) * index // n_parts for index in range(n_parts + 1)]
+    return copy, [{i: shards[i] for i in range(*pair)} for pair in itertools.pairwise(ends)]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Folder of journals and working files inside an unfinished store.
 NOTES = ".ingest"
+#: Attribute of a whole copy that says what it was copied from.
+ATTRS = "ingest"
 #: The journal of a copy by one call; a part of a job array has its own beside it.
 WHOLE = "shards"
 
@@ -101,12 +103,17 @@ def lock(partial: Path, *, is_shared: bool = False) -> Iterator[None]:
         yield
 
 
-def is_whole(partial: Path, key: dict[str, Any]) -> bool:
+def is_whole(partial: Path, identity: dict[str, Any]) -> bool:
     """Return whether an earlier call was killed between the last note and the move."""
-    if not partial.is_dir() or (partial / NOTES).exists() or zarr_io.node_kind(partial) != "group":
+    if (partial / NOTES).exists():
         return False
-    known = zarr_io.read_attrs(partial).get("ingest", {})
-    return bool(known.get("key") == key)
+    return bool(stored_attrs(partial).get("key") == identity)
+
+
+def stored_attrs(store: Path) -> dict[str, Any]:
+    """Return what a store says of its copying; nothing where it is no copy."""
+    is_group = store.is_dir() and zarr_io.node_kind(store) == "group"
+    return dict(zarr_io.read_attrs(store).get(ATTRS, {})) if is_group else {}
 
 
 def move(partial: Path, target: Path) -> None:

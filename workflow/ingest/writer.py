@@ -14,6 +14,7 @@ from workflow.chunks import RowRange, choose_block_rows, row_ranges
 from workflow.errors import StoreError
 from workflow.ingest.source import Source, has_paths, is_scattered, prepared
 from workflow.ingest.unfinished import (
+    ATTRS,
     NOTES,
     begin,
     is_whole,
@@ -21,9 +22,10 @@ from workflow.ingest.unfinished import (
     move,
     open_journal,
     partial_of,
+    stored_attrs,
     sync,
 )
-from workflow.mapper import PartitionRunner, Record, SerialMapper, SerialRunner, run_missing
+from workflow.mapper import PartitionRunner, Record, SerialRunner, run_missing
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_json, sweep, write_json
 from workflow.runstore.manifest import digest
@@ -200,21 +202,14 @@ def ingest(
     if not overwrite and is_whole(partial, identity):
         move(partial, target)
         return _already_there(target, identity)
-    key = digest(identity)
-    begin(partial, key, overwrite=overwrite)
+    begin(partial, digest(identity), overwrite=overwrite)
     runner = SerialRunner() if runner is None else runner
     with lock(partial):
-        copy = lay_out(source, partial, runner, block_rows)
-        journal = open_journal(partial, key, copy.shards)
-        n_before = len(journal.entries)
-        reports = copy.write("ingest", copy.shards, journal, runner)
-        require_unchanged(source, identity)
-        fields = finish(copy, identity, reports)
-        move(partial, target)
-    n_shards = len(copy.shards)
-    return IngestReport(
-        path=target, **fields, n_shards_written=n_shards - n_before, n_shards_reused=n_before
-    )
+        copy = lay_out(source, identity, partial, runner)
+        journal = open_journal(partial, copy.key, copy.shards)
+        n_reused = len(journal.entries)
+        reports = copy.write(copy.shards, journal, runner)
+        return copy.finish(target, reports, len(reports) - n_reused)
 
 
 def copy_identity(source: Source, block_rows: int | None) -> dict[str, Any]:
@@ -228,26 +223,26 @@ def copy_identity(source: Source, block_rows: int | None) -> dict[str, Any]:
 
 def _already_there(target: Path, identity: dict[str, Any]) -> IngestReport:
     """Return the report of a whole copy of the same source; refuse anything else."""
-    known = {}
-    if target.is_dir() and zarr_io.node_kind(target) == "group":
-        known = zarr_io.read_attrs(target).get("ingest", {})
+    known = stored_attrs(target)
     if known.get("key") != identity:
         what = "a copy of other images" if known else "something else"
         msg = f"the destination must be new or hold a copy of the same images; {target} is {what}. Give another path, or remove it."
         raise StoreError(msg)
-    unreadable: tuple[str, ...] = ()
-    if known["n_unreadable"]:
-        unreadable = tuple(map(str, zarr_io.read_array(target, "unreadable")))
-    fields = {name: known[name] for name in ("n_samples", "dtype", "n_unreadable", "shard_rows")}
+    return _report(target, 0)
+
+
+def _report(target: Path, n_written: int) -> IngestReport:
+    """Return the report of a whole copy, some shards of which were written now."""
+    known = stored_attrs(target)
+    del known["key"]
+    known["image_shape"] = tuple(known["image_shape"])
+    is_listed = known["n_unreadable"] > 0
     return IngestReport(
         path=target,
-        **fields,
-        image_shape=tuple(known["image_shape"]),
-        unreadable=unreadable,
-        n_bytes=known["n_bytes"],
-        n_shards_written=0,
-        n_shards_reused=-(-known["n_samples"] // known["shard_rows"]),
-        compressor=known["compressor"],
+        **known,
+        unreadable=tuple(map(str, zarr_io.read_array(target, "unreadable") if is_listed else ())),
+        n_shards_written=n_written,
+        n_shards_reused=-(-known["n_samples"] // known["shard_rows"]) - n_written,
     )
 
 
@@ -257,26 +252,37 @@ class Copy:
 
     Attributes
     ----------
-    source : Source
-        Can be read by ranges.
+    original, source : Source
+        As it was given, and as it can be read by ranges.
+    identity : dict
+        What tells this copy from others.
     partial : Path
         The unfinished store.
-    shards : dict of int to RowRange
-        Rows of each file.
     shard_rows : int
         Rows of every file but the last.
     compressor : str or None
         ``"zstd"`` or None.
     """
 
+    original: Source
     source: Source
+    identity: dict[str, Any]
     partial: Path
-    shards: dict[int, RowRange]
     shard_rows: int
     compressor: Compressor
 
+    @property
+    def key(self) -> str:
+        """Key of the journals."""
+        return digest(self.identity)
+
+    @property
+    def shards(self) -> dict[int, RowRange]:
+        """Rows of each file."""
+        return dict(enumerate(row_ranges(self.source.n_samples, self.shard_rows)))
+
     def write(
-        self, name: str, shards: Mapping[int, RowRange], journal: Record, runner: PartitionRunner
+        self, shards: Mapping[int, RowRange], journal: Record, runner: PartitionRunner
     ) -> dict[int, dict[str, Any]]:
         """Write the shards that a journal lacks; return the reports of all of them."""
         function = WriteShard.of(self.source, self.partial, self.shard_rows)
@@ -285,9 +291,54 @@ class Copy:
             return rows.n_rows
 
         if not is_scattered(self.source):
-            return runner.run(name, function, shards, journal=journal, n_rows=n_rows)
-        bar = runner.bar(name, sum(map(n_rows, shards.values())))
+            return runner.run("ingest", function, shards, journal=journal, n_rows=n_rows)
+        bar = runner.bar("ingest", sum(map(n_rows, shards.values())))
         return run_missing(bind(_map_blocks, self.source, function), shards, journal, n_rows, bar)
+
+    def finish(
+        self, target: Path, reports: Mapping[int, dict[str, Any]], n_written: int
+    ) -> IngestReport:
+        """Write what belongs beside the images, and move the store to its place.
+
+        Raises
+        ------
+        StoreError
+            If files of the source were changed meanwhile: some shards would
+            be of the old ones.
+        """
+        source, partial = self.source, self.partial
+        if not is_scattered(source) and self.original.fingerprint() != self.identity["source"]:
+            msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
+            raise StoreError(msg)
+        unreadable: list[tuple[str, str]] = []
+        attrs: dict[str, Any] = {}
+        if has_paths(source):
+            unreadable = source.unreadable()  # type: ignore[attr-defined]
+            attrs["coordinates"] = "path"
+        if unreadable:
+            columns = zip(*unreadable, strict=True)
+            for name, column in zip(("unreadable", "unreadable_reason"), columns, strict=True):
+                texts = np.array(column, dtype=np.dtypes.StringDType())
+                zarr_io.write_array(partial, name, texts, dims=("unreadable_file",))
+        attrs[ATTRS] = {
+            "n_samples": source.n_samples,
+            "image_shape": list(source.image_shape),
+            "dtype": source.dtype.name,
+            "n_unreadable": len(unreadable),
+            "shard_rows": self.shard_rows,
+            "compressor": self.compressor,
+            "n_bytes": sum(report["n_bytes"]["images"] for report in reports.values()),
+            "key": self.identity,
+        }
+        zarr_io.write_attrs(partial, attrs)
+        zarr_io.consolidate(partial)
+        sweep(partial)
+        for place, _, files in os.walk(partial):
+            if zarr_io.GROUP_METADATA in files:
+                sync(Path(place) / zarr_io.GROUP_METADATA)
+            sync(Path(place))
+        move(partial, target)
+        return _report(target, n_written)
 
 
 def _map_blocks(
@@ -304,17 +355,17 @@ def _map_blocks(
         note(dict(zip(some, reports, strict=True)))
 
 
-def lay_out(source: Source, partial: Path, runner: PartitionRunner, block_rows: int | None) -> Copy:
+def lay_out(
+    source: Source, identity: dict[str, Any], partial: Path, runner: PartitionRunner
+) -> Copy:
     """Prepare a source and make the arrays of its copy, as far as that was not done before."""
     working = partial / NOTES / "prepared"
     working.mkdir(exist_ok=True)
-    source = prepared(source, working, runner)
+    ready = prepared(source, working, runner)
     place = partial / NOTES / "layout.json"
     if not place.exists():
-        write_json(place, _make_arrays(source, partial, runner, block_rows))
-    known = read_json(place)
-    shards = dict(enumerate(row_ranges(source.n_samples, known["shard_rows"])))
-    return Copy(source, partial, shards, known["shard_rows"], known["compressor"])
+        write_json(place, _make_arrays(ready, partial, runner, identity["block_rows"]))
+    return Copy(source, ready, identity, partial, **read_json(place))
 
 
 def _make_arrays(
@@ -322,7 +373,7 @@ def _make_arrays(
 ) -> dict[str, Any]:
     """Make the arrays of a copy; return rows of a shard and compressor."""
     shard_rows = block_rows or choose_shard_rows(source)
-    mapper = SerialMapper() if is_scattered(source) else runner
+    mapper = SerialRunner() if is_scattered(source) else runner
     n_rows = min(PROBE_ROWS, source.n_samples)
     (compresses,) = mapper.map(bind(_compresses, source), [n_rows])
     compressor: Compressor = "zstd" if compresses else None
@@ -386,45 +437,3 @@ def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     if len(image_shape) <= 3:
         return ("sample", *("y", "x", "channel")[: len(image_shape)])
     return ("sample", *(f"dim_{axis}" for axis in range(1, len(image_shape) + 1)))
-
-
-def require_unchanged(source: Source, identity: dict[str, Any]) -> None:
-    """Refuse a copy whose files were changed under it: some shards would be of the old ones."""
-    if not is_scattered(source) and source.fingerprint() != identity["source"]:
-        msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
-        raise StoreError(msg)
-
-
-def finish(
-    copy: Copy, identity: dict[str, Any], reports: Mapping[int, dict[str, Any]]
-) -> dict[str, Any]:
-    """Write what belongs beside the images; return the fields of an `IngestReport`."""
-    source, partial = copy.source, copy.partial
-    unreadable: list[tuple[str, str]] = []
-    attrs: dict[str, Any] = {}
-    if has_paths(source):
-        unreadable = source.unreadable()  # type: ignore[attr-defined]
-        attrs["coordinates"] = "path"
-    if unreadable:
-        for name, column in (("unreadable", 0), ("unreadable_reason", 1)):
-            texts = np.array([bad[column] for bad in unreadable], dtype=np.dtypes.StringDType())
-            zarr_io.write_array(partial, name, texts, dims=("unreadable_file",))
-    fields: dict[str, Any] = {
-        "n_samples": source.n_samples,
-        "image_shape": source.image_shape,
-        "dtype": source.dtype.name,
-        "n_unreadable": len(unreadable),
-        "shard_rows": copy.shard_rows,
-        "compressor": copy.compressor,
-        "n_bytes": sum(report["n_bytes"]["images"] for report in reports.values()),
-    }
-    attrs["ingest"] = {**fields, "image_shape": list(source.image_shape), "key": identity}
-    zarr_io.write_attrs(partial, attrs)
-    zarr_io.consolidate(partial)
-    sweep(partial)
-    for place, _, files in os.walk(partial):
-        for name in files:
-            if name == zarr_io.GROUP_METADATA:
-                sync(Path(place) / name)
-        sync(Path(place))
-    return {**fields, "unreadable": tuple(name for name, _ in unreadable)}
