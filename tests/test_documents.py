@@ -58,7 +58,7 @@ def place(tmp_path_factory, workers):
     """A folder with the images that the README speaks of, after all its commands were run in it."""
     folder = tmp_path_factory.mktemp("readme")
     ingest(DemoSource(N_IMAGES, seed=0), folder / "images.zarr")
-    fresh = DemoSource(1_000, seed=1).read(0, 1_000)
+    fresh = DemoSource(1_000, seed=1).read(0, 1_000).reshape(-1, 16, 16, 3)
     np.save(folder / "more.npy", fresh)
     (folder / "photos").mkdir()
     for index, image in enumerate(fresh[:20]):

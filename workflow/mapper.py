@@ -6,6 +6,8 @@
     Something that computes tasks: this thread, a Dask scheduler, the workers of a run.
 `Shared`
     Arrays that a task can load: in memory, or in a file that the task only carries the path of.
+`PartitionRunner`
+    A mapper that also runs restartable tasks, each recorded in a journal when it is finished.
 `TaskStorage`
     A place where tasks save arrays for later tasks, which get them as `Shared`.
 
@@ -168,6 +170,59 @@ class Mapper(Protocol):
         """
 
 
+class Record(Protocol):
+    """Where finished partitions are recorded; on disk a `workflow.runstore.journal.Journal`."""
+
+    entries: dict[int, dict[str, Any]]
+
+    def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        """Record the reports of partitions, by index; wait until the disk has them."""
+
+
+class Bar(Protocol):
+    """Progress of one pass."""
+
+    def advance(self, n: int) -> None:
+        """Count `n` more rows as done."""
+
+
+class PartitionRunner(Mapper, Protocol):
+    """Runs restartable tasks; each one is recorded in a journal when it is finished."""
+
+    def run(
+        self,
+        name: str,
+        function: Callable[[Any], dict[str, Any]],
+        items: Mapping[int, Any],
+        *,
+        journal: Record,
+        n_rows: Callable[[Any], int],
+    ) -> dict[int, dict[str, Any]]:
+        """Run the tasks that the journal lacks.
+
+        Parameters
+        ----------
+        name : str
+            Shown with the progress.
+        function : callable
+            Picklable; takes an item, returns a JSON-able report.
+        items : mapping of int to object
+            Index of a task -> what it works on.
+        journal : Record
+            Tasks that it holds are not run again.
+        n_rows : callable
+            Rows of an item, for the progress.
+
+        Returns
+        -------
+        dict of int to dict
+            Index -> report, in the order of `items`.
+        """
+
+    def bar(self, name: str, total: int) -> AbstractContextManager[Bar]:
+        """Show the progress of a pass over `total` rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayRows:
     """Rows of an array in memory."""
@@ -308,6 +363,76 @@ class SerialMapper:
     def task_storage(self) -> AbstractContextManager[TaskStorage]:
         """Let tasks save arrays in memory."""
         return nullcontext(InMemoryStorage())
+
+
+def run_missing(
+    compute_items: Callable[[Mapping[int, Any], Callable[[Mapping[int, Any]], None]], None],
+    items: Mapping[int, Any],
+    journal: Record,
+    n_rows: Callable[[Any], int],
+    bar: AbstractContextManager[Bar],
+) -> dict[int, dict[str, Any]]:
+    """Compute the items that a journal lacks and record each; the body of `PartitionRunner.run`.
+
+    Parameters
+    ----------
+    compute_items : callable
+        ``compute_items(missing, note)`` computes them in any order and calls
+        `note` with the reports of those that are finished.
+    items, journal, n_rows
+        As of `PartitionRunner.run`.
+    bar : context manager
+        Yields the progress.
+
+    Returns
+    -------
+    dict of int to dict
+        Index -> report, in the order of `items`.
+    """
+    missing = {index: item for index, item in items.items() if index not in journal.entries}
+    with bar as shown:
+        shown.advance(sum(n_rows(item) for i, item in items.items() if i not in missing))
+
+        def note(reports: Mapping[int, dict[str, Any]]) -> None:
+            journal.extend(reports)
+            shown.advance(sum(n_rows(items[index]) for index in reports))
+
+        compute_items(missing, note)
+    return {index: journal.entries[index] for index in items}
+
+
+class _NoBar:
+    """Shows nothing."""
+
+    def advance(self, n: int) -> None:
+        """Count nothing."""
+
+
+class SerialRunner(SerialMapper):
+    """Runs partitions in this thread, one after the other, and shows nothing."""
+
+    def run(
+        self,
+        name: str,
+        function: Callable[[Any], dict[str, Any]],
+        items: Mapping[int, Any],
+        *,
+        journal: Record,
+        n_rows: Callable[[Any], int],
+    ) -> dict[int, dict[str, Any]]:
+        """Run the tasks that the journal lacks; return the reports of all."""
+
+        def compute_items(missing: Mapping[int, Any], note: Callable[[Any], None]) -> None:
+            for index, item in missing.items():
+                (report,) = self.map(function, [item])
+                note({index: report})
+
+        return run_missing(compute_items, items, journal, n_rows, self.bar(name, 0))
+
+    def bar(self, name: str, total: int) -> AbstractContextManager[Bar]:
+        """Show nothing."""
+        del name, total
+        return nullcontext(_NoBar())
 
 
 class DaskMapper(SerialMapper):

@@ -171,7 +171,7 @@ def _planar(
 
 def _demo(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     source = DemoSource(n, seed=seed)
-    return source.read(0, n), source.truth(0, n)
+    return source.read(0, n).reshape(n, *source.image_shape), source.truth(0, n)
 
 
 def _digits(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 from distributed.comm.tcp import TCP
 
 from benchmarks.internals import Executor, Partition, Progress, partitions
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 
 #: Rows of a block of 16 x 16 x 3 images.
 BLOCK_ROWS = 16_384

@@ -14,7 +14,7 @@ from tests.runs.kills import open_workers
 from workflow.engine.executor import MAX_TOGETHER, Executor
 from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from workflow.engine.runner import run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.step import Step
 from workflow.errors import WorkflowError
-from workflow.ingest.images import open_input
+from workflow.ingest import open_input
 from workflow.runstore import RunStore
 
 #: Images of a run, and rows of a block: 12 partitions of a block each.
@@ -117,7 +117,7 @@ def run_toys(folder, steps, **settings):
     model = config_model({step.name: step.section for step in steps})
     nested = {key: {"factor": value} for key, value in settings.items()}
     config = model(block_rows=BLOCK_ROWS, **nested)
-    given = open_input(make_images(folder), None)
+    given = open_input(make_images(folder))
     store = RunStore.create(folder / "run")
     with store.lock():
         if not store.manifest.images:

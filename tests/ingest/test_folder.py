@@ -5,10 +5,11 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from tests.ingest.helpers import KilledError, KilledMapper, ThreadMapper, files_of
+from tests.ingest.helpers import KilledError, KilledRunner, ThreadRunner, files_of
 from workflow.errors import ImagesError
-from workflow.ingest import folder, ingest, open_source
-from workflow.mapper import SerialMapper
+from workflow.ingest import ingest, open_source
+from workflow.ingest.readers import folder
+from workflow.mapper import SerialRunner
 from workflow.runstore import zarr_io
 
 SUFFIXES = ["png", "jpg", "jpeg", "bmp", "tif", "TIFF", "webp", "PNG"]
@@ -79,11 +80,11 @@ def test_folder__unreadable_files_are_left_out_and_listed(
     assert zarr_io.open_images(tmp_path / "i.zarr").n_samples == 21
 
 
-def test_folder__bytes_do_not_depend_on_the_mapper(tmp_path, photos, monkeypatch):
+def test_folder__bytes_do_not_depend_on_the_runner(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(folder, "PART_FILES", 4)
     source = open_source(photos, shape=(5, 4, 3))
     ingest(source, tmp_path / "serial.zarr", block_rows=8)
-    ingest(source, tmp_path / "threads.zarr", block_rows=8, mapper=ThreadMapper())
+    ingest(source, tmp_path / "threads.zarr", block_rows=8, runner=ThreadRunner())
     assert files_of(tmp_path / "serial.zarr") == files_of(tmp_path / "threads.zarr")
 
 
@@ -91,18 +92,18 @@ def test_folder__killed_while_decoding_goes_on(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(folder, "PART_FILES", 4)
     source = open_source(photos, shape=(5, 4, 3))
     ingest(source, tmp_path / "whole.zarr", block_rows=8)
-    counter = KilledMapper()
-    ingest(source, tmp_path / "counted.zarr", block_rows=8, mapper=counter)
+    counter = KilledRunner()
+    ingest(source, tmp_path / "counted.zarr", block_rows=8, runner=counter)
     # Six parts are decoded, one task looks whether the images compress, three write.
     assert counter.n_done == 10
     for n_tasks in (0, 1, 5, 6, 8, 9):
         target = tmp_path / f"killed{n_tasks}.zarr"
-        killed = KilledMapper(n_tasks)
+        killed = KilledRunner(n_tasks)
         with pytest.raises(KilledError):
-            ingest(source, target, block_rows=8, mapper=killed)
+            ingest(source, target, block_rows=8, runner=killed)
         assert not target.exists()
-        rest = KilledMapper()
-        ingest(source, target, block_rows=8, mapper=rest)
+        rest = KilledRunner()
+        ingest(source, target, block_rows=8, runner=rest)
         assert killed.n_done + rest.n_done == counter.n_done
         assert files_of(target) == files_of(tmp_path / "whole.zarr")
     assert sorted(p.name for p in tmp_path.iterdir() if "partial" in p.name) == []
@@ -132,7 +133,7 @@ def test_folder__nothing_readable(tmp_path, photos):
 def test_folder__altered_decoded_part_is_found(tmp_path, photos):
     working = tmp_path / "working"
     working.mkdir()
-    decoded = open_source(photos, shape=(5, 4, 3)).prepare(working, SerialMapper())
+    decoded = open_source(photos, shape=(5, 4, 3)).prepare(working, SerialRunner())
     part = working / "part-000000.npy"
     content = bytearray(part.read_bytes())
     content[-1] ^= 1

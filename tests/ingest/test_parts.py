@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PROJECT, last_json, picture_set
-from tests.ingest.helpers import files_of
+from tests.ingest.helpers import KilledError, KilledRunner, files_of
 from workflow.errors import ConfigError, StoreError
 from workflow.ingest import begin_parts, finish_parts, ingest, open_source, write_part, writer
 
@@ -20,7 +20,7 @@ OPTIONS = {"shape": None, "dtype": None, "on_unreadable": "skip"}
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Shards of a few images, so that there are many."""
-    monkeypatch.setattr(writer, "_shard_rows", lambda source: 100)
+    monkeypatch.setattr(writer, "choose_block_rows", lambda n_features: 100)
 
 
 @pytest.fixture
@@ -99,6 +99,26 @@ def test_parts__again_do_only_what_is_missing(npz, tmp_path):
     lost = next(path for path in shards if path.is_file())
     lost.unlink()
     assert write_part(target, 2) == (1, 4)
+
+
+def test_parts__resume_what_one_call_began_and_the_reverse(npz, tmp_path):
+    whole = files_of(whole_copy(npz, tmp_path / "whole.zarr"))
+    source, target = open_source(npz), tmp_path / "parts.zarr"
+    for n_tasks in (0, 1, 9):
+        # Unpacking, a look whether the images compress, then shards.
+        with pytest.raises(KilledError):
+            ingest(source, target, runner=KilledRunner(n_tasks))
+    begin_parts(str(npz), target, 1, options=OPTIONS)
+    with pytest.raises(StoreError, match="1 part is not: 0"):
+        finish_parts(target)
+    report = ingest(source, target)
+    assert report.n_shards_reused == 8
+    assert files_of(target) == whole
+    target = tmp_path / "other.zarr"
+    begin_parts(str(npz), target, 4, options=OPTIONS)
+    assert write_part(target, 1) == (5, 0)
+    assert ingest(source, target).n_shards_reused == 5
+    assert files_of(target) == whole
 
 
 def test_parts__errors_name_what_to_do(npz, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import pickle
 import zipfile
 
@@ -9,9 +10,17 @@ import zarr
 
 from workflow.chunks import RowRange
 from workflow.errors import ImagesError
-from workflow.ingest import ArraySource, DaskSource, DemoSource, open_source
-from workflow.ingest.base import PreparedSource
-from workflow.mapper import SerialMapper
+from workflow.ingest import (
+    ArraySource,
+    BaseSource,
+    DaskSource,
+    DemoSource,
+    Source,
+    ingest,
+    open_input,
+    open_source,
+)
+from workflow.mapper import SerialRunner
 
 DTYPES = ["uint8", "uint16", "float16", "float32", "float64"]
 
@@ -58,100 +67,165 @@ def write_lone_hdf5(folder, images):
     return folder / "lone.hdf5"
 
 
-WRITERS = [
-    write_npy,
-    write_npz,
-    write_packed_npz,
-    write_fortran_npz,
-    write_zarr,
-    write_hdf5,
-    write_lone_hdf5,
-]
-
-
 def prepared(source, folder):
     """Return a source that can be read by ranges."""
     folder.mkdir(exist_ok=True)
-    return source.prepare(folder, SerialMapper()) if isinstance(source, PreparedSource) else source
+    return source.prepare(folder, SerialRunner()) if hasattr(source, "prepare") else source
 
 
-def check_source(source, images, folder):
-    """What holds of every source."""
-    assert source.n_samples == len(images)
-    assert source.image_shape == images.shape[1:]
-    assert source.n_features == np.prod(images.shape[1:])
-    assert source.dtype == images.dtype.newbyteorder("=")
-    assert source.dtype.isnative
-    assert source.fingerprint() == source.fingerprint()
-    ready = prepared(source, folder / "working")
-    for start, stop in [(0, len(images)), (0, 1), (13, 31), (len(images) - 1, len(images))]:
-        block = ready.read(start, stop)
-        assert block.dtype == source.dtype
-        np.testing.assert_array_equal(block, images[start:stop])
+class SourceContract:
+    """What holds of every source; a reader is tested by a subclass that makes one."""
+
+    def make(self, folder, images):
+        """Return a source of these images."""
+        raise NotImplementedError
+
+    def check(self, source, images, folder):
+        assert isinstance(source, Source)
+        assert source.n_samples == len(images)
+        assert source.image_shape == images.shape[1:]
+        assert source.n_features == np.prod(images.shape[1:])
+        assert source.dtype == images.dtype.newbyteorder("=")
+        assert source.dtype.isnative
+        assert json.loads(json.dumps(source.fingerprint())) == source.fingerprint()
+        ready = prepared(source, folder / "working")
+        rows = images.reshape(len(images), -1)
+        for start, stop in [(0, len(rows)), (0, 1), (13, 31), (len(rows) - 1, len(rows))]:
+            block = ready.read(start, stop)
+            assert block.dtype == source.dtype
+            np.testing.assert_array_equal(block, rows[start:stop])
+
+    @pytest.mark.parametrize("dtype", [*DTYPES, ">f4", ">u2"])
+    def test_gives_the_images_of_every_type(self, tmp_path, images, dtype):
+        self.check(self.make(tmp_path, images.astype(dtype)), images.astype(dtype), tmp_path)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("write", WRITERS)
-def test_open_source__every_format_and_type(tmp_path, images, write, dtype):
-    images = images.astype(dtype)
-    source = open_source(write(tmp_path, images))
-    assert len(pickle.dumps(source)) < 1000
-    check_source(pickle.loads(pickle.dumps(source)), images, tmp_path)
+class FileContract(SourceContract):
+    """What holds of every file that knows the shape and type of its images."""
+
+    def write(self, folder, images):
+        """Write these images; return what opens them."""
+        raise NotImplementedError
+
+    def make(self, folder, images):
+        source = open_source(self.write(folder, images))
+        assert len(pickle.dumps(source)) < 1000
+        return pickle.loads(pickle.dumps(source))
+
+    def test_vectors_are_seen_as_images(self, tmp_path, images):
+        path = self.write(tmp_path, images.reshape(60, 60))
+        self.check(open_source(path), images.reshape(60, 60), tmp_path)
+        self.check(open_source(path, shape=(5, 4, 3), dtype="uint8"), images, tmp_path)
+        with pytest.raises(
+            ImagesError, match=r"as many values as an image; .*\(60,\) and \(5, 4\)"
+        ):
+            open_source(path, shape=(5, 4))
+        with pytest.raises(
+            ImagesError, match=r"is uint8 and float32 was asked for\. Leave --dtype out"
+        ):
+            open_source(path, dtype="float32")
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_open_source__big_endian(tmp_path, images, write):
-    check_source(open_source(write(tmp_path, images.astype(">f4"))), images.astype("f4"), tmp_path)
+class TestNpy(FileContract):
+    write = staticmethod(write_npy)
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_open_source__vectors_seen_as_images(tmp_path, images, write):
-    path = write(tmp_path, images.reshape(60, 60))
-    check_source(open_source(path), images.reshape(60, 60), tmp_path)
-    check_source(open_source(path, shape=(5, 4, 3), dtype="uint8"), images, tmp_path)
-    with pytest.raises(ImagesError, match=r"as many values as an image; .*\(60,\) and \(5, 4\)"):
-        open_source(path, shape=(5, 4))
-    with pytest.raises(
-        ImagesError, match=r"is uint8 and float32 was asked for\. Leave --dtype out"
-    ):
-        open_source(path, dtype="float32")
+class TestNpz(FileContract):
+    write = staticmethod(write_npz)
 
 
-@pytest.mark.parametrize("dtype", [*DTYPES, ">u2", "<f8"])
-def test_open_source__raw(tmp_path, images, dtype):
-    images = images.astype(dtype)
-    images.tofile(tmp_path / "i.bin")
-    source = open_source(tmp_path / "i.bin", shape=(5, 4, 3), dtype=dtype)
-    check_source(source, images, tmp_path)
+class TestPackedNpz(FileContract):
+    write = staticmethod(write_packed_npz)
 
 
-def test_array_source(tmp_path, images):
-    check_source(ArraySource(images), images, tmp_path)
-    check_source(ArraySource(images.astype(">u2")), images.astype("u2"), tmp_path)
-    changed = images.copy()
-    changed[59, 0, 0, 0] ^= 1
-    assert ArraySource(changed).fingerprint() != ArraySource(images).fingerprint()
-    with pytest.raises(ImagesError, match="the array is int64"):
-        ArraySource(np.zeros((4, 4), int))
+class TestFortranNpz(FileContract):
+    write = staticmethod(write_fortran_npz)
 
 
-def test_dask_source(tmp_path, images):
-    source = DaskSource(da.from_array(images, chunks=(17, 2, 4, 3)))
-    check_source(source, images, tmp_path)
-    assert source.fingerprint() != DaskSource(da.from_array(images[::-1])).fingerprint()
-    ranges = [(0, 20), (20, 60)]
-    found = DaskSource(da.from_array(images, chunks=(17, 2, 4, 3))).map_blocks(
-        lambda rows, block: (rows, block.sum()), [RowRange(*r) for r in ranges]
-    )
-    assert found == [(r, images[slice(*r)].sum()) for r in ranges]
-    array = da.from_array(images, chunks=17)
-    with pytest.raises(ImagesError, match=r"known shape; .*compute_chunk_sizes"):
-        DaskSource(array[array[:, 0, 0, 0] > 3])
+class TestZarr(FileContract):
+    write = staticmethod(write_zarr)
+
+
+class TestHdf5(FileContract):
+    write = staticmethod(write_hdf5)
+
+
+class TestLoneHdf5(FileContract):
+    write = staticmethod(write_lone_hdf5)
+
+
+class TestRaw(SourceContract):
+    def make(self, folder, images):
+        images.tofile(folder / "i.bin")
+        return open_source(
+            folder / "i.bin", shape=images.shape[1:], dtype=images.dtype.str.replace("|", "")
+        )
+
+
+class TestArray(SourceContract):
+    def make(self, folder, images):
+        return ArraySource(images)
+
+    def test_one_value_changes_the_fingerprint(self, images):
+        changed = images.copy()
+        changed[59, 0, 0, 0] ^= 1
+        assert ArraySource(changed).fingerprint() != ArraySource(images).fingerprint()
+
+    def test_refuses_other_types(self):
+        with pytest.raises(ImagesError, match="the array is int64"):
+            ArraySource(np.zeros((4, 4), int))
+
+
+class TestDask(SourceContract):
+    def make(self, folder, images):
+        return DaskSource(da.from_array(images, chunks=(17, 2, 4, 3)))
+
+    def test_takes_a_function_to_its_blocks(self, images):
+        source = self.make(None, images)
+        assert source.fingerprint() != DaskSource(da.from_array(images[::-1])).fingerprint()
+        ranges = [RowRange(0, 20), RowRange(20, 60)]
+        found = source.map_blocks(lambda rows, block: (rows, block.sum()), ranges)
+        assert found == [(r, images[slice(*r)].sum()) for r in ranges]
+
+    def test_refuses_unknown_shapes(self, images):
+        array = da.from_array(images, chunks=17)
+        with pytest.raises(ImagesError, match=r"known shape; .*compute_chunk_sizes"):
+            DaskSource(array[array[:, 0, 0, 0] > 3])
 
 
 def test_demo_source__is_a_source(tmp_path):
     source = DemoSource(100)
-    check_source(source, source.read(0, 100), tmp_path)
+    images = source.read(0, 100).reshape(100, *source.image_shape)
+    SourceContract().check(source, images, tmp_path)
+
+
+class Ramp(BaseSource):
+    """A source that a user has written."""
+
+    def fingerprint(self):
+        return {"kind": "ramp", **self.shape_and_type()}
+
+    def read(self, start, stop):
+        rows = np.arange(start, stop)[:, None] + np.arange(self.n_features)
+        return rows.astype(self.dtype)
+
+
+def test_open_input__takes_anything_with_the_face_of_a_source(tmp_path, images):
+    ramp = Ramp(50, (2, 3), np.dtype("uint8"))
+    given = open_input(ramp)
+    assert (given.name, given.store, given.path, given.n_bytes) == ("the images", None, None, 300)
+    ingest(given.source, tmp_path / "ramp.zarr")
+    stored = open_input(tmp_path / "ramp.zarr")
+    assert stored.path == tmp_path / "ramp.zarr"
+    np.testing.assert_array_equal(stored.store.read(0, 50), ramp.read(0, 50))
+    assert open_input(DemoSource(9)).name == "the demo images"
+    assert open_input(images).name == "the array"
+    again = open_input(stored.source)
+    assert open_input(again.name).fingerprint == stored.fingerprint
+    with pytest.raises(ImagesError, match="two images or more; the images has 1"):
+        open_input(Ramp(1, (2, 3), np.dtype("uint8")))
+    with pytest.raises(ImagesError, match="must be a path or an array; got a list"):
+        open_input([1, 2])
 
 
 def test_npz_source__packed_values_are_not_read_by_ranges(tmp_path, images):

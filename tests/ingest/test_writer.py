@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.ingest.helpers import KilledError, KilledMapper, ThreadMapper, files_of
+from tests.ingest.helpers import KilledError, KilledRunner, ThreadRunner, files_of
 from workflow.errors import StoreError
 from workflow.ingest import (
     ArraySource,
@@ -17,7 +17,6 @@ from workflow.ingest import (
     unfinished,
     writer,
 )
-from workflow.mapper import DaskMapper
 from workflow.runstore import zarr_io
 
 
@@ -28,13 +27,13 @@ def source(tmp_path, images):
 
 
 def test_ingest__copies_values_and_names_dimensions(tmp_path, images, source):
-    told = []
-    report = ingest(source, tmp_path / "i.zarr", block_rows=16, on_progress=told.append)
+    runner = KilledRunner()
+    report = ingest(source, tmp_path / "i.zarr", block_rows=16, runner=runner)
     assert (report.n_samples, report.image_shape, report.dtype) == (60, (5, 4, 3), "uint8")
     assert (report.n_shards_written, report.n_shards_reused) == (4, 0)
     assert report.compressor == "zstd"
     assert report.n_bytes < images.nbytes
-    assert sum(told) == 60
+    assert runner.n_shown == 60
     dataset = xr.open_zarr(tmp_path / "i.zarr")
     assert dataset["images"].dims == ("sample", "y", "x", "channel")
     np.testing.assert_array_equal(dataset["images"], images)
@@ -62,17 +61,17 @@ def test_ingest__noise_is_not_compressed(tmp_path):
 
 
 def test_ingest__shards_hold_whole_blocks():
-    images = {n: writer._shard_rows(DemoSource(n_images=n)) for n in (10**5, 10**6, 10**7, 10**9)}
+    images = {
+        n: writer.choose_shard_rows(DemoSource(n_images=n)) for n in (10**5, 10**6, 10**7, 10**9)
+    }
     assert images == {10**5: 16_384, 10**6: 16_384, 10**7: 9 * 16_384, 10**9: 10 * 16_384}
     assert writer.dims_of((2, 3, 4, 5)) == ("sample", "dim_1", "dim_2", "dim_3", "dim_4")
     assert writer.dims_of((2, 3)) == ("sample", "y", "x")
 
 
-@pytest.mark.parametrize("mapper", [ThreadMapper(), DaskMapper()], ids=["threads", "dask"])
-def test_ingest__bytes_do_not_depend_on_the_mapper(tmp_path, source, mapper):
+def test_ingest__bytes_do_not_depend_on_the_runner(tmp_path, source):
     ingest(source, tmp_path / "serial.zarr", block_rows=7)
-    with dask.config.set(scheduler="threads"):
-        ingest(source, tmp_path / "other.zarr", block_rows=7, mapper=mapper)
+    ingest(source, tmp_path / "other.zarr", block_rows=7, runner=ThreadRunner())
     assert files_of(tmp_path / "serial.zarr") == files_of(tmp_path / "other.zarr")
 
 
@@ -82,15 +81,15 @@ def test_ingest__killed_at_each_shard_does_the_rest_only(tmp_path, source):
     for n_tasks in range(5):
         target = tmp_path / f"killed{n_tasks}.zarr"
         with pytest.raises(KilledError):
-            ingest(source, target, block_rows=16, mapper=KilledMapper(n_tasks))
+            ingest(source, target, block_rows=16, runner=KilledRunner(n_tasks))
         assert not target.exists()
-        rest, told = KilledMapper(), []
-        report = ingest(source, target, block_rows=16, mapper=rest, on_progress=told.append)
+        rest = KilledRunner()
+        report = ingest(source, target, block_rows=16, runner=rest)
         assert rest.n_done == 5 - n_tasks
         assert report.n_shards_reused == max(0, n_tasks - 1)
         assert report.n_shards_written + report.n_shards_reused == 4
         assert report.n_bytes == whole.n_bytes
-        assert sum(told) == 60
+        assert rest.n_shown == 60
         assert files_of(target) == files_of(tmp_path / "whole.zarr")
     assert not list(tmp_path.glob("*.partial"))
 
@@ -109,8 +108,8 @@ def test_ingest__killed_before_or_in_the_move(tmp_path, source, monkeypatch):
     # Whole, and its notes taken away: killed between the two renames of the move.
     notes = tmp_path / "i.zarr.notes"
     (tmp_path / "i.zarr.partial" / unfinished.NOTES).replace(notes)
-    mapper = KilledMapper(0)
-    report = ingest(source, target, block_rows=16, mapper=mapper)
+    mapper = KilledRunner(0)
+    report = ingest(source, target, block_rows=16, runner=mapper)
     assert (report.n_shards_written, report.n_shards_reused) == (0, 4)
     assert files_of(target) == files_of(tmp_path / "whole.zarr")
     assert not notes.exists()
@@ -120,7 +119,7 @@ def test_ingest__shard_lost_or_cut_after_it_was_noted(tmp_path, source):
     ingest(source, tmp_path / "whole.zarr", block_rows=16)
     target, partial = tmp_path / "i.zarr", tmp_path / "i.zarr.partial"
     with pytest.raises(KilledError):
-        ingest(source, target, block_rows=16, mapper=KilledMapper(4))
+        ingest(source, target, block_rows=16, runner=KilledRunner(4))
     zarr_io.shard_file(partial, "images", 0).unlink()
     shard = zarr_io.shard_file(partial, "images", 16)
     shard.write_bytes(shard.read_bytes()[:-5])
@@ -141,18 +140,11 @@ def test_ingest__disk_that_gives_back_other_values(tmp_path, source, monkeypatch
 
 def test_ingest__again_is_done_at_once(tmp_path, source):
     first = ingest(source, tmp_path / "i.zarr", block_rows=16)
-    before, told = files_of(tmp_path / "i.zarr"), []
-    again = ingest(
-        source,
-        tmp_path / "i.zarr",
-        block_rows=16,
-        mapper=KilledMapper(0),
-        on_progress=told.append,
-    )
+    before = files_of(tmp_path / "i.zarr")
+    again = ingest(source, tmp_path / "i.zarr", block_rows=16, runner=KilledRunner(0))
     assert (again.n_shards_written, again.n_shards_reused) == (0, 4)
     assert again.n_bytes == first.n_bytes
     assert (again.n_samples, again.image_shape, again.dtype) == (60, (5, 4, 3), "uint8")
-    assert told == [60]
     assert files_of(tmp_path / "i.zarr") == before
 
 
@@ -175,7 +167,7 @@ def test_ingest__other_images_at_the_destination(tmp_path, images, source):
 def test_ingest__other_images_half_copied(tmp_path, images, source):
     target = tmp_path / "i.zarr"
     with pytest.raises(KilledError):
-        ingest(source, target, block_rows=16, mapper=KilledMapper(3))
+        ingest(source, target, block_rows=16, runner=KilledRunner(3))
     for other, rows in [(ArraySource(images), 16), (source, 8)]:
         with pytest.raises(StoreError, match=r"i\.zarr\.partial must be new or an unfinished copy"):
             ingest(other, target, block_rows=rows)
@@ -188,19 +180,19 @@ def test_ingest__other_images_half_copied(tmp_path, images, source):
 
 
 def test_ingest__images_that_change_while_they_are_copied(tmp_path, images, source):
-    class Meddler(KilledMapper):
+    class Meddler(KilledRunner):
         def map(self, function, items):
             np.save(tmp_path / "i.npy", images[::-1])
             return super().map(function, items)
 
     with pytest.raises(StoreError, match="images must not change while they are copied"):
-        ingest(source, tmp_path / "i.zarr", mapper=Meddler())
+        ingest(source, tmp_path / "i.zarr", runner=Meddler())
     assert not (tmp_path / "i.zarr").exists()
 
 
 def test_ingest__one_writer_at_a_time(tmp_path, source):
     with pytest.raises(KilledError):
-        ingest(source, tmp_path / "i.zarr", mapper=KilledMapper(0))
+        ingest(source, tmp_path / "i.zarr", runner=KilledRunner(0))
     lock = tmp_path / "i.zarr.partial" / unfinished.NOTES / "lock"
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -215,21 +207,46 @@ def test_ingest__destination_that_cannot_be(tmp_path, source):
 
 
 def test_ingest__arrays_in_memory(tmp_path, images):
-    ingest(ArraySource(images), tmp_path / "numpy.zarr", block_rows=16, mapper=KilledMapper(0))
+    ingest(ArraySource(images), tmp_path / "numpy.zarr", block_rows=16, runner=KilledRunner(0))
     array = da.from_array(images, chunks=(11, 2, 4, 3))
     with dask.config.set(scheduler="threads"):
-        ingest(DaskSource(array), tmp_path / "dask.zarr", block_rows=16, mapper=KilledMapper(0))
+        ingest(DaskSource(array), tmp_path / "dask.zarr", block_rows=16, runner=KilledRunner(0))
     first, second = (files_of(tmp_path / name) for name in ("numpy.zarr", "dask.zarr"))
     # The stores differ in what they say of their source.
     assert first.pop("zarr.json") != second.pop("zarr.json")
     assert first == second
 
 
+class DyingSource(ArraySource):
+    """Dies when it hands over a block."""
+
+    def __init__(self, array, dies_at):
+        super().__init__(array)
+        self.dies_at = dies_at
+
+    def map_blocks(self, function, ranges):
+        if any(rows.start >= self.dies_at for rows in ranges):
+            raise KilledError
+        return super().map_blocks(function, ranges)
+
+
+def test_ingest__arrays_in_memory_resume(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (400, 12), dtype=np.uint8)
+    ingest(ArraySource(images), tmp_path / "whole.zarr", block_rows=10)
+    target = tmp_path / "i.zarr"
+    with pytest.raises(KilledError):
+        ingest(DyingSource(images, 330), target, block_rows=10)
+    report = ingest(ArraySource(images), target, block_rows=10)
+    # The first 32 shards were handed over together.
+    assert (report.n_shards_written, report.n_shards_reused) == (8, 32)
+    assert files_of(target) == files_of(tmp_path / "whole.zarr")
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_ingest__npz(tmp_path, images, save):
     save(tmp_path / "i.npz", images=images)
     source = open_source(tmp_path / "i.npz", shape=(20, 3))
-    ingest(source, tmp_path / "i.zarr", block_rows=16, mapper=ThreadMapper())
+    ingest(source, tmp_path / "i.zarr", block_rows=16, runner=ThreadRunner())
     store = zarr_io.open_images(tmp_path / "i.zarr")
     assert store.image_shape == (20, 3)
     np.testing.assert_array_equal(store.read(0, 60), images.reshape(60, 60))

@@ -15,7 +15,7 @@ from workflow.engine.progress import Progress
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids, fitting
 from workflow.runstore import zarr_io
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 
 #: Centroids, and tasks: many small blocks.
 SMALL = {"overcluster.n_centroids": 60, "block_rows": 100}

@@ -19,7 +19,7 @@ from workflow.commands.update import update
 from workflow.engine.step import by_name, dependents
 from workflow.engine.summary import read_summary
 from workflow.errors import StoreError
-from workflow.runstore import RunStore, files
+from workflow.runstore import RunStore, journal
 from workflow.steps import STEPS
 
 NAMES = [step.name for step in STEPS]
@@ -80,7 +80,7 @@ def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
     npy, uninterrupted, client, tmp_path, monkeypatch
 ):
     """The journal takes five entries and no more, again and again: as if the client had been killed there."""
-    extend, noted = files.Journal.extend, []
+    extend, noted = journal.Journal.extend, []
 
     def limited(journal, records):
         places = [(journal.path.parent.name, journal.path.stem, index) for index in records]
@@ -94,7 +94,7 @@ def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
 
     passes = set()
     with monkeypatch.context() as patch:
-        patch.setattr(files.Journal, "extend", limited)
+        patch.setattr(journal.Journal, "extend", limited)
         while True:
             n_taken = [0]
             try:

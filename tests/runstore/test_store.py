@@ -1,4 +1,4 @@
-"""The run folder: made, opened, locked, replaced in one move; journals survive a cut last line."""
+"""The run folder: made, opened, locked, replaced in one move."""
 
 from __future__ import annotations
 
@@ -11,80 +11,7 @@ import pytest
 
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, files
-from workflow.runstore.files import ArrayPlace, Journal, read_arrays, write_arrays
-
-
-def test_journal__keeps_what_was_added_and_drops_a_cut_line(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, "key")
-    journal.extend({0: {"crc": [1, 2]}})
-    journal.extend({7: {"crc": [3]}, 2: {"crc": []}, 5: {"crc": [5]}})
-    whole, told = path.read_bytes(), dict(journal.entries)
-    ends = [end for end, byte in enumerate(whole) if byte == ord("\n")][1:]
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        again = Journal(path, "key")
-        # A line is whole without the byte that ends it.
-        n_whole = sum(length >= end for end in ends)
-        assert again.entries == {i: told[i] for i in [0, 7, 2, 5][:n_whole]}
-        again.extend({9: {"crc": [4]}, 1: {}})
-        assert Journal(path, "key").entries == again.entries
-    path.write_bytes(whole)
-    assert Journal(path, "key").entries[7] == {"index": 7, "crc": [3]}
-
-
-def test_journal__of_a_batch_is_that_of_its_entries_one_by_one(tmp_path):
-    records = {4: {"crc": [1]}, 0: {"crc": [2, 3], "n": 1}, 3: {}}
-    together, apart = (Journal(tmp_path / name, "key") for name in ("together", "apart"))
-    together.extend(records)
-    for index, record in records.items():
-        apart.append(index, record)
-    assert together.entries == apart.entries
-    assert together.path.read_bytes() == apart.path.read_bytes()
-
-
-def test_journal__drops_a_line_with_an_altered_byte(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, "key")
-    journal.extend({0: {"sizes": [11, 22]}, 1: {"sizes": [33]}})
-    whole, told = path.read_bytes(), dict(journal.entries)
-    for place in range(len(whole)):
-        for bit in (1, 128):
-            altered = bytearray(whole)
-            altered[place] ^= bit
-            path.write_bytes(altered)
-            _, entries = Journal.read(path)
-            # An altered name of the checksum is one more key, and alters no other.
-            assert all(told[i].items() <= entries[i].items() for i in entries), altered
-            assert Journal.read(path)[0] in ("key", None)
-            assert path.read_bytes() == altered, "reading leaves it as it is"
-
-
-def test_journal__entries_are_read_when_asked_for(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, "key")
-    for index in (8, 3, 5, 3):
-        journal.append(index, {"sizes": [index] * 100, "size": path.stat().st_size})
-    entries = journal.entries
-    assert (list(entries), len(entries), 3 in entries, 4 in entries) == ([8, 3, 5], 3, True, False)
-    lines = {r["index"]: r for r in map(json.loads, path.read_text().splitlines()[1:])}
-    told = {i: {k: v for k, v in lines[i].items() if k != "line_crc"} for i in (8, 3, 5)}
-    assert entries == told == dict(entries.items())
-    assert list(entries.values()) == [told[8], told[3], told[5]]
-    assert list(entries.of([5, 8]).items()) == [(5, told[5]), (8, told[8])]
-    assert entries[5] == told[5]
-    with pytest.raises(KeyError):
-        entries[4]
-    path.write_bytes(path.read_bytes().replace(b"8, 8", b"8, 9", 1))
-    with pytest.raises(StoreError, match="must be as it was written; it was altered"):
-        list(entries.values())
-
-
-def test_journal__of_another_key_is_void(tmp_path):
-    Journal(tmp_path / "journal.jsonl", "old").extend({0: {}})
-    assert Journal.key_of(tmp_path / "journal.jsonl") == "old"
-    assert Journal(tmp_path / "journal.jsonl", "new").entries == {}
-    assert Journal(tmp_path / "journal.jsonl", "old").entries == {}
+from workflow.runstore.files import ArrayPlace, read_arrays, write_arrays
 
 
 def test_arrays__round_trip_and_an_altered_byte_is_noticed(tmp_path):

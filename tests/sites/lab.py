@@ -20,7 +20,7 @@ import yaml
 
 from tests.conftest import PROJECT
 from workflow.engine.partitions import partitions
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 
 HERE = Path(__file__).resolve().parent
 #: Several dozen tasks in each step, and a quick tree.

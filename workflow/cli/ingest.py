@@ -39,10 +39,10 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 @reading_options
 def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Copy images of any supported kind into a Zarr store, resumably."""
-    from workflow.commands.ingest import describe, ingest_to
+    from workflow.commands.ingest import describe_copy, ingest_to
 
     found = ingest_to(source, images, loaded.config)
-    print_result(describe(found), found, as_json=as_json)
+    print_result(describe_copy(found), found, as_json=as_json)
 
 
 @click.command("ingest-init")
@@ -104,7 +104,7 @@ def ingest_part_command(
 def ingest_finish_command(images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Check that all parts are there and move the store into its place."""
     del loaded
-    from workflow.commands.ingest import describe, finish_parts
+    from workflow.commands.ingest import describe_copy, finish_parts
 
     found = finish_parts(images)
-    print_result(describe(found), found, as_json=as_json)
+    print_result(describe_copy(found), found, as_json=as_json)

@@ -11,10 +11,10 @@ from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.engine.step import needed_for
 from workflow.errors import ImagesError, StoreError
-from workflow.ingest.images import ingest_images, open_input
+from workflow.ingest import open_input
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.store import discard
-from workflow.steps.ingest import IngestSettings
+from workflow.steps.ingest import IngestSettings, copy_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from workflow.config import Config
-    from workflow.ingest.images import ImagesInput
+    from workflow.ingest import ImagesInput
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
 
@@ -79,7 +79,7 @@ def require_labels(store: RunStore) -> None:
 
 def open_given(images: Any, config: Config) -> ImagesInput:
     """Open images as a user gave them, as the settings say."""
-    return open_input(images, config.section(IngestSettings))
+    return open_input(images, **config.section(IngestSettings).reading)
 
 
 def images_of(store: RunStore) -> ImageStore | None:
@@ -108,7 +108,7 @@ def readable_images(
     images = given.store
     if images is None:
         place = work / layout.IMAGES
-        ingest_images(given, place, executor)
+        copy_images(given, place, executor)
         images = zarr_io.open_images(place)
     known = store.manifest.images
     expected = f"{tuple(known['shape'][1:])} of {known['dtype']}"

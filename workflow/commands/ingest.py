@@ -24,21 +24,16 @@ def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
     """Copy images into a Zarr store; return what was found."""
     _require_name(target)
     opened = ingest.open_source(source, **_options(config))
-    progress = Progress()
-    with (
-        _executor(target, config, progress) as executor,
-        progress.bar("ingest", opened.n_samples) as bar,
-    ):
-        report = ingest.ingest(opened, target, mapper=executor, on_progress=bar.advance)
-    return _found(report)
+    with _executor(target, config) as executor:
+        return _found(ingest.ingest(opened, target, runner=executor))
 
 
 def begin_parts(source: str, target: Path, n_parts: int, config: Config) -> dict[str, Any]:
     """Begin a copy in parts; return how many there are and what they need."""
     _require_name(target)
-    with _executor(target, config, Progress()) as executor:
+    with _executor(target, config) as executor:
         plan = ingest.begin_parts(
-            source, target, n_parts, options=_options(config), mapper=executor
+            source, target, n_parts, options=_options(config), runner=executor
         )
     return {
         "images": str(target),
@@ -61,7 +56,7 @@ def finish_parts(target: Path) -> dict[str, Any]:
     return _found(ingest.finish_parts(target))
 
 
-def describe(found: dict[str, Any]) -> str:
+def describe_copy(found: dict[str, Any]) -> str:
     """Return what was found, for a person."""
     text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {found['images']}"
     if found["n_unreadable"]:
@@ -85,8 +80,7 @@ def _found(report: ingest.IngestReport) -> dict[str, Any]:
 
 def _options(config: Config) -> dict[str, Any]:
     """Return how the source is to be read."""
-    settings = config.section(IngestSettings)
-    return {name: getattr(settings, name) for name in ("shape", "dtype", "on_unreadable")}
+    return config.section(IngestSettings).reading
 
 
 def _require_name(target: Path) -> None:
@@ -97,11 +91,11 @@ def _require_name(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _executor(target: Path, config: Config, progress: Progress) -> Iterator[Executor]:
+def _executor(target: Path, config: Config) -> Iterator[Executor]:
     """Open an executor on workers; what tasks share is removed at the end."""
     shared = target.with_name(f"{target.name}.shared")
     try:
-        with executor_for(shared, config, progress=progress) as executor:
+        with executor_for(shared, config, progress=Progress()) as executor:
             yield executor
     finally:
         if shared.exists():

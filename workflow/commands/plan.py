@@ -68,7 +68,7 @@ def nearest_folder(out: Path) -> Path:
 def plan(images: str, config: Config, out: Path | None = None) -> tuple[str, dict[str, Any]]:
     """Plan a run on images that are not read yet."""
     given = open_given(images, config)
-    known: Any = given.store or given.source
+    known: Any = given.source
     sizes = Sizes.of(steps.STEPS, known, config)
     check_settings(steps.STEPS, sizes)
     limit = worker_memory(config.compute)

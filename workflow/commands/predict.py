@@ -20,7 +20,7 @@ from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, zarr_io
-from workflow.runstore.files import Journal
+from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
 from workflow.runstore.store import discard
 from workflow.steps.base import read_ahead
@@ -135,7 +135,7 @@ def _predict(
         journal_file.unlink(missing_ok=True)
     key = digest(
         {
-            "images": zarr_io.fingerprint(images),
+            "images": images.fingerprint(),
             "model": store.step("labels").key,
             "cut": store.manifest.cut,
             "labels": settings.model_dump(mode="json"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from workflow.config import LoadedConfig
     from workflow.engine.progress import Progress
-    from workflow.ingest.images import ImagesInput
+    from workflow.ingest import ImagesInput
 
 __all__ = ["describe_summary", "read_summary", "run_workflow"]
 
@@ -65,8 +65,7 @@ def run_workflow(
     """
     config = loaded.config
     given = open_given(images, config)
-    known = given.store or given.source
-    check_settings(steps.STEPS, Sizes.of(steps.STEPS, known, config))
+    check_settings(steps.STEPS, Sizes.of(steps.STEPS, given.source, config))
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
@@ -80,7 +79,7 @@ def run_workflow(
         store.save()
         if any(plan.is_due for plan in plans):
             if client is None and (config.compute.launcher == "local" or config.compute.is_batch):
-                check_memory(steps.STEPS, known, config, worker_memory(config.compute))
+                check_memory(steps.STEPS, given.source, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
             shared = store.path / layout.WIP / "shared"
             with executor_for(shared, config, client, progress, reads=reads) as executor:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.executor import Executor
     from workflow.engine.progress import Progress
-    from workflow.ingest.images import ImagesInput
+    from workflow.ingest import ImagesInput
     from workflow.runstore.zarr_io import ImageStore
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.executor import Executor
     from workflow.engine.step import Step
-    from workflow.ingest.images import ImagesInput
+    from workflow.ingest import ImagesInput
     from workflow.runstore import RunStore
-    from workflow.runstore.files import Journal
+    from workflow.runstore.journal import Journal
     from workflow.runstore.zarr_io import ImageStore
 
 

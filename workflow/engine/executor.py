@@ -17,7 +17,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from workflow.compute import run_on_workers
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
 from workflow.errors import ComputeError
-from workflow.mapper import merge_groups, pairwise
+from workflow.mapper import merge_groups, pairwise, run_missing
 from workflow.runstore.files import read_arrays, write_arrays
 from workflow.runstore.store import discard
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.engine.progress import Progress
-    from workflow.runstore.files import Journal
+    from workflow.mapper import Bar, Record
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class FolderStorage:
 class Executor:
     """Runs tasks on a client, or in this process where there is none.
 
-    Implements `workflow.mapper.Mapper`, so that the mathematics can use it.
+    Implements `workflow.mapper.Mapper`, which the mathematics uses, and `PartitionRunner`.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ class Executor:
         function: Callable[[Any], dict[str, Any]],
         items: Mapping[int, Any],
         *,
-        journal: Journal,
+        journal: Record,
         n_rows: Callable[[Any], int],
-    ) -> Mapping[int, dict[str, Any]]:
+    ) -> dict[int, dict[str, Any]]:
         """Run the tasks that the journal lacks; return what all have reported.
 
         Parameters
@@ -207,27 +207,22 @@ class Executor:
             Picklable; takes an item, returns a JSON-able report.
         items : mapping of int to object
             Task index -> what it works on.
-        journal : Journal
+        journal : Record
             Where finished tasks are noted; those noted are not run again.
         n_rows : callable
             Rows of an item, for the progress.
 
         Returns
         -------
-        mapping of int to dict
-            Task index -> report, in the order of `items`; read from the journal
-            when asked for, for one after the other takes no memory.
+        dict of int to dict
+            Task index -> report, in the order of `items`.
         """
-        missing = {index: item for index, item in items.items() if index not in journal.entries}
-        with self.progress.bar(name, sum(map(n_rows, items.values()))) as bar:
-            bar.advance(sum(n_rows(item) for i, item in items.items() if i in journal.entries))
+        bar = self.bar(name, sum(map(n_rows, items.values())))
+        return run_missing(partial(self._run, function), items, journal, n_rows, bar)
 
-            def note(reports: Mapping[int, dict[str, Any]]) -> None:
-                journal.extend(reports)
-                bar.advance(sum(n_rows(items[index]) for index in reports))
-
-            self._run(function, missing, note)
-        return journal.entries.of(items)
+    def bar(self, name: str, total: int) -> contextlib.AbstractContextManager[Bar]:
+        """Show the progress of a pass over `total` rows."""
+        return self.progress.bar(name, total)
 
     def _run(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -14,17 +14,12 @@ from rich.progress import Progress as RichProgress
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from workflow.mapper import Bar
+
 #: Steps shorter than this stay silent [s].
 SILENT_S = 2.0
 #: Time between two plain lines [s].
 LINE_EVERY_S = 10.0
-
-
-class Bar(Protocol):
-    """Something that shows how much of a step is done."""
-
-    def advance(self, n: int) -> None:
-        """Count `n` more units as done."""
 
 
 class Progress:

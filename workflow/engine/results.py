@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workflow.engine.freed_memory import freed_memory_kept
 from workflow.errors import WorkflowError
 from workflow.mapper import one_blas_thread, pairwise
-from workflow.runstore.files import disk_errors_told
+from workflow.runstore.files import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def run_task(item: Any, function: Callable[[Any], Any]) -> TaskResult:
     """
     with one_blas_thread(), freed_memory_kept():
         try:
-            with disk_errors_told(Path("results of a task")):
+            with disk_errors(Path("results of a task")):
                 return TaskResult(function(item), None, peak_rss_bytes())
         except WorkflowError as err:
             return TaskResult(None, err, peak_rss_bytes())

@@ -10,7 +10,8 @@ from workflow.chunks import row_ranges
 from workflow.engine.partitions import flat_checksums
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import Journal, crc_of_file
+from workflow.runstore.files import crc_of_file
+from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def check_images(store: RunStore, journal: str) -> Iterator[str]:
         if [list(images.shape), str(images.dtype)] != [known["shape"], known["dtype"]]:
             yield f"{name}: shape or type differs"
             return
-        if not is_copied and zarr_io.fingerprint(images)["metadata"] != known["metadata"]:
+        if not is_copied and images.fingerprint()["metadata"] != known["metadata"]:
             yield f"{name}: metadata differs"
     except (ImagesError, StoreError) as err:
         yield f"{name}: cannot be read ({err})"

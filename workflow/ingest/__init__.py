@@ -1,23 +1,28 @@
 """Images in, one chunked Zarr array out."""
 
-from workflow.ingest.arrays import ArraySource, DaskSource
-from workflow.ingest.base import ImageSource
+from workflow.ingest.arrays import ArraySource, DaskSource, array_source
 from workflow.ingest.demo import DemoSource
+from workflow.ingest.images import ImagesInput, open_input
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
-from workflow.ingest.sources import open_source
+from workflow.ingest.readers import open_source
+from workflow.ingest.source import BaseSource, Source
 from workflow.ingest.writer import IngestReport, dims_of, ingest
 
 __all__ = [
     "ArraySource",
+    "BaseSource",
     "DaskSource",
     "DemoSource",
-    "ImageSource",
+    "ImagesInput",
     "IngestReport",
     "PartsPlan",
+    "Source",
+    "array_source",
     "begin_parts",
     "dims_of",
     "finish_parts",
     "ingest",
+    "open_input",
     "open_source",
     "write_part",
 ]

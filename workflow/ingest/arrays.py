@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from workflow.chunks import RowRange
 
 T = TypeVar("T")
+#: Rows of a checksum of an array in memory.
+CRC_ROWS = 65_536
 
 
 class ArraySource:
-    """Images of an array in memory.
+    """Images of an array in memory; a `Source`.
 
     Parameters
     ----------
@@ -41,30 +44,34 @@ class ArraySource:
     into a task graph.
     """
 
+    name = "the array"
+
     def __init__(self, array: Any) -> None:
-        self.array = np.asarray(array)
-        zarr_io.check_images("the array", self.array.shape, self.array.dtype)
-        self.n_samples = int(self.array.shape[0])
-        self.image_shape = tuple(int(n) for n in self.array.shape[1:])
-        self.n_features = int(np.prod(self.image_shape))
-        self.dtype: np.dtype[Any] = self.array.dtype.newbyteorder("=")
+        self._adopt(np.asarray(array), "the array")
+
+    def _adopt(self, array: Any, called: str) -> None:
+        """Take an array that has a shape and a dtype."""
+        zarr_io.check_images(called, array.shape, array.dtype)
+        self.array = array
+        self.n_samples, *image_shape = map(int, array.shape)
+        self.image_shape = tuple(image_shape)
+        self.n_features = math.prod(image_shape)
+        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
 
     def fingerprint(self) -> dict[str, Any]:
         """Return shape, type and a checksum of the values."""
-        checksums = [
-            zarr_io.crc(self.read(start, start + 65_536))
-            for start in range(0, self.n_samples, 65_536)
-        ]
-        return {
-            "kind": "array",
-            "shape": [self.n_samples, *self.image_shape],
-            "dtype": self.dtype.name,
-            "crc": zarr_io.crc(np.array(checksums, dtype="<u4")),
-        }
+        starts = range(0, self.n_samples, CRC_ROWS)
+        checksums = [zarr_io.crc(self.read(start, start + CRC_ROWS)) for start in starts]
+        return self._known("array", crc=zarr_io.crc(np.array(checksums, dtype="<u4")))
+
+    def _known(self, kind: str, **more: Any) -> dict[str, Any]:
+        """Return a fingerprint."""
+        shape = [self.n_samples, *self.image_shape]
+        return {"kind": kind, "shape": shape, "dtype": self.dtype.name, **more}
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return images `start` to `stop`."""
-        return np.asarray(self.array[start:stop], dtype=self.dtype, order="C")
+        """Return images `start` to `stop` as rows."""
+        return _rows(self.array[start:stop], self.dtype)
 
     def map_blocks(
         self, function: Callable[[RowRange, NDArray[Any]], T], ranges: Sequence[RowRange]
@@ -73,8 +80,8 @@ class ArraySource:
         return [function(rows, self.read(*rows)) for rows in ranges]
 
 
-class DaskSource:
-    """Images of a Dask array.
+class DaskSource(ArraySource):
+    """Images of a Dask array; a `Source`.
 
     Parameters
     ----------
@@ -92,28 +99,18 @@ class DaskSource:
     """
 
     def __init__(self, array: da.Array) -> None:
-        self.array = array
         if any(np.isnan(n) for n in array.shape):
             msg = f"images must have a known shape; the Dask array has {array.shape}. Call its compute_chunk_sizes() first."
             raise ImagesError(msg)
-        zarr_io.check_images("the Dask array", array.shape, array.dtype)
-        self.n_samples = int(array.shape[0])
-        self.image_shape = tuple(int(n) for n in array.shape[1:])
-        self.n_features = int(np.prod(self.image_shape))
-        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+        self._adopt(array, "the Dask array")
 
     def fingerprint(self) -> dict[str, Any]:
         """Return shape, type and Dask's own name for the array."""
-        return {
-            "kind": "dask",
-            "shape": [self.n_samples, *self.image_shape],
-            "dtype": self.dtype.name,
-            "name": self.array.name,
-        }
+        return self._known("dask", name=self.array.name)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Compute and return images `start` to `stop`."""
-        return np.asarray(self.array[start:stop].compute(), dtype=self.dtype, order="C")
+        """Compute and return images `start` to `stop` as rows."""
+        return _rows(self.array[start:stop].compute(), self.dtype)
 
     def map_blocks(
         self, function: Callable[[RowRange, NDArray[Any]], T], ranges: Sequence[RowRange]
@@ -127,11 +124,36 @@ class DaskSource:
         return list(compute(*tasks))
 
 
+def array_source(images: Any) -> ArraySource:
+    """Return the source of a NumPy, Dask or xarray array, or of a Dataset with ``images``.
+
+    Raises
+    ------
+    ImagesError
+        If it is none of these.
+    """
+    if hasattr(images, "data_vars"):
+        if "images" not in images:
+            msg = f"a Dataset must hold `images`; got {', '.join(map(str, images.data_vars)) or 'nothing'}. Pass dataset[NAME]."
+            raise ImagesError(msg)
+        images = images["images"]
+    data = images.data if hasattr(images, "dims") else images
+    if not hasattr(data, "__array__"):
+        msg = f"images must be a path or an array; got a {type(images).__name__}. Pass a NumPy, Dask or xarray array."
+        raise ImagesError(msg)
+    return DaskSource(data) if hasattr(data, "dask") else ArraySource(data)
+
+
+def _rows(images: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return images as rows."""
+    return np.asarray(images, dtype=dtype, order="C").reshape(len(images), -1)
+
+
 def _on_block(
     function: Callable[[RowRange, NDArray[Any]], T],
     rows: RowRange,
     block: Any,
     dtype: np.dtype[Any],
 ) -> T:
-    """Call a function with a computed block."""
-    return function(rows, np.asarray(block, dtype=dtype, order="C"))
+    """Call a function with the rows of a computed block."""
+    return function(rows, _rows(block, dtype))

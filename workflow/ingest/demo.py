@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ NOISE_VALUES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DemoSource:
-    """Images that are made where they are read; an `ImageSource`.
+    """Images that are made where they are read; a `Source`.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ class DemoSource:
     holds exactly: the same images for any cutting, worker and BLAS.
     """
 
+    name: ClassVar[str] = "the demo images"
     n_images: int = 200_000
     seed: int = 0
 
@@ -101,14 +102,14 @@ class DemoSource:
         return {"kind": "demo", "version": 1, "n_images": self.n_images, "seed": self.seed}
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Make images `start` to `stop`, of shape (stop - start, 16, 16, 3)."""
+        """Make images `start` to `stop` as rows, of shape (stop - start, 768)."""
         images = np.empty((stop - start, N_FEATURES), np.uint8)
         for block in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
             first, last = _overlap(block, start, stop)
             made = _make_block(self.seed, block)
             origin = block * BLOCK_ROWS
             images[first - start : last - start] = made[first - origin : last - origin]
-        return images.reshape(-1, *self.image_shape)
+        return images
 
     def truth(self, start: int, stop: int) -> NDArray[np.int32]:
         """Return the source of images `start` to `stop`; -1 is clutter."""

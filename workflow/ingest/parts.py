@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ConfigError, StoreError
-from workflow.ingest.sources import open_source
-from workflow.ingest.unfinished import NOTES, begin, is_written, lock, move
-from workflow.ingest.writer import (
-    FORMAT_VERSION,
-    IngestReport,
-    WriteShard,
-    finish,
-    lay_out,
-    prepared,
-    require_unchanged,
-    rows_at_once,
-)
-from workflow.mapper import SerialMapper
+from workflow.ingest.readers import open_source
+from workflow.ingest.unfinished import NOTES, begin, lock, open_journal, partial_of
+from workflow.ingest.writer import Copy, IngestReport, copy_identity, lay_out, rows_at_once
+from workflow.mapper import SerialRunner
+from workflow.runstore import paths
 from workflow.runstore.files import read_json, write_json
+from workflow.runstore.manifest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workflow.ingest.base import ImageSource
-    from workflow.mapper import Mapper
+    from workflow.chunks import RowRange
+    from workflow.mapper import PartitionRunner
 
 #: Most missing parts that are named.
 MOST_NAMED = 20
@@ -52,33 +45,13 @@ class PartsPlan:
     part_memory: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A copy that was begun: its source, ready to be read, and its shards."""
-
-    source: ImageSource
-    original: ImageSource
-    key: dict[str, Any]
-    partial: Path
-    shards: tuple[RowRange, ...]
-    n_parts: int
-    shard_rows: int
-    compressor: Any
-
-    def shards_of(self, index: int) -> tuple[RowRange, ...]:
-        """Return the shards of one part: consecutive ones, as many as others have or one less."""
-        n_shards = len(self.shards)
-        first, last = (n_shards * i // self.n_parts for i in (index, index + 1))
-        return self.shards[first:last]
-
-
 def begin_parts(
     source: str,
     destination: Path | str,
     n_parts: int,
     *,
     options: Mapping[str, Any],
-    mapper: Mapper | None = None,
+    runner: PartitionRunner | None = None,
 ) -> PartsPlan:
     """Make the unfinished store that parts are written to.
 
@@ -92,7 +65,7 @@ def begin_parts(
         Tasks of the array.
     options : mapping
         ``shape``, ``dtype`` and ``on_unreadable``, as `open_source` takes them.
-    mapper : Mapper, optional
+    runner : PartitionRunner, optional
         Runs what must be done before images can be read by ranges, such as
         decoding pictures; this process by default.
 
@@ -110,25 +83,19 @@ def begin_parts(
     if target.exists():
         msg = f"the destination must be new; {target} is there already. Give another path, or remove it."
         raise StoreError(msg)
-    place = str(Path(source).absolute()) if Path(source).exists() else source
-    original = open_source(place, **options)
-    key = {
-        "format_version": FORMAT_VERSION,
-        "source": original.fingerprint(),
-        "block_rows": None,
-    }
-    partial = target.with_name(f"{target.name}.partial")
-    begin(partial, key, overwrite=False)
+    place = str(Path(source).absolute()) if paths.exists(Path(source)) else source
+    identity = copy_identity(open_source(place, **options), None)
+    partial = partial_of(target)
+    begin(partial, digest(identity), overwrite=False)
+    known = {"source": place, "options": dict(options), "n_parts": n_parts, "key": identity}
     with lock(partial):
-        write_json(
-            partial / NOTES / "parts.json",
-            {"source": place, "options": dict(options), "n_parts": n_parts, "key": key},
-        )
-        begun = _open(partial, SerialMapper() if mapper is None else mapper)
-    image_bytes = begun.source.n_features * begun.source.dtype.itemsize
+        copy, parts = _open(partial, known, SerialRunner() if runner is None else runner)
+        # Last: where it is, parts find everything prepared.
+        write_json(partial / NOTES / "parts.json", known)
+    image_bytes = copy.source.n_features * copy.source.dtype.itemsize
     # What is written is read back and compared.
-    memory = 2 * rows_at_once(begun.source, begun.shard_rows) * image_bytes
-    return PartsPlan(begun.source.n_samples, len(begun.shards), begun.n_parts, memory)
+    memory = 2 * rows_at_once(copy.source, copy.shard_rows) * image_bytes
+    return PartsPlan(copy.source.n_samples, len(copy.shards), len(parts), memory)
 
 
 def write_part(destination: Path | str, index: int) -> tuple[int, int]:
@@ -143,18 +110,17 @@ def write_part(destination: Path | str, index: int) -> tuple[int, int]:
     ImagesError
         If the images turn out to be unreadable.
     """
-    partial = _partial(destination)
+    partial, known = _begun(destination)
     with lock(partial, is_shared=True):
-        begun = _open(partial, SerialMapper())
-        if not 0 <= index < begun.n_parts:
-            msg = f"a part must be from 0 to {begun.n_parts - 1}; got {index}. Give one of those, or --one-based with 1 to {begun.n_parts}."
+        copy, parts = _open(partial, known, SerialRunner())
+        if not 0 <= index < len(parts):
+            msg = f"a part must be from 0 to {len(parts) - 1}; got {index}. Give one of those, or --one-based with 1 to {len(parts)}."
             raise ConfigError(msg)
-        shards = begun.shards_of(index)
-        missing = [rows for rows in shards if not is_written(partial, rows)]
-        write = WriteShard.of(begun.source, partial, begun.shard_rows)
-        for rows in missing:
-            write(rows)
-    return len(missing), len(shards) - len(missing)
+        shards = parts[index]
+        journal = open_journal(partial, copy.key, shards, f"part-{index:06d}", alone=True)
+        n_reused = len(journal.entries)
+        copy.write(shards, journal, SerialRunner())
+    return len(shards) - n_reused, n_reused
 
 
 def finish_parts(destination: Path | str) -> IngestReport:
@@ -165,49 +131,40 @@ def finish_parts(destination: Path | str) -> IngestReport:
     StoreError
         If parts are missing: the text names them.
     """
-    partial = _partial(destination)
+    partial, known = _begun(destination)
     with lock(partial):
-        begun = _open(partial, SerialMapper())
-        lost = [
-            str(index)
-            for index in range(begun.n_parts)
-            if not all(is_written(partial, rows) for rows in begun.shards_of(index))
-        ]
+        copy, parts = _open(partial, known, SerialRunner())
+        reports = open_journal(partial, copy.key, copy.shards).entries
+        lost = [str(i) for i, shards in enumerate(parts) if not reports.keys() >= shards.keys()]
         if lost:
             named = ", ".join(lost[:MOST_NAMED]) + (" ..." if len(lost) > MOST_NAMED else "")
             noun = "part is" if len(lost) == 1 else "parts are"
             msg = (
-                f"all {begun.n_parts} parts must be written; {len(lost)} {noun} not: {named}. Run: ingest-part {Path(destination)} {lost[0]}"
+                f"all {len(parts)} parts must be written; {len(lost)} {noun} not: {named}. Run: ingest-part {Path(destination)} {lost[0]}"
                 + (" (then the others)." if len(lost) > 1 else ".")
             )
             raise StoreError(msg)
-        require_unchanged(begun.original, begun.key)
-        fields = finish(begun.source, partial, begun.key, begun.shard_rows, begun.compressor, 0)
-        target = Path(destination).absolute()
-        move(partial, target)
-    return IngestReport(path=target, **fields)
+        return copy.finish(Path(destination).absolute(), reports, 0)
 
 
-def _partial(destination: Path | str) -> Path:
-    """Return the unfinished store, which must have been begun for parts."""
+def _begun(destination: Path | str) -> tuple[Path, dict[str, Any]]:
+    """Return the unfinished store and what was noted when it was begun for parts."""
     target = Path(destination).absolute()
-    partial = target.with_name(f"{target.name}.partial")
-    if not (partial / NOTES / "parts.json").is_file():
+    partial = partial_of(target)
+    place = partial / NOTES / "parts.json"
+    if not place.is_file():
         what = "is finished" if target.exists() else "was not begun"
         msg = f"a copy in parts must have been begun; {target} {what}. Run: ingest-init SOURCE {Path(destination)} --parts N"
         raise StoreError(msg)
-    return partial
+    return partial, read_json(place)
 
 
-def _open(partial: Path, mapper: Mapper) -> _Begun:
-    """Open what was begun; the array to write to is made where it is not there yet."""
-    known = read_json(partial / NOTES / "parts.json")
-    options = known["options"]
-    if options["shape"] is not None:
-        options["shape"] = tuple(options["shape"])
-    original = open_source(known["source"], **options)
-    ready = prepared(original, partial, mapper)
-    shard_rows, compressor = lay_out(ready, partial, mapper, None)
-    shards = row_ranges(ready.n_samples, shard_rows)
+def _open(
+    partial: Path, known: dict[str, Any], runner: PartitionRunner
+) -> tuple[Copy, list[dict[int, RowRange]]]:
+    """Open a copy; return it and the shards of each part, consecutive ones, evenly many."""
+    copy = lay_out(open_source(known["source"], **known["options"]), known["key"], partial, runner)
+    shards = copy.shards
     n_parts = min(known["n_parts"], len(shards))
-    return _Begun(ready, original, known["key"], partial, shards, n_parts, shard_rows, compressor)
+    ends = [len(shards) * index // n_parts for index in range(n_parts + 1)]
+    return copy, [{i: shards[i] for i in range(*pair)} for pair in itertools.pairwise(ends)]

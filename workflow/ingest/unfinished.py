@@ -1,4 +1,4 @@
-"""An unfinished copy: what is noted in it, how it goes on, and how it becomes the real one."""
+"""An unfinished copy: its journals, how it is resumed, and how it becomes the real one."""
 
 from __future__ import annotations
 
@@ -10,37 +10,85 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import zarr_io
-from workflow.runstore.files import read_json, write_json
+from workflow.runstore.journal import Journal
 from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from workflow.chunks import RowRange
 
-#: Folder of notes and working files inside an unfinished store.
+#: Folder of journals and working files inside an unfinished store.
 NOTES = ".ingest"
+#: Attribute of a whole copy that says what it was copied from.
+ATTRS = "ingest"
+#: The journal of a copy by one call; a part of a job array has its own beside it.
+WHOLE = "shards"
 
 
-def begin(partial: Path, key: dict[str, Any], *, overwrite: bool) -> None:
+def partial_of(target: Path) -> Path:
+    """Return where a store is made."""
+    return target.with_name(f"{target.name}.partial")
+
+
+def begin(partial: Path, key: str, *, overwrite: bool) -> None:
     """Make the unfinished store, or find that it is one of the same images."""
-    state = partial / NOTES / "state.json"
+    journal = _journal(partial, WHOLE)
     if overwrite and partial.exists():
         discard(partial)
     if partial.exists():
-        if state.is_file() and read_json(state) == key:
+        if journal.is_file() and Journal.key_of(journal) == key:
             return
-        if any(p.name != NOTES for p in partial.iterdir()) or state.is_file():
+        if any(p.name != NOTES for p in partial.iterdir()) or journal.is_file():
             msg = f"{partial} must be new or an unfinished copy of the same images; it is of other images or settings, or the images have changed. Remove it, then run the same command again."
             raise StoreError(msg)
     try:
-        state.parent.mkdir(parents=True, exist_ok=True)
-        (state.parent / "shards").mkdir(exist_ok=True)
-        write_json(state, key)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        Journal(journal, key)
     except OSError as err:
         msg = f"the destination must be in a folder that can be written; {partial} cannot be made ({err.strerror}). Give another path."
         raise StoreError(msg) from None
+
+
+def open_journal(
+    partial: Path,
+    key: str,
+    shards: Mapping[int, RowRange],
+    name: str = WHOLE,
+    *,
+    alone: bool = False,
+) -> Journal:
+    """Open a journal of an unfinished copy; its entries are of those shards that are whole.
+
+    Also of those that other journals tell of, unless `alone`: a copy may be
+    begun by one call and resumed by a job array, and the reverse.
+    """
+    journal = Journal(_journal(partial, name), key)
+    known = dict(journal.entries)
+    for other in [] if alone else sorted(journal.path.parent.glob("*.jsonl")):
+        found, entries = Journal.read(other)
+        known |= entries if found == key else {}
+    journal.entries = {
+        index: known[index]
+        for index, rows in shards.items()
+        if index in known and _is_written(partial, rows, known[index])
+    }
+    return journal
+
+
+def _journal(partial: Path, name: str) -> Path:
+    """Return the file of a journal."""
+    return partial / NOTES / "journals" / f"{name}.jsonl"
+
+
+def _is_written(partial: Path, rows: RowRange, report: Mapping[str, Any]) -> bool:
+    """Return whether the files of a shard are there in full length."""
+    for name, n_bytes in report["n_bytes"].items():
+        file = zarr_io.shard_file(partial, name, rows.start)
+        if not file.is_file() or file.stat().st_size != n_bytes:
+            return False
+    return True
 
 
 @contextlib.contextmanager
@@ -55,29 +103,17 @@ def lock(partial: Path, *, is_shared: bool = False) -> Iterator[None]:
         yield
 
 
-def note(partial: Path, rows: RowRange) -> Path:
-    """Return the file that says that a shard is whole."""
-    return partial / NOTES / "shards" / f"{rows.start:012d}.json"
-
-
-def is_written(partial: Path, rows: RowRange) -> bool:
-    """Return whether a shard was noted and its files are there in full length."""
-    noted = note(partial, rows)
-    if not noted.is_file():
-        return False
-    for name, n_bytes in read_json(noted)["n_bytes"].items():
-        file = zarr_io.shard_file(partial, name, rows.start)
-        if not file.is_file() or file.stat().st_size != n_bytes:
-            return False
-    return True
-
-
-def is_whole(partial: Path, key: dict[str, Any]) -> bool:
+def is_whole(partial: Path, identity: dict[str, Any]) -> bool:
     """Return whether an earlier call was killed between the last note and the move."""
-    if not partial.is_dir() or (partial / NOTES).exists() or zarr_io.node_kind(partial) != "group":
+    if (partial / NOTES).exists():
         return False
-    known = zarr_io.read_attrs(partial).get("ingest", {})
-    return bool(known.get("key") == key)
+    return bool(stored_attrs(partial).get("key") == identity)
+
+
+def stored_attrs(store: Path) -> dict[str, Any]:
+    """Return what a store says of its copying; nothing where it is no copy."""
+    is_group = store.is_dir() and zarr_io.node_kind(store) == "group"
+    return dict(zarr_io.read_attrs(store).get(ATTRS, {})) if is_group else {}
 
 
 def move(partial: Path, target: Path) -> None:

@@ -1,9 +1,10 @@
-"""Copy an ImageSource into one Zarr store, shard by shard; a copy that was cut goes on where it stopped."""
+"""Copy a source into one Zarr store, shard by shard; a copy that was interrupted resumes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial as bind
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,27 +12,28 @@ import numpy as np
 
 from workflow.chunks import RowRange, choose_block_rows, row_ranges
 from workflow.errors import StoreError
-from workflow.ingest.base import NamedSource, PreparedSource, ScatteredSource
+from workflow.ingest.source import Source, has_paths, is_scattered, prepared
 from workflow.ingest.unfinished import (
+    ATTRS,
     NOTES,
     begin,
     is_whole,
-    is_written,
     lock,
     move,
-    note,
+    open_journal,
+    partial_of,
+    stored_attrs,
     sync,
 )
-from workflow.mapper import Mapper, SerialMapper
+from workflow.mapper import PartitionRunner, Record, SerialRunner, run_missing
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_json, sweep, write_json
+from workflow.runstore.manifest import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
-
-    from workflow.ingest.base import ImageSource
 
 #: Version of what is written here; another one is copied anew.
 FORMAT_VERSION = 1
@@ -42,9 +44,8 @@ SHARD_BYTES = 128 * 2**20
 LEAST_SHARDS = 64
 #: A shard of a source that hands over whole shards, which are in memory twice then.
 SCATTERED_SHARD_BYTES = 32 * 2**20
-#: Shards are handed to the mapper in so many rounds, at least `ROUND_SHARDS` in each: that is how
-#: often progress is told.  Finished shards are noted one by one, whatever the rounds.
-ROUNDS, ROUND_SHARDS = 20, 32
+#: Shards of a scattered source that are computed together.
+ROUND_SHARDS = 32
 #: Rows that decide whether compressing is worth while.
 PROBE_ROWS = 1_024
 
@@ -86,53 +87,52 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class WriteShard:
-    """Writes one shard, reads it back, and notes it."""
+    """Writes one shard and reads it back.
 
-    source: ImageSource | None
+    A scattered source is not taken along: it hands the rows over.
+    """
+
+    source: Source | None
+    image_shape: tuple[int, ...]
     partial: Path
-    names: NamedSource | None
     block_rows: int
 
     @classmethod
-    def of(cls, source: ImageSource, partial: Path, shard_rows: int) -> WriteShard:
-        """Return what writes the shards of a source; one that is scattered is not taken along."""
-        return cls(
-            None if isinstance(source, ScatteredSource) else source,
-            partial,
-            source if isinstance(source, NamedSource) else None,
-            rows_at_once(source, shard_rows),
-        )
+    def of(cls, source: Source, partial: Path, shard_rows: int) -> WriteShard:
+        """Return what writes the shards of a source."""
+        taken = None if is_scattered(source) else source
+        return cls(taken, source.image_shape, partial, rows_at_once(source, shard_rows))
 
-    def __call__(self, rows: RowRange) -> None:
-        """Read the images of a shard, block by block, and write them."""
-        assert self.source is not None
-        self._write(rows, ((block, self.source.read(*block)) for block in self._blocks(rows)))
-
-    def write(self, rows: RowRange, images: NDArray[Any]) -> None:
-        """Write the images of a shard.
+    def __call__(self, rows: RowRange, values: NDArray[Any] | None = None) -> dict[str, Any]:
+        """Write the images of a shard; return the bytes of its files.
 
         Raises
         ------
         StoreError
             If the disk does not give back what was written.
         """
-        pieces = (images[b.start - rows.start : b.stop - rows.start] for b in self._blocks(rows))
-        self._write(rows, zip(self._blocks(rows), pieces, strict=True))
-
-    def _blocks(self, rows: RowRange) -> list[RowRange]:
-        """Return the blocks of a shard."""
-        blocks = row_ranges(rows.n_rows, self.block_rows)
-        return [RowRange(rows.start + first, rows.start + stop) for first, stop in blocks]
-
-    def _write(self, rows: RowRange, blocks: Iterable[tuple[RowRange, NDArray[Any]]]) -> None:
-        """Write a shard, read it back, and note it."""
-        self._write_checked("images", rows, blocks)
-        files = {"images": zarr_io.shard_file(self.partial, "images", rows.start).stat().st_size}
-        if self.names is not None:
-            paths = np.array(self.names.read_paths(*rows), dtype=np.dtypes.StringDType())
+        self._write_checked("images", rows, self._blocks(rows, values))
+        names = ["images"]
+        if self.source is not None and has_paths(self.source):
+            found = self.source.read_paths(*rows)  # type: ignore[attr-defined]
+            paths = np.array(found, dtype=np.dtypes.StringDType())
             self._write_checked("path", rows, [(rows, paths)])
-            files["path"] = zarr_io.shard_file(self.partial, "path", rows.start).stat().st_size
-        write_json(note(self.partial, rows), {"n_bytes": files})
+            names.append("path")
+        files = {name: zarr_io.shard_file(self.partial, name, rows.start) for name in names}
+        return {"n_bytes": {name: file.stat().st_size for name, file in files.items()}}
+
+    def _blocks(
+        self, rows: RowRange, values: NDArray[Any] | None
+    ) -> Iterable[tuple[RowRange, NDArray[Any]]]:
+        """Yield the blocks of a shard and their images."""
+        for first, stop in row_ranges(rows.n_rows, self.block_rows):
+            block = RowRange(rows.start + first, rows.start + stop)
+            if values is None:
+                assert self.source is not None
+                images = self.source.read(*block)
+            else:
+                images = values[first:stop]
+            yield block, images.reshape(block.n_rows, *self.image_shape)
 
     def _write_checked(
         self, name: str, rows: RowRange, blocks: Iterable[tuple[RowRange, NDArray[Any]]]
@@ -149,41 +149,27 @@ class WriteShard:
                 raise StoreError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    """Tells whether the first images of a source compress."""
-
-    source: ImageSource
-
-    def __call__(self, n_rows: int) -> bool:
-        """Return whether they do."""
-        return zarr_io.compresses(self.source.read(0, n_rows))
-
-
 def ingest(
-    source: ImageSource,
+    source: Source,
     destination: Path | str,
     *,
-    mapper: Mapper | None = None,
+    runner: PartitionRunner | None = None,
     block_rows: int | None = None,
-    on_progress: Callable[[int], object] | None = None,
     overwrite: bool = False,
 ) -> IngestReport:
     """Copy images into a Zarr store.
 
     Parameters
     ----------
-    source : ImageSource
+    source : Source
         The images.
     destination : path-like
         The store: a Zarr group with the array ``images``, and ``path`` where
         the images have file names.
-    mapper : Mapper, optional
+    runner : PartitionRunner, optional
         Runs one task per shard; this process by default.
     block_rows : int, optional
         Images in a shard; chosen from the size of an image by default.
-    on_progress : callable, optional
-        Called with a number of images whenever so many more are there.
     overwrite : bool
         Replace what is at the destination.
 
@@ -203,88 +189,193 @@ def ingest(
     Notes
     -----
     Written to ``DESTINATION.partial`` and moved when it is whole.  Every
-    finished shard is noted, so that the same call goes on after a kill; the
-    bytes do not depend on the mapper, nor on where a call was cut.  A block
+    finished shard is recorded in a journal, so that the same call resumes
+    after a kill; the bytes depend neither on the runner nor on kills.  A block
     of 16,384 images of 768 values is held in memory twice.  Values are copied
     as they are, in little-endian byte order.
     """
     target = Path(destination).absolute()
-    key = {
+    identity = copy_identity(source, block_rows)
+    if target.exists() and not overwrite:
+        return _already_there(target, identity)
+    partial = partial_of(target)
+    if not overwrite and is_whole(partial, identity):
+        move(partial, target)
+        return _already_there(target, identity)
+    begin(partial, digest(identity), overwrite=overwrite)
+    runner = SerialRunner() if runner is None else runner
+    with lock(partial):
+        copy = lay_out(source, identity, partial, runner)
+        journal = open_journal(partial, copy.key, copy.shards)
+        n_reused = len(journal.entries)
+        reports = copy.write(copy.shards, journal, runner)
+        return copy.finish(target, reports, len(reports) - n_reused)
+
+
+def copy_identity(source: Source, block_rows: int | None) -> dict[str, Any]:
+    """Return what tells a copy from others: JSON-able, stored with it."""
+    return {
         "format_version": FORMAT_VERSION,
         "source": source.fingerprint(),
         "block_rows": block_rows,
     }
-    if target.exists() and not overwrite:
-        return already_there(target, key, on_progress)
-    partial = target.with_name(f"{target.name}.partial")
-    if not overwrite and is_whole(partial, key):
-        move(partial, target)
-        return already_there(target, key, on_progress)
-    begin(partial, key, overwrite=overwrite)
-    runner = SerialMapper() if mapper is None else mapper
-    told = on_progress or (lambda _: None)
-    with lock(partial):
-        ready = prepared(source, partial, runner)
-        shard_rows, compressor = lay_out(ready, partial, runner, block_rows)
-        ranges = row_ranges(ready.n_samples, shard_rows)
-        missing = [rows for rows in ranges if not is_written(partial, rows)]
-        told(sum(r.n_rows for r in ranges) - sum(r.n_rows for r in missing))
-        _write_shards(ready, partial, shard_rows, missing, runner, told)
-        require_unchanged(source, key)
-        report = finish(ready, partial, key, shard_rows, compressor, len(missing))
-        move(partial, target)
-    return IngestReport(path=target, **report)
 
 
-def already_there(
-    target: Path, key: dict[str, Any], on_progress: Callable[[int], object] | None
-) -> IngestReport:
+def _already_there(target: Path, identity: dict[str, Any]) -> IngestReport:
     """Return the report of a whole copy of the same source; refuse anything else."""
-    known = {}
-    if target.is_dir() and zarr_io.node_kind(target) == "group":
-        known = zarr_io.read_attrs(target).get("ingest", {})
-    if known.get("key") != key:
+    known = stored_attrs(target)
+    if known.get("key") != identity:
         what = "a copy of other images" if known else "something else"
         msg = f"the destination must be new or hold a copy of the same images; {target} is {what}. Give another path, or remove it."
         raise StoreError(msg)
-    unreadable: tuple[str, ...] = ()
-    if known["n_unreadable"]:
-        unreadable = tuple(map(str, zarr_io.read_array(target, "unreadable")))
-    if on_progress is not None:
-        on_progress(known["n_samples"])
-    fields = {name: known[name] for name in ("n_samples", "dtype", "n_unreadable", "shard_rows")}
+    return _report(target, 0)
+
+
+def _report(target: Path, n_written: int) -> IngestReport:
+    """Return the report of a whole copy, some shards of which were written now."""
+    known = stored_attrs(target)
+    del known["key"]
+    known["image_shape"] = tuple(known["image_shape"])
+    is_listed = known["n_unreadable"] > 0
     return IngestReport(
         path=target,
-        **fields,
-        image_shape=tuple(known["image_shape"]),
-        unreadable=unreadable,
-        n_bytes=known["n_bytes"],
-        n_shards_written=0,
-        n_shards_reused=-(-known["n_samples"] // known["shard_rows"]),
-        compressor=known["compressor"],
+        **known,
+        unreadable=tuple(map(str, zarr_io.read_array(target, "unreadable") if is_listed else ())),
+        n_shards_written=n_written,
+        n_shards_reused=-(-known["n_samples"] // known["shard_rows"]) - n_written,
     )
 
 
-def prepared(source: ImageSource, partial: Path, mapper: Mapper) -> ImageSource:
-    """Return a source that can be read by ranges; what that needs is kept with the copy."""
-    if not isinstance(source, PreparedSource):
-        return source
-    working = partial / NOTES / "prepared"
-    working.mkdir(exist_ok=True)
-    return source.prepare(working, mapper)
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An unfinished copy, ready to be written.
+
+    Attributes
+    ----------
+    original, source : Source
+        As it was given, and as it can be read by ranges.
+    identity : dict
+        What tells this copy from others.
+    partial : Path
+        The unfinished store.
+    shard_rows : int
+        Rows of every file but the last.
+    compressor : str or None
+        ``"zstd"`` or None.
+    """
+
+    original: Source
+    source: Source
+    identity: dict[str, Any]
+    partial: Path
+    shard_rows: int
+    compressor: Compressor
+
+    @property
+    def key(self) -> str:
+        """Key of the journals."""
+        return digest(self.identity)
+
+    @property
+    def shards(self) -> dict[int, RowRange]:
+        """Rows of each file."""
+        return dict(enumerate(row_ranges(self.source.n_samples, self.shard_rows)))
+
+    def write(
+        self, shards: Mapping[int, RowRange], journal: Record, runner: PartitionRunner
+    ) -> dict[int, dict[str, Any]]:
+        """Write the shards that a journal lacks; return the reports of all of them."""
+        function = WriteShard.of(self.source, self.partial, self.shard_rows)
+
+        def n_rows(rows: RowRange) -> int:
+            return rows.n_rows
+
+        if not is_scattered(self.source):
+            return runner.run("ingest", function, shards, journal=journal, n_rows=n_rows)
+        bar = runner.bar("ingest", sum(map(n_rows, shards.values())))
+        return run_missing(bind(_map_blocks, self.source, function), shards, journal, n_rows, bar)
+
+    def finish(
+        self, target: Path, reports: Mapping[int, dict[str, Any]], n_written: int
+    ) -> IngestReport:
+        """Write what belongs beside the images, and move the store to its place.
+
+        Raises
+        ------
+        StoreError
+            If files of the source were changed meanwhile: some shards would
+            be of the old ones.
+        """
+        source, partial = self.source, self.partial
+        if not is_scattered(source) and self.original.fingerprint() != self.identity["source"]:
+            msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
+            raise StoreError(msg)
+        unreadable: list[tuple[str, str]] = []
+        attrs: dict[str, Any] = {}
+        if has_paths(source):
+            unreadable = source.unreadable()  # type: ignore[attr-defined]
+            attrs["coordinates"] = "path"
+        if unreadable:
+            columns = zip(*unreadable, strict=True)
+            for name, column in zip(("unreadable", "unreadable_reason"), columns, strict=True):
+                texts = np.array(column, dtype=np.dtypes.StringDType())
+                zarr_io.write_array(partial, name, texts, dims=("unreadable_file",))
+        attrs[ATTRS] = {
+            "n_samples": source.n_samples,
+            "image_shape": list(source.image_shape),
+            "dtype": source.dtype.name,
+            "n_unreadable": len(unreadable),
+            "shard_rows": self.shard_rows,
+            "compressor": self.compressor,
+            "n_bytes": sum(report["n_bytes"]["images"] for report in reports.values()),
+            "key": self.identity,
+        }
+        zarr_io.write_attrs(partial, attrs)
+        zarr_io.consolidate(partial)
+        sweep(partial)
+        for place, _, files in os.walk(partial):
+            if zarr_io.GROUP_METADATA in files:
+                sync(Path(place) / zarr_io.GROUP_METADATA)
+            sync(Path(place))
+        move(partial, target)
+        return _report(target, n_written)
+
+
+def _map_blocks(
+    source: Any,
+    function: WriteShard,
+    shards: Mapping[int, RowRange],
+    note: Callable[[Mapping[int, dict[str, Any]]], None],
+) -> None:
+    """Write shards of a scattered source, some at a time."""
+    indices = list(shards)
+    for first in range(0, len(indices), ROUND_SHARDS):
+        some = indices[first : first + ROUND_SHARDS]
+        reports = source.map_blocks(function, [shards[index] for index in some])
+        note(dict(zip(some, reports, strict=True)))
 
 
 def lay_out(
-    source: ImageSource, partial: Path, mapper: Mapper, block_rows: int | None
-) -> tuple[int, Compressor]:
-    """Make the arrays, unless it was done before; return rows of a shard and compressor."""
+    source: Source, identity: dict[str, Any], partial: Path, runner: PartitionRunner
+) -> Copy:
+    """Prepare a source and make the arrays of its copy, as far as that was not done before."""
+    working = partial / NOTES / "prepared"
+    working.mkdir(exist_ok=True)
+    ready = prepared(source, working, runner)
     place = partial / NOTES / "layout.json"
-    if place.exists():
-        known = read_json(place)
-        return int(known["shard_rows"]), known["compressor"]
-    shard_rows = block_rows or _shard_rows(source)
-    runner = SerialMapper() if isinstance(source, ScatteredSource) else mapper
-    (compresses,) = runner.map(_Probe(source), [min(PROBE_ROWS, source.n_samples)])
+    if not place.exists():
+        write_json(place, _make_arrays(ready, partial, runner, identity["block_rows"]))
+    return Copy(source, ready, identity, partial, **read_json(place))
+
+
+def _make_arrays(
+    source: Source, partial: Path, runner: PartitionRunner, block_rows: int | None
+) -> dict[str, Any]:
+    """Make the arrays of a copy; return rows of a shard and compressor."""
+    shard_rows = block_rows or choose_shard_rows(source)
+    mapper = SerialRunner() if is_scattered(source) else runner
+    n_rows = min(PROBE_ROWS, source.n_samples)
+    (compresses,) = mapper.map(bind(_compresses, source), [n_rows])
     compressor: Compressor = "zstd" if compresses else None
     zarr_io.create_rows_array(
         partial,
@@ -298,7 +389,7 @@ def lay_out(
         compressor=compressor,
         overwrite=True,
     )
-    if isinstance(source, NamedSource):
+    if has_paths(source):
         zarr_io.create_rows_array(
             partial,
             "path",
@@ -310,20 +401,24 @@ def lay_out(
             attrs={"long_name": "file of the image"},
             overwrite=True,
         )
-    write_json(place, {"shard_rows": shard_rows, "compressor": compressor})
-    return shard_rows, compressor
+    return {"shard_rows": shard_rows, "compressor": compressor}
 
 
-def _shard_rows(source: ImageSource) -> int:
+def _compresses(source: Source, n_rows: int) -> bool:
+    """Return whether the first images of a source compress."""
+    return zarr_io.compresses(source.read(0, n_rows).reshape(n_rows, *source.image_shape))
+
+
+def choose_shard_rows(source: Source) -> int:
     """Return rows of a shard: whole blocks, so that no task of a run reads a part of two."""
     block = choose_block_rows(source.n_features)
     image_bytes = source.n_features * source.dtype.itemsize
-    most = SCATTERED_SHARD_BYTES if isinstance(source, ScatteredSource) else SHARD_BYTES
+    most = SCATTERED_SHARD_BYTES if is_scattered(source) else SHARD_BYTES
     n_bytes = min(most, source.n_samples * image_bytes // LEAST_SHARDS)
     return block * max(1, n_bytes // (block * image_bytes))
 
 
-def rows_at_once(source: ImageSource, shard_rows: int) -> int:
+def rows_at_once(source: Source, shard_rows: int) -> int:
     """Return how many images of a shard are in memory at once: a block, where shards are whole ones."""
     block = choose_block_rows(source.n_features)
     return block if shard_rows % block == 0 else shard_rows
@@ -342,77 +437,3 @@ def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     if len(image_shape) <= 3:
         return ("sample", *("y", "x", "channel")[: len(image_shape)])
     return ("sample", *(f"dim_{axis}" for axis in range(1, len(image_shape) + 1)))
-
-
-def _write_shards(
-    source: ImageSource,
-    partial: Path,
-    shard_rows: int,
-    missing: Sequence[RowRange],
-    mapper: Mapper,
-    told: Callable[[int], object],
-) -> None:
-    """Write the missing shards, in rounds."""
-    per_round = max(ROUND_SHARDS, -(-len(missing) // ROUNDS))
-    for first in range(0, len(missing), per_round):
-        ranges = missing[first : first + per_round]
-        if isinstance(source, ScatteredSource):
-            source.map_blocks(WriteShard.of(source, partial, shard_rows).write, ranges)
-        else:
-            mapper.map(WriteShard.of(source, partial, shard_rows), ranges)
-        told(sum(rows.n_rows for rows in ranges))
-
-
-def require_unchanged(source: ImageSource, key: dict[str, Any]) -> None:
-    """Refuse a copy whose files were changed under it: some shards would be of the old ones."""
-    if not isinstance(source, ScatteredSource) and source.fingerprint() != key["source"]:
-        msg = "images must not change while they are copied; their files have. Remove the unfinished copy, then run the same command again."
-        raise StoreError(msg)
-
-
-def finish(
-    source: ImageSource,
-    partial: Path,
-    key: dict[str, Any],
-    shard_rows: int,
-    compressor: Compressor,
-    n_written: int,
-) -> dict[str, Any]:
-    """Check that all is there, write what goes beside the images; return the report's fields."""
-    ranges = row_ranges(source.n_samples, shard_rows)
-    lost = [rows for rows in ranges if not is_written(partial, rows)]
-    if lost:
-        msg = f"all shards of {partial} must have been written; images {lost[0].start} to {lost[0].stop - 1} are not there. Run the same command again."
-        raise StoreError(msg)
-    unreadable = source.unreadable() if isinstance(source, NamedSource) else []
-    attrs: dict[str, Any] = {}
-    if isinstance(source, NamedSource):
-        attrs["coordinates"] = "path"
-    if unreadable:
-        for name, column in (("unreadable", 0), ("unreadable_reason", 1)):
-            texts = np.array([bad[column] for bad in unreadable], dtype=np.dtypes.StringDType())
-            zarr_io.write_array(partial, name, texts, dims=("unreadable_file",))
-    fields: dict[str, Any] = {
-        "n_samples": source.n_samples,
-        "image_shape": source.image_shape,
-        "dtype": source.dtype.name,
-        "n_unreadable": len(unreadable),
-        "shard_rows": shard_rows,
-        "compressor": compressor,
-        "n_bytes": sum(read_json(note(partial, r))["n_bytes"]["images"] for r in ranges),
-    }
-    attrs["ingest"] = {**fields, "image_shape": list(source.image_shape), "key": key}
-    zarr_io.write_attrs(partial, attrs)
-    zarr_io.consolidate(partial)
-    sweep(partial)
-    for place, _, files in os.walk(partial):
-        for name in files:
-            if name == zarr_io.GROUP_METADATA:
-                sync(Path(place) / name)
-        sync(Path(place))
-    return {
-        **fields,
-        "unreadable": tuple(name for name, _ in unreadable),
-        "n_shards_written": n_written,
-        "n_shards_reused": len(ranges) - n_written,
-    }

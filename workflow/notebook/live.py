@@ -16,7 +16,7 @@ from workflow.report import LiveRow, live_html
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workflow.engine.progress import Bar
+    from workflow.mapper import Bar
 
 #: Time between two drawings [s]: a browser far away is sent some kilobytes each time.
 DRAW_S = 0.5

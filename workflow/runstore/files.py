@@ -1,4 +1,4 @@
-"""Small files written whole or not at all, and journals that survive a kill."""
+"""Small files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import struct
 import threading
 import zipfile
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,22 +20,31 @@ import numpy as np
 from workflow.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from numpy.typing import NDArray
 
 #: What a disk says that is full, over its quota, read-only or broken.
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: What reading an .npz raises where bytes of it are not those that were written.
-DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 #: How the names end of files that are renamed once they are whole.
 LEFT_BEHIND = (".partial", ".tmp", ".tmp.npz")
-#: Name of the checksum of a line of a journal.
-LINE_CRC = "line_crc"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one move: readers see the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _disk_errors(path):
+    with write_errors(path):
         try:
             with temporary.open("wb") as file:
                 file.write(content)
@@ -80,7 +89,7 @@ def read_json(path: Path) -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
     """Write arrays to one .npz in one move; return the crc32c of the file."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp.npz")
-    with _disk_errors(path):
+    with write_errors(path):
         try:
             with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
@@ -99,7 +108,7 @@ def crc_of_json(content: Any) -> int:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Tell what the disk refused, and that nothing is lost."""
     try:
         yield
@@ -114,7 +123,7 @@ def refused(path: Path, err: OSError) -> StoreError:
 
 
 @contextlib.contextmanager
-def disk_errors_told(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn what a full or failing disk raises anywhere inside into an error of ours."""
     try:
         yield
@@ -154,6 +163,52 @@ def read_arrays(
         raise _damaged(path) from None
 
 
+class NpzMember(NamedTuple):
+    """What the header of an array in an .npz says.
+
+    Attributes
+    ----------
+    shape, dtype, fortran_order : tuple of int, numpy.dtype, bool
+        The array.
+    first_byte : int or None
+        Where its values begin in the .npz; None where they are compressed.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    first_byte: int | None
+
+
+def find_member(archive: zipfile.ZipFile, name: str) -> NpzMember:
+    """Read the header of an array in an open .npz.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, struct.error
+        Whatever `zipfile` and NumPy raise of a damaged file.
+    """
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        is_first = version == (1, 0)
+        read = (
+            np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read(member)
+        header_bytes = member.tell()
+    if info.compress_type != zipfile.ZIP_STORED:
+        return NpzMember(tuple(shape), dtype, fortran_order, None)
+    file = archive.fp
+    assert file is not None
+    # The header in front of a member ends with a name and an extra field, of the lengths it says
+    # (PKWARE APPNOTE 4.3.7).
+    file.seek(info.header_offset + 26)
+    lengths = struct.unpack("<HH", file.read(4))
+    first_byte = info.header_offset + 30 + sum(lengths) + header_bytes
+    return NpzMember(tuple(shape), dtype, fortran_order, first_byte)
+
+
 class ArrayPlace(NamedTuple):
     """Where one of the arrays that `write_arrays` wrote lies, to read rows of it and nothing else."""
 
@@ -172,19 +227,13 @@ class ArrayPlace(NamedTuple):
             If the file is damaged, or holds no such array by rows.
         """
         try:
-            with zipfile.ZipFile(path) as members:
-                member = members.getinfo(f"{name}.npy")
-            with path.open("rb") as file:
-                # What stands before a member ends with a name and an extra, as long as it says.
-                file.seek(member.header_offset + 26)
-                file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
-                np.lib.format.read_magic(file)
-                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-                if by_columns or member.compress_type != zipfile.ZIP_STORED:
-                    raise _damaged(path)
-                return cls(path, file.tell(), shape, dtype)
-        except (*DAMAGED, struct.error):
+            with zipfile.ZipFile(path) as archive:
+                member = find_member(archive, name)
+        except DAMAGED:
             raise _damaged(path) from None
+        if member.fortran_order or member.first_byte is None:
+            raise _damaged(path)
+        return cls(path, member.first_byte, member.shape, member.dtype)
 
     def read(self, rows: Iterable[int]) -> NDArray[Any]:
         """Return rows in the order given, shape (n_rows, ...).
@@ -222,160 +271,3 @@ def crc_of_file(path: Path) -> int:
         while chunk := file.read(1 << 22):
             checksum.update(chunk)
     return int.from_bytes(checksum.digest(), "big")
-
-
-class Entries(Mapping[int, dict[str, Any]]):
-    """What a journal tells of tasks, read from its file when it is asked for: there may be very many.
-
-    Held are places in the file, in the order in which tasks were noted.
-    """
-
-    def __init__(self, path: Path, places: dict[int, int]) -> None:
-        self._path, self._places = path, places
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return what was noted of task `index`."""
-        ((_, record),) = self.of([index]).read()
-        return record
-
-    def __contains__(self, index: object) -> bool:
-        """Return whether task `index` was noted."""
-        return index in self._places
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the tasks that were noted."""
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        """Return how many were."""
-        return len(self._places)
-
-    def items(self) -> ItemsView[int, dict[str, Any]]:
-        """Return tasks and what was noted of them, read one after the other."""
-        return _Items(self)
-
-    def values(self) -> ValuesView[dict[str, Any]]:
-        """Return what was noted, read one after the other."""
-        return _Values(self)
-
-    def of(self, indices: Iterable[int]) -> Entries:
-        """Return the entries of some tasks, in this order."""
-        return Entries(self._path, {index: self._places[index] for index in indices})
-
-    def note(self, index: int, place: int) -> None:
-        """Note where the line of a task begins."""
-        self._places[index] = place
-
-    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield tasks and what was noted of them."""
-        if not self._places:
-            return
-        with self._path.open("rb") as file:
-            for index, place in self._places.items():
-                file.seek(place)
-                record = _parsed(file.readline())
-                if record is None or record.get("index") != index:
-                    msg = f"{self._path} must be as it was written; it was altered meanwhile. Run the same command again."
-                    raise StoreError(msg)
-                yield index, record
-
-
-class _Items(ItemsView[int, dict[str, Any]]):
-    """Items of entries, read from a file that is opened once."""
-
-    _mapping: Entries
-
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Read them."""
-        return self._mapping.read()
-
-
-class _Values(ValuesView[dict[str, Any]]):
-    """Values of entries, read from a file that is opened once."""
-
-    _mapping: Entries
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read them."""
-        return (record for _, record in self._mapping.read())
-
-
-class Journal:
-    """What tasks reported, a line each, appended by the client as they finish.
-
-    After a kill the last line that got to the disk may be cut; it is then
-    ignored, and its task is done again; so is that of a line with an altered byte, which its checksum
-    tells.  The first line is a key: a journal of other settings is void.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self.path = path
-        found, self.entries = Journal.read(path)
-        if found is None or found != key:
-            self.entries = Entries(path, {})
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, _line({"key": key}))
-            return
-        # A cut last line would swallow the next one: end it.
-        with path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            is_ended = file.read() == b"\n"
-        if not is_ended:
-            with _disk_errors(path), path.open("ab") as file:
-                file.write(b"\n")
-
-    @staticmethod
-    def read(path: Path) -> tuple[str | None, Entries]:
-        """Return key and entries of a journal, and leave it as it is; no key where there is none."""
-        key, places, place = None, {}, 0
-        if path.is_file():
-            with path.open("rb") as file:
-                for line in file:
-                    record = _parsed(line) or {}
-                    if place == 0:
-                        key = record.get("key")
-                    elif "index" in record:
-                        places[record["index"]] = place
-                    place += len(line)
-        return key, Entries(path, places)
-
-    @staticmethod
-    def key_of(path: Path) -> str | None:
-        """Return the key a journal was made with; None where its first line is cut."""
-        with path.open("rb") as file:
-            first = _parsed(file.readline()) or {}
-        return first.get("key")
-
-    def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
-        """Add what tasks reported, by their index: together, for the disk is waited for once."""
-        lines = {index: _line({"index": index, **record}) for index, record in records.items()}
-        with _disk_errors(self.path), self.path.open("ab") as file:
-            place = file.tell()
-            file.write(b"".join(lines.values()))
-            file.flush()
-            os.fsync(file.fileno())
-        for index, line in lines.items():
-            self.entries.note(index, place)
-            place += len(line)
-
-    def append(self, index: int, record: Mapping[str, Any]) -> None:
-        """Add what task `index` reported."""
-        self.extend({index: record})
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    """Return the line of a record, its checksum last."""
-    return (json.dumps({**record, LINE_CRC: crc_of_json(record)}) + "\n").encode()
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return the record of a line, None where the line is cut or altered."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(record, dict):
-        return None
-    # A line of an older version has no checksum.
-    checksum = record.pop(LINE_CRC, None)
-    return record if checksum is None or checksum == crc_of_json(record) else None

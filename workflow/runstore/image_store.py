@@ -1,4 +1,4 @@
-"""Images that are read where they lie: Zarr arrays and .npy files."""
+"""Images that are read in place: Zarr arrays and .npy files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.errors import ImagesError, StoreError
+from workflow.runstore import paths
 from workflow.runstore.zarr_read import array_names, first_line, node_kind, open_array, read_block
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ IMAGES = "images"
 
 @dataclass(frozen=True, slots=True)
 class ImageStore:
-    """The place of images that can be read in place; implements `workflow.mapper.Rows`.
+    """The place of images that can be read in place; a `workflow.ingest.Source`.
 
     Attributes
     ----------
@@ -78,6 +79,11 @@ class ImageStore:
         return self.shape[1:]
 
     @property
+    def name(self) -> str:
+        """What opens these images again."""
+        return f"{self.path}::{self.key}" if self.key else str(self.path)
+
+    @property
     def array_path(self) -> Path:
         """Folder of the Zarr array, or the .npy file."""
         return self.path / self.key if self.key else self.path
@@ -97,6 +103,31 @@ class ImageStore:
             if block.shape[1:] != self.image_shape or block.dtype != self.dtype:
                 raise _replaced(self, block.shape[1:], block.dtype)
         return block.reshape(stop - start, self.n_features)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells these images from others without reading them.
+
+        Returns
+        -------
+        dict
+            JSON-able: shape, dtype, metadata, number, bytes and a digest of
+            the names, sizes and times of the files.  The path is no part of
+            it, so images may be moved with their times.
+        """
+        place = self.array_path
+        is_file = not paths.is_folder(place)
+        files = [(place.name, *paths.identity(place))] if is_file else sorted(_files(place, ""))
+        digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
+        return {
+            "kind": self.kind,
+            "key": self.key,
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "metadata": _metadata(self),
+            "n_files": len(files),
+            "n_bytes": sum(n_bytes for _, n_bytes, _ in files),
+            "files": digest.hexdigest(),
+        }
 
 
 class NpyHeader(NamedTuple):
@@ -124,9 +155,9 @@ def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     """Split ``PATH::NAME`` into an absolute path and the name, None where there is none."""
     text = os.fspath(path)
     place, separator, key = text.partition("::")
-    if not separator or Path(text).exists():
-        return Path(text).expanduser().absolute(), None
-    return Path(place).expanduser().absolute(), key
+    if not separator or paths.exists(Path(text)):
+        return paths.place(text), None
+    return paths.place(place), key
 
 
 def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageStore:
@@ -153,14 +184,14 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
     """
     place, named = split_key(path)
     key = key or named
-    if not place.exists():
+    if not paths.exists(place):
         raise missing_path(place)
-    if place.is_file():
+    if not paths.is_folder(place):
         return _open_npy(place)
     try:
         kind = node_kind(place)
         if kind is None:
-            held = ", ".join(sorted(p.name for p in place.iterdir())[:3]) or "nothing"
+            held = ", ".join(sorted(paths.names_in(place))[:3]) or "nothing"
             msg = f"IMAGES must be a Zarr array or group, or a .npy file; {place} is a folder without Zarr metadata (it holds {held}). Give another path, or copy it with `overcluster ingest`."
             raise ImagesError(msg)
         name = "" if kind == "array" else _name_in_group(place, key)
@@ -219,8 +250,7 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
 
 def missing_path(path: Path) -> ImagesError:
     """Return the error for a path that is not there, with the nearest name beside it."""
-    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
+    close = difflib.get_close_matches(path.name, paths.names_in(path.parent), n=1)
     hint = f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
     return ImagesError(f"images must exist; {path} does not. {hint}")
 
@@ -234,7 +264,7 @@ def read_npy_header(path: Path) -> NpyHeader:
         If the file is no .npy, or is shorter than its header promises.
     """
     try:
-        with path.open("rb") as file:
+        with paths.open_file(path) as file:
             version = np.lib.format.read_magic(file)
             read = {
                 (1, 0): np.lib.format.read_array_header_1_0,
@@ -247,7 +277,7 @@ def read_npy_header(path: Path) -> NpyHeader:
         raise ImagesError(msg) from None
     if not header.dtype.hasobject:
         promised = header.offset + math.prod(header.shape) * header.dtype.itemsize
-        present = path.stat().st_size
+        present = paths.identity(path).n_bytes
         if present < promised:
             msg = f"{path} must have {promised} bytes by its header (shape {header.shape}, {header.dtype.name}); it has {present}. The file is cut: copy it again."
             raise ImagesError(msg)
@@ -262,7 +292,7 @@ def _open_npy(path: Path) -> ImageStore:
 
 
 @lru_cache(maxsize=16)
-def _npy_header(path: Path, stamp: tuple[int, int]) -> NpyHeader:
+def _npy_header(path: Path, stamp: paths.Identity) -> NpyHeader:
     """Read the header of a file once per process, until the file changes."""
     del stamp
     return read_npy_header(path)
@@ -271,20 +301,19 @@ def _npy_header(path: Path, stamp: tuple[int, int]) -> NpyHeader:
 def _read_npy(store: ImageStore, start: int, stop: int) -> NDArray[Any]:
     """Read rows of a .npy file."""
     try:
-        known = store.path.stat()
-        header = _npy_header(store.path, (known.st_mtime_ns, known.st_size))
+        header = _npy_header(store.path, paths.identity(store.path))
     except (OSError, ImagesError) as err:
         msg = f"{store.path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
         raise StoreError(msg) from None
     if header.shape != store.shape or header.dtype.newbyteorder("=") != store.dtype:
         raise _replaced(store, header.shape[1:], header.dtype)
     if header.fortran_order:
-        mapped = np.load(store.path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(paths.local(store.path), mmap_mode="r", allow_pickle=False)
         return np.asarray(mapped[start:stop], dtype=store.dtype, order="C")
     # Plain reads, not a map: a map counts as memory of the process and dies of a cut file.
     n_values = (stop - start) * store.n_features
     offset = header.offset + start * store.n_features * header.dtype.itemsize
-    values = np.fromfile(store.path, header.dtype, n_values, offset=offset)
+    values = paths.read_values(store.path, header.dtype, n_values, offset)
     if values.size != n_values:
         msg = (
             f"{store.path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
@@ -297,36 +326,6 @@ def _replaced(store: ImageStore, shape: tuple[int, ...], dtype: np.dtype[Any]) -
     """Return the error for images that are not those that were opened."""
     msg = f"{store.array_path} must stay as it was opened, images of {store.image_shape} {store.dtype.name}; it now has {shape} {dtype.name}. Restore it, or start again."
     return StoreError(msg)
-
-
-def fingerprint(store: ImageStore) -> dict[str, Any]:
-    """Return what tells these images from others without reading them.
-
-    Parameters
-    ----------
-    store : ImageStore
-        The images.
-
-    Returns
-    -------
-    dict
-        JSON-able: shape, dtype, metadata, number, bytes and a digest of the
-        names, sizes and times of the files.  The path is no part of it, so
-        images may be moved with their times.
-    """
-    place = store.array_path
-    files = sorted(_files(place, "")) if place.is_dir() else [(place.name, *_size_and_time(place))]
-    digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
-    return {
-        "kind": store.kind,
-        "key": store.key,
-        "shape": list(store.shape),
-        "dtype": store.dtype.name,
-        "metadata": _metadata(store),
-        "n_files": len(files),
-        "n_bytes": sum(n_bytes for _, n_bytes, _ in files),
-        "files": digest.hexdigest(),
-    }
 
 
 def _metadata(store: ImageStore) -> Any:
@@ -347,11 +346,6 @@ def _files(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
             if entry.is_dir():
                 found += _files(Path(entry.path), f"{prefix}{entry.name}/")
             else:
-                found.append((prefix + entry.name, *_size_and_time(entry)))
+                known = entry.stat()
+                found.append((prefix + entry.name, known.st_size, known.st_mtime_ns))
     return found
-
-
-def _size_and_time(entry: Path | os.DirEntry[str]) -> tuple[int, int]:
-    """Return bytes and time of last change [ns]."""
-    known = entry.stat()
-    return known.st_size, known.st_mtime_ns

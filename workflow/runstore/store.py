@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import Journal, crc_of_file, disk_errors_told, sweep
+from workflow.runstore.files import crc_of_file, disk_errors, sweep
+from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import Manifest, StepRecord
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class RunStore:
             If another process holds it; or if, whatever is done while it is
             held, the disk takes no more.
         """
-        with disk_errors_told(self.path), self._locked():
+        with disk_errors(self.path), self._locked():
             yield
 
     @contextlib.contextmanager
@@ -221,7 +222,7 @@ class RunStore:
     def noted(self, name: str, part: str) -> Mapping[int, dict[str, Any]]:
         """Return what the journal of a part of a step holds, and leave it as it is."""
         key, entries = Journal.read(layout.step_folder(self.path, name) / f"{part}.jsonl")
-        return entries if key == self.step(name).key else entries.of(())
+        return entries if key == self.step(name).key else {}
 
     def wip(self, name: str) -> Path:
         """Return a fresh place for a result that is not yet real."""

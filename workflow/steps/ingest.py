@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workflow.config.fields import Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
-from workflow.ingest.images import ingest_images
+from workflow.ingest import ingest
 from workflow.runstore import layout
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.engine.context import Context
+    from workflow.engine.executor import Executor
     from workflow.engine.plan import Sizes
+    from workflow.ingest import ImagesInput, IngestReport
     from workflow.runstore import RunStore
 
 #: Unreadable files that the manifest names; the store of the images lists them all.
@@ -32,6 +34,11 @@ class IngestSettings(Section):
     on_unreadable: Literal["skip", "fail"] = "skip"
     """Whether unreadable files of a folder are listed and left out, or end the run."""
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a source is read, as `workflow.ingest.open_source` takes it."""
+        return self.model_dump(include={"shape", "dtype", "on_unreadable"})
+
 
 class IngestStep(Step):
     """Copy what cannot be read in place; note what the images are."""
@@ -44,8 +51,8 @@ class IngestStep(Step):
     def run(self, context: Context) -> None:
         """Copy the images where needed, and note their shape, type and blocks."""
         store, given = context.store, context.given
-        if given.source is not None:
-            report = ingest_images(given, store.path / layout.IMAGES, context.executor)
+        if given.store is None:
+            report = copy_images(given, store.path / layout.IMAGES, context.executor)
             store.step(self.name).details = {
                 "n_unreadable": report.n_unreadable,
                 "unreadable": list(report.unreadable[:MAX_LISTED]),
@@ -75,3 +82,10 @@ class IngestStep(Step):
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many files were left out."""
         return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}
+
+
+def copy_images(given: ImagesInput, place: Path, executor: Executor) -> IngestReport:
+    """Copy images to a Zarr store; a copy that is whole is used as it is."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with executor.as_dask_scheduler():
+        return ingest(given.source, place, runner=executor)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from workflow.engine.plan import Sizes
     from workflow.labels import RowLabels
     from workflow.runstore import RunStore
-    from workflow.runstore.files import Journal
+    from workflow.runstore.journal import Journal
     from workflow.steps.base import ModelArrays
     from workflow.tree import ClusterTree
 

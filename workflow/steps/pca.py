@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from workflow.mapper import Mapper, Rows
     from workflow.pca import MomentState, PrincipalComponents
     from workflow.runstore import RunStore
-    from workflow.runstore.files import Journal
+    from workflow.runstore.journal import Journal
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import ModelArrays, PartFile
 

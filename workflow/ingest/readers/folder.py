@@ -13,28 +13,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from workflow.chunks import RowRange, row_ranges
 from workflow.errors import ImagesError
-from workflow.ingest.base import SourceShape
-from workflow.runstore import zarr_io
+from workflow.ingest.source import BaseSource
+from workflow.runstore import paths, zarr_io
 from workflow.runstore.files import read_json, write_json
+from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-    from workflow.mapper import Mapper
+    from workflow.ingest.source import OnUnreadable, Reading
+    from workflow.mapper import PartitionRunner
 
 #: Files that are taken for images.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -58,11 +60,9 @@ DECODING_ERRORS = (
     Image.DecompressionBombError,
 )
 
-OnUnreadable = Literal["skip", "fail"]
-
 
 @dataclass(frozen=True)
-class FolderSource(SourceShape):
+class FolderSource(BaseSource):
     """Image files below a folder; `n_samples` counts files until they have been decoded."""
 
     folder: Path
@@ -72,13 +72,13 @@ class FolderSource(SourceShape):
         """Return the number, bytes and a digest of names, sizes and times of the files."""
         files = list_files(self.folder)
         # Of a link that leads nowhere, what the link itself is: it is listed as unreadable later.
-        known = [(self.folder / name).lstat() for name in files]
-        named = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(files, known, strict=True)]
+        known = [paths.identity(self.folder / name, follow_links=False) for name in files]
+        named = [(name, *identity) for name, identity in zip(files, known, strict=True)]
         return {
             "kind": "folder",
             "shape": list(self.image_shape),
             "n_files": len(files),
-            "n_bytes": sum(s.st_size for s in known),
+            "n_bytes": sum(identity.n_bytes for identity in known),
             "files": hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest(),
         }
 
@@ -90,11 +90,11 @@ class FolderSource(SourceShape):
         ImagesError
             If one is not.
         """
-        return np.stack(
-            [decode(self.folder / n, self.image_shape) for n in list_files(self.folder)[start:stop]]
-        )
+        names = list_files(self.folder)[start:stop]
+        images = [decode(self.folder / name, self.image_shape) for name in names]
+        return np.stack(images).reshape(len(names), self.n_features)
 
-    def prepare(self, folder: Path, mapper: Mapper) -> DecodedSource:
+    def prepare(self, folder: Path, runner: PartitionRunner) -> DecodedSource:
         """Decode all files that have not been decoded yet.
 
         Raises
@@ -104,21 +104,26 @@ class FolderSource(SourceShape):
         """
         names = list_files(self.folder)
         fitting = max(1, PART_BYTES // self.n_features)
-        parts = row_ranges(len(names), min(PART_FILES, fitting))
-        for index, rows in enumerate(parts):
+        parts = dict(enumerate(row_ranges(len(names), min(PART_FILES, fitting))))
+        for index, rows in parts.items():
             place = _part(folder, index, "names.json")
             if not place.exists():
                 write_json(place, names[rows.start : rows.stop])
-        missing = [i for i in range(len(parts)) if not _part(folder, i, "json").exists()]
-        mapper.map(DecodePart(self, folder), missing)
-        reports = [read_json(_part(folder, index, "json")) for index in range(len(parts))]
-        ends = np.cumsum([len(report["paths"]) for report in reports])
-        if ends[-1] < 2:
-            first = next((bad for report in reports for bad in report["unreadable"]), ("", ""))
-            msg = f"there must be two readable images or more; {self.folder} has {ends[-1]} of {len(names)} files (first: {first[0]}, {first[1]}). Give more images."
+        reports = runner.run(
+            "ingest: decode",
+            DecodePart(self, folder),
+            {index: index for index in parts},
+            journal=Journal(folder / "decoded.jsonl", "decoded"),
+            n_rows=lambda index: parts[index].n_rows,
+        )
+        ends = np.cumsum([report["n_images"] for report in reports.values()])
+        decoded = DecodedSource(int(ends[-1]), self.image_shape, self.dtype, folder, len(parts))
+        if decoded.n_samples < 2:
+            name, reason = next(iter(decoded.unreadable()), ("", ""))
+            msg = f"there must be two readable images or more; {self.folder} has {ends[-1]} of {len(names)} files (first: {name}, {reason}). Give more images."
             raise ImagesError(msg)
         write_json(folder / "ends.json", ends.tolist())
-        return DecodedSource(int(ends[-1]), self.image_shape, self.dtype, folder, len(parts))
+        return decoded
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,8 @@ class DecodePart:
     source: FolderSource
     folder: Path
 
-    def __call__(self, index: int) -> None:
-        """Leave pixels, names and unreadable files of part `index`; the list of names goes last."""
+    def __call__(self, index: int) -> dict[str, Any]:
+        """Leave pixels, names and unreadable files of part `index`; return how many images it has."""
         names: list[str] = read_json(_part(self.folder, index, "names.json"))
         images: list[NDArray[np.uint8]] = []
         good: list[str] = []
@@ -142,20 +147,16 @@ class DecodePart:
                 if self.source.on_unreadable == "fail":
                     raise
                 bad.append((name, str(err)))
-        block = np.stack(images) if images else np.empty((0, *self.source.image_shape), np.uint8)
-        place = _part(self.folder, index, "npy")
-        temporary = place.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        block = np.array(images, np.uint8).reshape(len(images), self.source.n_features)
+        with _part(self.folder, index, "npy").open("wb") as file:
             np.save(file, block, allow_pickle=False)
-        temporary.replace(place)
-        write_json(
-            _part(self.folder, index, "json"),
-            {"paths": good, "unreadable": bad, "crc": zarr_io.crc(block)},
-        )
+        held = {"paths": good, "unreadable": bad, "crc": zarr_io.crc(block)}
+        write_json(_part(self.folder, index, "json"), held)
+        return {"n_images": len(good)}
 
 
 @dataclass(frozen=True)
-class DecodedSource(SourceShape):
+class DecodedSource(BaseSource):
     """The readable images of a folder, decoded into the working folder."""
 
     folder: Path
@@ -228,16 +229,7 @@ def _part(folder: Path, index: int, suffix: str) -> Path:
 
 def list_files(folder: Path) -> list[str]:
     """Return the image files below a folder as relative POSIX paths, sorted; hidden ones are no images."""
-    found: list[str] = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(place).relative_to(folder)
-        found += [
-            (below / name).as_posix()
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+    return [name for name in paths.files_below(folder) if name.lower().endswith(SUFFIXES)]
 
 
 def printable(name: str) -> str:
@@ -269,7 +261,7 @@ def decode(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     mode = MODES[image_shape[2] if len(image_shape) == 3 else 1]
     try:
-        with Image.open(path) as opened:
+        with Image.open(paths.local(path)) as opened:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
             image = _to_mode(upright, mode)
@@ -296,30 +288,19 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def open_folder(
-    folder: Path, shape: tuple[int, ...] | None, on_unreadable: OnUnreadable
-) -> FolderSource:
-    """Open a folder tree of image files.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    shape : tuple of int or None
-        (height, width, channels) that every image is brought to.
-    on_unreadable : "skip" or "fail"
-        Whether unreadable files are left out, or end the copying.
-
-    Returns
-    -------
-    FolderSource
-        The files are listed, not read.
+def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
+    """Open a folder tree of image files; they are listed, not read.
 
     Raises
     ------
     ImagesError
-        If there are no image files, or `shape` is missing or wrong.
+        If there are no image files, or the shape is missing or wrong.
     """
+    del name
+    shape = how.shape
+    if how.dtype not in (None, "uint8"):
+        msg = f"image files give uint8; `--dtype {how.dtype}` was asked for. Leave --dtype out."
+        raise ImagesError(msg)
     files = list_files(folder)
     if not files:
         msg = f"a folder of images must hold files ending in {', '.join(SUFFIXES)}; {folder} holds none. Give another folder."
@@ -330,13 +311,13 @@ def open_folder(
     if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in MODES):
         msg = f"`--shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --shape 16,16,3."
         raise ImagesError(msg)
-    return FolderSource(len(files), tuple(shape), np.dtype(np.uint8), folder, on_unreadable)
+    return FolderSource(len(files), shape, np.dtype(np.uint8), folder, how.on_unreadable)
 
 
 def _example_shape(path: Path) -> str:
     """Return the shape of an image file as one would type it; 16,16,3 where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(paths.local(path)) as image:
             channels = {"L": 1, "1": 1, "RGBA": 4}.get(image.mode, 3)
             return f"{image.height},{image.width},{channels}"
     except DECODING_ERRORS:

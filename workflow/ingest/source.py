@@ -1,0 +1,148 @@
+"""What a source of images is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from workflow.runstore import paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workflow.mapper import PartitionRunner
+
+
+OnUnreadable = Literal["skip", "fail"]
+
+
+class Reading(NamedTuple):
+    """How files are to be read.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        Shape of one image.
+    dtype : str or None
+        Type of the values.
+    on_unreadable : "skip" or "fail"
+        Whether unreadable image files are left out, or end the copying.
+    """
+
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    on_unreadable: OnUnreadable = "skip"
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Images that can be read by ranges, by any worker; pickles to a few hundred bytes.
+
+    A source is `workflow.mapper.Rows` with the shape of an image and a
+    fingerprint.  It may have more:
+
+    ``name``
+        What to call the images in messages.
+    ``prepare(folder, runner) -> Source``
+        Does what must be done once before images can be read by ranges, such
+        as decoding files into `folder`; resumes after a kill.  `folder` is
+        removed when the images have been copied.
+    ``read_paths(start, stop) -> list of str``
+        File names of images, relative, with slashes.
+    ``unreadable() -> list of (str, str)``
+        File names that were left out, each with the reason; goes with
+        ``read_paths``.
+    ``map_blocks(function, ranges) -> list``
+        ``[function(rows, images of rows) for rows in ranges]``, for images
+        that are not on a disk: they are computed or held where only the
+        source can take the function.
+    """
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images; of files that have not been decoded yet, the number of files."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of values of one image."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in native byte order."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells these images from others: JSON-able, the same at every call."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return images `start` to `stop` as rows, of shape (stop - start, n_features)."""
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """The fields that most sources have."""
+
+    n_samples: int
+    image_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def n_features(self) -> int:
+        """Number of values of one image."""
+        return math.prod(self.image_shape)
+
+    def shape_and_type(self) -> dict[str, Any]:
+        """Return shape and type, for fingerprints."""
+        return {"shape": [self.n_samples, *self.image_shape], "dtype": self.dtype.name}
+
+
+@dataclass(frozen=True)
+class Reshaped(BaseSource):
+    """Images of another source in another shape."""
+
+    source: Source
+
+    @classmethod
+    def of(cls, source: Source, image_shape: tuple[int, ...]) -> Reshaped:
+        """Return images of `source` with `image_shape`, which has as many values."""
+        return cls(source.n_samples, image_shape, source.dtype, source)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the fingerprint of the source, and the shape."""
+        return {**self.source.fingerprint(), "image_shape": list(self.image_shape)}
+
+    def prepare(self, folder: Path, runner: PartitionRunner) -> Reshaped:
+        """Prepare the source, where it needs that."""
+        return Reshaped.of(prepared(self.source, folder, runner), self.image_shape)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return images `start` to `stop` as rows."""
+        return self.source.read(start, stop)
+
+
+def prepared(source: Source, folder: Path, runner: PartitionRunner) -> Source:
+    """Return a source that can be read by ranges; see `Source.prepare`."""
+    prepare = getattr(source, "prepare", None)
+    return source if prepare is None else prepare(folder, runner)
+
+
+def is_scattered(source: Source) -> bool:
+    """Return whether only the source itself can take a function to its images."""
+    return hasattr(source, "map_blocks")
+
+
+def has_paths(source: Source) -> bool:
+    """Return whether images have file names."""
+    return hasattr(source, "read_paths")
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Return name, size and time of a file, for fingerprints."""
+    return {"name": path.name, **paths.identity(path)._asdict()}
