@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.graph import Graph
+
 #: Components of the scores.
 N_COMPONENTS = 50
 #: Stored set of images that is looked for beside the demo's.
@@ -118,11 +120,10 @@ class Data:
         return NearestCentroids.build(self.centroids).query(self.scores, k=3)[0]
 
     @cached_property
-    def graph(self) -> tuple[NDArray[Any], ...]:
+    def graph(self) -> Graph:
         """The centroid graph, as `workflow.tree.build_tree` takes it."""
         counts = count_pairs(self.nearest, len(self.centroids))
-        graph = centroid_graph(counts, len(self.centroids))
-        return graph.indptr, graph.indices, graph.weights_two, graph.weights_three
+        return centroid_graph(counts, len(self.centroids))
 
     @cached_property
     def dimension(self) -> float:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from workflow.centroid_graph import (
-    CentroidGraph,
     centroid_graph,
     count_pairs,
     intrinsic_dimension,
@@ -39,7 +38,6 @@ from workflow.pca import (
     merge_moments,
     principal_components,
 )
-from workflow.pipeline.carry import TREES_OF_LENGTHS, closeness
 from workflow.pipeline.partitions import Partition, partitions
 from workflow.projection import project
 from workflow.rng import generator
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.chunks import RowRange
+    from workflow.graph import Graph
 
 T = TypeVar("T")
 
@@ -90,14 +89,14 @@ class Clustering:
         The tree of the centroids and its cut.
     centroids : float32 array of shape (n_centroids, n_components)
         The centroids.
-    graph : CentroidGraph
+    graph : Graph
         Their graph.
     """
 
     labels: RowLabels
     tree: ClusterTree
     centroids: NDArray[np.float32]
-    graph: CentroidGraph
+    graph: Graph
 
 
 def scores_of(images: NDArray[Any]) -> Scores:
@@ -164,17 +163,14 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     tree = build_tree(
         centroids,
         cells.population,
-        (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+        graph,
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
     )
-    strength: NDArray[Any] = graph.weights_three
-    if tree.method in TREES_OF_LENGTHS:
-        strength = closeness(centroids, cells.population, graph.indptr, graph.indices, dimension)
     labels = centroid_labels(
         tree.label,
         tree.membership,
-        (graph.indptr, graph.indices, strength),
+        tree.noise_graph(graph, centroids, dimension),
         centroids=centroids,
         rms_radius=cells.rms_radius,
         population=cells.population,

@@ -236,7 +236,7 @@ class _Bench:
         found = centroid_labels(
             coarse.query(self.centroids, k=1)[0][:, 0],
             np.ones(self.n_centroids),
-            (graph.indptr, graph.indices, graph.weights_three),
+            graph,
             centroids=self.centroids,
             rms_radius=cells.rms_radius,
             population=cells.population,
@@ -259,7 +259,7 @@ class _Bench:
         build_tree(
             self.centroids,
             population,
-            (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+            graph,
             method=settings.method,
             min_cluster_size=settings.min_cluster_size,
             min_samples=settings.min_samples,

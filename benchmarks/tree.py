@@ -12,17 +12,17 @@ from benchmarks.measure import Result, alternate
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.overcluster import NearestCentroids
 from workflow.tree import build_tree
-from workflow.tree.density import MIN_LOG_DENSITY_RISE, density_linkage
+from workflow.tree.density.method import MIN_LOG_DENSITY_RISE, density_linkage
 from workflow.tree.layers import Cut, Leaves, label_cut
 from workflow.tree.nodes import make_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from numpy.typing import NDArray
 
     from benchmarks.data import Data
+    from workflow.graph import Graph
     from workflow.tree import ClusterTree
     from workflow.tree.selection import Labelling
 
@@ -43,8 +43,8 @@ class Problem(NamedTuple):
         Nearest centroid of each image.
     population : int64 array of shape (n_centroids,)
         Images of each centroid, at least 1.
-    graph : tuple of arrays
-        As `workflow.tree.build_tree` takes it.
+    graph : Graph
+        The centroid graph.
     dimension : float
         Intrinsic dimension of the scores.
     """
@@ -53,7 +53,7 @@ class Problem(NamedTuple):
     centroids: NDArray[np.float32]
     first: NDArray[np.int32]
     population: NDArray[np.int64]
-    graph: tuple[NDArray[Any], ...]
+    graph: Graph
     dimension: float
 
     def whole(self) -> ClusterTree:
@@ -89,7 +89,7 @@ def problems(data: Data) -> Iterator[Problem]:
             centroids,
             nearest[:, 0],
             np.maximum(population, 1),
-            (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+            graph,
             intrinsic_dimension(scores, max_queries=min(2_000, len(scores))),
         )
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree._cuts import highest_means, leave_clusters
+from workflow.tree._condensing_kernels import highest_means, leave_clusters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.spanning_tree import Linkage
+    from workflow.tree.linkage import Linkage
 
 
 #: Less than any difference of scores that means something.

@@ -11,7 +11,7 @@ from workflow.compiling import compiler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-compiled = compiler(__file__, "crossing.py")
+compiled = compiler(__file__)
 
 #: Most nodes in a box that is not split further: those that one comparison takes at once.
 _WIDTH = 16

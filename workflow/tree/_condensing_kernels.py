@@ -11,7 +11,7 @@ from workflow.compiling import compiler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-compiled = compiler(__file__, "crossing.py")
+compiled = compiler(__file__)
 
 
 @compiled
@@ -20,21 +20,21 @@ def highest_means(
     right: NDArray[np.int32],
     size: NDArray[np.int64],
     value: NDArray[np.float64],
-    least: int,
+    min_size: int,
 ) -> NDArray[np.float64]:
-    """Return, per node, the largest mean of a piece of at least so many images within it."""
+    """Return, per node, the largest mean of a subtree of at least so many images within it."""
     # size is that of every node, value what each image of a leaf counts.
     n_leaves = len(value)
     total, peak = np.empty(len(size)), np.full(len(size), -np.inf)
     for leaf in range(n_leaves):
         total[leaf] = value[leaf] * size[leaf]
-        if size[leaf] >= least:
+        if size[leaf] >= min_size:
             peak[leaf] = value[leaf]
     for merge in range(len(left)):
         node, a, b = n_leaves + merge, left[merge], right[merge]
         total[node] = total[a] + total[b]
         peak[node] = max(peak[a], peak[b])
-        if size[node] >= least:
+        if size[node] >= min_size:
             peak[node] = max(peak[node], total[node] / size[node])
     return peak
 
