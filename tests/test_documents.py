@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from workflow.tree.spanning_tree import Linkage
 
 from docs import tables
 from workflow.cli import main, program
@@ -20,6 +19,7 @@ from workflow.pca import block_moments, feature_shift
 from workflow.pipeline.model import moments_model
 from workflow.pipeline.summary import OF_THE_TREE
 from workflow.runstore import layout, zarr_io
+from workflow.tree.linkage import Linkage
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(

@@ -40,10 +40,22 @@ class Graph(NamedTuple):
         return len(self.indptr) - 1
 
     def rows(self) -> NDArray[np.int64]:
-        """Return the node whose row each entry stands in."""
+        """Return the node whose row each entry stands in.
+
+        Returns
+        -------
+        int64 array of shape (n_entries,)
+            With `indices`, both ends of every entry.
+        """
         return np.repeat(np.arange(self.n_nodes), np.diff(self.indptr))
 
     def to_sparse(self) -> sparse.csr_array:
-        """Return the graph as a sparse array of SciPy, shape (n_nodes, n_nodes)."""
+        """Return the graph as a sparse array of SciPy.
+
+        Returns
+        -------
+        csr_array of shape (n_nodes, n_nodes)
+            On the same memory.
+        """
         shape = (self.n_nodes, self.n_nodes)
         return sparse.csr_array((self.weights, self.indices, self.indptr), shape=shape)

@@ -11,12 +11,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Threads at most: each holds what its item takes, and all of them share one interpreter.
-MOST_THREADS = 4
+#: Maximum of threads: each holds what its item takes, and all of them share one interpreter.
+MAX_THREADS = 4
 
 
 def n_processors() -> int:
-    """Return the processors this process may use."""
+    """Return how many processors this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -43,7 +49,7 @@ def in_threads(function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
     >>> in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    n_threads = min(MOST_THREADS, n_processors(), len(items))
+    n_threads = min(MAX_THREADS, n_processors(), len(items))
     if n_threads < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(n_threads) as pool:

@@ -34,12 +34,29 @@ class PairCounts:
     others: NDArray[np.int64]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to array
+            What `from_arrays` takes.
+        """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> PairCounts:
-        """Return the counts whose attributes these are."""
+        """Return the counts whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Attributes by name.
+
+        Returns
+        -------
+        PairCounts
+            Equal to what `to_arrays` was called on.
+        """
         return cls(
             **{field.name: np.asarray(arrays[field.name], np.int64) for field in fields(cls)}
         )
@@ -99,7 +116,7 @@ def count_pairs(nearest: NDArray[np.integer[Any]], n_centroids: int) -> PairCoun
         )
         raise ValueError(msg)
     columns = nearest.astype(np.int64).T
-    # The last bit tells the two counts apart: one sort of plain numbers finds both.
+    # The last bit says which count a key is for: one sort of plain numbers finds both.
     marked = [2 * _pair_keys(columns[0], columns[1], n_centroids)]
     if len(columns) == 3:
         marked += [2 * _pair_keys(columns[end], columns[2], n_centroids) + 1 for end in (0, 1)]

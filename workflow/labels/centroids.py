@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workflow.graph import Graph
 
 #: Largest radius of a cell against the median of its cluster.  No theory gives the number: 1.5 to 3
-#: tell noise from blobs about equally well, and at density 1/16 a plane's cells are twice as wide.
+#: separate noise from blobs about equally well, and at density 1/16 a plane's cells are twice as wide.
 MAX_WIDTH = 2.0
 #: Cells of a cluster are of two kinds when so large a factor lies between the widths of the ones and of
 #: the others; clusters of digits and photographs leave 1.4 at most, stray images around them 2.6 and more.
@@ -56,16 +56,33 @@ class CentroidLabels:
 
     @property
     def has_noise(self) -> bool:
-        """Whether the tree told noise from clusters: it named some of both."""
+        """Whether the tree found both clusters and noise."""
         return bool((self.label < 0).any() and (self.label >= 0).any())
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to array
+            What `from_arrays` takes.
+        """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CentroidLabels:
-        """Return the labels whose attributes these are."""
+        """Return the labels whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Attributes by name.
+
+        Returns
+        -------
+        CentroidLabels
+            Equal to what `to_arrays` was called on.
+        """
         return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
 
 

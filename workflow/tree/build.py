@@ -64,7 +64,7 @@ def build_tree(
         three (`workflow.tree.auto.choose`); the result says which, why, and
         how many clusters the others find.
     min_cluster_size : int or "auto" [images]
-        Fewest images of a cluster; ``"auto"`` is five times the mean population,
+        Minimum images of a cluster; ``"auto"`` is five times the mean population,
         once that for ``"modularity"`` on too few images for a test.
     min_samples : int or "auto"
         ``"density"``: neighbours in the graph, nearest first, averaged in a

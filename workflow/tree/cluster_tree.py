@@ -1,9 +1,8 @@
-"""The one result of the tree room: hierarchy, condensed tree, labels and layers, storable as arrays."""
+"""The result of `build_tree`: hierarchy, condensed tree, labels and layers, storable as arrays."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -69,7 +68,7 @@ class ClusterTree:
     cluster_selection_method : str
         ``"eom"`` or ``"leaf"``: how clusters were chosen.
     min_cluster_size : int [images]
-        Fewest images of a cluster in this cut.
+        Minimum images of a cluster in this cut.
     min_prominence : float
         Smallest prominence of a split in this cut.
     linkage : Linkage
@@ -122,8 +121,8 @@ class ClusterTree:
     layer_cuts: NDArray[np.float64]
     n_clusters_by_threshold: NDArray[np.float64]
     reason: str = ""
-    n_clusters_by_method: dict[str, int] = dataclasses.field(default_factory=dict)
-    certainty: Certainty = dataclasses.field(default_factory=Certainty.unknown)
+    n_clusters_by_method: dict[str, int] = field(default_factory=dict)
+    certainty: Certainty = field(default_factory=Certainty.unknown)
 
     @property
     def n_clusters(self) -> int:
@@ -212,26 +211,6 @@ class ClusterTree:
         """Number of centroids."""
         return len(self.node)
 
-    @property
-    def parent(self) -> NDArray[np.int32]:
-        """The column `parent` of the condensed tree."""
-        return self.condensed.parent
-
-    @property
-    def child(self) -> NDArray[np.int32]:
-        """The column `child` of the condensed tree."""
-        return self.condensed.child
-
-    @property
-    def lambda_val(self) -> NDArray[np.float64]:
-        """The column `lambda_val` of the condensed tree."""
-        return self.condensed.lambda_val
-
-    @property
-    def child_size(self) -> NDArray[np.int64]:
-        """The column `child_size` of the condensed tree [images]."""
-        return self.condensed.child_size
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by name.
 
@@ -241,10 +220,10 @@ class ClusterTree:
             Plain numeric arrays; with `attrs` they hold the whole tree.
         """
         parts: dict[str, Any] = {
-            _STORED_AS.get(f.name, f.name): getattr(self, f.name) for f in dataclasses.fields(self)
+            _STORED_AS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)
         }
         for part in (self.linkage, self.condensed, self.certainty):
-            parts.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)})
+            parts.update({f.name: getattr(part, f.name) for f in fields(part)})
         return {name: parts[name] for name in _DTYPES if parts[name] is not None}
 
     def attrs(self) -> dict[str, Any]:
@@ -294,43 +273,26 @@ class ClusterTree:
             raise StoreError(msg)
         a = {k: np.asarray(arrays[k], dtype) for k, dtype in _DTYPES.items() if k in arrays}
         _check_shapes(a)
-        linkage = Linkage(
-            a["left"],
-            a["right"],
-            a["distance"],
-            a["size"],
-            a["leaf_size"],
-            a["leaf_distance"],
-            a.get("score"),
-        )
-        condensed = CondensedTree(
-            a["parent"], a["child"], a["lambda_val"], a["child_size"], linkage.n_leaves
-        )
+        linkage = Linkage(**_fields_of(Linkage, a))
         return cls(
+            **_fields_of(cls, a),
             method=str(attrs["method"]),
             structure=str(attrs["structure"]),
             cluster_selection_method=str(attrs.get("cluster_selection_method", "eom")),
             min_cluster_size=int(attrs["min_cluster_size"]),
             min_prominence=float(attrs.get("min_prominence", 0.0)),
             linkage=linkage,
-            condensed=condensed,
-            node=a["node"],
-            population=a["population"],
-            selected=a["selected"],
-            label=a["label"],
-            membership=a["membership"],
-            persistence=a["persistence"],
-            layers=a["layers"],
-            layer_cuts=a["layer_cuts"],
-            n_clusters_by_threshold=a["ladder"],
+            condensed=CondensedTree(**_fields_of(CondensedTree, a), n_leaves=linkage.n_leaves),
             reason=str(attrs.get("reason", "")),
-            certainty=Certainty(
-                a["resampled_n_clusters"], a["recovery"], a["border"], a["nearest"]
-            ),
-            n_clusters_by_method={
-                str(k): int(v) for k, v in dict(attrs.get("opinions", {})).items()
-            },
+            n_clusters_by_method={str(k): int(v) for k, v in attrs.get("opinions", {}).items()},
+            certainty=Certainty(**_fields_of(Certainty, a)),
         )
+
+
+def _fields_of(part: type, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the stored arrays that are fields of a part of the tree, by field."""
+    names = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(part)}
+    return {name: arrays[stored] for name, stored in names.items() if stored in arrays}
 
 
 def _check_shapes(a: Mapping[str, NDArray[Any]]) -> None:

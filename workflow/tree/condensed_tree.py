@@ -1,4 +1,4 @@
-"""Condensed tree: the linkage reduced to the splits between pieces large and prominent enough."""
+"""Condensed tree: the linkage reduced to the splits between parts large and prominent enough."""
 
 from __future__ import annotations
 
@@ -76,22 +76,22 @@ class CondensedTree:
 
 
 def log_peaks(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
-    """Return the log lambda of the densest large enough piece within each node.
+    """Return the log lambda of the densest large enough part within each node.
 
     Parameters
     ----------
     linkage : Linkage
         Tree of merges.
     min_cluster_size : int
-        Images of a large enough piece.
+        Images of a large enough part.
 
     Returns
     -------
     float64 array of shape (2 * n_leaves - 1,)
-        Largest mean, over the images of a piece of at least
+        Largest mean, over the images of a part of at least
         `min_cluster_size` images within the node, of the log lambda at which
-        their leaf dissolves; minus infinity where there is no such piece.
-        The mean over a whole piece tells a cluster from a ripple of the
+        their leaf dissolves; minus infinity where there is no such part.
+        The mean over a whole part tells a cluster from a ripple of the
         density where the single largest lambda does not.
     """
     rise = -np.log(linkage.leaf_distance)
@@ -106,7 +106,7 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
     linkage : Linkage
         Tree of merges.
     min_cluster_size : int
-        Fewest images of either side.
+        Minimum images of either side.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
     linkage : Linkage
         Tree of merges, sizes in images.
     min_cluster_size : int
-        Fewest images of a cluster; a single leaf that has them is one.
+        Minimum images of a cluster; a single leaf that has them is one.
     min_prominence : float
         Smallest prominence (`prominences`) of a split; at 0 the size alone
         decides, unless the linkage brings scores.
@@ -174,7 +174,7 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
     O(n_leaves).  At `min_prominence` 0 and
     leaves of one image this is the condensed tree of [1]_; a positive one
     cancels features of low persistence as in [2]_, with the log of the density
-    averaged over a piece in place of its maximum.
+    averaged over a part in place of its maximum.
 
     References
     ----------

@@ -100,7 +100,7 @@ def cut(
         Number of clusters: the most prominent splits that give it.  Where
         clusters of the present size are too few, smaller ones are allowed.
     min_cluster_size : int, optional [images]
-        Fewest images of a cluster; as in `tree` if not given.
+        Minimum images of a cluster; as in `tree` if not given.
     cluster_selection_method : {"eom", "leaf"}, optional
         As in `tree` if not given.  Given with `n_clusters`, it must be
         ``"leaf"``: a number is met by the leaves of the pruned tree.

@@ -26,7 +26,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
     method : {"auto", "contrast", "density", "hdbscan", "modularity"}
         How to build the tree, as for `workflow.tree.build_tree`.
     min_cluster_size : int or "auto" [images]
-        Fewest images of a cluster.
+        Minimum images of a cluster.
     min_samples : int or "auto"
         Smoothing of the density.
     cluster_selection_method : {"eom", "leaf"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workflow.tree.problem import Problem
 
 
-#: More nodes are not given to the library only to hear how many clusters it finds: with 4,096 that
+#: More nodes are not given to the library only to count its clusters: with 4,096 that
 #: took longer than everything else about the tree.
 MAX_NODES_UNREQUESTED = 2_000
 #: The library's own default of its parameter `min_samples`.

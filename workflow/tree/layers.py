@@ -44,7 +44,7 @@ class Cut(NamedTuple):
     Attributes
     ----------
     min_cluster_size : int [images]
-        Fewest images of a cluster.
+        Minimum images of a cluster.
     min_prominence : float
         Smallest prominence of a split.
     selection : str
@@ -110,7 +110,7 @@ def nested_layers(leaves: Leaves, how: Cut) -> tuple[NDArray[np.int32], NDArray[
     Notes
     -----
     With k clusters by default, at most k/4 and k/2 are had by undoing the
-    deepest splits, and 2 k, 4 k and 8 k by lowering the prominence asked for.
+    deepest splits, and 2 k, 4 k and 8 k by lowering the required prominence.
     All are nested by construction but for clusters that only appear with a
     lower prominence among what was noise before: a layer with such is left out.
     """

@@ -86,8 +86,8 @@ def minimum_spanning_tree(
 
     Notes
     -----
-    Kruskal's rule.  Equal lengths are told apart by the lower, then the higher
-    end: no two edges are equal, so the tree is the only one.
+    Kruskal's rule.  Of equal lengths the one with the lower, then the higher
+    end counts first: no two edges are equal, so the tree is the only one.
     """
     by_ends = np.argsort(row * n_nodes + col, kind="stable")
     order = by_ends[np.argsort(length[by_ends], kind="stable")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from workflow.tree.contrast.rule import ContrastRule
-from workflow.tree.density._box_kernels import boxes_of
+from workflow.tree.density._kernels import boxes_of
 from workflow.tree.density.bridges import bridge_edges
 from workflow.tree.flows.communities import N_STARTS, find_communities, improved_communities
 from workflow.tree.flows.dendrogram import nested_merges
@@ -20,7 +20,7 @@ from workflow.tree.nodes import edge_distances
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.density._box_kernels import Boxes
+    from workflow.tree.density._kernels import Boxes
     from workflow.tree.flows.dendrogram import Merges
     from workflow.tree.flows.graph import FlowGraph
     from workflow.tree.layers import Cut
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workflow.tree.nodes import Nodes
     from workflow.tree.selection import Labelling
 
-#: Fewest centroids of average size that a cluster has, unless its size is given.
+#: Minimum centroids of average size that a cluster has, unless its size is given.
 CENTROIDS_PER_CLUSTER = 5
 #: Resolution of the communities; 1 is the modularity of Newman and Girvan.
 RESOLUTION = 1.0
@@ -69,7 +69,7 @@ class Problem:
     dimension : float
         Intrinsic dimension of the images.
     min_cluster_size : int, optional [images]
-        Fewest images of a cluster; from the mean population if None.
+        Minimum images of a cluster; from the mean population if None.
     min_samples : int, optional
         Neighbours that smooth the density; the method's own if None.
     selection : str
@@ -159,7 +159,7 @@ class Problem:
         return ContrastRule(self.nodes, self.flows, self.merges, self.min_size())
 
     def min_size(self, n_centroids: int = CENTROIDS_PER_CLUSTER) -> int:
-        """Return the fewest images of a cluster: those of so many centroids, unless given.
+        """Return the minimum images of a cluster: those of so many centroids, unless given.
 
         Parameters
         ----------

@@ -45,7 +45,7 @@ class Clusters(NamedTuple):
 
     `tree` is the node of a cluster in the history of joins, -1 once it is part
     of another; `held` and `flow` are the sums of concentration times flow and
-    of flow over the joins that made it; `core` is NaN until it is asked for.
+    of flow over the joins that made it; `core` is NaN until it is needed.
     The last four are scratch.
     """
 
@@ -68,7 +68,7 @@ class Clusters(NamedTuple):
 class Joins(NamedTuple):
     """Joins in the order they were made: sides, ratio of the test, and how many.
 
-    Without room for them only their number is kept.
+    Where the arrays are full, only their number is recorded.
     """
 
     left: NDArray[np.int64]
@@ -216,7 +216,7 @@ def _median(flows: Flows, members: NDArray[np.int64], images: int) -> float:
 @compiled
 def flows_to(flows: Flows, clusters: Clusters, cluster: int) -> int:
     """Find the flow from a cluster to every other; `touched` lists those with any."""
-    # Returns how many; their flows stay in between until forget.
+    # Returns how many; their flows stay in between until clear_flows.
     n_touched = 0
     node = clusters.head[cluster]
     while node >= 0:
@@ -232,14 +232,14 @@ def flows_to(flows: Flows, clusters: Clusters, cluster: int) -> int:
 
 
 @compiled
-def forget(clusters: Clusters, n_touched: int) -> None:
+def clear_flows(clusters: Clusters, n_touched: int) -> None:
     """Clear the flows found by `flows_to`."""
     for i in range(n_touched):
         clusters.between[clusters.touched[i]] = 0.0
 
 
 @compiled
-def _staying(flows: Flows, clusters: Clusters, node: int) -> float:
+def _flow_inside(flows: Flows, clusters: Clusters, node: int) -> float:
     """Return the flow from a node to its own cluster."""
     own = clusters.owner[node]
     total = 0.0
@@ -257,7 +257,7 @@ def _side(flows: Flows, clusters: Clusters, border: NDArray[np.int64], flow: flo
     for i in range(len(border)):
         node = border[i]
         out = clusters.out[node]
-        both[i] = out * (out - 1) / max(out + _staying(flows, clusters, node) - 1, 1.0)
+        both[i] = out * (out - 1) / max(out + _flow_inside(flows, clusters, node) - 1, 1.0)
         mean += both[i]
         level += out * flows.level[node]
     mean /= flow
@@ -325,7 +325,7 @@ def test_join(flows: Flows, clusters: Clusters, a: int, b: int, n_images: int) -
         inside = min(max(first, second), SINGLE_REFERENCE_LIMIT)
     else:
         inside = np.sqrt(first * second)
-    # More clusters of this size could have been split off by chance: ask for more.
+    # More clusters of this size could have been split off by chance: the test is stricter.
     caution = CAUTION * np.sqrt(2 * np.log(n_images / min(clusters.images[a], clusters.images[b])))
     ratio = (crossing.concentration + caution * crossing.error) / inside
     return Test(ratio, crossing.flow, crossing.concentration)
@@ -334,10 +334,9 @@ def test_join(flows: Flows, clusters: Clusters, a: int, b: int, n_images: int) -
 @compiled
 def test_pairs(
     flows: Flows, clusters: Clusters, n_images: int, pairs: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ratio of the test and the flow of pairs of clusters that touch."""
-    ratio, flow = np.empty(len(pairs)), np.empty(len(pairs))
+) -> NDArray[np.float64]:
+    """Return the ratio of the test of pairs of clusters that touch."""
+    ratio = np.empty(len(pairs))
     for i in range(len(pairs)):
-        test = test_join(flows, clusters, pairs[i, 0], pairs[i, 1], n_images)
-        ratio[i], flow[i] = test.ratio, test.flow
-    return ratio, flow
+        ratio[i] = test_join(flows, clusters, pairs[i, 0], pairs[i, 1], n_images).ratio
+    return ratio

@@ -1,4 +1,7 @@
-"""The contrast rule at several thresholds at once: inner loops."""
+"""The contrast rule at several thresholds at once: inner loops.
+
+Nine thresholds take as long as one or two: what they agree on, which is nearly all, is done once.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ import numpy as np
 from workflow.compiling import compiler
 from workflow.tree.contrast._cluster_kernels import Clusters, Flows, Joins, single_clusters
 from workflow.tree.contrast._rule_kernels import (
+    GroupLimits,
     Groups,
     Limits,
     Merge,
-    Settling,
     Tests,
     empty_tests,
-    put_together,
-    settle,
+    join_group,
     single_groups,
+    unite_groups,
 )
 
 if TYPE_CHECKING:
@@ -98,9 +101,9 @@ def count_clusters(
             continue
         joins.made[0] = merge * n_nodes
         done = True
-        if put_together(flows, clusters, joins, groups, tests, Merge(a, b, into), limits):
-            how = Settling(low, high, n_nodes + merge * n_nodes)
-            done = settle(flows, clusters, joins, groups, tests, into, limits.n_images, how)
+        if unite_groups(flows, clusters, joins, groups, tests, Merge(a, b, into), limits):
+            how = GroupLimits(low, high, n_nodes + merge * n_nodes)
+            done = join_group(flows, clusters, joins, groups, tests, into, limits.n_images, how)
         n_made[merge] = -2 if done else joins.made[0] - merge * n_nodes
     n_used = 0  # no test behind was ever made
     for test in range(limits.n_tests):
@@ -122,11 +125,11 @@ def count_clusters(
                 continue
             sides = Merge(left[merge], right[merge], n_nodes + merge)
             joins.made[0] = merge * n_nodes + max(n_made[merge], 0)
-            if n_made[merge] >= 0 or put_together(
+            if n_made[merge] >= 0 or unite_groups(
                 flows, own_clusters, joins, own_groups, tests, sides, limits
             ):
-                how = Settling(thresholds[i], thresholds[i], n_nodes + merge * n_nodes)
-                settle(
+                how = GroupLimits(thresholds[i], thresholds[i], n_nodes + merge * n_nodes)
+                join_group(
                     flows, own_clusters, joins, own_groups, tests, sides.into, limits.n_images, how
                 )
         n_clusters[i] = (own_clusters.tree >= 0).sum()

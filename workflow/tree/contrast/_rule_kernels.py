@@ -12,8 +12,8 @@ from workflow.tree.contrast._cluster_kernels import (
     Flows,
     Joins,
     Test,
+    clear_flows,
     flows_to,
-    forget,
     join_tested,
     join_untested,
     single_clusters,
@@ -58,7 +58,7 @@ class Groups(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Fewest images of a cluster that is tested, images in all, and room for tests."""
+    """Minimum images of a cluster that is tested, images in all, and maximum of tests at a time."""
 
     min_images: int
     n_images: int
@@ -73,7 +73,7 @@ class Merge(NamedTuple):
     into: int
 
 
-class Settling(NamedTuple):
+class GroupLimits(NamedTuple):
     """How far the clusters of a group are joined.
 
     The lowest and the highest of some thresholds, and the first node that joins
@@ -121,7 +121,7 @@ def single_groups(flows: Flows, n_merges: int) -> Groups:
 
 
 @compiled
-def _attach(
+def _join_fragment(
     flows: Flows, clusters: Clusters, joins: Joins, groups: Groups, fragment: int, group: int
 ) -> None:
     """Give a fragment to the cluster of a group with the largest flow, or the nearest one."""
@@ -133,7 +133,7 @@ def _attach(
             if clusters.between[cluster] > largest:
                 best, before_best, largest = cluster, before, clusters.between[cluster]
             before, cluster = cluster, groups.following[cluster]
-        forget(clusters, n_touched)
+        clear_flows(clusters, n_touched)
         if largest == 0:
             best, before_best = _nearest_cluster(flows, clusters, groups, fragment, group)
     after = groups.following[best]
@@ -159,7 +159,7 @@ def _nearest_cluster(
         middle += flows.position[node]
         node = clusters.following[node]
     middle /= clusters.n_members[fragment]
-    best, before_best, least = groups.first[group], -1, np.inf
+    best, before_best, smallest = groups.first[group], -1, np.inf
     before, cluster = -1, groups.first[group]
     while cluster >= 0:
         node = clusters.head[cluster]
@@ -167,8 +167,8 @@ def _nearest_cluster(
             gap = 0.0
             for k in range(len(middle)):
                 gap += (flows.position[node, k] - middle[k]) ** 2
-            if gap < least:
-                best, before_best, least = cluster, before, gap
+            if gap < smallest:
+                best, before_best, smallest = cluster, before, gap
             node = clusters.following[node]
         before, cluster = cluster, groups.following[cluster]
     return best, before_best
@@ -197,9 +197,9 @@ def _add_test(
 def _best_test(clusters: Clusters, tests: Tests, head: int) -> tuple[int, int, int]:
     """Drop void tests of a list; return its head and the one with the highest ratio, or -1.
 
-    Equal ratios are told apart by the flow, then by the clusters.  `touched`
+    Of equal ratios the flow, then the clusters decide.  `touched`
     lists clusters that did not change but of which a test was void, and
-    `between` marks them until `forget`; how many is the last number returned.
+    `between` marks them until `clear_flows`; how many is the last number returned.
     """
     best, before, test, n_touched = -1, -1, head, 0
     while test >= 0:
@@ -256,7 +256,7 @@ def _test_group(
     a, b, into = merge
     head = _concatenated(tests, groups.tests[a], groups.tests[b])
     head, _, n_touched = _best_test(clusters, tests, head)
-    forget(clusters, n_touched)
+    clear_flows(clusters, n_touched)
     for side, group in enumerate((a, b)):
         cluster = groups.first[group]
         while cluster >= 0:
@@ -275,7 +275,7 @@ def _test_group(
                         continue
                     if mark % 2 != side or groups.is_new[cluster] or groups.is_new[other]:
                         head = _add_test(flows, clusters, tests, (cluster, other), head, n_images)
-                forget(clusters, n_touched)
+                clear_flows(clusters, n_touched)
                 groups.done[cluster] = into
             cluster = groups.following[cluster]
     groups.tests[into] = head
@@ -294,7 +294,7 @@ def _concatenated(tests: Tests, a: int, b: int) -> int:
 
 
 @compiled
-def settle(
+def join_group(
     flows: Flows,
     clusters: Clusters,
     joins: Joins,
@@ -302,7 +302,7 @@ def settle(
     tests: Tests,
     group: int,
     n_images: int,
-    how: Settling,
+    how: GroupLimits,
 ) -> bool:
     """Join the pair of a group with the highest ratio while that is at least a threshold."""
     # False means that the thresholds disagree on the next join: the group is left as it is, to be
@@ -322,7 +322,7 @@ def settle(
         for i in range(n_touched):
             pair = (joined, clusters.touched[i])
             head = _add_test(flows, clusters, tests, pair, head, n_images)
-        forget(clusters, n_touched)
+        clear_flows(clusters, n_touched)
         groups.tests[group] = head
     _put_in_order(clusters, groups, group, how.oldest)
     return True
@@ -363,7 +363,7 @@ def _append(groups: Groups, group: int, last: int, cluster: int) -> int:
 
 
 @compiled
-def put_together(
+def unite_groups(
     flows: Flows,
     clusters: Clusters,
     joins: Joins,
@@ -383,7 +383,7 @@ def put_together(
         return False
     if small_a or small_b:
         fragment, group = (a, b) if small_a else (b, a)
-        _attach(flows, clusters, joins, groups, groups.first[fragment], group)
+        _join_fragment(flows, clusters, joins, groups, groups.first[fragment], group)
         groups.first[into], groups.last[into] = groups.first[group], groups.last[group]
         groups.tests[into] = groups.tests[group]
         return False
@@ -410,15 +410,15 @@ def run_rule(
     n_nodes = len(flows.population)
     for i in range(len(left)):
         merge = Merge(left[i], right[i], n_nodes + i)
-        if put_together(flows, clusters, joins, groups, tests, merge, limits):
-            how = Settling(threshold, threshold, n_nodes + joins.made[0])
-            settle(flows, clusters, joins, groups, tests, n_nodes + i, limits.n_images, how)
+        if unite_groups(flows, clusters, joins, groups, tests, merge, limits):
+            how = GroupLimits(threshold, threshold, n_nodes + joins.made[0])
+            join_group(flows, clusters, joins, groups, tests, n_nodes + i, limits.n_images, how)
     stopped = clusters.owner.copy()
     if join_on:
         top = n_nodes + len(left) - 1
         merge = Merge(top, top + 1, top + 2)
         _test_group(flows, clusters, groups, tests, merge, limits.n_images)
         groups.first[merge.into] = groups.first[top]
-        how = Settling(-1.0, -1.0, n_nodes + joins.made[0])
-        settle(flows, clusters, joins, groups, tests, merge.into, limits.n_images, how)
+        how = GroupLimits(-1.0, -1.0, n_nodes + joins.made[0])
+        join_group(flows, clusters, joins, groups, tests, merge.into, limits.n_images, how)
     return stopped, clusters, joins

@@ -51,15 +51,12 @@ class Borders(NamedTuple):
     ----------
     pair : int32 array of shape (n_pairs, 2)
         The two clusters, the lower first; rows in lexicographic order.
-    flow : float64 array of shape (n_pairs,) [images]
-        Weight of the edges between them.
     ratio : float64 array of shape (n_pairs,)
         Ratio of the test of their join: small where the border is thin,
         `workflow.tree.contrast.constants.UNTESTED` where neither has a reference.
     """
 
     pair: NDArray[np.int32]
-    flow: NDArray[np.float64]
     ratio: NDArray[np.float64]
 
 
@@ -184,8 +181,8 @@ class ContrastRule:
         n_labels = len(joined)
         pair = np.unique(a[crosses].astype(np.int64) * n_labels + b[crosses])
         pair = np.stack(np.divmod(pair, max(1, n_labels)), axis=1)
-        ratio, flow = test_pairs(self._flows, clusters, self._limits.n_images, joined[pair])
-        return Borders(pair.astype(np.int32), flow, ratio)
+        ratio = test_pairs(self._flows, clusters, self._limits.n_images, joined[pair])
+        return Borders(pair.astype(np.int32), ratio)
 
     def _join(
         self, left: NDArray[np.int64], right: NDArray[np.int64], threshold: float, *, join_on: bool

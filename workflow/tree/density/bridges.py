@@ -8,14 +8,14 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from workflow.tree.density._box_kernels import boxes_of, shortest_edges
+from workflow.tree.density._kernels import boxes_of, shortest_edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from workflow.tree.density._box_kernels import Boxes
+    from workflow.tree.density._kernels import Boxes
 
 
 def bridge_edges(
@@ -37,7 +37,7 @@ def bridge_edges(
         Bridges of a graph with the same nodes and more edges: they are bridges
         of this one too, for what was not connected there is not here.
     boxes : callable, optional
-        Returns `boxes_of` the positions, where these are kept; called only if
+        Returns `boxes_of` the positions, where they are known; called only if
         the graph is not connected.
 
     Returns
@@ -54,8 +54,8 @@ def bridge_edges(
     spanning tree of the components.  Boxes around halves of the nodes keep all but a
     few nodes near the borders from being compared; where nothing can be kept
     apart a round costs (nodes outside the largest group) x n_nodes distances.
-    There are at most log2(components) rounds.  Equal lengths are told apart by the
-    lower, then the higher end: the same bridges everywhere.
+    There are at most log2(components) rounds.  Of equal lengths the one
+    with the lower, then the higher end counts first: the same bridges everywhere.
     """
     n_nodes = len(position)
     found = np.empty((0, 2), np.int64) if known is None else known

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MIN_LOG_DENSITY_RISE = 2.0
 
 
-#: But never more than this share of all images are asked of a cluster: of a few centroids each may
-#: be one, such as cells of duplicates, and five of them could be everything.
+#: The minimum is never above this share of all images: of a few centroids each may be a cluster, such
+#: as cells of duplicates, and five of them could be everything.
 MAX_MIN_SIZE_SHARE = 0.05
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree.density._spacing_kernels import mean_of_nearest
+from workflow.tree.density._kernels import mean_of_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,7 +35,7 @@ def flows_inside(parent: NDArray[np.int64], graph: Graph) -> NDArray[np.float64]
 def _place(best: NDArray[np.int64], gain: NDArray[np.float64], merge: int) -> None:
     """Play again the matches of a knock-out tournament that a merge is part of.
 
-    The largest gain wins, of equals the lowest merge; -1 stands for nobody.
+    The largest gain wins, of equals the lowest merge; -1 stands for none.
     """
     place = (len(best) // 2 + merge) // 2
     while place > 0:

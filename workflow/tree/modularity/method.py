@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workflow.tree.linkage import Linkage
     from workflow.tree.problem import Problem
 
-#: Fewest centroids of average size that a cluster has where nothing can be tested: small sets have
+#: Minimum centroids of average size that a cluster has where nothing can be tested: small sets have
 #: small clusters.
 CENTROIDS_PER_CLUSTER_UNTESTED = 1
 #: Splits that only open at a larger resolution are never made.
