@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree._condensing_kernels import highest_means, leave_clusters
+from workflow.tree._condensing_kernels import Splits, highest_means, leave_clusters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,24 +131,24 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
     return np.where(fits, np.maximum(lower + np.log(linkage.distance), 0.0), -np.inf)
 
 
-def _leavers(
-    linkage: Linkage, min_cluster_size: int, min_prominence: float
-) -> tuple[NDArray[np.bool_], tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Return, per merge: is it a split; does its left, its right side leave the cluster."""
-    splits = prominences(linkage, min_cluster_size) >= min_prominence
+def _splits(linkage: Linkage, min_cluster_size: int, min_prominence: float) -> Splits:
+    """Return which merges are splits, and which sides leave their cluster at the others."""
+    is_split = prominences(linkage, min_cluster_size) >= min_prominence
     if linkage.score is not None:
-        return splits, (np.zeros_like(splits), linkage.score == np.inf)
-    peak = log_peaks(linkage, min_cluster_size)
-    needed = min_prominence - np.log(linkage.distance)
+        leavers = np.zeros_like(is_split), linkage.score == np.inf
+    else:
+        peak = log_peaks(linkage, min_cluster_size)
+        needed = min_prominence - np.log(linkage.distance)
 
-    def leaves(side: NDArray[np.int32]) -> NDArray[np.bool_]:
-        if min_prominence > 0:
-            stays = peak[side] >= needed
-        else:
-            stays = linkage.node_sizes()[side] >= min_cluster_size
-        return ~stays & ~splits
+        def leaves(side: NDArray[np.int32]) -> NDArray[np.bool_]:
+            if min_prominence > 0:
+                stays = peak[side] >= needed
+            else:
+                stays = linkage.node_sizes()[side] >= min_cluster_size
+            return ~stays & ~is_split
 
-    return splits, (leaves(linkage.left), leaves(linkage.right))
+        leavers = leaves(linkage.left), leaves(linkage.right)
+    return Splits(linkage.left, linkage.right, 1.0 / linkage.distance, is_split, *leavers)
 
 
 def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.0) -> CondensedTree:
@@ -184,16 +184,14 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
        "Persistence-based clustering in Riemannian manifolds", J. ACM 60(6), 2013.
     """
     n_leaves = linkage.n_leaves
-    splits, leavers = _leavers(linkage, min_cluster_size, min_prominence)
-    owner, fallen, clusters, births = leave_clusters(
-        (linkage.left, linkage.right), 1.0 / linkage.distance, linkage.node_sizes(), splits, leavers
-    )
-    fallen = np.where(fallen > 0, fallen, 1.0 / linkage.leaf_distance)
-    below = np.arange(n_leaves + 1, n_leaves + 1 + len(clusters))
+    splits = _splits(linkage, min_cluster_size, min_prominence)
+    members = leave_clusters(splits, linkage.node_sizes())
+    left_at = np.where(members.left_at > 0, members.left_at, 1.0 / linkage.leaf_distance)
+    below = np.arange(n_leaves + 1, n_leaves + 1 + len(members.parent))
     return CondensedTree(
-        parent=np.concatenate([owner, clusters[:, 0]]).astype(np.int32),
+        parent=np.concatenate([members.owner, members.parent]).astype(np.int32),
         child=np.concatenate([np.arange(n_leaves), below]).astype(np.int32),
-        lambda_val=np.concatenate([fallen, births]),
-        child_size=np.concatenate([linkage.leaf_size, clusters[:, 1]]),
+        lambda_val=np.concatenate([left_at, members.birth]),
+        child_size=np.concatenate([linkage.leaf_size, members.images]),
         n_leaves=n_leaves,
     )

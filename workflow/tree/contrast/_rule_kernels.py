@@ -85,6 +85,14 @@ class GroupLimits(NamedTuple):
     oldest: int
 
 
+class _BestTest(NamedTuple):
+    """Head of a list of tests, the one with the highest ratio or -1, and how many are `touched`."""
+
+    head: int
+    test: int
+    n_touched: int
+
+
 @compiled
 def empty_tests(size: int) -> Tests:
     """Return room for so many tests."""
@@ -194,12 +202,12 @@ def _add_test(
 
 
 @compiled
-def _best_test(clusters: Clusters, tests: Tests, head: int) -> tuple[int, int, int]:
-    """Drop void tests of a list; return its head and the one with the highest ratio, or -1.
+def _best_test(clusters: Clusters, tests: Tests, head: int) -> _BestTest:
+    """Drop void tests of a list and find the one with the highest ratio.
 
-    Of equal ratios the flow, then the clusters decide.  `touched`
-    lists clusters that did not change but of which a test was void, and
-    `between` marks them until `clear_flows`; how many is the last number returned.
+    Of equal ratios the flow, then the clusters decide.  `touched` lists
+    clusters that did not change but of which a test was void, and `between`
+    marks them until `clear_flows`.
     """
     best, before, test, n_touched = -1, -1, head, 0
     while test >= 0:
@@ -225,7 +233,7 @@ def _best_test(clusters: Clusters, tests: Tests, head: int) -> tuple[int, int, i
                 best = test
             before = test
         test = further
-    return head, best, n_touched
+    return _BestTest(head, best, n_touched)
 
 
 @compiled
@@ -250,13 +258,14 @@ def _test_group(
 ) -> None:
     """Test all pairs of two groups that touch and were not tested; they become the first one.
 
-    Tests found when either group was settled still hold, but for clusters that
+    Tests made when either group was joined still hold, but for clusters that
     have got a fragment since.
     """
     a, b, into = merge
     head = _concatenated(tests, groups.tests[a], groups.tests[b])
-    head, _, n_touched = _best_test(clusters, tests, head)
-    clear_flows(clusters, n_touched)
+    found = _best_test(clusters, tests, head)
+    clear_flows(clusters, found.n_touched)
+    head = found.head
     for side, group in enumerate((a, b)):
         cluster = groups.first[group]
         while cluster >= 0:
@@ -306,10 +315,11 @@ def join_group(
 ) -> bool:
     """Join the pair of a group with the highest ratio while that is at least a threshold."""
     # False means that the thresholds disagree on the next join: the group is left as it is, to be
-    # settled for each of them.
+    # joined for each of them.
     while True:
-        head, best, _ = _best_test(clusters, tests, groups.tests[group])
-        groups.tests[group] = head
+        found = _best_test(clusters, tests, groups.tests[group])
+        best = found.test
+        groups.tests[group] = found.head
         if best < 0 or tests.result[best, 0] < how.low:
             break
         if tests.result[best, 0] < how.high:
@@ -318,11 +328,12 @@ def join_group(
         test = Test(tests.result[best, 0], tests.result[best, 1], tests.result[best, 2])
         joined = join_tested(clusters, joins, a, b, test)
         # What touched either side touches the two together: its tests are the void ones.
-        head, _, n_touched = _best_test(clusters, tests, head)
-        for i in range(n_touched):
+        found = _best_test(clusters, tests, found.head)
+        head = found.head
+        for i in range(found.n_touched):
             pair = (joined, clusters.touched[i])
             head = _add_test(flows, clusters, tests, pair, head, n_images)
-        clear_flows(clusters, n_touched)
+        clear_flows(clusters, found.n_touched)
         groups.tests[group] = head
     _put_in_order(clusters, groups, group, how.oldest)
     return True
