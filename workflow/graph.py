@@ -59,3 +59,31 @@ class Graph(NamedTuple):
         """
         shape = (self.n_nodes, self.n_nodes)
         return sparse.csr_array((self.weights, self.indices, self.indptr), shape=shape)
+
+    def weight_sums(self) -> NDArray[np.float64]:
+        """Return the total weight in the row of each node.
+
+        Returns
+        -------
+        float64 array of shape (n_nodes,)
+            Exact where weights are whole numbers.
+        """
+        passed = np.concatenate([[0.0], np.cumsum(self.weights, dtype=np.float64)])
+        return np.diff(passed[self.indptr])
+
+    def inside(self, group: NDArray[np.integer[Any]]) -> Graph:
+        """Return the graph with only the edges inside groups of nodes.
+
+        Parameters
+        ----------
+        group : int array of shape (n_nodes,)
+            Group of each node.
+
+        Returns
+        -------
+        Graph
+            On the same nodes.
+        """
+        is_inside = group[self.rows()] == group[self.indices]
+        passed = np.concatenate([[0], np.cumsum(is_inside)])
+        return Graph(passed[self.indptr], self.indices[is_inside], self.weights[is_inside])

@@ -190,28 +190,3 @@ def contracted(graph: Graph, group: NDArray[np.int64], n_groups: int) -> Graph:
     # Its own transpose, but with the columns of each row in order.
     other_way = transposed(row_start, ends[:n_found], n_groups)
     return Graph(other_way.indptr, other_way.indices.astype(np.int32), sums[other_way.entry], None)
-
-
-@compiled
-def edges_inside(graph: Graph, group: NDArray[np.int64]) -> Graph:
-    """Return the graph with only the edges inside groups of nodes."""
-    n_nodes = len(graph.indptr) - 1
-    indptr, n_found = np.zeros(n_nodes + 1, np.int64), 0
-    indices, weights = np.empty_like(graph.indices), np.empty_like(graph.weights)
-    for node in range(n_nodes):
-        for entry in range(graph.indptr[node], graph.indptr[node + 1]):
-            if group[graph.indices[entry]] == group[node]:
-                indices[n_found], weights[n_found] = graph.indices[entry], graph.weights[entry]
-                n_found += 1
-        indptr[node + 1] = n_found
-    return Graph(indptr, indices[:n_found], weights[:n_found], None)
-
-
-@compiled
-def weight_sums(graph: Graph) -> NDArray[np.float64]:
-    """Return the total weight of the edges at each node."""
-    total = np.zeros(len(graph.indptr) - 1)
-    for node in range(len(total)):
-        for entry in range(graph.indptr[node], graph.indptr[node + 1]):
-            total[node] += graph.weights[entry]
-    return total

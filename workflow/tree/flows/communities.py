@@ -9,7 +9,7 @@ import numpy as np
 
 from workflow.rng import generator
 from workflow.threads import in_threads
-from workflow.tree._graph_kernels import contracted, permuted, weight_sums
+from workflow.tree._graph_kernels import contracted, permuted
 from workflow.tree.flows._community_kernels import move_nodes, refine, renumbered, weight_inside
 from workflow.tree.nodes import lexicographic_order
 
@@ -41,7 +41,7 @@ def modularity(graph: Graph, community: NDArray[np.int64], resolution: float) ->
     float
         At most 1.
     """
-    return _modularity(graph, weight_sums(graph), community, resolution)
+    return _modularity(graph, graph.weight_sums(), community, resolution)
 
 
 def find_communities(
@@ -88,7 +88,7 @@ def find_communities(
     if not len(graph.indices):
         return np.arange(n_nodes)
     by_value = lexicographic_order(position)
-    by_strength = by_value[np.argsort(-weight_sums(graph)[by_value], kind="stable")]
+    by_strength = by_value[np.argsort(-graph.weight_sums()[by_value], kind="stable")]
 
     def optimized(start: int) -> tuple[float, NDArray[np.int64]]:
         order = by_strength
@@ -123,7 +123,7 @@ def improved_communities(
     """
     if not len(graph.indices):
         return np.arange(len(start))
-    strength = weight_sums(graph)
+    strength = graph.weight_sums()
     moved = _moved(graph, strength, start, resolution)
     return _contract_and_move(graph, strength, moved, resolution)
 
@@ -140,7 +140,7 @@ def _modularity(
 
 def _optimize(graph: Graph, resolution: float) -> tuple[NDArray[np.int64], float]:
     """Improve a partition, from single nodes, until nothing is gained."""
-    strength = weight_sums(graph)
+    strength = graph.weight_sums()
     best = np.arange(graph.n_nodes)
     highest = _modularity(graph, strength, best, resolution)
     before = None

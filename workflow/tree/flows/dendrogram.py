@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.tree._graph_kernels import contracted, edges_inside, weight_sums
+from workflow.tree._graph_kernels import contracted
 from workflow.tree._tree_kernels import parents
 from workflow.tree.flows._chain_kernels import chain_merges, raised
 
@@ -62,7 +62,7 @@ def flow_merges(graph: Graph, strength: NDArray[np.float64] | None = None) -> Me
     """
     n_nodes = graph.n_nodes
     if strength is None:
-        strength = weight_sums(graph)
+        strength = graph.weight_sums()
     ends, distance = chain_merges(graph, strength)
     # Rounding may have put a parent below its child.
     heights = raised(n_nodes, ends, 2 * distance / max(1.0, float(strength.sum())))
@@ -95,8 +95,8 @@ def nested_merges(graph: Graph, community: NDArray[np.int64]) -> Merges:
     nothing above can mend that; communities of largest modularity
     (`find_communities`) keep them from doing so.
     """
-    n_nodes, strength = graph.n_nodes, weight_sums(graph)
-    below = flow_merges(edges_inside(graph, community), strength)
+    n_nodes, strength = graph.n_nodes, graph.weight_sums()
+    below = flow_merges(graph.inside(community), strength)
     parent = parents(n_nodes, below.left, below.right)
     root = np.arange(len(parent))
     for node in range(len(parent) - 1, -1, -1):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree._graph_kernels import weight_sums
 from workflow.tree._tree_kernels import parents, subtree_sums
 from workflow.tree.flows.dendrogram import Merges
 from workflow.tree.flows.graph import joins_to_linkage
@@ -139,7 +138,7 @@ def critical_resolutions(graph: Graph, merges: Merges) -> NDArray[np.float64]:
     float64 array of shape (n_nodes - 1,)
         Not falling from a merge to one inside it.
     """
-    degree = weight_sums(graph)
+    degree = graph.weight_sums()
     total = max(1.0, degree.sum() / 2)
     parent = parents(graph.n_nodes, merges.left, merges.right)
     held = flows_inside(parent, graph) / total
