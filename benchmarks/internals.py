@@ -10,11 +10,9 @@ from workflow.steps.base import part_path
 from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
 from workflow.steps.labels import (
     LABELS,
-    TREES_OF_LENGTHS,
     Labeller,
     LabelsSettings,
     LabelsTask,
-    closeness,
     create_labels,
 )
 from workflow.steps.overcluster import (

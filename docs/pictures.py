@@ -15,19 +15,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
+from workflow.numerics import weighted_median
 from workflow.overcluster import NearestCentroids, Overcluster, cell_sums
 from workflow.report.figures import CLUSTER_COLOURS, NOISE_COLOUR
 from workflow.tree import ClusterTree, build_tree
-from workflow.tree.contrast import Contrast
-from workflow.tree.crossing import DEFAULT_RATIO, UNTESTED, weighted_median
-from workflow.tree.density import MIN_LOG_DENSITY_RISE
-from workflow.tree.flow_graph import PEEL
-from workflow.tree.makers import Makers
+from workflow.tree.contrast.constants import DEFAULT_RATIO, UNTESTED
+from workflow.tree.density.method import MIN_LOG_DENSITY_RISE
+from workflow.tree.flows.graph import SPARSE_BELOW_MEDIAN
 from workflow.tree.nodes import make_nodes
+from workflow.tree.problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    from workflow.graph import Graph
 
 PLACE = Path(__file__).resolve().parent / "img"
 #: Colours of text, of what is to be looked at, and of what is only there.
@@ -53,7 +55,7 @@ class Cells(NamedTuple):
     nearest: NDArray[np.int32]
     centroids: NDArray[Any]
     population: NDArray[np.int64]
-    graph: tuple[NDArray[Any], ...]
+    graph: Graph
     mean_distance: NDArray[np.float64]
 
     @classmethod
@@ -63,9 +65,8 @@ class Cells(NamedTuple):
         nearest, sq_distance = NearestCentroids.build(centroids).query(images, k=3)
         sums = cell_sums(images, 0, nearest, sq_distance, len(centroids))
         graph = centroid_graph(count_pairs(nearest, len(centroids)), len(centroids))
-        csr = (graph.indptr, graph.indices, graph.weights_two, graph.weights_three)
         mean = sums.distance / sums.population
-        return cls(images, nearest, centroids, sums.population, csr, mean)
+        return cls(images, nearest, centroids, sums.population, graph, mean)
 
     def tree(self, **how: Any) -> ClusterTree:
         """Build the tree."""
@@ -78,9 +79,9 @@ class Cells(NamedTuple):
             **how,
         )
 
-    def makers(self) -> Makers:
-        """Return what the tree is made with, to look inside."""
-        return Makers(
+    def problem(self) -> Problem:
+        """Return what the tree is made from, to look inside."""
+        return Problem(
             nodes=make_nodes(self.centroids, self.population, self.graph),
             population=self.population,
             dimension=intrinsic_dimension(self.images),
@@ -94,10 +95,9 @@ class Cells(NamedTuple):
 
     def edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return the ends of each edge, once, and its images over the nearest three."""
-        indptr, indices, _, three = self.graph
-        row = np.repeat(np.arange(len(self.centroids)), np.diff(indptr))
-        once = row < indices
-        return row[once], indices[once].astype(np.int64), three[once]
+        row, col = self.graph.rows(), self.graph.indices.astype(np.int64)
+        once = row < col
+        return row[once], col[once], self.graph.weights[once]
 
 
 def blobs(seed: int, middles: Any, widths: Any, n_images: Any) -> Any:
@@ -132,18 +132,17 @@ class LastJoin(NamedTuple):
     @classmethod
     def of(cls, cells: Cells) -> LastJoin:
         """Run the test on all joins."""
-        makers = cells.makers()
-        kept = makers.kept
-        rule = Contrast(kept.flows, makers.nodes.position[kept.nodes], makers.merges, makers.size())
-        found = rule.run(DEFAULT_RATIO, join_on=True)
-        inside = np.eye(len(kept.nodes), dtype=bool)
+        problem = cells.problem()
+        nodes, dense = problem.nodes, problem.flows.nodes
+        found = problem.rule.run(DEFAULT_RATIO, join_on=True)
+        inside = np.eye(len(dense), dtype=bool)
         for ends in found.ends:
             inside = np.concatenate([inside, inside[ends].any(axis=0, keepdims=True)])
-        smaller = (inside @ kept.flows.population)[found.ends].min(axis=1)
+        smaller = (inside @ nodes.population[dense])[found.ends].min(axis=1)
         tested = found.ratio < UNTESTED
-        side = np.full(makers.nodes.n_nodes, -1)
-        side[kept.nodes] = inside[found.ends[-1, 0]]
-        return cls(side[makers.nodes.node], smaller[tested], found.ratio[tested])
+        side = np.full(nodes.n_nodes, -1)
+        side[dense] = inside[found.ends[-1, 0]]
+        return cls(side[nodes.node], smaller[tested], found.ratio[tested])
 
 
 def draw_graph(axes: Axes, cells: Cells, side: NDArray[np.int64]) -> None:
@@ -238,7 +237,7 @@ def thresholds() -> None:
     figure = Figure(figsize=(7.6, 3.7), layout="constrained")
     axes = figure.subplots()
     for (name, images), colour, mark in zip(sets.items(), CLUSTER_COLOURS, "osD", strict=False):
-        rho, count = Cells.of(images, 1_600).tree(method="contrast").ladder.T
+        rho, count = Cells.of(images, 1_600).tree(method="contrast").n_clusters_by_threshold.T
         axes.plot(rho, count, color=colour, marker=mark, label=name)
         print(name, count.astype(int).tolist())  # noqa: T201
     axes.axvline(DEFAULT_RATIO, color=INK, linestyle="--", linewidth=1)
@@ -255,7 +254,7 @@ def noise() -> None:
     groups, _ = blobs(0, middles, [0.7, 0.5, 0.9, 0.8, 0.6, 0.5, 0.8], 1_600)
     background = np.random.default_rng(1).uniform(-10, 10, (2_800, 2))
     cells = Cells.of(np.concatenate([groups, background]), 930)
-    kept = cells.makers().kept
+    flows = cells.problem().flows
     figure = Figure(figsize=(9.6, 3.3), layout="constrained")
     *maps, right = figure.subplots(1, 3)
     for axes, method in zip(maps, ("density", "contrast"), strict=True):
@@ -266,16 +265,16 @@ def noise() -> None:
         print("noise", method, tree.n_clusters, called[11_200:].mean(), called[:11_200].mean())  # noqa: T201
         axes.set_title(f"{method}: {tree.n_clusters} clusters, noise grey")
         bare(axes)
-    images = np.zeros(len(kept.level), np.int64)
+    images = np.zeros(len(flows.level), np.int64)
     np.add.at(images, tree.node, cells.population)
-    level = kept.level - weighted_median(kept.level, images)
+    level = flows.level - weighted_median(flows.level, images)
     bins = np.linspace(level.min(), level.max(), 50)
     for which, colour, name in (
-        (~kept.is_sparse, CLUSTER_COLOURS[0], "kept"),
-        (kept.is_sparse, NOISE_COLOUR, "set aside"),
+        (~flows.is_sparse, CLUSTER_COLOURS[0], "kept"),
+        (flows.is_sparse, NOISE_COLOUR, "set aside"),
     ):
         right.hist(level[which], bins, weights=images[which], color=colour, label=name)
-    right.axvline(-PEEL, color=INK, linestyle="--", linewidth=1)
+    right.axvline(-SPARSE_BELOW_MEDIAN, color=INK, linestyle="--", linewidth=1)
     right.set(xlabel="log density against the median image", ylabel="images")
     right.legend(loc="upper left")
     save(figure, "tree-noise.png")

@@ -21,7 +21,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.steps import STEPS, config_class
 from workflow.steps.pca import moments_model
 from workflow.steps.tree import OF_THE_TREE
-from workflow.tree.spanning_tree import Linkage
+from workflow.tree.linkage import Linkage
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(

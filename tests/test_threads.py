@@ -11,7 +11,7 @@ from workflow import threads
 
 
 @pytest.mark.parametrize(
-    ("n_processors", "n_expected"), [(1, 1), (2, 2), (64, threads.MOST_THREADS)]
+    ("n_processors", "n_expected"), [(1, 1), (2, 2), (64, threads.MAX_THREADS)]
 )
 def test_in_threads__as_many_as_there_are_processors(monkeypatch, n_processors, n_expected):
     monkeypatch.setattr(threads, "n_processors", lambda: n_processors)

@@ -17,19 +17,15 @@ not see by `TaskStorage.save`, as long as the caller holds `Mapper.task_storage`
 
 from __future__ import annotations
 
-import sys
-import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dask.base import compute
 from dask.delayed import delayed
-from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -455,55 +451,3 @@ class DaskMapper(SerialMapper):
         merged = pairwise(tasks, delayed(merge, pure=False))
         (found,) = compute(merged if finish is None else delayed(finish, pure=False)(merged))
         return found
-
-
-@lru_cache(maxsize=1)
-def _thread_pools(n_modules: int) -> ThreadpoolController:
-    """Return the controller of the loaded BLAS libraries; finding them takes milliseconds.
-
-    With the number of modules that are imported: one of later may bring a library of its own.
-    """
-    del n_modules
-    return ThreadpoolController()
-
-
-class _OneBlasThread:
-    """How many threads of this process are inside `one_blas_thread`, and what to restore."""
-
-    lock = threading.Lock()
-    depth = 0
-    #: What restores the numbers of each set of libraries, in the order they were first limited.
-    limiters: ClassVar[dict[ThreadpoolController, Any]] = {}
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Compute with one BLAS thread while inside, in all threads of this process.
-
-    Yields
-    ------
-    None
-        Nothing.
-
-    Notes
-    -----
-    The setting belongs to the process, so the first one in sets it and the
-    last one out restores it: were each task to restore what it found, the
-    first to end would give several threads to those that still compute, and
-    the bits of their products would change.
-    """
-    with _OneBlasThread.lock:
-        # Set again by those who find it set: some BLAS builds keep the number per thread.
-        pools = _thread_pools(len(sys.modules))
-        limiter = pools.limit(limits=1, user_api="blas")
-        _OneBlasThread.limiters.setdefault(pools, limiter)
-        _OneBlasThread.depth += 1
-    try:
-        yield
-    finally:
-        with _OneBlasThread.lock:
-            _OneBlasThread.depth -= 1
-            if _OneBlasThread.depth == 0:
-                # Later ones found set what the first one had set: it comes last.
-                while _OneBlasThread.limiters:
-                    _OneBlasThread.limiters.popitem()[1].restore_original_limits()

@@ -1,4 +1,4 @@
-"""Lengths, medians and smallest entries, which several rooms of the mathematics take."""
+"""Lengths, medians and smallest entries, which several steps use."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from sklearn.metrics import pairwise_distances_argmin
 
 from benchmarks.data import Data
 from benchmarks.measure import Result, alternate
-from workflow.mapper import ArrayRows, SerialMapper, one_blas_thread
+from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import NearestCentroids, fit_centroids
+from workflow.threads import one_blas_thread
 
 try:
     import faiss

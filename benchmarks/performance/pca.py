@@ -18,7 +18,6 @@ from benchmarks.data import N_COMPONENTS, Data
 from benchmarks.measure import Result, alternate
 from workflow.chunks import choose_block_rows, row_ranges
 from workflow.ingest import ingest
-from workflow.mapper import one_blas_thread
 from workflow.pca import (
     PCA,
     block_moments,
@@ -28,6 +27,7 @@ from workflow.pca import (
     principal_components,
 )
 from workflow.runstore.zarr_io import open_images
+from workflow.threads import one_blas_thread
 
 #: Rows of a product of the peer, long enough for its full rate; rows whose moments are compared with
 #: a product of whole numbers in float64.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hdbscan
 import numpy as np
@@ -13,9 +13,10 @@ from sklearn.metrics import adjusted_rand_score
 from benchmarks.data import Data
 from benchmarks.measure import Result, alternate
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
+from workflow.graph import Graph
 from workflow.overcluster import NearestCentroids
 from workflow.tree import ClusterTree, build_tree
-from workflow.tree.density import MIN_LOG_DENSITY_RISE, density_linkage
+from workflow.tree.density.method import MIN_LOG_DENSITY_RISE, density_linkage
 from workflow.tree.layers import Cut, Leaves, label_cut
 from workflow.tree.nodes import make_nodes
 from workflow.tree.selection import Labelling
@@ -33,7 +34,7 @@ class Problem(NamedTuple):
     first: NDArray[np.int32]
     population: NDArray[np.int64]
     #: As `workflow.tree.build_tree` takes it.
-    graph: tuple[NDArray[Any], ...]
+    graph: Graph
     #: Intrinsic dimension of the scores.
     dimension: float
 
@@ -67,7 +68,7 @@ def problems(data: Data) -> Iterator[Problem]:
             centroids,
             nearest[:, 0],
             np.maximum(population, 1),
-            (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+            graph,
             intrinsic_dimension(scores, max_queries=min(2_000, len(scores))),
         )
 

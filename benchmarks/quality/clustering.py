@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 
 from benchmarks.internals import (
     N_NEAREST,
-    TREES_OF_LENGTHS,
     Partition,
-    closeness,
     config_class,
     partitions,
 )
 from workflow.centroid_graph import (
-    CentroidGraph,
     centroid_graph,
     count_pairs,
     intrinsic_dimension,
     merge_pair_counts,
 )
 from workflow.chunks import RowRange, choose_block_rows
+from workflow.graph import Graph
 from workflow.labels import RowLabels, centroid_labels, label_rows
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import (
@@ -75,7 +73,7 @@ class Clustering:
     labels: RowLabels
     tree: ClusterTree
     centroids: NDArray[np.float32]
-    graph: CentroidGraph
+    graph: Graph
 
 
 def scores_of(images: NDArray[Any]) -> Scores:
@@ -127,17 +125,14 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     tree = build_tree(
         centroids,
         cells.population,
-        (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+        graph,
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
     )
-    strength: NDArray[Any] = graph.weights_three
-    if tree.method in TREES_OF_LENGTHS:
-        strength = closeness(centroids, cells.population, graph.indptr, graph.indices, dimension)
     labels = centroid_labels(
         tree.label,
         tree.membership,
-        (graph.indptr, graph.indices, strength),
+        tree.noise_graph(graph, centroids, dimension),
         centroids=centroids,
         rms_radius=cells.rms_radius,
         population=cells.population,

@@ -148,13 +148,13 @@ def _umap_hdbscan(problem: Problem) -> Labels:
 def _leiden(problem: Problem) -> Labels:
     igraph, leidenalg = import_module("igraph"), import_module("leidenalg")
     graph = problem.ours.graph
-    start = np.repeat(np.arange(graph.n_centroids), np.diff(graph.indptr))
+    start = graph.rows()
     once = start < graph.indices
     edges = np.stack([start[once], graph.indices[once]], axis=1)
     found = leidenalg.find_partition(
-        igraph.Graph(n=graph.n_centroids, edges=edges.tolist()),
+        igraph.Graph(n=graph.n_nodes, edges=edges.tolist()),
         leidenalg.ModularityVertexPartition,
-        weights=graph.weights_three[once].astype(float).tolist(),
+        weights=graph.weights[once].astype(float).tolist(),
         n_iterations=-1,
         seed=problem.seed,
     )

@@ -24,7 +24,7 @@ from workflow.centroid_graph import (
 from workflow.chunks import row_ranges
 from workflow.ingest import DemoSource, ingest
 from workflow.labels import centroid_labels
-from workflow.mapper import SerialMapper, one_blas_thread
+from workflow.mapper import SerialMapper
 from workflow.overcluster import CellSums, NearestCentroids, merge_cell_sums
 from workflow.overcluster.passes import Draw, sum_pass
 from workflow.overcluster.rounds import improve
@@ -33,6 +33,7 @@ from workflow.pca import DEFAULT_RANK, principal_components
 from workflow.rng import generator
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays
+from workflow.threads import one_blas_thread
 from workflow.tree import build_tree
 
 #: Clusters that the centroids are dealt out to, for the labels.
@@ -210,7 +211,7 @@ class _Bench:
         found = centroid_labels(
             coarse.query(self.centroids, k=1)[0][:, 0],
             np.ones(self.n_centroids),
-            (graph.indptr, graph.indices, graph.weights_three),
+            graph,
             centroids=self.centroids,
             rms_radius=cells.rms_radius,
             population=cells.population,
@@ -240,7 +241,7 @@ class _Bench:
         build_tree(
             self.centroids,
             population,
-            (graph.indptr, graph.indices, graph.weights_two, graph.weights_three),
+            graph,
             dimension=dimension,
             mean_distance=cells.distance / population,
             **settings,

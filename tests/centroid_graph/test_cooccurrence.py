@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow.centroid_graph import (
-    CentroidGraph,
     PairCounts,
     centroid_graph,
     count_pairs,
@@ -65,8 +64,8 @@ def test_pairs_and_graph__hold_for_any_cutting(n_centroids, n_samples, cuts, see
     same(reduce(merge_pair_counts, parts[::-1]), whole)
     same(merge_pair_counts(*parts[::-1]), whole)
     graph = centroid_graph(whole, n_centroids)
-    two = graph.adjacency(graph.weights_two).toarray()
-    three = graph.adjacency(graph.weights_three).toarray()
+    two = graph._replace(weights=graph.weights_two).to_sparse().toarray()
+    three = graph.to_sparse().toarray()
     assert two.sum() == (2 * n_samples if n_centroids >= 2 else 0)
     per_row = {1: 0, 2: 1}.get(n_centroids, 3)
     assert three.sum() == 2 * n_samples * per_row
@@ -91,19 +90,18 @@ def test_count_pairs__keys_do_not_overflow():
     assert counts.key.tolist() == [99_998, 99_999, 99_998 * 100_000 + 99_999]
 
 
-def test_centroid_graph__connected_components():
+def test_centroid_graph__has_a_node_for_every_centroid():
     graph = centroid_graph(count_pairs(np.array([[0, 2], [3, 4], [2, 0]]), 6), 6)
-    assert graph.connected_components().tolist() == [0, 1, 0, 2, 2, 3]
-    assert graph.n_centroids == 6
+    assert graph.n_nodes == 6
+    assert graph.rows().tolist() == [0, 2, 3, 4]
+    assert graph.indices.tolist() == [2, 0, 4, 3]
+    assert graph.indptr.dtype == np.int64
+    assert graph.indices.dtype == np.int32
 
 
 def test_from_arrays__gives_the_same():
     counts = count_pairs(nearest_of(100, 9), 9)
     same(PairCounts.from_arrays(counts.to_arrays()), counts)
-    graph = centroid_graph(counts, 9)
-    same(CentroidGraph.from_arrays(graph.to_arrays()), graph)
-    assert graph.indptr.dtype == np.int64
-    assert graph.indices.dtype == np.int32
 
 
 def test_refuses_what_does_not_fit():

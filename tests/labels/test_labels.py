@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflow.graph import Graph
 from workflow.labels import (
     CentroidLabels,
-    GraphEdges,
     centroid_labels,
     label_rows,
     resolve_noise,
@@ -22,7 +22,7 @@ def graph_of(n, edges):
         [(i, j, w) for (i, j), w in edges.items()] + [(j, i, w) for (i, j), w in edges.items()]
     )
     counts = np.bincount([i for i, _, _ in both], minlength=n) if both else np.zeros(n, int)
-    return GraphEdges(
+    return Graph(
         np.concatenate([[0], np.cumsum(counts)]),
         np.array([j for _, j, _ in both], dtype=np.int32),
         np.array([w for _, _, w in both], dtype=np.int64),
@@ -70,7 +70,7 @@ def test_resolve_noise__equals_joining_edge_by_edge(n, seed):
     pairs = [(i, j) for i in range(n) for j in range(i + 1, n) if rng.random() < 0.3]
     edges = {pair: int(rng.integers(0, 4)) for pair in pairs}
     centroids = rng.normal(size=(n, 2))
-    resolved = resolve_noise(label, *graph_of(n, edges), centroids)
+    resolved = resolve_noise(label, graph_of(n, edges), centroids)
     assert resolved.tolist() == kruskal(label, edges, centroids)
     assert resolved.dtype == np.int32
     if (label >= 0).any():
@@ -84,14 +84,14 @@ def test_resolve_noise__follows_the_graph_and_not_the_nearest_centre():
     # A chain of noise leads from cluster 0 to right beside cluster 1.
     centroids = np.array([[0.0], [1.0], [2.0], [3.0], [3.5]])
     edges = {(0, 1): 5, (1, 2): 5, (2, 3): 5, (3, 4): 1}
-    resolved = resolve_noise(np.array([0, -1, -1, -1, 1]), *graph_of(5, edges), centroids)
+    resolved = resolve_noise(np.array([0, -1, -1, -1, 1]), graph_of(5, edges), centroids)
     assert resolved.tolist() == [0, 0, 0, 0, 1]
 
 
 def test_resolve_noise__bridges_a_whole_component_at_its_nearest_member():
     centroids = np.array([[0.0], [10.0], [2.0], [9.0], [7.9]])
     edges = {(2, 3): 1, (3, 4): 1}
-    resolved = resolve_noise(np.array([0, 1, -1, -1, -1]), *graph_of(5, edges), centroids)
+    resolved = resolve_noise(np.array([0, 1, -1, -1, -1]), graph_of(5, edges), centroids)
     assert resolved.tolist() == [0, 1, 1, 1, 1]
 
 
@@ -99,7 +99,7 @@ def test_resolve_noise__many_lost_centroids():
     rng = np.random.default_rng(0)
     centroids = rng.normal(size=(900, 3))
     label = np.where(np.arange(900) < 50, np.arange(900) % 4, -1)
-    resolved = resolve_noise(label, *graph_of(900, {}), centroids)
+    resolved = resolve_noise(label, graph_of(900, {}), centroids)
     nearest = np.square(centroids[:, None] - centroids[:50]).sum(-1).argmin(1)
     np.testing.assert_array_equal(resolved, label[nearest])
 
@@ -166,7 +166,7 @@ def test_centroid_labels__wide_cells_around_narrow_ones_are_noise(named):
     made = centroid_labels(
         label,
         np.ones(13),
-        (indptr, indices, np.ones(24)),
+        Graph(indptr, indices, np.ones(24)),
         centroids=place[:, None],
         rms_radius=radius,
         population=np.array([9] * 8 + [1] + [9] * 4),
@@ -188,7 +188,7 @@ def test_centroid_labels__lone_images_far_from_their_cluster_are_noise():
     made = centroid_labels(
         np.array([0] * (n - 1) + [-1]),
         np.ones(n),
-        (
+        Graph(
             np.array([0, 1, *range(3, 2 * n - 1, 2), 2 * n - 2]),
             np.array([1, *[j for i in range(1, n - 1) for j in (i - 1, i + 1)], n - 2]),
             np.ones(2 * n - 2),
@@ -335,7 +335,7 @@ def test_label_rows__scores_stay_in_range(seed):
 def test_refuses_what_does_not_fit():
     label, graph, centroids = example()
     with pytest.raises(ValueError, match="must be of the same centroids"):
-        resolve_noise(label[:4], *graph, centroids)
+        resolve_noise(label[:4], graph, centroids)
     with pytest.raises(ValueError, match=r"memberships lie in \[0, 1\]"):
         centroid_labels(
             label,

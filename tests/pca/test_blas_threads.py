@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from workflow.mapper import one_blas_thread
 from workflow.pca import block_moments
+from workflow.threads import one_blas_thread
 
 
 def blas_threads():
@@ -50,7 +50,7 @@ def test_one_blas_thread__the_first_to_leave_restores_nothing():
 LATER = """
 import numpy
 from threadpoolctl import threadpool_info
-from workflow.mapper import one_blas_thread
+from workflow.threads import one_blas_thread
 
 def numbers():
     print(*(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))

@@ -68,13 +68,16 @@ def test_page__holds_what_the_tree_and_the_summary_hold(finished):
 )
 def test_ladder__marks_what_made_the_clusters(finished, method, found, chosen, plateau):
     steps = np.array([[0.5, 1], [0.8, 6], [DEFAULT_RATIO, found], [0.9, found], [0.95, 13]])
-    tree = replace(stored_tree(finished), method=method, ladder=steps)
+    tree = replace(stored_tree(finished), method=method, n_clusters_by_threshold=steps)
     assert tree.n_clusters == 8
     ladder = clusters_by_threshold(finished, tree)
     np.testing.assert_array_equal(ladder.threshold, steps[:, 0])
     np.testing.assert_array_equal(ladder.n_clusters, steps[:, 1])
     assert (ladder.chosen, ladder.plateau) == (chosen, plateau)
-    assert clusters_by_threshold(finished, replace(tree, ladder=np.empty((0, 2)))) is None
+    assert (
+        clusters_by_threshold(finished, replace(tree, n_clusters_by_threshold=np.empty((0, 2))))
+        is None
+    )
 
 
 def test_page__written_again_is_the_same(finished):

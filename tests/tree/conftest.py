@@ -10,25 +10,31 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
+from workflow.graph import Graph
+
 
 class Overclustered(NamedTuple):
     """Images cut into cells, as the steps before the tree leave them."""
 
     centroids: np.ndarray
     population: np.ndarray
-    graph: tuple[np.ndarray, ...]
+    graph: Graph
     mean_distance: np.ndarray
     nearest: np.ndarray
 
 
 def counts_to_graph(counts: np.ndarray, of_three: np.ndarray | None = None):
-    """CSR arrays of dense symmetric counts, with the weights of three on the same structure."""
+    """Graph of dense symmetric counts, with the weights of three on the same structure."""
     wide = counts if of_three is None else of_three
     matrix = sparse.csr_array(wide)
     rows = np.repeat(np.arange(len(wide)), np.diff(matrix.indptr))
     weights = counts[rows, matrix.indices].astype(np.int64)
-    graph = (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), weights)
-    return graph if of_three is None else (*graph, matrix.data.astype(np.int64))
+    return Graph(
+        matrix.indptr.astype(np.int64),
+        matrix.indices.astype(np.int32),
+        matrix.data.astype(np.int64),
+        weights,
+    )
 
 
 def overcluster(images: np.ndarray, n_centroids: int, seed: int = 0) -> Overclustered:
@@ -63,7 +69,7 @@ def _complete_graph():
 @pytest.fixture(name="empty_graph", scope="session")
 def _empty_graph():
     def make(n: int):
-        return np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.int64)
+        return Graph(np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
 
     return make
 

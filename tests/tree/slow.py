@@ -7,15 +7,23 @@ import itertools
 import numpy as np
 from scipy import sparse
 
+from workflow.graph import Graph
 from workflow.numerics import weighted_median
-from workflow.tree.crossing import UNTESTED
-from workflow.tree.flow_dendrogram import Merges, flow_merges
-from workflow.tree.flow_graph import keep_nodes
+from workflow.tree.contrast.constants import UNTESTED
+from workflow.tree.flows.dendrogram import Merges, flow_merges
+from workflow.tree.flows.graph import make_flow_graph
 from workflow.tree.nodes import make_nodes
 
 
+def graph_of(n: int, row, col, weight) -> Graph:
+    """The graph of edges given once, with whole weights in float64, by SciPy."""
+    dense = sparse.coo_array((weight, (row, col)), shape=(n, n)).toarray()
+    matrix = sparse.csr_array((dense + dense.T).astype(float))
+    return Graph(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
+
+
 def random_edges(seed: int, n: int, density: float, largest: int):
-    """Edges of a random graph near a line, in pieces where `density` is small."""
+    """Edges of a random graph near a line, in components where `density` is small."""
     rng = np.random.default_rng(seed)
     row, col = np.triu_indices(n, 1)
     near = rng.random(len(row)) < density * np.exp(-(col - row) / 6)
@@ -73,8 +81,8 @@ class SlowRule:
         self.position, self.min_images = position, min_images
         self.joins = []
 
-    def images(self, *pieces):
-        return sum(int(self.population[p["members"]].sum()) for p in pieces)
+    def images(self, *clusters):
+        return sum(int(self.population[p["members"]].sum()) for p in clusters)
 
     def flow(self, a, b):
         return self.weight[np.ix_(a["members"], b["members"])].sum()
@@ -169,12 +177,12 @@ class SlowRule:
             united = self.unite(united, group, rho)
         return united
 
-    def join_on(self, pieces):
-        left = self.settle(pieces, -1.0)
+    def join_on(self, clusters):
+        left = self.settle(clusters, -1.0)
         left.sort(key=lambda p: (-self.images(p), p["members"].min()))
         top = left[0]
-        for piece in left[1:]:
-            top = self.join(top, piece)
+        for cluster in left[1:]:
+            top = self.join(top, cluster)
             self.joins[-1] = (*self.joins[-1][:2], 0.0)
 
 
@@ -182,20 +190,22 @@ def problem(seed: int, n: int, density: float, largest: int):
     """Nodes on a line with unequal images, their graph and its dendrogram."""
     rng = np.random.default_rng(seed)
     row, col, weight = random_edges(seed, n, density, largest)
-    counts = sparse.coo_array((weight, (row, col)), shape=(n, n)).toarray()
-    graph = sparse.csr_array(counts + counts.T)
     position = np.arange(n)[:, None] + rng.random((n, 2)) * 0.5
     population = rng.integers(1, 30, n)
-    nodes = make_nodes(position, population, (graph.indptr, graph.indices, graph.data))
-    kept = keep_nodes(nodes, peel=bool(seed % 2))
-    merges = flow_merges(len(kept.nodes), kept.row, kept.col, kept.weight)
-    return nodes, kept, merges
+    nodes = make_nodes(position, population, graph_of(n, row, col, weight))
+    flows = make_flow_graph(nodes, set_aside=bool(seed % 2))
+    return nodes, flows, flow_merges(flows.graph)
 
 
-def slow_rule(nodes, kept, min_images) -> SlowRule:
-    flows, n = kept.flows, len(kept.nodes)
-    dense = sparse.csr_array((flows.weight, flows.indices, flows.indptr), shape=(n, n)).toarray()
-    return SlowRule(dense, flows.level, flows.population, nodes.position[kept.nodes], min_images)
+def slow_rule(nodes, flows, min_images) -> SlowRule:
+    dense = flows.nodes
+    return SlowRule(
+        flows.graph.to_sparse().toarray(),
+        flows.level[dense],
+        nodes.population[dense],
+        nodes.position[dense],
+        min_images,
+    )
 
 
 def pairs(merges: Merges):

@@ -6,7 +6,7 @@ import pytest
 from workflow import threads
 from workflow.errors import ConfigError
 from workflow.tree import ClusterTree, build_tree, cut
-from workflow.tree.resampling import _found_again
+from workflow.tree.resampling import found_again
 
 
 def run(cells, n_resamples=20, dimension=8.0, **how) -> ClusterTree:
@@ -86,7 +86,7 @@ def test_found_again_is_the_jaccard_coefficient():
             for j in range(other.max() + 1)
         ]
         expected.append(max(shares) >= 0.5)
-    found = _found_again(label.astype(np.int32), other.astype(np.int32), images, 4)
+    found = found_again(label.astype(np.int32), other.astype(np.int32), images)
     assert found.tolist() == expected
 
 
@@ -98,8 +98,8 @@ def test_certainty_is_the_same_again_is_stored_and_ends_with_another_cut(blobs):
     stored = ClusterTree.from_arrays(tree.to_arrays(), tree.attrs())
     assert np.array_equal(stored.certainty.recovery, tree.certainty.recovery)
     assert stored.reason == tree.reason
-    assert stored.opinions == tree.opinions
-    assert set(tree.opinions) == {"contrast", "density", "modularity", "hdbscan"}
+    assert stored.n_clusters_by_method == tree.n_clusters_by_method
+    assert set(tree.n_clusters_by_method) == {"contrast", "density", "modularity", "hdbscan"}
     assert len(cut(tree, n_clusters=3).certainty.recovery) == 0
     assert len(run(cells, n_resamples=0).certainty.border) == 0
 

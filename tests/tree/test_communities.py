@@ -5,14 +5,15 @@ import pytest
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from workflow.tree.communities import Graph, find_communities, modularity
+from tests.tree.slow import graph_of
+from workflow.tree.flows.communities import find_communities, improved_communities, modularity
 
 
-def edges_of(matrix):
+def as_graph(matrix):
     row, col = np.triu_indices(len(matrix), 1)
     weight = matrix[row, col]
     used = weight > 0
-    return row[used], col[used], weight[used]
+    return graph_of(len(matrix), row[used], col[used], weight[used])
 
 
 def random_graph(rng, n, share=0.5, highest=9):
@@ -46,10 +47,11 @@ def test_find_communities__reaches_the_best_of_all_partitions(seed, resolution):
     matrix = random_graph(rng, 7)
     position = rng.normal(size=(7, 2))
     best = max(quality(matrix, label, resolution) for label in partitions(7))
-    label = find_communities(*edges_of(matrix), position, resolution=resolution)
+    label = find_communities(as_graph(matrix), position, resolution=resolution)
     assert quality(matrix, label, resolution) >= best - 0.01 * abs(best) - 1e-12
-    graph = Graph.of(sparse.csr_array(matrix), matrix.sum(0).astype(float))
-    assert modularity(graph, label, resolution) == pytest.approx(quality(matrix, label, resolution))
+    assert modularity(as_graph(matrix), label, resolution) == pytest.approx(
+        quality(matrix, label, resolution)
+    )
 
 
 def test_find_communities__finds_cliques_on_a_ring():
@@ -57,14 +59,14 @@ def test_find_communities__finds_cliques_on_a_ring():
     for clique in range(12):
         a, b = 6 * clique, (6 * clique + 9) % 72
         matrix[a, b] = matrix[b, a] = 1
-    label = find_communities(*edges_of(matrix), np.random.default_rng(0).normal(size=(72, 3)))
+    label = find_communities(as_graph(matrix), np.random.default_rng(0).normal(size=(72, 3)))
     assert sorted(canonical(label)) == canonical(np.arange(72) // 6)
 
 
 def test_find_communities__are_connected_and_no_single_move_gains():
     rng = np.random.default_rng(3)
     matrix = random_graph(rng, 120, share=0.06)
-    label = find_communities(*edges_of(matrix), rng.normal(size=(120, 2)))
+    label = find_communities(as_graph(matrix), rng.normal(size=(120, 2)))
     reached = quality(matrix, label)
     for members in canonical(label):
         inside = sparse.csr_array(matrix[np.ix_(members, members)])
@@ -80,31 +82,25 @@ def test_find_communities__do_not_depend_on_the_numbers_of_the_nodes():
     rng = np.random.default_rng(5)
     matrix = random_graph(rng, 200, share=0.05)
     position, order = rng.normal(size=(200, 2)), rng.permutation(200)
-    label = find_communities(*edges_of(matrix), position)
-    shuffled = find_communities(*edges_of(matrix[np.ix_(order, order)]), position[order])
+    label = find_communities(as_graph(matrix), position)
+    shuffled = find_communities(as_graph(matrix[np.ix_(order, order)]), position[order])
     assert sorted(canonical(label)) == sorted(
         sorted(order[members].tolist()) for members in canonical(shuffled)
     )
 
 
-def test_graphs_of_pieces_and_of_another_order_equal_products_of_matrices():
+def test_improved_communities__do_not_lose_modularity_and_keep_what_is_best():
     rng = np.random.default_rng(7)
-    matrix = random_graph(rng, 60, share=0.2)
-    graph = Graph.of(sparse.csr_array(matrix), matrix.sum(0).astype(float))
-    order, piece = rng.permutation(60), np.append(np.arange(9), rng.integers(0, 9, 51))
-    belongs = np.eye(9)[piece]
-    threes = belongs @ np.kron(np.eye(3), np.ones((3, 1)))
-    for got, expected in (
-        (graph.permuted(order), matrix[np.ix_(order, order)]),
-        (graph.contracted(piece), belongs.T @ matrix @ belongs),
-        (graph.contracted(piece).contracted(np.arange(9) // 3), threes.T @ matrix @ threes),
-    ):
-        csr = sparse.csr_array(expected.astype(float))
-        for a, b in zip(got[:3], (csr.indptr, csr.indices, csr.data), strict=True):
-            np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(got.strength, expected.sum(axis=0))
+    matrix = random_graph(rng, 120, share=0.06)
+    graph, position = as_graph(matrix), rng.normal(size=(120, 2))
+    best = find_communities(graph, position)
+    again = improved_communities(graph, best)
+    assert quality(matrix, again) >= quality(matrix, best) - 1e-12
+    start = rng.integers(0, 12, 120)
+    assert quality(matrix, improved_communities(graph, start)) > quality(matrix, start)
 
 
 def test_find_communities__without_edges_every_node_is_alone():
-    none = np.empty(0, np.int64)
-    assert find_communities(none, none, none, np.zeros((3, 1))).tolist() == [0, 1, 2]
+    graph = as_graph(np.zeros((3, 3), int))
+    assert find_communities(graph, np.zeros((3, 1))).tolist() == [0, 1, 2]
+    assert improved_communities(graph, np.zeros(3, int)).tolist() == [0, 1, 2]

@@ -160,3 +160,19 @@ def test_estimator_on_bare_points_equals_the_library(same_partition):
     )
     expected = hdbscan.HDBSCAN(5, min_samples=1, core_dist_n_jobs=1).fit_predict(points)
     assert same_partition(model.fit_predict(points), expected)
+
+
+def test_estimator_takes_csr_arrays(blobs, tree):
+    cells, _ = blobs
+    indptr, indices, weights, weights_two = cells.graph
+    for arrays in ((indptr, indices, weights_two, weights), (indptr, indices, weights)):
+        model = CentroidTree(method="density", dimension=8.0)
+        model.fit(
+            cells.centroids,
+            population=cells.population,
+            graph=arrays,
+            mean_distance=cells.mean_distance,
+        )
+        assert np.array_equal(model.labels_, tree.label)
+    with pytest.raises(ConfigError, match="got 1 arrays"):
+        CentroidTree().fit(cells.centroids, graph=(indptr,))

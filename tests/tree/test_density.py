@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from workflow.errors import ConfigError
+from workflow.graph import Graph
 from workflow.tree import build_tree
 
 seeds = st.integers(0, 2**32 - 1)
@@ -118,7 +119,7 @@ def test_scaled_weights_change_no_label(weighted):
     before = run(weighted, min_cluster_size=90)
     scaled = weighted._replace(
         population=weighted.population * 7,
-        graph=(*weighted.graph[:2], *(w * 7 for w in weighted.graph[2:])),
+        graph=Graph(*weighted.graph[:2], *(w * 7 for w in weighted.graph[2:])),
     )
     after = run(scaled, min_cluster_size=630)
     assert before.n_clusters > 1
@@ -150,8 +151,8 @@ def test_coincident_halves_change_nothing(weighted, seed):
     split = int(rng.choice(np.flatnonzero(weighted.population > 1)))
     part = int(rng.integers(1, weighted.population[split]))
     dense = np.zeros((n + 1, n + 1), np.int64)
-    rows = np.repeat(np.arange(n), np.diff(weighted.graph[0]))
-    dense[rows, weighted.graph[1]] = weighted.graph[3]
+    rows = np.repeat(np.arange(n), np.diff(weighted.graph.indptr))
+    dense[rows, weighted.graph.indices] = weighted.graph.weights
     share = dense[split] // 3
     dense[n], dense[:, n] = share, share
     dense[split] -= share
@@ -159,7 +160,7 @@ def test_coincident_halves_change_nothing(weighted, seed):
     dense[split, n] = dense[n, split] = 41
     dense[split, split] = dense[n, n] = 0
     row, col = np.nonzero(dense)
-    graph = (np.searchsorted(row, np.arange(n + 2)), col, dense[row, col])
+    graph = Graph(np.searchsorted(row, np.arange(n + 2)), col, dense[row, col])
     population = np.append(weighted.population, part)
     population[split] -= part
     before = run(weighted)
@@ -184,7 +185,7 @@ def test_the_order_of_centroids_changes_nothing(weighted, seed):
     position = np.argsort(order)
     indptr, indices, *weights = weighted.graph
     rows = [np.arange(indptr[i], indptr[i + 1]) for i in order]
-    graph = (
+    graph = Graph(
         np.concatenate([[0], np.cumsum([len(r) for r in rows])]),
         position[indices[np.concatenate(rows)]],
         *(w[np.concatenate(rows)] for w in weights),
@@ -216,7 +217,7 @@ def test_a_heavy_lone_centroid_is_a_cluster(weighted, complete_graph, has_radius
     tree = build_tree(
         points,
         np.append(np.full(60, 30), 1_000),
-        (np.searchsorted(row, np.arange(62)), col, dense[row, col]),
+        Graph(np.searchsorted(row, np.arange(62)), col, dense[row, col]),
         dimension=3.0,
         method="density",
         mean_distance=np.full(61, 0.2) if has_radius else None,

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from tests.tree.slow import graph_of
+from workflow.graph import Graph
 from workflow.numerics import weighted_median
-from workflow.tree import ClusterTree, build_tree, cut
-from workflow.tree.contrast_tree import LADDER, contrast_ladder, contrast_linkage
-from workflow.tree.crossing import DEFAULT_RATIO, node_levels
-from workflow.tree.flow_dendrogram import flow_merges
-from workflow.tree.flow_graph import keep_nodes, sparse_nodes
-from workflow.tree.flow_tree import critical_resolutions, join_pieces
+from workflow.tree import DEFAULT_RATIO, ClusterTree, build_tree, cut
+from workflow.tree.contrast.method import THRESHOLDS
+from workflow.tree.flows.dendrogram import flow_merges
+from workflow.tree.flows.graph import node_levels, sparse_nodes
+from workflow.tree.modularity.method import critical_resolutions, join_components
 from workflow.tree.nodes import make_nodes
 
 seeds = st.integers(0, 2**32 - 1)
@@ -61,7 +62,7 @@ def test_chain_finds_the_merges_of_the_greedy_rule(seed, n, n_edges):
     row, col, weight = random_graph(seed, n, n_edges)
     # Distinct weights: ties may be resolved either way.
     weight = weight * 1_000 + np.random.default_rng(seed).permutation(len(weight))
-    got = flow_merges(n, row, col, weight)
+    got = flow_merges(graph_of(n, row, col, weight))
     expected = brute_merges(n, row, col, weight)
     members = {i: frozenset([i]) for i in range(n)}
     for node, (a, b) in enumerate(zip(got.left.tolist(), got.right.tolist(), strict=True), n):
@@ -86,8 +87,9 @@ def test_critical_resolutions_give_the_cut_of_largest_modularity(seed, n, n_edge
     row, col, weight = random_graph(seed, n, n_edges)
     if not len(row):
         return
-    merges = join_pieces(n, flow_merges(n, row, col, weight))
-    critical = critical_resolutions(n, merges, row, col, weight)
+    graph = graph_of(n, row, col, weight)
+    merges = join_components(n, flow_merges(graph))
+    critical = critical_resolutions(graph, merges)
     left, right = merges.left.tolist(), merges.right.tolist()
     members = {i: [i] for i in range(n)}
     for node, (a, b) in enumerate(zip(left, right, strict=True), n):
@@ -136,11 +138,9 @@ def test_nothing_is_set_aside_for_less_than_half_a_percent():
 def test_the_rule_and_its_linkage_agree(blobs):
     cells, _ = blobs
     nodes = make_nodes(cells.centroids, cells.population, cells.graph)
-    kept = keep_nodes(nodes)
-    merges = flow_merges(len(kept.nodes), kept.row, kept.col, kept.weight)
-    linkage = contrast_linkage(nodes, kept, merges, 150)
-    ladder = contrast_ladder(nodes, kept, merges, 150)
-    assert ladder[:, 0].tolist() == list(LADDER) == sorted(LADDER)
+    tree = run(cells, "contrast")
+    linkage, by_threshold = tree.linkage, tree.n_clusters_by_threshold
+    assert by_threshold[:, 0].tolist() == list(THRESHOLDS) == sorted(THRESHOLDS)
     assert linkage.size[-1] == nodes.population.sum()
     assert (np.diff(linkage.distance) >= 0).all()
     assert np.isfinite(linkage.distance).all()
@@ -149,12 +149,12 @@ def test_the_rule_and_its_linkage_agree(blobs):
         np.minimum.at(first_merge, side, linkage.distance)
     assert (linkage.leaf_distance <= first_merge[: nodes.n_nodes]).all()
     assert (linkage.leaf_distance > 0).all()
-    tree = run(cells, "contrast")
-    found = dict(ladder.tolist())[DEFAULT_RATIO]
-    assert tree.n_clusters == found == 10
-    assert np.array_equal(
-        np.flatnonzero(tree.label[np.argsort(nodes.node)] < 0), np.flatnonzero(kept.is_sparse)
-    )
+    assert tree.n_clusters == dict(by_threshold.tolist())[DEFAULT_RATIO] == 10
+    # What is set aside as sparse is the noise.
+    length = np.linalg.norm(nodes.position[nodes.row] - nodes.position[nodes.col], axis=1)
+    level = node_levels(nodes.population, nodes.row, nodes.col, nodes.weights, length)
+    is_sparse = sparse_nodes(level, nodes.population)
+    assert np.array_equal(tree.label < 0, is_sparse[nodes.node])
 
 
 def run(cells, method, dimension=8.0, **how) -> ClusterTree:
@@ -201,7 +201,7 @@ def test_sets_without_structure_are_one_cluster_without_noise(
 ):
     tree = run(structureless[name], method, dimensions[name])
     assert (tree.structure, tree.n_clusters) == ("none", 1)
-    assert len(tree.ladder) > 0
+    assert len(tree.n_clusters_by_threshold) > 0
     assert (tree.label == 0).all()
 
 
@@ -214,7 +214,7 @@ def test_touching_clusters_are_left_to_the_flows(overcluster):
     dense = run(cells, "density", 12.0)
     tree = run(cells, "auto", 12.0)
     assert tree.method in {"contrast", "modularity"}
-    assert len(tree.ladder) > 0
+    assert len(tree.n_clusters_by_threshold) > 0
     assert tree.n_clusters == 6
     reached = adjusted_rand_score(label, tree.label[cells.nearest])
     assert reached > 0.9 > adjusted_rand_score(label, dense.label[cells.nearest])
@@ -254,7 +254,7 @@ def test_the_order_of_centroids_changes_nothing(blobs, method):
     position = np.argsort(order)
     indptr, indices, *weights = cells.graph
     rows = np.concatenate([np.arange(indptr[i], indptr[i + 1]) for i in order])
-    graph = (
+    graph = Graph(
         np.concatenate([[0], np.cumsum(np.diff(indptr)[order])]),
         position[indices[rows]],
         *(w[rows] for w in weights),
@@ -278,7 +278,7 @@ def test_no_flows_at_all_are_legal(method, n, is_coincident, empty_graph):
     assert all(np.isfinite(a).all() for k, a in tree.to_arrays().items() if k != "score")
 
 
-def test_pieces_without_flow_between_them_are_clusters(empty_graph):
+def test_components_without_flow_between_them_are_clusters(empty_graph):
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.standard_normal((40, 2)), rng.standard_normal((40, 2)) + 30])
     dense = np.zeros((80, 80), np.int64)
@@ -289,7 +289,7 @@ def test_pieces_without_flow_between_them_are_clusters(empty_graph):
         for i, others in enumerate(np.argsort(gaps, axis=1)[:, 1:7]):
             dense[start + i, start + others] = dense[start + others, start + i] = 5
     row, col = np.nonzero(dense)
-    graph = (np.searchsorted(row, np.arange(81)), col, dense[row, col])
+    graph = Graph(np.searchsorted(row, np.arange(81)), col, dense[row, col])
     tree = build_tree(points, np.full(80, 100), graph, dimension=2.0, method="contrast")
     assert tree.n_clusters == 2
     assert len(set(tree.label[:40].tolist())) == 1

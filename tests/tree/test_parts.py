@@ -1,4 +1,4 @@
-"""The pieces of the tree against brute force and SciPy."""
+"""The parts of the tree against brute force and SciPy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist, pdist
 
 from workflow.errors import ConfigError
-from workflow.tree.bridges import bridge_edges
+from workflow.graph import Graph
 from workflow.tree.condensed_tree import condense, prominences
-from workflow.tree.core_distances import core_lengths, edge_distances, image_spacing
-from workflow.tree.nodes import make_nodes
+from workflow.tree.density.bridges import bridge_edges
+from workflow.tree.density.spacing import core_lengths, image_spacing
+from workflow.tree.linkage import Linkage, minimum_spanning_tree, single_linkage
+from workflow.tree.nodes import edge_distances, make_nodes
 from workflow.tree.selection import label_leaves, select_excess_of_mass, select_leaves
-from workflow.tree.spanning_tree import Linkage, minimum_spanning_tree, single_linkage
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -39,13 +40,13 @@ def test_coincident_centroids_are_one_node_and_edges_add_up(complete_graph):
     assert nodes.position.tolist() == [[0.0, 2.0], [1.0, 0.0]]
     assert nodes.population.tolist() == [6, 7]
     assert nodes.node.tolist() == [1, 0, 1, 0]
-    assert (nodes.row.tolist(), nodes.col.tolist(), nodes.pairs.tolist()) == ([0], [1], [4])
+    assert (nodes.row.tolist(), nodes.col.tolist(), nodes.weights.tolist()) == ([0], [1], [4])
 
 
 def test_weights_of_three_keep_an_edge_without_a_first_pair():
-    graph = (np.array([0, 1, 2]), np.array([1, 0]), np.array([0, 0]), np.array([5, 5]))
+    graph = Graph(np.array([0, 1, 2]), np.array([1, 0]), np.array([5, 5]), np.array([0, 0]))
     nodes = make_nodes(np.array([[0.0], [1.0]]), np.array([9, 9]), graph)
-    assert (nodes.pairs.tolist(), nodes.triples.tolist()) == ([0], [5])
+    assert (nodes.weights_two.tolist(), nodes.weights.tolist()) == ([0], [5])
 
 
 @pytest.mark.parametrize(
@@ -55,10 +56,9 @@ def test_weights_of_three_keep_an_edge_without_a_first_pair():
         ({"centroids": np.array([[0.0], [np.nan], [1.0]])}, "centroid 1"),
         ({"population": np.array([1, 0, 2])}, "at least 1; got 0 for centroid 1"),
         ({"population": np.ones(3)}, "integers"),
-        ({"graph": (np.zeros(3, int), np.empty(0, int), np.empty(0, int))}, "CSR"),
-        ({"graph": (np.array([0, 1, 1, 1]), np.array([1]), np.array([2]))}, "symmetric"),
-        ({"graph": (np.array([0, 1, 1, 1]), np.array([7]), np.array([2]))}, "CSR"),
-        ({"graph": (np.zeros(4, int),)}, "1 arrays"),
+        ({"graph": Graph(np.zeros(3, int), np.empty(0, int), np.empty(0, int))}, "CSR"),
+        ({"graph": Graph(np.array([0, 1, 1, 1]), np.array([1]), np.array([2]))}, "symmetric"),
+        ({"graph": Graph(np.array([0, 1, 1, 1]), np.array([7]), np.array([2]))}, "CSR"),
     ],
 )
 def test_wrong_input_is_refused_with_the_reason(change, text, empty_graph):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from workflow.centroid_graph.cooccurrence import (
-    CentroidGraph,
     PairCounts,
     centroid_graph,
     count_pairs,
@@ -12,7 +11,6 @@ from workflow.centroid_graph.cooccurrence import (
 from workflow.centroid_graph.dimension import intrinsic_dimension
 
 __all__ = [
-    "CentroidGraph",
     "PairCounts",
     "centroid_graph",
     "count_pairs",

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
+
+from workflow.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,68 +34,32 @@ class PairCounts:
     others: NDArray[np.int64]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to array
+            What `from_arrays` takes.
+        """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> PairCounts:
-        """Return the counts whose attributes these are."""
+        """Return the counts whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Attributes by name.
+
+        Returns
+        -------
+        PairCounts
+            Equal to what `to_arrays` was called on.
+        """
         return cls(
             **{field.name: np.asarray(arrays[field.name], np.int64) for field in fields(cls)}
         )
-
-
-@dataclass(frozen=True, slots=True)
-class CentroidGraph:
-    """Symmetric graph of centroids in compressed rows, without loops.
-
-    Attributes
-    ----------
-    indptr : int64 array of shape (n_centroids + 1,)
-        Where the neighbours of each centroid start in `indices`.
-    indices : int32 array of shape (n_edges,)
-        Neighbours, ascending within a centroid; every edge is there twice.
-    weights_two : int64 array of shape (n_edges,)
-        Rows whose nearest two centroids are the ends; 0 where only the third
-        centroid made the edge.
-    weights_three : int64 array of shape (n_edges,)
-        Rows that have both ends among their nearest three.
-
-    See Also
-    --------
-    centroid_graph : Makes one from counts.
-    """
-
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    weights_two: NDArray[np.int64]
-    weights_three: NDArray[np.int64]
-
-    @property
-    def n_centroids(self) -> int:
-        """Number of nodes."""
-        return int(self.indptr.size - 1)
-
-    def adjacency(self, weights: NDArray[Any]) -> sparse.csr_array:
-        """Return the graph with these edge weights as a scipy sparse array."""
-        shape = (self.n_centroids, self.n_centroids)
-        return sparse.csr_array((weights, self.indices, self.indptr), shape=shape)
-
-    def connected_components(self) -> NDArray[np.int32]:
-        """Return the component of each centroid, shape (n_centroids,), numbered by first member."""
-        _, component = csgraph.connected_components(
-            self.adjacency(np.ones(self.indices.size)), directed=False
-        )
-        return np.asarray(component, dtype=np.int32)
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CentroidGraph:
-        """Return the graph whose attributes these are."""
-        return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
 
 
 def count_pairs(nearest: NDArray[np.integer[Any]], n_centroids: int) -> PairCounts:
@@ -152,7 +116,7 @@ def count_pairs(nearest: NDArray[np.integer[Any]], n_centroids: int) -> PairCoun
         )
         raise ValueError(msg)
     columns = nearest.astype(np.int64).T
-    # The last bit tells the two counts apart: one sort of plain numbers finds both.
+    # The last bit says which count a key is for: one sort of plain numbers finds both.
     marked = [2 * _pair_keys(columns[0], columns[1], n_centroids)]
     if len(columns) == 3:
         marked += [2 * _pair_keys(columns[end], columns[2], n_centroids) + 1 for end in (0, 1)]
@@ -188,7 +152,7 @@ def merge_pair_counts(*counts: PairCounts) -> PairCounts:
     return _add_up(key[order], first[order], others[order])
 
 
-def centroid_graph(counts: PairCounts, n_centroids: int) -> CentroidGraph:
+def centroid_graph(counts: PairCounts, n_centroids: int) -> Graph:
     """Make the symmetric graph of counted pairs.
 
     Parameters
@@ -200,8 +164,9 @@ def centroid_graph(counts: PairCounts, n_centroids: int) -> CentroidGraph:
 
     Returns
     -------
-    CentroidGraph
-        Both weights on one structure; every pair that was counted is an edge.
+    Graph
+        Both weights as int64 [images] on one structure; every pair that was
+        counted is an edge, neighbours rise within a row.
 
     Raises
     ------
@@ -225,11 +190,11 @@ def centroid_graph(counts: PairCounts, n_centroids: int) -> CentroidGraph:
     order = np.lexsort((end, start))
     indptr = np.zeros(n_centroids + 1, dtype=np.int64)
     np.cumsum(np.bincount(start, minlength=n_centroids), out=indptr[1:])
-    return CentroidGraph(
+    return Graph(
         indptr=indptr,
         indices=end[order].astype(np.int32),
+        weights=np.tile(counts.first + counts.others, 2)[order],
         weights_two=np.tile(counts.first, 2)[order],
-        weights_three=np.tile(counts.first + counts.others, 2)[order],
     )
 
 

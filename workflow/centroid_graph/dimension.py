@@ -16,7 +16,7 @@ MAX_QUERIES, MAX_ROWS = 4_096, 20_000
 #: Share of the largest ratios left out; they are the noisiest.
 DISCARDED = 0.1
 #: Queries of one product with all rows: 128 x 20,000 float64 are 20 MiB.
-PANEL_ROWS = 128
+BATCH_ROWS = 128
 #: Neighbours looked up in rounded distances and compared again by direct difference.
 N_CANDIDATES = 6
 
@@ -77,9 +77,9 @@ def intrinsic_dimension(
     if distinct.shape[0] < 3:
         return 1.0
     ratio = np.sort(_neighbor_ratios(distinct, _evenly(np.arange(len(distinct)), max_queries)))
-    kept = max(1, int(ratio.size * (1 - DISCARDED)))
-    log_ratio = np.log(ratio[:kept])
-    exceeded = -np.log1p(-np.arange(1, kept + 1) / (ratio.size + 1))
+    n_used = max(1, int(ratio.size * (1 - DISCARDED)))
+    log_ratio = np.log(ratio[:n_used])
+    exceeded = -np.log1p(-np.arange(1, n_used + 1) / (ratio.size + 1))
     n_features = float(rows.shape[1])
     spread = float(log_ratio @ log_ratio)
     # Neighbours that are all equally far, as on a grid, have no finite estimate.
@@ -88,10 +88,14 @@ def intrinsic_dimension(
     return float(np.clip(float(log_ratio @ exceeded) / spread, 1.0, n_features))
 
 
-def _evenly(items: NDArray[Any], n_most: int) -> NDArray[Any]:
+def _evenly(items: NDArray[Any], max_items: int) -> NDArray[Any]:
     """Take at most this many items at even steps."""
     n_items = items.shape[0]
-    return items if n_items <= n_most else np.take(items, np.arange(n_most) * n_items // n_most, 0)
+    return (
+        items
+        if n_items <= max_items
+        else np.take(items, np.arange(max_items) * n_items // max_items, 0)
+    )
 
 
 def _neighbor_ratios(
@@ -106,8 +110,8 @@ def _neighbor_ratios(
     half_norms = np.pad(half_norms, (0, n_more), constant_values=np.inf)
     n_candidates = min(N_CANDIDATES, distinct.shape[0] - 1)
     ratio = np.empty(queries.size)
-    for start in range(0, queries.size, PANEL_ROWS):
-        chosen = queries[start : start + PANEL_ROWS]
+    for start in range(0, queries.size, BATCH_ROWS):
+        chosen = queries[start : start + BATCH_ROWS]
         score = half_norms - centered[chosen] @ centered.T
         score[np.arange(chosen.size), chosen] = np.inf
         candidates, _ = smallest_columns(score, n_candidates)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.engine.freed_memory import freed_memory_kept
 from workflow.errors import WorkflowError
-from workflow.mapper import one_blas_thread, pairwise
+from workflow.mapper import pairwise
 from workflow.runstore.files import disk_errors
+from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

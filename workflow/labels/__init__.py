@@ -1,10 +1,10 @@
-"""Labels of centroids carried to rows."""
+"""Labels of images from the labels of their nearest centroids."""
 
 from __future__ import annotations
 
 from workflow.labels.centroids import CentroidLabels, centroid_labels
 from workflow.labels.memberships import MAX_OUTLIER_SCORE, N_TOP, top_memberships
-from workflow.labels.noise import NOISE_LABEL, GraphEdges, resolve_noise
+from workflow.labels.noise import NOISE_LABEL, resolve_noise
 from workflow.labels.rows import RowLabels, label_rows
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "NOISE_LABEL",
     "N_TOP",
     "CentroidLabels",
-    "GraphEdges",
     "RowLabels",
     "centroid_labels",
     "label_rows",

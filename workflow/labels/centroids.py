@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.labels.noise import NOISE_LABEL, GraphEdges, noise_targets
+from workflow.labels.noise import NOISE_LABEL, noise_targets
 from workflow.numerics import edge_lengths, weighted_median
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.graph import Graph
+
 #: Largest radius of a cell against the median of its cluster.  No theory gives the number: 1.5 to 3
-#: tell noise from blobs about equally well, and at density 1/16 a plane's cells are twice as wide.
+#: separate noise from blobs about equally well, and at density 1/16 a plane's cells are twice as wide.
 MAX_WIDTH = 2.0
 #: Cells of a cluster are of two kinds when so large a factor lies between the widths of the ones and of
 #: the others; clusters of digits and photographs leave 1.4 at most, stray images around them 2.6 and more.
@@ -54,23 +56,40 @@ class CentroidLabels:
 
     @property
     def has_noise(self) -> bool:
-        """Whether the tree told noise from clusters: it named some of both."""
+        """Whether the tree found both clusters and noise."""
         return bool((self.label < 0).any() and (self.label >= 0).any())
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes by name."""
+        """Return the attributes by name.
+
+        Returns
+        -------
+        dict of str to array
+            What `from_arrays` takes.
+        """
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CentroidLabels:
-        """Return the labels whose attributes these are."""
+        """Return the labels whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Attributes by name.
+
+        Returns
+        -------
+        CentroidLabels
+            Equal to what `to_arrays` was called on.
+        """
         return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
 
 
 def centroid_labels(
     label: NDArray[np.integer[Any]],
     membership: NDArray[np.floating[Any]],
-    graph: GraphEdges | tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    graph: Graph,
     *,
     centroids: NDArray[Any],
     rms_radius: NDArray[np.floating[Any]],
@@ -84,8 +103,8 @@ def centroid_labels(
         Cluster of each centroid, negative for noise.
     membership : float array of shape (n_centroids,)
         How firmly each belongs to its cluster, 0 to 1.
-    graph : GraphEdges or tuple
-        ``(indptr, indices, weights)`` as for `resolve_noise`.
+    graph : Graph
+        As for `resolve_noise`.
     centroids : float array of shape (n_centroids, n_features)
         Centroids [score].
     rms_radius : float array of shape (n_centroids,)
@@ -125,11 +144,10 @@ def centroid_labels(
             f"memberships lie in [0, 1]; got shapes {sorted(sizes)}. Take them from one run."
         )
         raise ValueError(msg)
-    edges = GraphEdges(*graph)
     radius, population = np.asarray(rms_radius, np.float64), np.asarray(population)
     if (label < 0).any():
-        label = np.where(_is_stray(label, radius, population, edges, centroids), NOISE_LABEL, label)
-    target = noise_targets(label, edges, centroids)
+        label = np.where(_is_stray(label, radius, population, graph, centroids), NOISE_LABEL, label)
+    target = noise_targets(label, graph, centroids)
     resolved = np.where(target >= 0, label[target], NOISE_LABEL).astype(np.int32)
     radius = _reference_radius(label, radius, population)
     # With no cluster at all, every centroid stands for itself.
@@ -149,11 +167,11 @@ def _is_stray(
     label: NDArray[np.integer[Any]],
     radius: NDArray[np.float64],
     population: NDArray[np.integer[Any]],
-    edges: GraphEdges,
+    graph: Graph,
     centroids: NDArray[Any],
 ) -> NDArray[np.bool_]:
     """Return which cells are far wider than their cluster: with no others between, or of few images."""
-    gap = _nearest_neighbour(edges, centroids)
+    gap = _nearest_neighbour(graph, centroids)
     # A cell of one image, or of copies, has no radius but is as wide as what is around it.
     width = np.maximum(radius, np.where(np.isfinite(gap), gap / 2, 0))
     enough = MIN_CELLS * population.mean()
@@ -175,13 +193,12 @@ def _is_stray(
     return stray
 
 
-def _nearest_neighbour(edges: GraphEdges, centroids: NDArray[Any]) -> NDArray[np.float64]:
+def _nearest_neighbour(graph: Graph, centroids: NDArray[Any]) -> NDArray[np.float64]:
     """Return the distance of each centroid to the nearest that it shares an edge with."""
     gap = np.full(len(centroids), np.inf)
-    n_edges = np.diff(edges.indptr)
-    length = edge_lengths(centroids, np.repeat(np.arange(len(centroids)), n_edges), edges.indices)
-    has_edges = n_edges > 0
-    gap[has_edges] = np.minimum.reduceat(length, edges.indptr[:-1][has_edges])
+    length = edge_lengths(centroids, graph.rows(), graph.indices)
+    has_edges = np.diff(graph.indptr) > 0
+    gap[has_edges] = np.minimum.reduceat(length, graph.indptr[:-1][has_edges])
     return gap
 
 

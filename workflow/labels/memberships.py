@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from workflow.labels.centroids import CentroidLabels
 
-#: Clusters listed for each row: as many as nearest centroids are kept, for each may lead elsewhere.
+#: Clusters listed for each row: as many as nearest centroids are stored, for each may lead elsewhere.
 N_TOP = 3
 #: Outlier score from which a row is noise.
 MAX_OUTLIER_SCORE = 0.8
@@ -41,7 +41,7 @@ def top_memberships(
     sq_distance : float array of the same shape
         Squared distances [score squared].
     labels : CentroidLabels
-        What each centroid hands on.
+        What each centroid passes on.
     is_noise : bool array of shape (n_samples,)
         Rows that are labelled noise.
     max_outlier_score : float, default 0.8
@@ -134,7 +134,7 @@ def score_limits(labels: CentroidLabels, max_outlier_score: float) -> NDArray[np
     Parameters
     ----------
     labels : CentroidLabels
-        What each centroid hands on.
+        What each centroid passes on.
     max_outlier_score : float
         The limit of labelled centroids, from 0.5 to below 1; that of noise
         centroids is 0.7 at most.

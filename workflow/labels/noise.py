@@ -1,8 +1,8 @@
-"""Noise led to clusters along the graph of the centroids."""
+"""Noise resolved: each noise centroid gets the cluster that the graph leads to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -14,26 +14,16 @@ from workflow.numerics import edge_lengths
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.graph import Graph
+
 #: Label of what belongs to no cluster.
 NOISE_LABEL = -1
 #: Centroids compared with all labelled ones at a time: 256 x 16,384 float64 are 32 MiB.
-PANEL_ROWS = 256
-
-
-class GraphEdges(NamedTuple):
-    """A symmetric graph of centroids in compressed rows, with a strength for each edge."""
-
-    indptr: NDArray[np.integer[Any]]
-    indices: NDArray[np.integer[Any]]
-    weights: NDArray[Any]
+BATCH_ROWS = 256
 
 
 def resolve_noise(
-    label: NDArray[np.integer[Any]],
-    indptr: NDArray[np.integer[Any]],
-    indices: NDArray[np.integer[Any]],
-    weights: NDArray[Any],
-    centroids: NDArray[Any],
+    label: NDArray[np.integer[Any]], graph: Graph, centroids: NDArray[Any]
 ) -> NDArray[np.int32]:
     """Give every noise centroid the label of the first cluster it meets along the graph.
 
@@ -41,10 +31,9 @@ def resolve_noise(
     ----------
     label : int array of shape (n_centroids,)
         Cluster of each centroid, negative for noise.
-    indptr, indices : int arrays of shape (n_centroids + 1,) and (n_edges,)
-        Symmetric graph in compressed rows.
-    weights : array of shape (n_edges,)
-        Strength of each edge, larger first; not positive means no edge.
+    graph : Graph
+        Edges between centroids.  The one with the largest weight is followed
+        first; a weight that is not positive means no edge.
     centroids : float array of shape (n_centroids, n_features)
         Centroids [score].
 
@@ -70,23 +59,24 @@ def resolve_noise(
 
     Examples
     --------
-    >>> indptr, indices = np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1])
+    >>> from workflow.graph import Graph
+    >>> graph = Graph(np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1]), np.array([1, 1, 5, 5]))
     >>> centroids = np.array([[0.0], [1.0], [9.0]])
-    >>> resolve_noise(np.array([0, -1, 1]), indptr, indices, np.array([1, 1, 5, 5]), centroids)
+    >>> resolve_noise(np.array([0, -1, 1]), graph, centroids)
     array([0, 1, 1], dtype=int32)
     """
     label = np.asarray(label)
-    target = noise_targets(label, GraphEdges(indptr, indices, weights), centroids)
+    target = noise_targets(label, graph, centroids)
     return np.where(target >= 0, label[target], NOISE_LABEL).astype(np.int32)
 
 
 def noise_targets(
-    label: NDArray[np.integer[Any]], graph: GraphEdges, centroids: NDArray[Any]
+    label: NDArray[np.integer[Any]], graph: Graph, centroids: NDArray[Any]
 ) -> NDArray[np.int64]:
     """Return the labelled centroid that each one resolves to; -1 where none has a label."""
     n = label.size
     centroids = np.asarray(centroids, dtype=np.float64)
-    indptr, indices, weights = (np.asarray(part) for part in graph)
+    indptr, indices, weights = (np.asarray(part) for part in graph[:3])
     if (
         centroids.ndim != 2
         or centroids.shape[0] != n
@@ -147,12 +137,12 @@ def _nearest_labelled(
     """Return, for lost centroids, the labelled one nearest to any member of their component."""
     nearest = np.empty(lost.size, dtype=np.intp)
     sq_distance = np.empty(lost.size)
-    for first in range(0, lost.size, PANEL_ROWS):
-        panel = slice(first, first + PANEL_ROWS)
-        found = cdist(centroids[lost[panel]], centroids[labelled], "sqeuclidean")
+    for first in range(0, lost.size, BATCH_ROWS):
+        batch = slice(first, first + BATCH_ROWS)
+        found = cdist(centroids[lost[batch]], centroids[labelled], "sqeuclidean")
         column = found.argmin(axis=1)
-        nearest[panel] = labelled[column]
-        sq_distance[panel] = found[np.arange(column.size), column]
+        nearest[batch] = labelled[column]
+        sq_distance[batch] = found[np.arange(column.size), column]
     order = np.lexsort((lost, sq_distance, component[lost]))
     _, first_of, inverse = np.unique(component[lost[order]], return_index=True, return_inverse=True)
     result = np.empty_like(nearest)

@@ -67,7 +67,7 @@ def label_rows(
     sq_distance : float array of the same shape
         Squared distances [score squared].
     labels : CentroidLabels
-        What each centroid hands on.
+        What each centroid passes on.
     noise : {"keep", "resolve"}, default "keep"
         Whether noise is labelled -1 or resolved.
     max_outlier_score : float or None, default 0.8
@@ -94,7 +94,7 @@ def label_rows(
     -----
     The outlier score is q / (q + r) with q the squared distance plus the
     offset of the centroid, r its squared radius: above 0.8 a row is farther
-    than two radii.  Where the centroids are told into clusters and noise,
+    than two radii.  Where some centroids are noise and some are not,
     a row is noise if its score is above the limit: one cell can hold images
     of a cluster and stray ones.
     Where no centroid is noise, no row is.

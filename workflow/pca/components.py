@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.errors import ConfigError, ImagesError
-from workflow.mapper import one_blas_thread
 from workflow.pca.moments import mean_and_scatter
 from workflow.pca.states import LowRankMoments
+from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from workflow.errors import ImagesError
-from workflow.mapper import one_blas_thread
 from workflow.pca._float_sums import centred_product
 from workflow.pca.arrays import array_moments, as_array, delayed_moments, flat
 from workflow.pca.components import principal_components
 from workflow.pca.moments import DEFAULT_RANK, choose_kind, merge_moments
+from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from workflow.errors import ImagesError
-from workflow.mapper import one_blas_thread
 from workflow.pca._float_sums import (
     Factor,
     compress,
@@ -23,6 +22,7 @@ from workflow.pca.states import (
     LowRankMoments,
     MomentState,
 )
+from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

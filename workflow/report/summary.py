@@ -12,6 +12,7 @@ from workflow.report.formatting import (
     format_share,
     format_value,
 )
+from workflow.tree import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +39,6 @@ STRUCTURE_SENTENCES = {
 }
 #: Maximum of clusters that a sentence names.
 MAX_NAMED = 12
-#: Methods of the tree whose name says too little.
-METHOD_NAMES = {"hdbscan": "hdbscan on the centroids"}
 # Key of the summary, words for it, and how to write its value.
 _FIRST: tuple[_Row, ...] = (
     ("n_samples", "images", format_count),
@@ -165,7 +164,7 @@ def _ways(summary: Mapping[str, Any]) -> list[str]:
             f"when the counts of images are redrawn ({times}, as another sample would have them)"
         )
     # Other methods have no threshold that could widen the interval.
-    if summary.get("tree_method") == "contrast" and summary.get("ladder"):
+    if _has_threshold(summary.get("tree_method")) and summary.get("ladder"):
         ways.append("when the test is a little stricter or milder")
     return ways
 
@@ -176,9 +175,21 @@ def method_sentence(summary: Mapping[str, Any]) -> str:
     if not method:
         return ""
     reason = summary.get("tree_reason")
-    text = f"Method: {METHOD_NAMES.get(method, method)}{f', because {reason}' if reason else ''}."
+    text = f"Method: {_title(method)}{f', because {reason}' if reason else ''}."
     compared = compared_methods(summary)
     return f"{text} For comparison, {compared}." if compared else text
+
+
+def _title(method: str | None) -> str:
+    """Return what a method is called; one of another version by its name."""
+    known = METHODS.get(method or "")
+    return known.title if known else str(method)
+
+
+def _has_threshold(method: str | None) -> bool:
+    """Return whether the threshold of the contrast test decides the clusters of a method."""
+    known = METHODS.get(method or "")
+    return bool(known and known.has_threshold)
 
 
 def compared_methods(summary: Mapping[str, Any]) -> str:
@@ -189,7 +200,7 @@ def compared_methods(summary: Mapping[str, Any]) -> str:
     for name, count in dict(summary.get("tree_opinions") or {}).items():
         if name == method and count == summary.get("n_clusters"):
             continue
-        words = f"{METHOD_NAMES.get(name, name)}{' by itself' if name == method else ''}"
+        words = f"{_title(name)}{' by itself' if name == method else ''}"
         verb = "" if parts else " finds"
         parts.append(f"{words}{verb} {format_count(count) if count else 'none'}")
     return ", ".join(parts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field
 
 from workflow.centroid_graph import PairCounts, centroid_graph, intrinsic_dimension
-from workflow.centroid_graph.dimension import MAX_ROWS, PANEL_ROWS
+from workflow.centroid_graph.dimension import BATCH_ROWS, MAX_ROWS
 from workflow.config.fields import Section
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
@@ -95,7 +95,7 @@ class CentroidGraphStep(Step):
         n_read, found = min(n_sample, 10 * n_queries), min(MAX_ROWS, n_sample)
         parts = {
             "rows": (2 * 4 * n_read + 5 * 8 * found) * d,
-            "distances": 3 * 8 * PANEL_ROWS * found,
+            "distances": 3 * 8 * BATCH_ROWS * found,
             "graph": 8 * EDGE_BYTES * n_edges,
         }
         read = 4 * n_read * d + n_edges * PAIR_BYTES // 2
@@ -130,7 +130,7 @@ class GraphTask:
             "graph_indptr": graph.indptr,
             "graph_indices": graph.indices,
             "graph_weights_two": graph.weights_two,
-            "graph_weights_three": graph.weights_three,
+            "graph_weights_three": graph.weights,
         }
         staged = stage_arrays(self.place, described(ARRAYS, arrays))
         return StagedGraph(staged, len(graph.indices) // 2)

@@ -14,6 +14,7 @@ from workflow.engine.partitions import flat_checksums, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
+from workflow.graph import Graph
 from workflow.labels import N_TOP, CentroidLabels, centroid_labels, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from workflow.steps.base import ModelArrays
     from workflow.tree import ClusterTree
 
-#: Methods whose tree joins by length; the others join by flow.
-TREES_OF_LENGTHS = ("density", "hdbscan")
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096
 #: Bytes of the labels of an image, and of what a task holds of one.
@@ -180,33 +179,16 @@ def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
         "graph_indices",
         "graph_weights_three",
     )
-    strength: NDArray[Any] = weights
-    if tree.method in TREES_OF_LENGTHS:
-        dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
-        strength = closeness(centroids, population, indptr, indices, dimension)
+    graph = Graph(indptr, indices, weights)
+    dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
     return centroid_labels(
         tree.label,
         tree.membership,
-        (indptr, indices, strength),
+        tree.noise_graph(graph, centroids, dimension),
         centroids=centroids,
         rms_radius=rms_radius,
         population=population,
     )
-
-
-def closeness(
-    centroids: NDArray[Any],
-    population: NDArray[np.int64],
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    dimension: float,
-) -> NDArray[np.float64]:
-    """Return one over the spacing of images along each edge: large where a tree of lengths joins first."""
-    from workflow.tree.core_distances import edge_distances, image_spacing
-
-    start = np.repeat(np.arange(len(centroids)), np.diff(indptr))
-    length = edge_distances(centroids.astype(np.float64), start, indices)
-    return 1 / image_spacing(length, population[start], population[indices], dimension)
 
 
 def label_model(labels: CentroidLabels) -> ModelArrays:

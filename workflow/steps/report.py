@@ -191,14 +191,15 @@ def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThres
     from workflow.report import ClustersByThreshold
     from workflow.tree import DEFAULT_RATIO
 
-    if not len(tree.ladder):
+    by_threshold = tree.n_clusters_by_threshold
+    if not len(by_threshold):
         return None
-    numbers = tree.ladder[:, 1].astype(np.int64)
-    used = tree.method == "contrast" and not store.manifest.cut
+    numbers = by_threshold[:, 1].astype(np.int64)
+    used = tree.has_threshold and not store.manifest.cut
     # The test may find borders that are not believed: then the plateau is not of the clusters shown.
-    same = bool((numbers[tree.ladder[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
+    same = bool((numbers[by_threshold[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
     return ClustersByThreshold(
-        tree.ladder[:, 0],
+        by_threshold[:, 0],
         numbers,
         chosen=DEFAULT_RATIO if used else None,
         name="threshold (low: strict, high: mild)",

@@ -10,6 +10,7 @@ from pydantic import Field
 from workflow.config.fields import AutoInt, Section
 from workflow.engine.step import Step
 from workflow.errors import ConfigError
+from workflow.graph import Graph
 from workflow.runstore import layout
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
@@ -88,9 +89,9 @@ class TreeStep(Step):
             "graph_weights_three",
         )
         graph = {
-            "auto": (indptr, indices, two, three),
-            "two": (indptr, indices, two),
-            "three": (indptr, indices, three),
+            "auto": Graph(indptr, indices, three, two),
+            "two": Graph(indptr, indices, two),
+            "three": Graph(indptr, indices, three),
         }[settings.flows]
         method = "hdbscan" if context.config.profile == "reference" else settings.method
         tree = build_tree(
@@ -158,11 +159,11 @@ def tree_details(tree: ClusterTree) -> dict[str, Any]:
         "min_cluster_size": tree.min_cluster_size,
         "structure": tree.structure,
         "tree_reason": tree.reason,
-        "tree_opinions": tree.opinions,
+        "tree_opinions": tree.n_clusters_by_method,
         "n_clusters_interval": list(tree.n_clusters_interval),
         "n_resamples": len(tree.certainty.resampled_n_clusters),
         "doubtful_clusters": doubtful.tolist(),
-        "ladder": [[rho, int(count)] for rho, count in tree.ladder.tolist()],
+        "ladder": [[rho, int(count)] for rho, count in tree.n_clusters_by_threshold.tolist()],
         "plateau": list(tree.plateau) if tree.plateau else None,
     }
 

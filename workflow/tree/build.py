@@ -1,4 +1,4 @@
-"""From centroids, populations and their graph to clusters: one face for every method."""
+"""From centroids, populations and their graph to clusters: one function for every method."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.errors import ConfigError
-from workflow.tree.chooser import choose
-from workflow.tree.cutting import check_choices, is_testable
-from workflow.tree.density import MIN_LOG_DENSITY_RISE
-from workflow.tree.makers import Choice, Makers
+from workflow.tree.auto import Choice, choose
+from workflow.tree.contrast.method import clusters_by_threshold
+from workflow.tree.cutting import assemble, check_choices, is_testable
+from workflow.tree.density.method import MIN_LOG_DENSITY_RISE
+from workflow.tree.methods import AUTO, METHODS, method_of
 from workflow.tree.nodes import make_nodes
+from workflow.tree.problem import Problem
 from workflow.tree.resampling import assess
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from workflow.graph import Graph
     from workflow.tree.cluster_tree import ClusterTree
     from workflow.tree.nodes import Nodes
-
-#: Names of `method`.
-METHODS = ("auto", "contrast", "density", "hdbscan", "modularity")
 
 
 def build_tree(
     centroids: ArrayLike,
     population: ArrayLike,
-    graph: tuple[ArrayLike, ...],
+    graph: Graph,
     *,
     dimension: float,
     method: str = "auto",
@@ -48,11 +48,10 @@ def build_tree(
         Centroids, finite.
     population : int array of shape (n_centroids,) [images]
         Images of each centroid, at least 1.
-    graph : tuple of arrays
-        ``(indptr, indices, weights)`` or ``(indptr, indices, weights,
-        weights_of_three)``: symmetric CSR with zero diagonal of the images whose
-        two nearest centroids are i and j, and of the same over the three pairs
-        of the nearest three.
+    graph : Graph
+        The centroid graph, zero diagonal: `weights` counts the images that have
+        both ends among their nearest three centroids, `weights_two` those whose
+        nearest two they are; without it they are taken to be equal.
     dimension : float
         Intrinsic dimension of the images, positive.
     method : {"auto", "contrast", "density", "hdbscan", "modularity"}
@@ -62,10 +61,10 @@ def build_tree(
         flows within and above communities.  ``"hdbscan"`` has the hdbscan library link the centroids as
         points; sizes are in images, which the library cannot weigh, so
         condensing and selecting are ours.  ``"auto"`` chooses between the first
-        three (`workflow.tree.chooser.choose`); the result says which, why, and
+        three (`workflow.tree.auto.choose`); the result says which, why, and
         how many clusters the others find.
     min_cluster_size : int or "auto" [images]
-        Fewest images of a cluster; ``"auto"`` is five times the mean population,
+        Minimum images of a cluster; ``"auto"`` is five times the mean population,
         once that for ``"modularity"`` on too few images for a test.
     min_samples : int or "auto"
         ``"density"``: neighbours in the graph, nearest first, averaged in a
@@ -103,10 +102,11 @@ def build_tree(
     """
     nodes = make_nodes(centroids, population, graph)
     images = np.asarray(population, np.int64)
-    _check_numbers(method, dimension, min_log_density_rise, n_resamples)
+    _check_numbers(dimension, min_log_density_rise, n_resamples)
+    requested = None if method == AUTO else Choice(method_of(method), "it was asked for")
     size = _whole_number("min_cluster_size", min_cluster_size)
     check_choices(cluster_selection_method, 1 if size is None else size)
-    makers = Makers(
+    problem = Problem(
         nodes=nodes,
         population=images,
         dimension=dimension,
@@ -117,20 +117,31 @@ def build_tree(
         mean_distance=_mean_distances(mean_distance, nodes, images),
         testable=is_testable(images),
     )
-    choice = choose(makers) if method == "auto" else Choice(method, "it was asked for")
-    tree = makers.tree(choice)
+    tree = _built(problem, requested or choose(problem))
     if not n_resamples:
         return tree
-    return replace(tree, certainty=assess(makers, tree, n_resamples))
+    return replace(tree, certainty=assess(problem, tree, n_resamples))
 
 
-def _check_numbers(method: str, dimension: float, rise: float, n_resamples: int) -> None:
+def _built(problem: Problem, choice: Choice) -> ClusterTree:
+    """Build the tree that was chosen, with how many clusters the other methods find."""
+    method = choice.method
+    tree = assemble(problem.leaves(method), choice.cut or method.cut(problem), method=method.name)
+    found = {
+        other.name: len(problem.labelling(other).selected)
+        for other in METHODS.values()
+        if other.can_build(problem)
+    }
+    tree = replace(tree, reason=choice.reason, n_clusters_by_method=found)
+    if not problem.testable or method.reads == "positions":
+        return tree
+    return replace(tree, n_clusters_by_threshold=clusters_by_threshold(problem))
+
+
+def _check_numbers(dimension: float, rise: float, n_resamples: int) -> None:
     """Raise ConfigError unless the scalar arguments are legal."""
     if n_resamples < 0:
         msg = f"n_resamples must be at least 0; got {n_resamples}. Pass 0 to switch it off."
-        raise ConfigError(msg)
-    if method not in METHODS:
-        msg = f"method must be one of {', '.join(METHODS)}; got {method!r}. Choose one of them."
         raise ConfigError(msg)
     if not (math.isfinite(dimension) and dimension > 0):
         msg = (

@@ -1,9 +1,8 @@
-"""The one result of the tree room: hierarchy, condensed tree, labels and layers, storable as arrays."""
+"""The result of `build_tree`: hierarchy, condensed tree, labels and layers, storable as arrays."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,13 +10,18 @@ import numpy as np
 from workflow.errors import StoreError
 from workflow.tree.certainty import Certainty
 from workflow.tree.condensed_tree import CondensedTree
-from workflow.tree.crossing import DEFAULT_RATIO
-from workflow.tree.spanning_tree import Linkage
+from workflow.tree.contrast.constants import DEFAULT_RATIO
+from workflow.tree.density.spacing import image_spacing
+from workflow.tree.linkage import Linkage
+from workflow.tree.methods import method_of
+from workflow.tree.nodes import edge_distances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from workflow.graph import Graph
 
 _DTYPES: dict[str, str] = {
     "node": "int32",
@@ -46,6 +50,8 @@ _DTYPES: dict[str, str] = {
     "nearest": "int32",
 }
 _OPTIONAL = frozenset({"score"})
+#: Attributes that are stored under another name.
+_STORED_AS = {"n_clusters_by_threshold": "ladder"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,15 +61,14 @@ class ClusterTree:
     Attributes
     ----------
     method : str
-        ``"density"``, ``"contrast"``, ``"modularity"`` or ``"hdbscan"``: how the
-        tree was made.
+        Name of the method that made the tree (`workflow.tree.methods`).
     structure : str
         ``"clusters"``; ``"none"`` for one cluster; ``"untested"`` where there
         are too few images to tell.
     cluster_selection_method : str
         ``"eom"`` or ``"leaf"``: how clusters were chosen.
     min_cluster_size : int [images]
-        Fewest images of a cluster in this cut.
+        Minimum images of a cluster in this cut.
     min_prominence : float
         Smallest prominence of a split in this cut.
     linkage : Linkage
@@ -88,14 +93,13 @@ class ClusterTree:
     layer_cuts : float64 array of shape (n_layers, 4)
         How to cut each layer: min cluster size, min prominence, 0 for
         ``"eom"`` or 1 for ``"leaf"``, largest lambda of a split.
-    ladder : float64 array of shape (n_rungs, 2)
+    n_clusters_by_threshold : float64 array of shape (n_thresholds, 2)
         Threshold of the contrast test and number of clusters at it; empty
         where there are too few images for it.
     reason : str
         Why this method, as a clause.
-    opinions : dict of str to int
-        Number of clusters that each method finds; empty where none but this
-        was asked.
+    n_clusters_by_method : dict of str to int
+        Number of clusters that each method finds, where that is known.
     certainty : Certainty
         How sure the clusters are; unknown for a tree that was cut elsewhere.
     """
@@ -115,10 +119,10 @@ class ClusterTree:
     persistence: NDArray[np.float64]
     layers: NDArray[np.int32]
     layer_cuts: NDArray[np.float64]
-    ladder: NDArray[np.float64]
+    n_clusters_by_threshold: NDArray[np.float64]
     reason: str = ""
-    opinions: dict[str, int] = dataclasses.field(default_factory=dict)
-    certainty: Certainty = dataclasses.field(default_factory=Certainty.unknown)
+    n_clusters_by_method: dict[str, int] = field(default_factory=dict)
+    certainty: Certainty = field(default_factory=Certainty.unknown)
 
     @property
     def n_clusters(self) -> int:
@@ -138,9 +142,9 @@ class ClusterTree:
             Lowest and highest number.
         """
         low, high = self.certainty.bounds(self.n_clusters)
-        used = np.flatnonzero(self.ladder[:, 0] == DEFAULT_RATIO)
-        if self.method == "contrast" and len(used):
-            near = self.ladder[max(0, used[0] - 1) : used[0] + 2, 1].astype(int).tolist()
+        used = self._threshold_used()
+        if used is not None:
+            near = self.n_clusters_by_threshold[max(0, used - 1) : used + 2, 1].astype(int).tolist()
             low, high = min(low, *near), max(high, *near)
         return low, high
 
@@ -153,41 +157,59 @@ class ClusterTree:
         tuple of float or None
             Lowest and highest threshold; None where the contrast test did not decide.
         """
-        used = np.flatnonzero(self.ladder[:, 0] == DEFAULT_RATIO)
-        if self.method != "contrast" or not len(used):
+        used = self._threshold_used()
+        if used is None:
             return None
-        low = high = int(used[0])
-        same = self.ladder[:, 1] == self.ladder[low, 1]
+        low = high = used
+        thresholds, counts = self.n_clusters_by_threshold.T
+        same = counts == counts[used]
         while low > 0 and same[low - 1]:
             low -= 1
         while high + 1 < len(same) and same[high + 1]:
             high += 1
-        return float(self.ladder[low, 0]), float(self.ladder[high, 0])
+        return float(thresholds[low]), float(thresholds[high])
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether the threshold of the contrast test decided the clusters."""
+        return method_of(self.method).has_threshold
+
+    def _threshold_used(self) -> int | None:
+        """Return which of the thresholds decided, None where the contrast test did not."""
+        used = np.flatnonzero(self.n_clusters_by_threshold[:, 0] == DEFAULT_RATIO)
+        return int(used[0]) if self.has_threshold and len(used) else None
+
+    def noise_graph(self, graph: Graph, centroids: ArrayLike, dimension: float) -> Graph:
+        """Return the centroid graph with weights that are large where this kind of tree joins first.
+
+        Along it noise is resolved (`workflow.labels.centroid_labels`).
+
+        Parameters
+        ----------
+        graph : Graph
+            The centroid graph.
+        centroids : float array of shape (n_centroids, n_components) [unit of the scores]
+            Centroids.
+        dimension : float
+            Intrinsic dimension of the images.
+
+        Returns
+        -------
+        Graph
+            The flows, or one over the spacing of images along each edge where
+            the method joins by length.
+        """
+        if method_of(self.method).joins_by == "flow":
+            return graph
+        rows = graph.rows()
+        length = edge_distances(np.asarray(centroids, np.float64), rows, graph.indices)
+        images = self.population[rows], self.population[graph.indices]
+        return graph._replace(weights=1 / image_spacing(length, *images, dimension))
 
     @property
     def n_centroids(self) -> int:
         """Number of centroids."""
         return len(self.node)
-
-    @property
-    def parent(self) -> NDArray[np.int32]:
-        """The column `parent` of the condensed tree."""
-        return self.condensed.parent
-
-    @property
-    def child(self) -> NDArray[np.int32]:
-        """The column `child` of the condensed tree."""
-        return self.condensed.child
-
-    @property
-    def lambda_val(self) -> NDArray[np.float64]:
-        """The column `lambda_val` of the condensed tree."""
-        return self.condensed.lambda_val
-
-    @property
-    def child_size(self) -> NDArray[np.int64]:
-        """The column `child_size` of the condensed tree [images]."""
-        return self.condensed.child_size
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by name.
@@ -197,9 +219,11 @@ class ClusterTree:
         dict of str to array
             Plain numeric arrays; with `attrs` they hold the whole tree.
         """
-        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        parts: dict[str, Any] = {
+            _STORED_AS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)
+        }
         for part in (self.linkage, self.condensed, self.certainty):
-            parts.update({f.name: getattr(part, f.name) for f in dataclasses.fields(part)})
+            parts.update({f.name: getattr(part, f.name) for f in fields(part)})
         return {name: parts[name] for name in _DTYPES if parts[name] is not None}
 
     def attrs(self) -> dict[str, Any]:
@@ -218,7 +242,7 @@ class ClusterTree:
             "min_prominence": self.min_prominence,
             "n_clusters": self.n_clusters,
             "reason": self.reason,
-            "opinions": self.opinions,
+            "opinions": self.n_clusters_by_method,
         }
 
     @classmethod
@@ -249,41 +273,26 @@ class ClusterTree:
             raise StoreError(msg)
         a = {k: np.asarray(arrays[k], dtype) for k, dtype in _DTYPES.items() if k in arrays}
         _check_shapes(a)
-        linkage = Linkage(
-            a["left"],
-            a["right"],
-            a["distance"],
-            a["size"],
-            a["leaf_size"],
-            a["leaf_distance"],
-            a.get("score"),
-        )
-        condensed = CondensedTree(
-            a["parent"], a["child"], a["lambda_val"], a["child_size"], linkage.n_leaves
-        )
+        linkage = Linkage(**_fields_of(Linkage, a))
         return cls(
+            **_fields_of(cls, a),
             method=str(attrs["method"]),
             structure=str(attrs["structure"]),
             cluster_selection_method=str(attrs.get("cluster_selection_method", "eom")),
             min_cluster_size=int(attrs["min_cluster_size"]),
             min_prominence=float(attrs.get("min_prominence", 0.0)),
             linkage=linkage,
-            condensed=condensed,
-            node=a["node"],
-            population=a["population"],
-            selected=a["selected"],
-            label=a["label"],
-            membership=a["membership"],
-            persistence=a["persistence"],
-            layers=a["layers"],
-            layer_cuts=a["layer_cuts"],
-            ladder=a["ladder"],
+            condensed=CondensedTree(**_fields_of(CondensedTree, a), n_leaves=linkage.n_leaves),
             reason=str(attrs.get("reason", "")),
-            certainty=Certainty(
-                a["resampled_n_clusters"], a["recovery"], a["border"], a["nearest"]
-            ),
-            opinions={str(k): int(v) for k, v in dict(attrs.get("opinions", {})).items()},
+            n_clusters_by_method={str(k): int(v) for k, v in attrs.get("opinions", {}).items()},
+            certainty=Certainty(**_fields_of(Certainty, a)),
         )
+
+
+def _fields_of(part: type, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the stored arrays that are fields of a part of the tree, by field."""
+    names = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(part)}
+    return {name: arrays[stored] for name, stored in names.items() if stored in arrays}
 
 
 def _check_shapes(a: Mapping[str, NDArray[Any]]) -> None:

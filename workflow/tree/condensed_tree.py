@@ -1,4 +1,4 @@
-"""Condensed tree: the linkage reduced to the splits between pieces large and prominent enough."""
+"""Condensed tree: the linkage reduced to the splits between parts large and prominent enough."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree._cuts import highest_means, leave_clusters
+from workflow.tree._condensing_kernels import Splits, highest_means, leave_clusters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.spanning_tree import Linkage
+    from workflow.tree.linkage import Linkage
 
 
 #: Less than any difference of scores that means something.
@@ -76,22 +76,22 @@ class CondensedTree:
 
 
 def log_peaks(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
-    """Return the log lambda of the densest large enough piece within each node.
+    """Return the log lambda of the densest large enough part within each node.
 
     Parameters
     ----------
     linkage : Linkage
         Tree of merges.
     min_cluster_size : int
-        Images of a large enough piece.
+        Images of a large enough part.
 
     Returns
     -------
     float64 array of shape (2 * n_leaves - 1,)
-        Largest mean, over the images of a piece of at least
+        Largest mean, over the images of a part of at least
         `min_cluster_size` images within the node, of the log lambda at which
-        their leaf dissolves; minus infinity where there is no such piece.
-        The mean over a whole piece tells a cluster from a ripple of the
+        their leaf dissolves; minus infinity where there is no such part.
+        The mean over a whole part tells a cluster from a ripple of the
         density where the single largest lambda does not.
     """
     rise = -np.log(linkage.leaf_distance)
@@ -106,7 +106,7 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
     linkage : Linkage
         Tree of merges.
     min_cluster_size : int
-        Fewest images of either side.
+        Minimum images of either side.
 
     Returns
     -------
@@ -131,24 +131,24 @@ def prominences(linkage: Linkage, min_cluster_size: int) -> NDArray[np.float64]:
     return np.where(fits, np.maximum(lower + np.log(linkage.distance), 0.0), -np.inf)
 
 
-def _leavers(
-    linkage: Linkage, min_cluster_size: int, min_prominence: float
-) -> tuple[NDArray[np.bool_], tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Return, per merge: is it a split; does its left, its right side leave the cluster."""
-    splits = prominences(linkage, min_cluster_size) >= min_prominence
+def _splits(linkage: Linkage, min_cluster_size: int, min_prominence: float) -> Splits:
+    """Return which merges are splits, and which sides leave their cluster at the others."""
+    is_split = prominences(linkage, min_cluster_size) >= min_prominence
     if linkage.score is not None:
-        return splits, (np.zeros_like(splits), linkage.score == np.inf)
-    peak = log_peaks(linkage, min_cluster_size)
-    needed = min_prominence - np.log(linkage.distance)
+        leavers = np.zeros_like(is_split), linkage.score == np.inf
+    else:
+        peak = log_peaks(linkage, min_cluster_size)
+        needed = min_prominence - np.log(linkage.distance)
 
-    def leaves(side: NDArray[np.int32]) -> NDArray[np.bool_]:
-        if min_prominence > 0:
-            stays = peak[side] >= needed
-        else:
-            stays = linkage.node_sizes()[side] >= min_cluster_size
-        return ~stays & ~splits
+        def leaves(side: NDArray[np.int32]) -> NDArray[np.bool_]:
+            if min_prominence > 0:
+                stays = peak[side] >= needed
+            else:
+                stays = linkage.node_sizes()[side] >= min_cluster_size
+            return ~stays & ~is_split
 
-    return splits, (leaves(linkage.left), leaves(linkage.right))
+        leavers = leaves(linkage.left), leaves(linkage.right)
+    return Splits(linkage.left, linkage.right, 1.0 / linkage.distance, is_split, *leavers)
 
 
 def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.0) -> CondensedTree:
@@ -159,7 +159,7 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
     linkage : Linkage
         Tree of merges, sizes in images.
     min_cluster_size : int
-        Fewest images of a cluster; a single leaf that has them is one.
+        Minimum images of a cluster; a single leaf that has them is one.
     min_prominence : float
         Smallest prominence (`prominences`) of a split; at 0 the size alone
         decides, unless the linkage brings scores.
@@ -174,7 +174,7 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
     O(n_leaves).  At `min_prominence` 0 and
     leaves of one image this is the condensed tree of [1]_; a positive one
     cancels features of low persistence as in [2]_, with the log of the density
-    averaged over a piece in place of its maximum.
+    averaged over a part in place of its maximum.
 
     References
     ----------
@@ -184,16 +184,14 @@ def condense(linkage: Linkage, min_cluster_size: int, min_prominence: float = 0.
        "Persistence-based clustering in Riemannian manifolds", J. ACM 60(6), 2013.
     """
     n_leaves = linkage.n_leaves
-    splits, leavers = _leavers(linkage, min_cluster_size, min_prominence)
-    owner, fallen, clusters, births = leave_clusters(
-        (linkage.left, linkage.right), 1.0 / linkage.distance, linkage.node_sizes(), splits, leavers
-    )
-    fallen = np.where(fallen > 0, fallen, 1.0 / linkage.leaf_distance)
-    below = np.arange(n_leaves + 1, n_leaves + 1 + len(clusters))
+    splits = _splits(linkage, min_cluster_size, min_prominence)
+    members = leave_clusters(splits, linkage.node_sizes())
+    left_at = np.where(members.left_at > 0, members.left_at, 1.0 / linkage.leaf_distance)
+    below = np.arange(n_leaves + 1, n_leaves + 1 + len(members.parent))
     return CondensedTree(
-        parent=np.concatenate([owner, clusters[:, 0]]).astype(np.int32),
+        parent=np.concatenate([members.owner, members.parent]).astype(np.int32),
         child=np.concatenate([np.arange(n_leaves), below]).astype(np.int32),
-        lambda_val=np.concatenate([fallen, births]),
-        child_size=np.concatenate([linkage.leaf_size, clusters[:, 1]]),
+        lambda_val=np.concatenate([left_at, members.birth]),
+        child_size=np.concatenate([linkage.leaf_size, members.images]),
         n_leaves=n_leaves,
     )

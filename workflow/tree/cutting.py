@@ -16,15 +16,13 @@ from workflow.tree.layers import SELECTION_METHODS, Cut, Leaves, label_cut, nest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.spanning_tree import Linkage
+    from workflow.tree.linkage import Linkage
 
 #: Below so many images, or images per centroid, no statement about structure is made.
-TESTABLE_IMAGES, TESTABLE_IMAGES_PER_CENTROID = 5_000, 8
+MIN_TESTABLE_IMAGES, MIN_TESTABLE_PER_CENTROID = 5_000, 8
 
 
-def assemble(
-    leaves: Leaves, how: Cut, *, method: str, ladder: NDArray[np.float64] | None = None
-) -> ClusterTree:
+def assemble(leaves: Leaves, how: Cut, *, method: str) -> ClusterTree:
     """Cut a linkage and gather everything in a `ClusterTree`.
 
     Parameters
@@ -34,9 +32,7 @@ def assemble(
     how : Cut
         The default cut.
     method : str
-        How the linkage was made.
-    ladder : float64 array of shape (n_rungs, 2), optional
-        Thresholds and numbers of clusters of the contrast test.
+        Name of the method that made the linkage.
 
     Returns
     -------
@@ -64,7 +60,7 @@ def assemble(
         persistence=labelling.persistence,
         layers=layers,
         layer_cuts=cuts,
-        ladder=np.empty((0, 2)) if ladder is None else ladder,
+        n_clusters_by_threshold=np.empty((0, 2)),
     )
 
 
@@ -82,8 +78,8 @@ def is_testable(population: NDArray[np.int64]) -> bool:
         False below 5,000 images or 8 images per centroid.
     """
     n_images = int(population.sum())
-    enough_each = n_images >= TESTABLE_IMAGES_PER_CENTROID * len(population)
-    return n_images >= TESTABLE_IMAGES and enough_each
+    enough_each = n_images >= MIN_TESTABLE_PER_CENTROID * len(population)
+    return n_images >= MIN_TESTABLE_IMAGES and enough_each
 
 
 def cut(
@@ -104,7 +100,7 @@ def cut(
         Number of clusters: the most prominent splits that give it.  Where
         clusters of the present size are too few, smaller ones are allowed.
     min_cluster_size : int, optional [images]
-        Fewest images of a cluster; as in `tree` if not given.
+        Minimum images of a cluster; as in `tree` if not given.
     cluster_selection_method : {"eom", "leaf"}, optional
         As in `tree` if not given.  Given with `n_clusters`, it must be
         ``"leaf"``: a number is met by the leaves of the pruned tree.
@@ -114,7 +110,7 @@ def cut(
     Returns
     -------
     ClusterTree
-        The same tree with other labels; layers and ladder stay.
+        The same tree with other labels; layers and the clusters by threshold stay.
 
     Raises
     ------

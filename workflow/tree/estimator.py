@@ -8,9 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
+from workflow.errors import ConfigError
+from workflow.graph import Graph
 from workflow.tree.build import build_tree
 from workflow.tree.cutting import cut
-from workflow.tree.density import MIN_LOG_DENSITY_RISE
+from workflow.tree.density.method import MIN_LOG_DENSITY_RISE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -22,9 +24,9 @@ class CentroidTree(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     method : {"auto", "contrast", "density", "hdbscan", "modularity"}
-        How to build the tree.
+        How to build the tree, as for `workflow.tree.build_tree`.
     min_cluster_size : int or "auto" [images]
-        Fewest images of a cluster.
+        Minimum images of a cluster.
     min_samples : int or "auto"
         Smoothing of the density.
     cluster_selection_method : {"eom", "leaf"}
@@ -81,7 +83,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         y: Any = None,
         *,
         population: ArrayLike | None = None,
-        graph: tuple[ArrayLike, ...] | None = None,
+        graph: Graph | tuple[ArrayLike, ...] | None = None,
         mean_distance: ArrayLike | None = None,
     ) -> Self:
         """Build the tree.
@@ -94,9 +96,11 @@ class CentroidTree(ClusterMixin, BaseEstimator):
             Ignored.
         population : int array of shape (n_centroids,), optional [images]
             Images per centroid; one each if not given.
-        graph : tuple of arrays, optional
-            CSR arrays of the centroid graph; without it the pieces, here all
-            centroids, are bridged by the Euclidean minimum spanning tree.
+        graph : Graph or tuple of arrays, optional
+            The centroid graph, or its CSR arrays ``(indptr, indices,
+            weights)`` or ``(indptr, indices, weights_two, weights)``; without
+            it all centroids are joined along the Euclidean minimum spanning
+            tree.
         mean_distance : float array of shape (n_centroids,), optional
             Mean distance of the images of a centroid to it.
 
@@ -114,7 +118,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         self.tree_ = build_tree(
             points,
             population,
-            graph,
+            graph if isinstance(graph, Graph) else _as_graph(graph),
             dimension=float(points.shape[-1]) if self.dimension is None else self.dimension,
             method=self.method,
             min_cluster_size=self.min_cluster_size,
@@ -153,3 +157,15 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         self.cluster_persistence_ = self.tree_.persistence
         self.certainty_ = self.tree_.certainty
         return self
+
+
+def _as_graph(arrays: tuple[ArrayLike, ...]) -> Graph:
+    """Return the graph of CSR arrays with one array of weights, or with those of two and of three."""
+    if len(arrays) not in {3, 4}:
+        msg = (
+            f"graph must be a Graph, or its three or four CSR arrays; got {len(arrays)} arrays. "
+            "Pass the centroid graph."
+        )
+        raise ConfigError(msg)
+    indptr, indices, *weights = (np.asarray(part) for part in arrays)
+    return Graph(indptr, indices, weights[-1], weights[0])

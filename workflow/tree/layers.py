@@ -12,7 +12,7 @@ from workflow.tree.selection import Labelling, label_leaves, select_excess_of_ma
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.tree.spanning_tree import Linkage
+    from workflow.tree.linkage import Linkage
 
 #: Ways to choose clusters from the condensed tree.
 SELECTION_METHODS = ("eom", "leaf")
@@ -44,7 +44,7 @@ class Cut(NamedTuple):
     Attributes
     ----------
     min_cluster_size : int [images]
-        Fewest images of a cluster.
+        Minimum images of a cluster.
     min_prominence : float
         Smallest prominence of a split.
     selection : str
@@ -110,7 +110,7 @@ def nested_layers(leaves: Leaves, how: Cut) -> tuple[NDArray[np.int32], NDArray[
     Notes
     -----
     With k clusters by default, at most k/4 and k/2 are had by undoing the
-    deepest splits, and 2 k, 4 k and 8 k by lowering the prominence asked for.
+    deepest splits, and 2 k, 4 k and 8 k by lowering the required prominence.
     All are nested by construction but for clusters that only appear with a
     lower prominence among what was noise before: a layer with such is left out.
     """
@@ -137,17 +137,17 @@ def nested_layers(leaves: Leaves, how: Cut) -> tuple[NDArray[np.int32], NDArray[
             coarse.append((found, labelling.label, other))
         elif found > n_clusters and refines(labelling.label, base.label):
             fine.append((found, labelling.label, other))
-    kept = [(n_clusters, base.label, how)]
+    layers = [(n_clusters, base.label, how)]
     for layer in sorted(fine, key=lambda layer: layer[0]):
-        if layer[0] > kept[-1][0]:  # equal prominences give the same layer twice
-            kept.append(layer)
+        if layer[0] > layers[-1][0]:  # equal prominences give the same layer twice
+            layers.append(layer)
     for share in (2, 4):
         below = [layer for layer in coarse if layer[0] * share <= n_clusters]
         if below:
             best = max(below, key=lambda layer: layer[0])
-            kept = [best, *kept] if best[0] < kept[0][0] else kept
-    labels = np.array([label[leaves.node] for _, label, _ in kept], np.int32)
-    return labels, np.array([_as_row(cut_) for *_, cut_ in kept], np.float64)
+            layers = [best, *layers] if best[0] < layers[0][0] else layers
+    labels = np.array([label[leaves.node] for _, label, _ in layers], np.int32)
+    return labels, np.array([_as_row(cut_) for *_, cut_ in layers], np.float64)
 
 
 def _as_row(how: Cut) -> tuple[float, ...]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.errors import ConfigError
-from workflow.tree._edges import is_symmetric, upper_edges
+from workflow.graph import Graph
+from workflow.numerics import edge_lengths
+from workflow.tree._graph_kernels import edges_between_nodes, is_symmetric
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -30,11 +32,10 @@ class Nodes(NamedTuple):
         Node of each centroid.
     row, col : int64 arrays of shape (n_edges,)
         Edges with ``row < col``, in lexicographic order.
-    pairs : int64 array of shape (n_edges,) [images]
+    weights_two : int64 array of shape (n_edges,) [images]
         Images whose two nearest centroids are the ends of the edge.
-    triples : int64 array of shape (n_edges,) [pairs of images]
-        The same over all three pairs of the nearest three; equal to `pairs`
-        where no second array of weights was given.
+    weights : int64 array of shape (n_edges,) [images]
+        Images that have both ends among their nearest three: the flow.
     """
 
     position: NDArray[np.float64]
@@ -42,8 +43,8 @@ class Nodes(NamedTuple):
     node: NDArray[np.int32]
     row: NDArray[np.int64]
     col: NDArray[np.int64]
-    pairs: NDArray[np.int64]
-    triples: NDArray[np.int64]
+    weights_two: NDArray[np.int64]
+    weights: NDArray[np.int64]
 
     @property
     def n_nodes(self) -> int:
@@ -51,7 +52,7 @@ class Nodes(NamedTuple):
         return int(self.position.shape[0])
 
 
-def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: tuple[ArrayLike, ...]) -> Nodes:
+def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: Graph) -> Nodes:
     """Check the input of the tree and collapse coincident centroids.
 
     Parameters
@@ -60,8 +61,9 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: tuple[ArrayLi
         Centroids; finite.
     population : int array of shape (n_centroids,) [images]
         Images of each centroid, at least 1.
-    graph : tuple of (indptr, indices, weights) or (indptr, indices, weights, weights_of_three)
-        Symmetric CSR of counts with zero diagonal.
+    graph : Graph
+        Symmetric counts with zero diagonal; `weights_two` equals `weights`
+        where it is not given.
 
     Returns
     -------
@@ -81,13 +83,34 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: tuple[ArrayLi
     """
     points = _check_centroids(centroids)
     images = _check_population(population, len(points))
-    indptr, indices, weights = _check_graph(graph, len(points))
+    checked, weights_two = _check_graph(graph, len(points))
     # Adding 0.0 turns -0.0 into 0.0: they coincide but differ in their bits.
     position, node = _distinct(points + 0.0)
     total = np.zeros(len(position), np.int64)
     np.add.at(total, node, images)
-    edges = upper_edges(indptr, indices, weights[0], weights[-1], node, len(position))
+    edges = edges_between_nodes(checked, weights_two, node, len(position))
     return Nodes(position, total, node, *edges)
+
+
+def edge_distances(
+    position: NDArray[np.float64], row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Return the Euclidean distance along each edge.
+
+    Parameters
+    ----------
+    position : float64 array of shape (n_nodes, n_components) [unit of the scores]
+        Where the nodes are.
+    row, col : int arrays of shape (n_edges,)
+        Ends of the edges.
+
+    Returns
+    -------
+    float64 array of shape (n_edges,) [unit of the scores]
+        Never below 1e-14 of the width of the data: one over it stays finite.
+    """
+    floor = max(1e-14 * float(np.ptp(position, axis=0).max(initial=0.0)), 1e-250)
+    return np.maximum(edge_lengths(position, row, col), floor)
 
 
 def _distinct(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -160,24 +183,17 @@ def _check_population(population: ArrayLike, n_centroids: int) -> NDArray[np.int
     return images.astype(np.int64)
 
 
-def _check_graph(
-    graph: tuple[ArrayLike, ...], n_centroids: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[NDArray[np.int64]]]:
-    """Return indptr, indices and one or two arrays of weights, or say what is wrong with them."""
-    if len(graph) not in {3, 4}:
-        msg = (
-            f"graph must be (indptr, indices, weights) or with weights of three; got {len(graph)} "
-            "arrays. Pass the CSR arrays of the centroid graph."
-        )
-        raise ConfigError(msg)
-    indptr, indices, *weights = (np.asarray(part, np.int64) for part in graph)
+def _check_graph(graph: Graph, n_centroids: int) -> tuple[Graph, NDArray[np.int64]]:
+    """Return the graph as int64 and its weights of two, or say what is wrong with it."""
+    indptr, indices, weights = (np.asarray(part, np.int64) for part in graph[:3])
+    weights_two = weights if graph.weights_two is None else np.asarray(graph.weights_two, np.int64)
     n_entries = len(indices)
     whole = (
         indptr.shape == (n_centroids + 1,)
         and indptr[0] == 0
         and indptr[-1] == n_entries
         and bool((np.diff(indptr) >= 0).all())
-        and all(w.shape == (n_entries,) for w in weights)
+        and weights.shape == weights_two.shape == (n_entries,)
     )
     if not whole or (n_entries and not 0 <= indices.min() <= indices.max() < n_centroids):
         msg = (
@@ -185,13 +201,13 @@ def _check_graph(
             f"{indptr.shape}, {n_entries} indices. Build it from the same centroids."
         )
         raise ConfigError(msg)
+    checked = Graph(indptr, indices, weights)
     if n_entries and (
-        any(w.min() < 0 for w in weights)
-        or not is_symmetric(indptr, indices, weights[0], weights[-1])
+        min(weights.min(), weights_two.min()) < 0 or not is_symmetric(checked, weights_two)
     ):
         msg = (
             "graph weights must be symmetric counts of at least 0; got others. "
             "Add the transposed counts."
         )
         raise ConfigError(msg)
-    return indptr, indices, weights
+    return checked, weights_two

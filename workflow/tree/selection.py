@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.tree._cuts import most_stable, nearest_chosen
+from workflow.tree._condensing_kernels import most_stable, nearest_chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,24 +6,76 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree.bridges import bridge_edges
-from workflow.tree.core_distances import (
-    core_lengths,
-    edge_distances,
-    image_spacing,
-    mutual_reachability,
-)
-from workflow.tree.spanning_tree import Linkage, minimum_spanning_tree, single_linkage
+from workflow.tree.density.bridges import bridge_edges
+from workflow.tree.density.spacing import core_lengths, image_spacing, mutual_reachability
+from workflow.tree.layers import Cut
+from workflow.tree.linkage import Linkage, leaf_heights, minimum_spanning_tree, single_linkage
+from workflow.tree.method import Method
+from workflow.tree.nodes import edge_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.tree.nodes import Nodes
+    from workflow.tree.problem import Problem
 
 #: A side of a split is a cluster when its images are on average this much denser than the
 #: split, in log density.  Without theory: 1.5 to 3 gave the same clusters on blobs in 2 to
 #: 20 dimensions and one cluster on normal, uniform and curved sets; 1 split a Swiss roll.
 MIN_LOG_DENSITY_RISE = 2.0
+
+
+#: The minimum is never above this share of all images: of a few centroids each may be a cluster, such
+#: as cells of duplicates, and five of them could be everything.
+MAX_MIN_SIZE_SHARE = 0.05
+
+
+class Density(Method):
+    """Single linkage on the spacing of images, with clusters denser than the splits between them."""
+
+    name = "density"
+    title = "density"
+    joins_by = "length"
+    reads = "edges"
+    noise = "centroids that lie sparser than the clusters beside them"
+
+    def build(self, problem: Problem) -> Linkage:
+        """Return the linkage of `density_linkage`."""
+        return density_linkage(
+            problem.nodes,
+            dimension=problem.dimension,
+            min_samples=problem.min_samples or 0,
+            mean_distance=problem.mean_distance,
+            length=problem.lengths,
+            bridges=problem.bridges,
+        )
+
+    def cut(self, problem: Problem) -> Cut:
+        """Return the cut at the rise of density that was requested."""
+        return self.cut_at(problem, problem.min_log_density_rise, problem.selection)
+
+    def cut_at(self, problem: Problem, rise: float, selection: str) -> Cut:
+        """Return the cut whose clusters are so much denser than their splits.
+
+        Parameters
+        ----------
+        problem : Problem
+            Checked input.
+        rise : float
+            How much denser, in log density.
+        selection : {"eom", "leaf"}
+            How clusters are chosen.
+
+        Returns
+        -------
+        Cut
+            The cut.
+        """
+        size = problem.min_cluster_size
+        if size is None:
+            largest = round(int(problem.population.sum()) * MAX_MIN_SIZE_SHARE)
+            size = max(2, min(problem.min_size(), largest))
+        return Cut(size, rise / problem.dimension, selection)
 
 
 def density_linkage(
@@ -51,7 +103,7 @@ def density_linkage(
     length : float64 array of shape (n_edges,), optional [unit of the scores]
         Lengths of all edges, if they are known.
     bridges : tuple of int64 arrays of shape (n_bridges,), optional
-        Both ends of the edges between pieces of the graph, if they are known.
+        Both ends of the edges between components of the graph, if they are known.
 
     Returns
     -------
@@ -61,7 +113,7 @@ def density_linkage(
     Notes
     -----
     O(n_edges log n_edges + bridges); 16,384 centroids take a fifth of a second.
-    The edges are those of the graph and the bridges between its pieces; the
+    The edges are those of the graph and the bridges between its components; the
     length of an edge is the geometric mean of the spacings of images that
     either end gives it.  Deviates from HDBSCAN [1]_ in the core length, which
     is a mean over neighbours in the graph, put on the scale of the edges.
@@ -143,37 +195,3 @@ def inner_spacing(
     # One image tells nothing of its surroundings; several at no distance are duplicates.
     is_duplicates = (mean_distance == 0) & (nodes.population > 1)
     return np.where(is_duplicates, np.finfo(np.float64).tiny, inner)
-
-
-def leaf_heights(
-    n_leaves: int,
-    row: NDArray[np.int64],
-    col: NDArray[np.int64],
-    height: NDArray[np.float64],
-    inner: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the height at which each leaf dissolves: its inner spacing, or its first merge.
-
-    Parameters
-    ----------
-    n_leaves : int
-        Number of leaves.
-    row, col : int64 arrays of shape (n_leaves - 1,)
-        Edges of the spanning tree.
-    height : float64 array of shape (n_leaves - 1,)
-        Their lengths.
-    inner : float64 array of shape (n_leaves,)
-        Spacing inside each leaf; 0 where it is not known.
-
-    Returns
-    -------
-    float64 array of shape (n_leaves,)
-        Positive, finite, not above the first merge.
-    """
-    first = np.full(n_leaves, np.inf)
-    np.minimum.at(first, row, height)
-    np.minimum.at(first, col, height)
-    if n_leaves == 1:
-        first[:] = 1.0
-    # A thousandth bounds the weight of a node whose images all coincide.
-    return np.where(inner > 0, np.clip(inner, 1e-3 * first, first), first)

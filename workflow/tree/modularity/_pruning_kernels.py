@@ -7,18 +7,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.compiling import compiler
+from workflow.tree._tree_kernels import meet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-compiled = compiler(__file__, "crossing.py")
+    from workflow.graph import Graph
+
+compiled = compiler(__file__, "../_tree_kernels.py", "../../graph.py")
+
+
+@compiled
+def flows_inside(parent: NDArray[np.int64], graph: Graph) -> NDArray[np.float64]:
+    """Return, per node of one tree, the weight of the edges inside it."""
+    inside = np.zeros(len(parent))
+    for a in range(len(graph.indptr) - 1):
+        for entry in range(graph.indptr[a], graph.indptr[a + 1]):
+            b = graph.indices[entry]
+            if a < b:
+                inside[meet(parent, a, b)] += graph.weights[entry]
+    for node in range(len(parent) - 1):
+        inside[parent[node]] += inside[node]
+    return inside
 
 
 @compiled
 def _place(best: NDArray[np.int64], gain: NDArray[np.float64], merge: int) -> None:
     """Play again the matches of a knock-out tournament that a merge is part of.
 
-    The largest gain wins, of equals the lowest merge; -1 stands for nobody.
+    The largest gain wins, of equals the lowest merge; -1 stands for none.
     """
     place = (len(best) // 2 + merge) // 2
     while place > 0:

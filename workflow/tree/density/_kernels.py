@@ -1,4 +1,4 @@
-"""Nearest nodes of different groups by a tree of boxes: inner loops."""
+"""Nearest nodes of different groups by a tree of boxes, and mean lengths of short edges: inner loops."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from workflow.compiling import compiler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-compiled = compiler(__file__, "crossing.py")
+compiled = compiler(__file__)
 
-#: Most nodes in a box that is not split further: those that one comparison takes at once.
+#: Maximum of nodes in a box that is not split further: those that one comparison takes at once.
 _WIDTH = 16
 #: Axes that are added up before a comparison may be given up.
 _STEP = 10
@@ -38,7 +38,7 @@ class Boxes(NamedTuple):
 class Edges(NamedTuple):
     """Shortest edge out of each group so far: squared length, lower and higher end."""
 
-    least: NDArray[np.float64]
+    sq_length: NDArray[np.float64]
     ends: NDArray[np.int64]
 
 
@@ -46,10 +46,10 @@ class Edges(NamedTuple):
 def boxes_of(position: NDArray[np.float64]) -> Boxes:
     """Return a tree of boxes around nodes."""
     n, n_axes = position.shape
-    most = 4 * (n // _WIDTH) + 4
-    first, last = np.zeros(most, np.int64), np.zeros(most, np.int64)
-    low, high = np.full((most, n_axes), np.inf), np.full((most, n_axes), -np.inf)
-    below, leaf = np.full(most, -1), np.full(most, -1)
+    max_boxes = 4 * (n // _WIDTH) + 4
+    first, last = np.zeros(max_boxes, np.int64), np.zeros(max_boxes, np.int64)
+    low, high = np.full((max_boxes, n_axes), np.inf), np.full((max_boxes, n_axes), -np.inf)
+    below, leaf = np.full(max_boxes, -1), np.full(max_boxes, -1)
     member = np.arange(n)
     last[0] = n
     n_boxes, n_leaves, box = 1, 0, 0
@@ -105,8 +105,8 @@ def _only_groups(boxes: Boxes, group: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 @compiled
-def _sq_gap(boxes: Boxes, a: int, b: int, most: float) -> float:
-    """Return the squared distance of two boxes, or something larger than `most`.
+def _sq_gap(boxes: Boxes, a: int, b: int, bound: float) -> float:
+    """Return the squared distance of two boxes, or something larger than `bound`.
 
     Rounded as the distances of nodes are, axis by axis: never above that of nodes inside.
     """
@@ -115,7 +115,7 @@ def _sq_gap(boxes: Boxes, a: int, b: int, most: float) -> float:
         gap = max(boxes.low[a, k] - boxes.high[b, k], boxes.low[b, k] - boxes.high[a, k])
         if gap > 0.0:
             total += gap * gap
-            if total > most:
+            if total > bound:
                 break
     return total
 
@@ -124,11 +124,11 @@ def _sq_gap(boxes: Boxes, a: int, b: int, most: float) -> float:
 def _offer(edges: Edges, group: int, total: float, a: int, b: int) -> None:
     """Keep an edge if it is shorter than the group's, of equals the one with the lower ends."""
     low, high = min(a, b), max(a, b)
-    if total == edges.least[group] and (
+    if total == edges.sq_length[group] and (
         edges.ends[group, 0] < low or (edges.ends[group, 0] == low and edges.ends[group, 1] <= high)
     ):
         return
-    edges.least[group], edges.ends[group, 0], edges.ends[group, 1] = total, low, high
+    edges.sq_length[group], edges.ends[group, 0], edges.ends[group, 1] = total, low, high
 
 
 @compiled
@@ -147,7 +147,7 @@ def _compare(
         node = boxes.node[pair[0], i]
         if node < 0 or group[node] == idle:
             continue
-        own, most = group[node], edges.least[group[node]]
+        own, bound = group[node], edges.sq_length[group[node]]
         for j in range(_WIDTH):
             total[j] = 0.0
         for start in range(0, n_axes, _STEP):
@@ -159,34 +159,34 @@ def _compare(
             nearest = np.inf
             for j in range(_WIDTH):
                 nearest = min(nearest, total[j])
-            if nearest > most:
+            if nearest > bound:
                 break
-        if nearest > most:
+        if nearest > bound:
             continue
         for j in range(_WIDTH):
             if others[j] >= 0 and group[others[j]] != own:
-                if total[j] <= edges.least[own]:
+                if total[j] <= edges.sq_length[own]:
                     _offer(edges, own, total[j], node, others[j])
-                if total[j] <= edges.least[group[others[j]]]:
+                if total[j] <= edges.sq_length[group[others[j]]]:
                     _offer(edges, group[others[j]], total[j], node, others[j])
 
 
 @compiled
-def _furthest_bound(
+def _largest_bound(
     boxes: Boxes, box: int, group: NDArray[np.int32], idle: int, edges: Edges
 ) -> float:
     """Return the longest of the edges that the groups in a box have so far, -1 for none."""
-    most = -1.0
+    bound = -1.0
     for node in boxes.node[boxes.leaf[box]]:
         if node >= 0 and group[node] != idle:
-            most = max(most, edges.least[group[node]])
-    return most
+            bound = max(bound, edges.sq_length[group[node]])
+    return bound
 
 
 @compiled
 def shortest_edges(boxes: Boxes, group: NDArray[np.int32], idle: int) -> NDArray[np.int64]:
     """Return the ends, the lower first, of the shortest edge out of each group but the idle one."""
-    # Equal lengths are told apart by the lower, then the higher end.
+    # Of equal lengths the one with the lower, then the higher end counts first.
     n_groups, n_nodes = group.max() + 1, len(group)
     edges = Edges(np.full(n_groups, np.inf), np.full((n_groups, 2), n_nodes))
     only = _only_groups(boxes, group)
@@ -199,25 +199,54 @@ def shortest_edges(boxes: Boxes, group: NDArray[np.int32], idle: int) -> NDArray
                 continue
             if is_mixed:
                 _compare(boxes, (boxes.leaf[box], boxes.leaf[box]), group, idle, edges, total)
-            most = _furthest_bound(boxes, box, group, idle, edges)
+            bound = _largest_bound(boxes, box, group, idle, edges)
             waiting[0], gaps[0], n_waiting = 0, 0.0, 1
             while n_waiting:
                 n_waiting -= 1
                 other = waiting[n_waiting]
-                if gaps[n_waiting] > most or other == box:
+                if gaps[n_waiting] > bound or other == box:
                     continue
                 if boxes.below[other] < 0:
                     pair = (boxes.leaf[box], boxes.leaf[other])
                     _compare(boxes, pair, group, idle, edges, total)
-                    most = _furthest_bound(boxes, box, group, idle, edges)
+                    bound = _largest_bound(boxes, box, group, idle, edges)
                     continue
                 near, far = boxes.below[other], boxes.below[other] + 1
-                near_gap = _sq_gap(boxes, box, near, most)
-                far_gap = _sq_gap(boxes, box, far, most)
+                near_gap = _sq_gap(boxes, box, near, bound)
+                far_gap = _sq_gap(boxes, box, far, bound)
                 if near_gap > far_gap:
                     near, far, near_gap, far_gap = far, near, far_gap, near_gap
                 for half, gap in ((far, far_gap), (near, near_gap)):
-                    if gap <= most and (is_mixed or only[half] != only[box]):
+                    if gap <= bound and (is_mixed or only[half] != only[box]):
                         waiting[n_waiting], gaps[n_waiting] = half, gap
                         n_waiting += 1
     return edges.ends
+
+
+@compiled
+def mean_of_nearest(
+    n_nodes: int,
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    length: NDArray[np.float64],
+    n_nearest: int,
+) -> NDArray[np.float64]:
+    """Return the mean length of the shortest edges of each node, at most so many; 0 without any."""
+    start = np.zeros(n_nodes + 1, np.int64)
+    for e in range(len(row)):
+        start[row[e] + 1] += 1
+        start[col[e] + 1] += 1
+    start = np.cumsum(start)
+    free = start[:-1].copy()
+    lengths = np.empty(2 * len(row))
+    for e in range(len(row)):
+        for node in (row[e], col[e]):
+            lengths[free[node]] = length[e]
+            free[node] += 1
+    mean = np.zeros(n_nodes)
+    for node in range(n_nodes):
+        own = np.sort(lengths[start[node] : start[node + 1]])[:n_nearest]
+        for value in own:
+            mean[node] += value
+        mean[node] /= max(1, len(own))
+    return mean

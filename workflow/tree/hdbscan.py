@@ -8,15 +8,46 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from workflow.tree._kernels import subtree_sums
-from workflow.tree.core_distances import edge_distances
-from workflow.tree.density import leaf_heights
-from workflow.tree.spanning_tree import Linkage, single_linkage
+from workflow.tree._tree_kernels import subtree_sums
+from workflow.tree.layers import Cut
+from workflow.tree.linkage import Linkage, leaf_heights, single_linkage
+from workflow.tree.method import Method
+from workflow.tree.nodes import edge_distances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.tree.nodes import Nodes
+    from workflow.tree.problem import Problem
+
+
+#: More nodes are not given to the library only to count its clusters: with 4,096 that
+#: took longer than everything else about the tree.
+MAX_NODES_UNREQUESTED = 2_000
+#: The library's own default of its parameter `min_samples`.
+DEFAULT_MIN_SAMPLES = 5
+
+
+class Hdbscan(Method):
+    """Single linkage of the centroids as points, made by the hdbscan library."""
+
+    name = "hdbscan"
+    title = "hdbscan on the centroids"
+    joins_by = "length"
+    reads = "positions"
+    noise = "centroids that the library leaves out of its clusters"
+
+    def can_build(self, problem: Problem) -> bool:
+        """Return whether the library takes no seconds."""
+        return problem.nodes.n_nodes <= MAX_NODES_UNREQUESTED
+
+    def build(self, problem: Problem) -> Linkage:
+        """Return the linkage of `library_linkage`."""
+        return library_linkage(problem.nodes, problem.min_samples or DEFAULT_MIN_SAMPLES)
+
+    def cut(self, problem: Problem) -> Cut:
+        """Return the library's cut, where the size alone decides."""
+        return Cut(problem.min_size(), 0.0, problem.selection)
 
 
 def library_linkage(nodes: Nodes, min_samples: int) -> Linkage:
@@ -37,7 +68,7 @@ def library_linkage(nodes: Nodes, min_samples: int) -> Linkage:
 
     Notes
     -----
-    The exact spanning tree is asked for, so labels at one image per centroid
+    The exact spanning tree is requested, so labels at one image per centroid
     equal those of ``hdbscan.HDBSCAN(approx_min_span_tree=False)``.  As there,
     equal heights are ordered by the order of the centroids.
     """
@@ -48,7 +79,7 @@ def library_linkage(nodes: Nodes, min_samples: int) -> Linkage:
     else:
         # In the order the centroids came: the library breaks ties of its heights by it.
         order = np.unique(nodes.node, return_index=True)[1].argsort(kind="stable")
-        # Imported when it is asked for: that takes a second, and most runs never do.
+        # Imported when it is needed: that takes a second, and most runs never do.
         model = importlib.import_module("hdbscan").HDBSCAN(
             min_cluster_size=2,
             min_samples=min(min_samples, n_nodes - 1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from workflow.compiling import compiler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-compiled = compiler(__file__, "crossing.py")
+compiled = compiler(__file__)
 
 
 @compiled
@@ -20,58 +20,84 @@ def highest_means(
     right: NDArray[np.int32],
     size: NDArray[np.int64],
     value: NDArray[np.float64],
-    least: int,
+    min_size: int,
 ) -> NDArray[np.float64]:
-    """Return, per node, the largest mean of a piece of at least so many images within it."""
+    """Return, per node, the largest mean of a subtree of at least so many images within it."""
     # size is that of every node, value what each image of a leaf counts.
     n_leaves = len(value)
     total, peak = np.empty(len(size)), np.full(len(size), -np.inf)
     for leaf in range(n_leaves):
         total[leaf] = value[leaf] * size[leaf]
-        if size[leaf] >= least:
+        if size[leaf] >= min_size:
             peak[leaf] = value[leaf]
     for merge in range(len(left)):
         node, a, b = n_leaves + merge, left[merge], right[merge]
         total[node] = total[a] + total[b]
         peak[node] = max(peak[a], peak[b])
-        if size[node] >= least:
+        if size[node] >= min_size:
             peak[node] = max(peak[node], total[node] / size[node])
     return peak
 
 
+class Splits(NamedTuple):
+    """The merges of a linkage, seen from above: where clusters split and who leaves them.
+
+    Per merge: its sides, its lambda, whether both sides are clusters, and
+    whether either side leaves the cluster.
+    """
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    lambda_val: NDArray[np.float64]
+    is_split: NDArray[np.bool_]
+    left_leaves: NDArray[np.bool_]
+    right_leaves: NDArray[np.bool_]
+
+
+class Members(NamedTuple):
+    """Leaves and clusters of a condensed tree.
+
+    Per leaf: the cluster that it is in, and the lambda at which it leaves, 0 for
+    never.  Per cluster but the root: its parent, its images, and the lambda of
+    its birth.
+    """
+
+    owner: NDArray[np.int32]
+    left_at: NDArray[np.float64]
+    parent: NDArray[np.int64]
+    images: NDArray[np.int64]
+    birth: NDArray[np.float64]
+
+
 @compiled
-def leave_clusters(
-    sides: tuple[NDArray[np.int32], NDArray[np.int32]],
-    height: NDArray[np.float64],
-    size: NDArray[np.int64],
-    splits: NDArray[np.bool_],
-    leaves: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the cluster that each leaf is in and the lambda at which it falls out, 0 for never."""
-    # Then, per cluster but the root: its parent and images, and its birth. Per merge: height is
-    # lambda, splits tells whether both sides are clusters, and leaves, of either side, whether it
-    # leaves the cluster.
-    (left, right), (left_leaves, right_leaves) = sides, leaves
-    n_leaves = len(left) + 1
+def leave_clusters(splits: Splits, size: NDArray[np.int64]) -> Members:
+    """Return which cluster each leaf is in and where it leaves; `size` is that of every node."""
+    n_leaves = len(splits.left) + 1
     owner = np.full(len(size), n_leaves).astype(np.int32)
-    fallen = np.zeros(len(size))
-    clusters, births = np.empty((len(size), 2), np.int64), np.empty(len(size))
-    n_clusters = 0
+    left_at = np.zeros(len(size))
+    parent, images = np.empty(len(size), np.int64), np.empty(len(size), np.int64)
+    birth, n_clusters = np.empty(len(size)), 0
     for merge in range(n_leaves - 2, -1, -1):
-        node, a, b = n_leaves + merge, left[merge], right[merge]
+        node, a, b = n_leaves + merge, splits.left[merge], splits.right[merge]
         owner[a] = owner[b] = owner[node]
-        if fallen[node] > 0:
-            fallen[a] = fallen[b] = fallen[node]
-        elif splits[merge]:
+        if left_at[node] > 0:
+            left_at[a] = left_at[b] = left_at[node]
+        elif splits.is_split[merge]:
             for side in (a, b):
-                clusters[n_clusters, 0], clusters[n_clusters, 1] = owner[node], size[side]
-                births[n_clusters] = height[merge]
+                parent[n_clusters], images[n_clusters] = owner[node], size[side]
+                birth[n_clusters] = splits.lambda_val[merge]
                 n_clusters += 1
                 owner[side] = n_leaves + n_clusters
         else:
-            fallen[a] = height[merge] if left_leaves[merge] else 0.0
-            fallen[b] = height[merge] if right_leaves[merge] else 0.0
-    return owner[:n_leaves], fallen[:n_leaves], clusters[:n_clusters], births[:n_clusters]
+            left_at[a] = splits.lambda_val[merge] if splits.left_leaves[merge] else 0.0
+            left_at[b] = splits.lambda_val[merge] if splits.right_leaves[merge] else 0.0
+    return Members(
+        owner[:n_leaves],
+        left_at[:n_leaves],
+        parent[:n_clusters],
+        images[:n_clusters],
+        birth[:n_clusters],
+    )
 
 
 @compiled

@@ -1,39 +1,17 @@
-"""Lengths of edges, core lengths and mutual reachability: the spacing of images, not of centroids."""
+"""Core lengths and mutual reachability: the spacing of images, not of centroids."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.numerics import edge_lengths
-from workflow.tree._kernels import mean_of_nearest
+from workflow.tree.density._kernels import mean_of_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.tree.nodes import Nodes
-
-
-def edge_distances(
-    position: NDArray[np.float64], row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
-) -> NDArray[np.float64]:
-    """Return the Euclidean distance along each edge.
-
-    Parameters
-    ----------
-    position : float64 array of shape (n_nodes, n_components) [unit of the scores]
-        Where the nodes are.
-    row, col : int arrays of shape (n_edges,)
-        Ends of the edges.
-
-    Returns
-    -------
-    float64 array of shape (n_edges,) [unit of the scores]
-        Never below 1e-14 of the width of the data: one over it stays finite.
-    """
-    floor = max(1e-14 * float(np.ptp(position, axis=0).max(initial=0.0)), 1e-250)
-    return np.maximum(edge_lengths(position, row, col), floor)
 
 
 def image_spacing(
@@ -92,8 +70,8 @@ def core_lengths(
     O(n_edges log n_edges).  With `min_samples` 1 and equal populations the
     core is no longer than any edge of the node, so it changes no tree.
     """
-    most = min_samples or 2 * len(distance) + 1
-    mean = mean_of_nearest(nodes.n_nodes, nodes.row, nodes.col, distance, most)
+    n_nearest = min_samples or 2 * len(distance) + 1
+    mean = mean_of_nearest(nodes.n_nodes, nodes.row, nodes.col, distance, n_nearest)
     return mean * np.exp(-np.log(nodes.population.astype(np.float64)) / dimension)
 
 

@@ -1,4 +1,4 @@
-"""Edges that join the connected pieces of a graph by their nearest nodes."""
+"""Edges that join the connected components of a graph by their nearest nodes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from workflow.tree._boxes import boxes_of, shortest_edges
+from workflow.tree.density._kernels import boxes_of, shortest_edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from workflow.tree._boxes import Boxes
+    from workflow.tree.density._kernels import Boxes
 
 
 def bridge_edges(
@@ -37,7 +37,7 @@ def bridge_edges(
         Bridges of a graph with the same nodes and more edges: they are bridges
         of this one too, for what was not connected there is not here.
     boxes : callable, optional
-        Returns `boxes_of` the positions, where these are kept; asked only if
+        Returns `boxes_of` the positions, where they are known; called only if
         the graph is not connected.
 
     Returns
@@ -49,13 +49,13 @@ def bridge_edges(
 
     Notes
     -----
-    Boruvka's rounds: every group of pieces but the largest looks for its
+    Boruvka's rounds: every group of components but the largest looks for its
     shortest edge to another, so the bridges are those of the Euclidean minimum
-    spanning tree of the pieces.  Boxes around halves of pieces keep all but a
+    spanning tree of the components.  Boxes around halves of the nodes keep all but a
     few nodes near the borders from being compared; where nothing can be kept
     apart a round costs (nodes outside the largest group) x n_nodes distances.
-    There are at most log2(pieces) rounds.  Equal lengths are told apart by the
-    lower, then the higher end: the same bridges everywhere.
+    There are at most log2(components) rounds.  Of equal lengths the one
+    with the lower, then the higher end counts first: the same bridges everywhere.
     """
     n_nodes = len(position)
     found = np.empty((0, 2), np.int64) if known is None else known
@@ -76,7 +76,7 @@ def bridge_edges(
 def _components(
     n_nodes: int, row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
 ) -> tuple[int, NDArray[np.int32]]:
-    """Return how many connected pieces a graph has, and the piece of each node."""
+    """Return how many connected components a graph has, and the component of each node."""
     matrix = sparse.coo_array((np.ones(len(row), np.int8), (row, col)), shape=(n_nodes, n_nodes))
-    n_pieces, piece = csgraph.connected_components(matrix, directed=False)
-    return n_pieces, piece.astype(np.int32)
+    n_components, component = csgraph.connected_components(matrix, directed=False)
+    return n_components, component.astype(np.int32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.tree._kernels import joining_edges, linked, subtree_sums
+from workflow.tree._tree_kernels import joining_edges, linked, subtree_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,13 +86,13 @@ def minimum_spanning_tree(
 
     Notes
     -----
-    Kruskal's rule.  Equal lengths are told apart by the lower, then the higher
-    end: no two edges are equal, so the tree is the only one.
+    Kruskal's rule.  Of equal lengths the one with the lower, then the higher
+    end counts first: no two edges are equal, so the tree is the only one.
     """
     by_ends = np.argsort(row * n_nodes + col, kind="stable")
     order = by_ends[np.argsort(length[by_ends], kind="stable")]
-    kept = order[joining_edges(n_nodes, row[order], col[order])]
-    return row[kept], col[kept], length[kept]
+    used = order[joining_edges(n_nodes, row[order], col[order])]
+    return row[used], col[used], length[used]
 
 
 def single_linkage(
@@ -134,3 +134,37 @@ def single_linkage(
         leaf_size,
         leaf_distance,
     )
+
+
+def leaf_heights(
+    n_leaves: int,
+    row: NDArray[np.int64],
+    col: NDArray[np.int64],
+    height: NDArray[np.float64],
+    inner: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the height at which each leaf dissolves: its inner spacing, or its first merge.
+
+    Parameters
+    ----------
+    n_leaves : int
+        Number of leaves.
+    row, col : int64 arrays of shape (n_leaves - 1,)
+        Edges of the spanning tree.
+    height : float64 array of shape (n_leaves - 1,)
+        Their lengths.
+    inner : float64 array of shape (n_leaves,)
+        Spacing inside each leaf; 0 where it is not known.
+
+    Returns
+    -------
+    float64 array of shape (n_leaves,)
+        Positive, finite, not above the first merge.
+    """
+    first = np.full(n_leaves, np.inf)
+    np.minimum.at(first, row, height)
+    np.minimum.at(first, col, height)
+    if n_leaves == 1:
+        first[:] = 1.0
+    # A thousandth bounds the weight of a node whose images all coincide.
+    return np.where(inner > 0, np.clip(inner, 1e-3 * first, first), first)

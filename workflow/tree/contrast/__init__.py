@@ -1,0 +1,1 @@
+"""Method `contrast`: clusters whose borders fewer images cross than the insides."""

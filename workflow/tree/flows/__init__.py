@@ -1,0 +1,1 @@
+"""Flows between centroids: their graph, its communities and its dendrogram."""
