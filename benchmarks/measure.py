@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_info
 
-from workflow.pipeline.calibration import processor_name
+from workflow.commands.forecast import processor_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -100,6 +100,8 @@ def open_input(images: Any, settings: IngestSettings) -> ImagesInput:
     """
     if isinstance(images, DemoSource):
         return ImagesInput("the demo images", None, images, images.fingerprint())
+    if hasattr(images, "fingerprint"):
+        return ImagesInput("the images", None, images, images.fingerprint())
     if not isinstance(images, str | Path):
         source = array_source(images)
         return ImagesInput("the array", None, source, source.fingerprint())
