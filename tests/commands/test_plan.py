@@ -301,7 +301,7 @@ def test_pilot__of_few_images_is_the_run_itself(images, workers, run_cli, tmp_pa
     before = sorted(tmp_path.iterdir())
     status, out, err = run_cli("plan", images, *WORDS)
     assert status == 0, err
-    assert "seconds     from a pilot" not in out
+    assert "seconds     from a run of these 3,000 images just now, " in out
     (run,) = noted_runs()
     assert (run.n_samples, run.is_pilot) == (3000, False)
     assert not any(cost.fixed for cost in run.steps.values())
@@ -344,7 +344,7 @@ def test_pilot__takes_few_of_the_images(made, images, workers, small_pilots, run
     assert status == 0, err
     assert len(err.splitlines()) == 1
     content = last_json(out)
-    assert content["source"].startswith("from a pilot of 400 of these images, ")
+    assert content["source"].startswith("from a pilot of 400 of these images just now, ")
     assert content["seconds"] > 0
     (run,) = noted_runs()
     assert (run.n_samples, run.n_centroids, run.is_pilot) == (400, 60, True)
@@ -352,7 +352,7 @@ def test_pilot__takes_few_of_the_images(made, images, workers, small_pilots, run
     assert ("ingest" in [cost["name"] for cost in content["steps"]]) == (place != images)
     assert sorted(tmp_path.iterdir()) == before
     again = last_json(run_cli("plan", place, *words, "--json")[1])
-    assert again["source"] == "from a pilot of 400 of these images, run before"
+    assert again["source"] == "from a pilot of 400 of these images on this machine"
 
 
 def test_pilot__is_spread_over_all_images():

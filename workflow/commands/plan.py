@@ -158,20 +158,20 @@ def _earlier_run(
 ) -> tuple[NotedRun | None, str]:
     """Return the run whose seconds are scaled, made now where there is none, and what it is."""
     run = fitting_run(sizes, given.digest, pilot_size(given) if with_pilot else 0)
-    began = time.monotonic()
+    when = "on this machine"
     if run is None and with_pilot:
+        began = time.monotonic()
         run = run_pilot(images, given, sizes.config, folder)
         note_run(run)
-        took = f", {time.monotonic() - began:.0f} s"
-    else:
-        took = ", run before"
+        when = f"just now, {time.monotonic() - began:.0f} s"
     if run is None:
         return None, "not known: --no-pilot"
+    what = f"a run of {run.n_samples:,} images"
+    if run.images == given.digest:
+        what = f"a run of these {run.n_samples:,} images"
     if run.is_pilot:
-        return run, f"from a pilot of {run.n_samples:,} of these images{took}"
-    if run.n_samples == sizes.n_samples and run.images == given.digest:
-        return run, f"from a run of these {run.n_samples:,} images on this machine"
-    return run, f"from a run of {run.n_samples:,} images on this machine"
+        what = f"a pilot of {run.n_samples:,} of these images"
+    return run, f"from {what} {when}"
 
 
 def forecast_steps(
