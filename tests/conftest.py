@@ -37,6 +37,17 @@ def picture_set(n=4000, n_sources=8, shape=(6, 6, 3), noise=9.0, seed=0, dtype=n
     return images.astype(dtype), source
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep notes of runs out of the user's cache; what Matplotlib knows of fonts stays where it is."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with pytest.MonkeyPatch.context() as patch:
+        if "MPLCONFIGDIR" not in os.environ:
+            patch.setenv("MPLCONFIGDIR", str(cache / "matplotlib"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def as_imported():
     """Put our logger back: the command line gives it a handler of its own."""
     own = logging.getLogger("workflow")

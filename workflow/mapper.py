@@ -420,14 +420,12 @@ class SerialRunner(SerialMapper):
 
         def compute_items(missing: Mapping[int, Any], note: Callable[[Any], None]) -> None:
             for index, item in missing.items():
-                (report,) = self.map(function, [item])
-                note({index: report})
+                note({index: function(item)})
 
         return run_missing(compute_items, items, journal, n_rows, self.bar(name, 0))
 
     def bar(self, name: str, total: int) -> AbstractContextManager[Bar]:
         """Show nothing."""
-        del name, total
         return nullcontext(_NoBar())
 
 

@@ -1,261 +1,42 @@
-"""What `plan` predicts: more work takes longer, a measurement is kept, what cannot fit is refused."""
+"""What `plan` says: earlier runs and pilots are scaled by growth, what cannot fit is refused."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.pipeline.made_rates import MADE_RATES
-from workflow.pipeline import calibration, measuring, rehearsal
-from workflow.pipeline.calibration import calibrated, calibration_key, stored_rates, worker_count
-from workflow.pipeline.durations import Machine, pass_seconds
-from workflow.pipeline.forecast import check_disk, forecast_steps, nearest_folder
-from workflow.pipeline.plan import plan_run
-from workflow.pipeline.rates import SEARCH_CENTROIDS, SEARCH_COMPONENTS, Rates, between, plane
-from workflow.pipeline.rehearsal import library_seconds, rehearse
+from PIL import Image
 
 from tests.conftest import last_json
-from workflow.errors import ComputeError, StoreError
+from tests.runs.helpers import make_run
+from workflow.commands import forecast, pilot
+from workflow.commands.forecast import NotedRun, StepCost, note_run, noted_runs, notes_file
+from workflow.commands.plan import check_disk, forecast_steps, nearest_folder
+from workflow.engine.plan import Sizes, plan_tasks
+from workflow.engine.step import Step
+from workflow.errors import StoreError
 from workflow.ingest import DemoSource
-from workflow.runstore.layout import STEPS
-from workflow.steps import load_config
+from workflow.ingest.images import open_input
+from workflow.steps import STEPS, load_config
 
-#: The session puts another in its place before tests run, after this module was imported.
-USERS_CACHE_FOLDER = calibration.cache_folder
-
-
-def planned(n=1_000_000, n_features=768, dtype="uint8", **settings):
-    """Return the plan of a run on images that need not exist."""
-    images = SimpleNamespace(
-        n_samples=n, n_features=n_features, dtype=np.dtype(dtype), stored_rows=16_384
-    )
-    return plan_run(images, load_config(None, settings, environment={}).config, None)
+NAMES = [step.name for step in STEPS]
+#: One worker, for tests that start some.
+FEW = {"compute.n_workers": 1, "compute.dashboard": False}
+WORDS = ("--set", "compute.n_workers=1", "--set", "overcluster.n_centroids=60")
 
 
-def machine(n_workers=2, rates=MADE_RATES):
-    """Return a made machine."""
-    return Machine(rates, n_workers, 1e-9)
-
-
-def seconds(name, n_workers=2, **plan):
-    """Return the seconds of the passes of a step."""
-    found = pass_seconds(planned(**plan).sizes, machine(n_workers))
-    return sum(s for pass_, s in found.items() if pass_.partition(":")[0] == name)
-
-
-@pytest.mark.parametrize("step", ["pca", "projection", "overcluster", "labels", "report"])
-def test_seconds__grow_with_the_images(step):
-    few, some, many = (seconds(step, n=n) for n in (10**6, 10**7, 10**8))
-    assert few < some < many
-
-
-@pytest.mark.parametrize("step", ["overcluster", "centroid_graph", "tree", "labels"])
-def test_seconds__grow_with_the_centroids(step):
-    found = [seconds(step, **{"overcluster.n_centroids": k}) for k in (200, 1000, 4000, 16_384)]
-    assert found == sorted(found)
-    assert found[0] < found[-1]
-
-
-def test_seconds__of_large_data_are_products_of_sizes():
-    # Beside what does not grow, ten times the images take ten times as long.
-    for step in ("pca", "projection", "labels"):
-        ratio = seconds(step, n=10**9) / seconds(step, n=10**8)
-        assert ratio == pytest.approx(10, rel=0.1)
-    # Byte products: twice the features, at most four times as long, and more than twice.
-    ratio = seconds("pca", n=10**8, n_features=1536) / seconds("pca", n=10**8)
-    assert 2 < ratio < 4.5
-    # Four workers take half of what two take, apart from what the leading process does.
-    assert seconds("projection", 4, n=10**8) / seconds("projection", 2, n=10**8) == pytest.approx(
-        0.5, abs=0.02
-    )
-
-
-def test_rounds__are_as_many_as_allowed_at_most():
-    few = {"overcluster.max_rounds": 2, "overcluster.n_centroids": 1000}
-    assert planned(**few).sizes.n_rounds == 3
-    assert seconds("overcluster", **few) < seconds(
-        "overcluster", **{"overcluster.n_centroids": 1000}
-    )
-
-
-def test_tree__redrawn_copies_cost_what_they_are():
-    none, ten, twenty = (seconds("tree", **{"tree.n_resamples": n}) for n in (0, 10, 20))
-    assert ten - none == pytest.approx(twenty - ten)
-    assert none < ten
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
-@pytest.mark.parametrize("n_features", [12, 768, 10_000])
-def test_every_kind_of_images__has_all_steps(dtype, n_features):
-    plan = planned(n_features=n_features, dtype=dtype)
-    steps = forecast_steps(plan, machine())
-    assert [s.name for s in steps] == ["start", *(name for name in STEPS if name != "ingest")]
-    assert all(np.isfinite(s.seconds) and s.seconds > 0 for s in steps)
-    peaks = [s.peak_bytes for s in steps]
-    assert peaks == sorted(peaks)
-    assert peaks[0] > MADE_RATES.leader_bytes
-
-
-def test_source_that_is_copied__has_an_ingest():
-    config = load_config(environment={}).config
-    plan = plan_run(DemoSource(50_000), config, None)
-    assert plan.tasks[0].name == "ingest"
-    assert plan.tasks[0].bytes_written == 50_000 * 768
-    assert next(s for s in forecast_steps(plan, machine()) if s.name == "ingest").seconds > 0
-
-
-def test_between__meets_what_was_measured_and_rises():
-    table = [[1.0, 3.0], [2.0, 12.0]]
-    for row, k in zip(table, SEARCH_CENTROIDS, strict=True):
-        for value, d in zip(row, SEARCH_COMPONENTS, strict=True):
-            assert between(table, k, d) == pytest.approx(value)
-    found = [between(table, k, 50) for k in (256, 1024, 3000, 8192, 16_384)]
-    assert found == sorted(found)
-    # Twice as much beyond the larger one as the power between the two says: 4 to the third of 3.
-    assert found[-1] == pytest.approx(12 * 2 ** (2 / 3))
-
-
-def test_between__noise_never_makes_more_work_faster():
-    assert between([[2.0, 2.0], [1.0, 1.0]], 16_384, 50) == pytest.approx(1.0)
-
-
-def test_plane__gives_no_negative_rate():
-    sizes = ((1.0, 1.0), (16.0, 4.0))
-    for found in (plane(sizes, (1.0, 2.0)), plane(sizes, (1.0, 40.0))):
-        assert min(found) >= 0
-        assert found[0] * 16 + found[1] * 4 in (pytest.approx(2.0), pytest.approx(40.0))
-
-
-def test_busiest_worker__gets_whole_tasks():
-    assert machine(2).spread([10, 10, 10]) == 20
-    assert machine(8).spread([10, 10, 10]) == 10
-    assert machine(2).spread([10, 10, 1, 1, 1]) == 12
-
-
-# What is kept.
-
-
-@pytest.fixture
-def counted(monkeypatch, tmp_path):
-    """Count measurements; keep them in an empty folder."""
-    made = []
-
-    def measure(*_):
-        made.append(1)
-        return replace(MADE_RATES, library=float(len(made)))
-
-    monkeypatch.setattr(calibration, "measure", measure)
-    monkeypatch.setattr(calibration, "cache_folder", lambda: tmp_path / "cache" / "overcluster")
-    return made
-
-
-def settings(**changes):
-    """Return the compute section."""
-    return load_config(None, {"compute.n_workers": 1, **changes}, environment={}).config.compute
-
-
-def test_measurement__is_kept_and_used_again(counted, tmp_path):
-    first = calibrated(settings(), tmp_path)
-    again = calibrated(settings(), tmp_path)
-    assert first.is_new
-    assert not again.is_new
-    assert len(counted) == 1
-    assert again.rates == first.rates
-    assert first.path.is_file()
-    anew = calibrated(settings(), tmp_path, anew=True)
-    assert anew.is_new
-    assert stored_rates(anew.path, calibration_key(settings(), tmp_path)).library == 2.0
-
-
-@pytest.mark.parametrize("changed", ["processor_name", "n_processors", "version", "n_workers"])
-def test_measurement__of_another_machine_or_version_is_made_anew(
-    counted, tmp_path, monkeypatch, changed
-):
-    calibrated(settings(), tmp_path)
-    other = {"compute.n_workers": 2} if changed == "n_workers" else {}
-    if changed == "n_processors":
-        monkeypatch.setattr(calibration, changed, lambda: 77)
-    elif changed != "n_workers":
-        monkeypatch.setattr(calibration, changed, lambda *_: "another")
-    assert calibrated(settings(**other), tmp_path).is_new
-    assert len(counted) == 2
-
-
-@pytest.mark.parametrize("damage", ["{", "[]", '{"key": 1}', "missing", "negative"])
-def test_measurement__that_is_damaged_is_made_anew(counted, tmp_path, damage):
-    path = calibrated(settings(), tmp_path).path
-    content = json.loads(path.read_text())
-    if damage == "missing":
-        del content["rates"]["tree"]
-        damage = json.dumps(content)
-    elif damage == "negative":
-        content["rates"]["labels"] = -1.0
-        damage = json.dumps(content)
-    path.write_text(damage)
-    assert calibrated(settings(), tmp_path).is_new
-    assert len(counted) == 2
-    assert not calibrated(settings(), tmp_path).is_new
-
-
-def test_measurement__that_cannot_be_kept_is_used(counted, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(calibration, "cache_folder", lambda: tmp_path / "file" / "overcluster")
-    assert calibrated(settings(), tmp_path).is_new
-    assert calibrated(settings(), tmp_path).is_new
-    assert len(counted) == 2
-
-
-def test_cache_folder__follows_the_convention(monkeypatch, tmp_path):
-    folder = USERS_CACHE_FOLDER
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert folder() == tmp_path / "overcluster"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert folder() == tmp_path / ".cache" / "overcluster"
-
-
-def test_workers_elsewhere__are_not_counted():
-    elsewhere = {"compute.launcher": "address", "compute.address": "tcp://127.0.0.1:1"}
-    assert worker_count(settings(**elsewhere)) == 1
-    assert worker_count(settings(**{"compute.launcher": "slurm", "compute.n_workers": 64})) == 1
-    assert worker_count(settings(**{"compute.n_workers": 3})) == 3
-
-
-def test_rates__survive_their_file():
-    assert Rates.from_json(json.loads(json.dumps(MADE_RATES.to_json()))) == MADE_RATES
-    with pytest.raises(ValueError, match="rates must be those of this version"):
-        Rates.from_json({"library": 1.0})
-
-
-def test_measuring__gives_every_rate(tmp_path):
-    """For real, on few images; of the numbers only that they can be rates."""
-    n_images = 2 * measuring.N_QUERIES + 1024
-    (tmp_path / "few").mkdir()
-    worker = measuring.merge_workers([measuring.measure_worker(tmp_path, n_images)])
-    leader = measuring.measure_leader(n_images)
-    once = rehearse(settings(), tmp_path / "few")
-    assert set(once) == {"start", *STEPS}
-    assert 0 < min(once.values()) < max(once.values()) < 60
-    sent = {"once": once, "library": library_seconds(), "task": 0.01, "result_byte": 1e-9}
-    rates = Rates.from_json({**sent, **worker, **leader})
-    assert set(rates.to_json()) == {field.name for field in fields(Rates)}
-    assert set(rates.moments) == set(MADE_RATES.moments)
-    assert set(rates.once) == set(MADE_RATES.once)
-    assert rates.per_row("assign", 16_384, 50) > 0
-    assert [place.name for place in tmp_path.iterdir()] == ["few"]
-
-
-def test_rehearsal__that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(rehearsal, "N_CENTROIDS", rehearsal.N_IMAGES + 1)
-    with pytest.raises(ComputeError, match=r"must work .* said: error: .*n_centroids"):
-        rehearse(settings(), tmp_path)
-
-
-# What is said and refused.
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """An empty cache of the user."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -266,28 +47,364 @@ def images(tmp_path):
     return path
 
 
-def test_plan__says_seconds_memory_and_where_the_measurement_is(run_cli, images):
-    status, out, _ = run_cli("plan", images)
+def sizes(n=1_000_000, n_features=768, dtype="uint8", *, is_copied=False, **settings):
+    """Return the sizes of a run on images that need not exist."""
+    images = SimpleNamespace(n_samples=n, n_features=n_features, dtype=np.dtype(dtype))
+    if not is_copied:
+        images.stored_rows = 16_384
+    return Sizes.of(STEPS, images, load_config(None, {**FEW, **settings}, environment={}).config)
+
+
+def noted(of=None, **changes):
+    """Return a run of some sizes in which each step took a second for each unit of its growth."""
+    of = of or sizes(100_000)
+    costs = {step.name: StepCost(step.growth(of), 0.0, step.growth(of), 0, 0, 0) for step in STEPS}
+    known = {
+        "machine": forecast.machine_key(of.config.compute),
+        "kind": forecast.kind_key(of),
+        "images": "some",
+        "is_pilot": False,
+        "n_samples": of.n_samples,
+        "n_components": 50,
+        "n_centroids": of.dims["centroid"],
+        "rounds": 7,
+        "start": 3.0,
+        "worker_bytes": 2**28,
+        "leader_bytes": 2**28,
+        "steps": costs,
+    }
+    return NotedRun(**{**known, **changes})
+
+
+# Growth.
+
+
+@pytest.mark.parametrize("step", STEPS, ids=NAMES)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("n_features", [12, 768, 10_000])
+def test_growth__is_never_less_for_more(step, dtype, n_features):
+    numbers = (30_000, 200_000, 10**6, 10**7, 10**8)
+    made = [sizes(n, n_features, dtype, is_copied=True) for n in numbers]
+    found = [step.growth(one) for one in made]
+    assert found == sorted(found)
+    assert found[0] > 0
+    assert math.isfinite(found[-1])
+    wider = step.growth(sizes(10**6, 2 * n_features, dtype, is_copied=True))
+    assert wider >= found[2]
+
+
+@pytest.mark.parametrize("name", ["overcluster", "centroid_graph", "tree"])
+def test_growth__rises_with_the_centroids(name):
+    step = STEPS[NAMES.index(name)]
+    numbers = (200, 1000, 4000, 16_384)
+    found = [step.growth(sizes(**{"overcluster.n_centroids": k})) for k in numbers]
+    assert found == sorted(set(found))
+
+
+def test_growth__of_a_step_that_declares_none_is_constant():
+    class Plain(Step):
+        name = "plain"
+
+        def run(self, context):
+            del context
+
+    assert Plain().growth(sizes(10)) == Plain().growth(sizes(10**9)) > 0
+
+
+def test_growth__is_nothing_where_nothing_is_copied():
+    assert STEPS[0].growth(sizes()) == 0
+    assert "ingest" not in noted().seconds(sizes())
+    copied = sizes(is_copied=True)
+    assert noted(copied).seconds(copied)["ingest"] > 0
+
+
+# Scaling.
+
+
+def test_run_of_the_same_sizes__takes_the_same_seconds():
+    run = noted()
+    found = run.seconds(sizes(100_000))
+    assert found.pop("start") == 3.0
+    assert found == {name: run.steps[name].seconds for name in NAMES[1:]}
+
+
+def test_seconds__grow_but_for_the_fixed_part():
+    run, larger = noted(), sizes(10**6)
+    pca = run.steps["pca"]
+    factor = STEPS[1].growth(larger) / pca.growth
+    assert run.seconds(larger)["pca"] == pytest.approx(pca.seconds * factor)
+    cost = replace(pca, seconds=pca.seconds + 5.0, fixed=5.0)
+    cold = replace(run, steps={**run.steps, "pca": cost})
+    assert cold.seconds(larger)["pca"] == pytest.approx(5.0 + pca.seconds * factor)
+
+
+def test_steps__have_memory_and_bytes_without_seconds():
+    wanted = sizes(is_copied=True)
+    tasks = plan_tasks(STEPS, wanted)
+    unknown = forecast_steps(wanted, tasks, None)
+    assert [cost["name"] for cost in unknown] == ["start", *NAMES]
+    assert {cost["seconds"] for cost in unknown} == {None}
+    known = forecast_steps(wanted, tasks, noted(wanted), since_start=2.0)
+    assert known[0]["seconds"] == 5.0
+    for costs in (unknown, known):
+        peaks = [cost["peak_bytes"] for cost in costs]
+        assert peaks == sorted(peaks)
+        assert sum(cost["bytes_written"] for cost in costs) == sum(t.bytes_written for t in tasks)
+
+
+def test_fitting_run__is_one_of_the_same_images_else_a_pilot_else_another():
+    wanted = sizes(100_000)
+    assert forecast.fitting_run(wanted, "mine", 20_000) is None
+    note_run(noted(sizes(300_000), images="other"))
+    # A pilot of these images says more than a run of others; where there will be none, that counts.
+    assert forecast.fitting_run(wanted, "mine", 20_000) is None
+    assert forecast.fitting_run(wanted, "mine", 0).n_samples == 300_000
+    # Scaled too far a pilot says less.
+    assert forecast.fitting_run(sizes(10**6), "mine", 20_000).n_samples == 300_000
+    note_run(noted(sizes(20_000), images="mine", is_pilot=True))
+    assert forecast.fitting_run(wanted, "mine", 20_000).is_pilot
+    note_run(noted(wanted, images="mine"))
+    assert forecast.fitting_run(wanted, "mine", 20_000).n_samples == 100_000
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        sizes(n_features=769),
+        sizes(dtype="uint16"),
+        sizes(is_copied=True),
+        sizes(**{"tree.method": "density"}),
+        sizes(**{"compute.n_workers": 2}),
+    ],
+)
+def test_fitting_run__is_of_the_same_kind_and_machine(wanted):
+    note_run(noted(sizes(), images="mine"))
+    assert forecast.fitting_run(sizes(), "mine", 0) is not None
+    assert forecast.fitting_run(wanted, "mine", 0) is None
+
+
+@pytest.mark.parametrize("changed", ["processor_name", "n_processors", "version"])
+def test_fitting_run__is_of_the_same_processor_and_versions(changed, monkeypatch):
+    note_run(noted(sizes(), images="mine"))
+    monkeypatch.setattr(forecast, changed, lambda *_: 77)
+    assert forecast.fitting_run(sizes(), "mine", 0) is None
+
+
+def test_workers_elsewhere__are_not_counted():
+    elsewhere = {"compute.launcher": "address", "compute.address": "tcp://127.0.0.1:1"}
+    assert forecast.worker_count(sizes(**elsewhere).config.compute) == 1
+    assert forecast.worker_count(sizes(**{"compute.n_workers": 3}).config.compute) == 3
+
+
+# Notes.
+
+
+def test_notes__are_kept_as_they_were_and_few(monkeypatch, cache):
+    assert noted_runs() == []
+    monkeypatch.setattr(forecast, "MAX_RUNS", 3)
+    for n in (1, 2, 3, 4):
+        note_run(noted(rounds=n))
+    assert noted_runs() == [noted(rounds=n) for n in (2, 3, 4)]
+    assert [path.name for path in (cache / "overcluster").iterdir()] == ["runs.json"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "7", '{"format_version": 1}', '{"runs": 5}'])
+def test_notes__that_are_damaged_are_left_aside(damage):
+    note_run(noted())
+    notes_file().write_text(damage)
+    assert noted_runs() == []
+    note_run(noted())
+    assert noted_runs() == [noted()]
+
+
+def _without_steps(note):
+    del note["steps"]
+
+
+def _negative(note):
+    note["start"] = -1.0
+
+
+def _text(note):
+    note["steps"]["pca"]["seconds"] = "long"
+
+
+def _unknown(note):
+    note["color"] = "blue"
+
+
+@pytest.mark.parametrize("damage", [_without_steps, _negative, _text, _unknown])
+def test_note__that_is_damaged_leaves_the_others(damage):
+    note_run(noted(rounds=1))
+    note_run(noted(rounds=2))
+    content = json.loads(notes_file().read_text())
+    damage(content["runs"][0])
+    notes_file().write_text(json.dumps(content))
+    assert noted_runs() == [noted(rounds=2)]
+
+
+def test_cache__that_cannot_be_written_stops_nothing(cache, monkeypatch):
+    (cache / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
+    note_run(noted())
+    assert noted_runs() == []
+
+
+def test_cache__follows_the_convention(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert notes_file() == tmp_path / "overcluster" / "runs.json"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert notes_file() == tmp_path / ".cache" / "overcluster" / "runs.json"
+
+
+def test_run__is_noted_when_it_did_all_steps(images, tmp_path, run_cli):
+    assert run_cli("run", images, "--out", tmp_path / "run", *WORDS)[0] == 0
+    (run,) = noted_runs()
+    assert run.n_samples == 3000
+    assert run.n_centroids == 60
+    assert not run.is_pilot
+    assert all(cost.seconds > 0 for cost in run.steps.values())
+    assert run.steps["projection"].bytes_written > 0
+    assert 2**26 < run.worker_bytes < 2**30
+    assert not {str(tmp_path), images.name} & set(notes_file().read_text().split('"'))
+    assert "/" not in notes_file().read_text()
+    # The same command again has nothing to do; with another setting it does the last steps only.
+    again = ("run", images, "--out", tmp_path / "run", *WORDS, "--set", "labels.noise=resolve")
+    assert run_cli(*again)[0] == 0
+    assert noted_runs() == [run]
+    # `plan` now knows, at once.
+    status, out, _ = run_cli("plan", images, *WORDS, "--json")
     assert status == 0
-    for word in ("seconds", "largest process", "total", "calibration-", "needed at most"):
-        assert word in out
-    status, out, _ = run_cli("plan", images, "--calibrate", "--json")
     content = last_json(out)
-    assert [step["name"] for step in content["steps"]] == [
-        "start",
-        *(name for name in STEPS if name != "ingest"),
-    ]
+    assert content["source"] == "from a run of these 3,000 images on this machine"
+    seconds = {cost["name"]: cost["seconds"] for cost in content["steps"]}
+    assert seconds["pca"] == run.steps["pca"].seconds
+
+
+def test_run__on_workers_of_others_is_not_noted(pictures, client, tmp_path):
+    make_run(pictures[0], tmp_path / "run", client)
+    assert noted_runs() == []
+
+
+# Pilots.
+
+
+@pytest.fixture
+def workers(client, monkeypatch):
+    """Let pilots use workers that run already."""
+    monkeypatch.setattr(pilot, "open_client", lambda _: contextlib.nullcontext(client))
+
+
+def test_pilot__of_few_images_is_the_run_itself(images, workers, run_cli, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    status, out, err = run_cli("plan", images, *WORDS)
+    assert status == 0, err
+    assert "seconds     from a run of these 3,000 images just now, " in out
+    (run,) = noted_runs()
+    assert (run.n_samples, run.is_pilot) == (3000, False)
+    assert not any(cost.fixed for cost in run.steps.values())
+    for word in ("seconds", "largest process", "total", "needed at most"):
+        assert word in out
+    content = last_json(run_cli("plan", images, *WORDS, "--json")[1])
+    assert [cost["name"] for cost in content["steps"]] == ["start", *NAMES[1:]]
     assert content["seconds"] == pytest.approx(sum(s["seconds"] for s in content["steps"]))
-    pca = next(step for step in content["steps"] if step["name"] == "pca")
+    pca = next(cost for cost in content["steps"] if cost["name"] == "pca")
     assert pca["bytes_read"] >= images.stat().st_size - 128
     assert set(pca) == {"name", "seconds", "peak_bytes", "bytes_read", "bytes_written"}
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def small_pilots(monkeypatch):
+    """Let pilots take 400 images."""
+    monkeypatch.setattr(pilot, "MAX_IMAGES", 400)
+    monkeypatch.setattr(pilot, "MIN_IMAGES", 400)
+
+
+def _npz(images, folder):
+    np.savez_compressed(folder / "images.npz", images=np.load(images))
+    return folder / "images.npz"
+
+
+def _pictures(images, folder):
+    (folder / "pictures").mkdir()
+    for index, image in enumerate(np.load(images)[:600]):
+        Image.fromarray(image).save(folder / "pictures" / f"{index}.png")
+    return folder / "pictures"
+
+
+@pytest.mark.parametrize("made", [lambda images, _: images, _npz, _pictures])
+def test_pilot__takes_few_of_the_images(made, images, workers, small_pilots, run_cli, tmp_path):
+    place = made(images, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    words = (*WORDS, "--set", "ingest.shape=[8,8]") if place.is_dir() else WORDS
+    status, out, err = run_cli("plan", place, *words, "--json")
+    assert status == 0, err
+    assert len(err.splitlines()) == 1
+    content = last_json(out)
+    assert content["source"].startswith("from a pilot of 400 of these images just now, ")
+    assert content["seconds"] > 0
+    (run,) = noted_runs()
+    assert (run.n_samples, run.n_centroids, run.is_pilot) == (400, 60, True)
+    assert any(cost.fixed for cost in run.steps.values())
+    assert ("ingest" in [cost["name"] for cost in content["steps"]]) == (place != images)
+    assert sorted(tmp_path.iterdir()) == before
+    again = last_json(run_cli("plan", place, *words, "--json")[1])
+    assert again["source"] == "from a pilot of 400 of these images on this machine"
+
+
+def test_pilot__is_spread_over_all_images():
+    source = DemoSource(1_000)
+    some = pilot.SpreadBlocks(200, source.image_shape, source.dtype, source)
+    rows = [b * 990 // 19 + i for b in range(20) for i in range(10)]
+    expected = np.concatenate([source.read(row, row + 1) for row in rows])
+    np.testing.assert_array_equal(some.read(0, 200), expected)
+    np.testing.assert_array_equal(some.read(7, 55), expected[7:55])
+    assert rows[-1] == 999
+
+
+def test_pilot__of_large_images_takes_fewer(tmp_path):
+    np.save(tmp_path / "large.npy", np.zeros((9_000, 400, 200), np.uint8))
+    given = open_input(tmp_path / "large.npy")
+    assert pilot.pilot_size(given) == 3_340
+
+
+def test_no_pilot__tells_no_seconds(images, run_cli):
+    status, out, _ = run_cli("plan", images, "--no-pilot")
+    assert status == 0
+    assert "seconds     not known: --no-pilot" in out
+    content = last_json(run_cli("plan", images, "--no-pilot", "--json")[1])
+    assert content["seconds"] is None
+    assert {cost["seconds"] for cost in content["steps"]} == {None}
+    assert content["peak_bytes"] > 2**28
+    assert noted_runs() == []
+
+
+def test_pilot__that_fails_says_why_in_one_line(workers, tmp_path, run_cli):
+    wrong = np.zeros((3000, 8), np.float32)
+    wrong[::7, 3] = np.nan
+    np.save(tmp_path / "wrong.npy", wrong)
+    status, _, err = run_cli("plan", tmp_path / "wrong.npy", *WORDS)
+    assert status == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: a pilot of 3,000 images must work before the seconds")
+    assert last.endswith("or give --no-pilot.")
+    assert noted_runs() == []
+
+
+def test_calibrate__is_no_option_any_more(images, run_cli):
+    status, _, err = run_cli("plan", images, "--calibrate")
+    assert status == 2
+    assert "No such option '--calibrate'" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+# What is refused.
 
 
 def test_plan__refuses_what_the_disk_cannot_take(run_cli, images, monkeypatch, tmp_path):
-    def full(_):
-        return SimpleNamespace(free=10_000)
-
-    monkeypatch.setattr(shutil, "disk_usage", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     status, _, err = run_cli("plan", images, "--out", tmp_path / "deep" / "run")
     assert status == 2
     assert "a run must fit the disk; it writes up to" in err
@@ -305,7 +422,7 @@ def test_plan__refuses_what_the_disk_cannot_take(run_cli, images, monkeypatch, t
 def test_disk__that_is_too_small_names_what_to_change(made, advice, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     with pytest.raises(StoreError, match=advice):
-        check_disk(planned(**made), tmp_path)
+        check_disk(plan_tasks(STEPS, sizes(**made)), tmp_path)
 
 
 def test_nearest_folder__is_one_that_exists(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +76,27 @@ for command in (ingest_command, ingest_init_command, ingest_part_command, ingest
 @click.option(
     "--out", metavar="RUN", type=Path, help="Run folder, for its disk; by default one made here."
 )
+@click.option(
+    "--no-pilot",
+    is_flag=True,
+    help="Try no run of few images; seconds come from earlier runs only.",
+)
 @shared_options
-def plan_command(images: str, out: Path | None, loaded: LoadedConfig, *, as_json: bool) -> None:
+def plan_command(
+    images: str,
+    out: Path | None,
+    loaded: LoadedConfig,
+    *,
+    no_pilot: bool,
+    as_json: bool,
+) -> None:
     """Print what a run would cost here, in time, memory and disk; refuse what cannot fit."""
     from workflow.commands.plan import plan
 
-    text, content = plan(images, loaded.config, out)
+    since_start = time.monotonic() - click.get_current_context().obj
+    text, content = plan(
+        images, loaded.config, out, with_pilot=not no_pilot, since_start=since_start
+    )
     print_result(text, content, as_json=as_json)
 
 
@@ -279,7 +295,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status_of(arguments: Sequence[str] | None, stopping: Stopping) -> int:
     """Run the command line; print what is wrong."""
     try:
-        program.main(args=arguments, prog_name="overcluster", standalone_mode=False)
+        program.main(
+            args=arguments,
+            prog_name="overcluster",
+            standalone_mode=False,
+            obj=time.monotonic(),
+        )
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.ClickException as err:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import open_given
+from workflow.commands.forecast import describe_run, note_run, process_bytes
 from workflow.config import flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
@@ -63,9 +65,10 @@ def run_workflow(
     WorkflowError
         If the images, the settings or the run folder are not as required.
     """
-    config = loaded.config
+    config, begun = loaded.config, time.monotonic()
     given = open_given(images, config)
-    check_settings(steps.STEPS, Sizes.of(steps.STEPS, given.source, config))
+    sizes = Sizes.of(steps.STEPS, given.source, config)
+    check_settings(steps.STEPS, sizes)
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
@@ -82,11 +85,20 @@ def run_workflow(
                 check_memory(steps.STEPS, given.source, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
             shared = store.path / layout.WIP / "shared"
+            is_whole = all(plan.state == "absent" for plan in plans)
+            is_noted = is_whole and client is None and config.compute.launcher == "local"
+            held = {}
             with executor_for(shared, config, client, progress, reads=reads) as executor:
                 # Part of the start, not of the first step: it takes each worker a second.
                 executor.prepare(steps.get_ready)
+                if is_noted and executor.client is not None:
+                    held = process_bytes(executor.client)
                 run_steps(Context(store, config, executor, given, steps.STEPS), plans)
             discard(store.path / layout.WIP)
+            if held:
+                worked = sum(store.step(step.name).seconds for step in steps.STEPS)
+                start = time.monotonic() - begun - worked
+                note_run(describe_run(store, sizes, given.digest, held, start))
         write_summary(steps.STEPS, store)
     return store
 

@@ -101,6 +101,23 @@ class Step(ABC):
         del sizes
         return []
 
+    def growth(self, sizes: Sizes) -> float:
+        """Return how long the step takes, in a unit of its own: only ratios count.
+
+        Parameters
+        ----------
+        sizes : Sizes
+            Sizes of a run.
+
+        Returns
+        -------
+        float
+            About the seconds of one processor, without what only the first run of a process takes;
+            0 where the step has nothing to do.  Never less where there is more to do.
+        """
+        del sizes
+        return 1.0
+
     def client_bytes(self, sizes: Sizes) -> int:
         """Return what the leading process holds during the step, beside itself [bytes]."""
         del sizes

@@ -101,6 +101,13 @@ class CentroidGraphStep(Step):
         read = 4 * n_read * d + n_edges * PAIR_BYTES // 2
         return [TaskPlan(self.name, 2, read, n_edges * EDGE_BYTES, parts)]
 
+    def growth(self, sizes: Sizes) -> float:
+        """Return the growth with centroids; the dimension takes the same time for many images."""
+        n_queries = sizes.config.section(CentroidGraphSettings).dimension_rows
+        n_pairs = n_queries * min(MAX_ROWS, 10 * n_queries, sizes.dims["row"])
+        dimension = 1.2e-10 * n_pairs * sizes.dims["component"]
+        return 0.05 + dimension + 5e-6 * sizes.dims["centroid"]
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return the intrinsic dimension."""
         return {"intrinsic_dimension": store.step(self.name).details["intrinsic_dimension"]}

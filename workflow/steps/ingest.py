@@ -79,6 +79,12 @@ class IngestStep(Step):
         parts = {"block": sizes.block_bytes}
         return [TaskPlan("ingest", sizes.n_partitions, 2 * n_bytes, n_bytes, parts)]
 
+    def growth(self, sizes: Sizes) -> float:
+        """Return the growth with the bytes that are copied."""
+        if not sizes.is_copied:
+            return 0.0
+        return 0.03 + 6e-9 * sizes.n_samples * sizes.image_bytes
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many files were left out."""
         return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}

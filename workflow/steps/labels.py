@@ -144,6 +144,10 @@ class LabelsStep(Step):
         read, written = n * NEAREST_BYTES, n * LABEL_BYTES
         return [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
 
+    def growth(self, sizes: Sizes) -> float:
+        """Return the growth with images."""
+        return 0.12 + 1.25e-6 * sizes.n_samples
+
     def client_bytes(self, sizes: Sizes) -> int:
         """Return what is held of the tree and of the graph."""
         return (40 * EDGES + CENTROID_BYTES // 3) * sizes.dims["centroid"]

@@ -120,6 +120,11 @@ class ProjectionStep(Step):
         read = sizes.n_samples * sizes.image_bytes
         return [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
 
+    def growth(self, sizes: Sizes) -> float:
+        """Return the growth with images, features and components."""
+        row = sizes.n_features * (6e-11 * sizes.dims["component"] + 4e-10)
+        return 0.08 + sizes.n_samples * row
+
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the files of the previews, and the scores."""
         yield from check_parts(store, "projection/blocks", "projection/kept")
