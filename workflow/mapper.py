@@ -398,8 +398,6 @@ def run_missing(
 
 
 class _NoBar:
-    """Shows nothing."""
-
     def advance(self, n: int) -> None:
         """Count nothing."""
 
