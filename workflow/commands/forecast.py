@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
+from workflow.engine.plan import worker_count
 from workflow.engine.results import peak_rss_bytes
 from workflow.errors import StoreError
 from workflow.runstore.files import read_json, write_json
@@ -142,15 +143,6 @@ def processor_name() -> str:
     lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def worker_count(settings: ComputeSettings) -> int:
-    """Return how many workers a run of these settings starts here; 1 where they are elsewhere."""
-    if settings.launcher != "local":
-        return 1
-    if settings.n_workers != "auto":
-        return int(settings.n_workers)
-    return max(1, n_processors() // settings.threads_per_worker)
 
 
 def machine_key(settings: ComputeSettings) -> dict[str, Any]:

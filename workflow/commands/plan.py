@@ -11,7 +11,7 @@ from dask.utils import format_bytes
 
 from workflow import steps
 from workflow.commands.base import open_given
-from workflow.commands.forecast import fitting_run, note_run, worker_count
+from workflow.commands.forecast import fitting_run, note_run
 from workflow.commands.pilot import pilot_size, run_pilot
 from workflow.engine.plan import (
     PROCESS_BYTES,
@@ -20,6 +20,7 @@ from workflow.engine.plan import (
     check_memory,
     check_settings,
     plan_tasks,
+    worker_count,
     worker_memory,
 )
 from workflow.errors import StoreError

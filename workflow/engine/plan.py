@@ -11,8 +11,9 @@ from distributed.worker_memory import parse_memory_limit
 
 from workflow.chunks import choose_block_rows
 from workflow.compute.scripts import worker_memory_of_job
-from workflow.engine.partitions import partitions
+from workflow.engine.partitions import partition_rows, partitions
 from workflow.errors import MemoryBudgetError
+from workflow.threads import n_processors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +94,13 @@ class Sizes:
         return sizes
 
     @property
+    def rows_per_worker(self) -> int:
+        """Rows of the worker of this machine that gets the most partitions."""
+        rows = partition_rows(self.n_samples, self.block_rows)
+        turns = -(-self.n_partitions // worker_count(self.config.compute))
+        return min(self.n_samples, turns * rows)
+
+    @property
     def image_bytes(self) -> int:
         """Bytes of an image."""
         return self.n_features * int(self.dtype.itemsize)
@@ -138,6 +146,15 @@ class TaskPlan:
 def plan_tasks(steps: Sequence[Step], sizes: Sizes) -> list[TaskPlan]:
     """Return the passes of all steps, in their order."""
     return [task for step in steps for task in step.tasks(sizes)]
+
+
+def worker_count(settings: ComputeSettings) -> int:
+    """Return how many workers a run of these settings starts here; 1 where they are elsewhere."""
+    if settings.launcher != "local":
+        return 1
+    if settings.n_workers != "auto":
+        return int(settings.n_workers)
+    return max(1, n_processors() // settings.threads_per_worker)
 
 
 def worker_memory(settings: ComputeSettings, client: Client | None = None) -> int | None:

@@ -112,8 +112,8 @@ class Step(ABC):
         Returns
         -------
         float
-            About the seconds of one processor, without what only the first run of a process takes;
-            0 where the step has nothing to do.  Never less where there is more to do.
+            About the seconds on the workers of this machine, without what only the first run of a
+            process takes; 0 where the step has nothing to do.
         """
         del sizes
         return 1.0

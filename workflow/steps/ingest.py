@@ -83,7 +83,7 @@ class IngestStep(Step):
         """Return the growth with the bytes that are copied."""
         if not sizes.is_copied:
             return 0.0
-        return 0.03 + 6e-9 * sizes.n_samples * sizes.image_bytes
+        return 0.03 + 6e-9 * sizes.rows_per_worker * sizes.image_bytes
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many files were left out."""

@@ -146,7 +146,7 @@ class LabelsStep(Step):
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images."""
-        return 0.12 + 1.25e-6 * sizes.n_samples
+        return 0.12 + 1.25e-6 * sizes.rows_per_worker
 
     def client_bytes(self, sizes: Sizes) -> int:
         """Return what is held of the tree and of the graph."""

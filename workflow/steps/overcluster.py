@@ -13,7 +13,7 @@ from pydantic import Field
 from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
 from workflow.chunks import row_ranges
 from workflow.config.fields import AutoInt, Section
-from workflow.engine.plan import TaskPlan
+from workflow.engine.plan import TaskPlan, worker_count
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
 from workflow.errors import ConfigError
@@ -31,6 +31,7 @@ from workflow.overcluster import (
     sample_size,
 )
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
+from workflow.overcluster.sampling import sample_blocks
 from workflow.overcluster.seeding import CANDIDATE_ROUNDS
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
@@ -219,9 +220,9 @@ class OverclusterStep(Step):
         if n_seeding != n_batch:
             # Candidates that lie close are searched in float64, which takes five times as long.
             # Whether they do is not known before: between the two.
-            first = 2 * (first + (CANDIDATE_ROUNDS + 1) * n_batch * row)
-        rounds = n_rounds * (0.06 + sizes.dims["row"] * row)
-        return 0.15 + first + rounds + 2.2 * sizes.n_samples * row
+            first = 2 * (first + (CANDIDATE_ROUNDS + 1) * _busiest(sizes, n_batch) * row)
+        rounds = n_rounds * (0.04 + _busiest(sizes, sizes.dims["row"]) * row)
+        return 0.15 + first + rounds + 2.2 * sizes.rows_per_worker * row
 
     def client_bytes(self, sizes: Sizes) -> int:
         """Return the centroids as they come and as they are noted, and the search of the tasks."""
@@ -266,6 +267,13 @@ def _seeding(sizes: Sizes) -> tuple[int, int]:
     n_batch = first_batch_rows(sizes.dims["row"], k)
     in_memory = n_batch * k <= MAX_IN_MEMORY_PAIRS
     return (n_batch if in_memory else k // 2 + CANDIDATE_ROUNDS * k), n_batch
+
+
+def _busiest(sizes: Sizes, n_rows: int) -> int:
+    """Return the rows of the worker that gets the most pieces of the sample."""
+    cut = sample_blocks(n_rows, sizes.dims["centroid"])
+    turns = -(-len(cut) // worker_count(sizes.config.compute))
+    return min(n_rows, turns * cut[0].rows.n_rows)
 
 
 def _search_parts(sizes: Sizes, rows: int) -> dict[str, int]:

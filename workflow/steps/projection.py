@@ -123,7 +123,7 @@ class ProjectionStep(Step):
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images, features and components."""
         row = sizes.n_features * (6e-11 * sizes.dims["component"] + 4e-10)
-        return 0.08 + sizes.n_samples * row
+        return 0.08 + sizes.rows_per_worker * row
 
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the files of the previews, and the scores."""
