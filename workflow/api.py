@@ -121,7 +121,18 @@ class Run:
         return members.rows_with_images(place, rows, images_of(store))
 
     def outliers(self, n: int = 100) -> xr.Dataset:
-        """Return the images with the highest outlier scores, highest first; see `members`."""
+        """Return the images with the highest outlier scores, highest first; see `members`.
+
+        Parameters
+        ----------
+        n : int
+            How many at most.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `dataset`, in memory, with ``images`` where they are at hand.
+        """
         store = RunStore.open(self.path)
         rows = members.best_rows(store, n, "outlier_score")
         place = self.path / layout.LABELS
@@ -140,7 +151,22 @@ class Run:
         min_cluster_size: int | None = None,
         layer: int | None = None,
     ) -> Run:
-        """Give the run other labels from its stored tree; return the run itself."""
+        """Give the run other labels from its stored tree; return the run itself.
+
+        Parameters
+        ----------
+        n_clusters : int, optional
+            About so many clusters.
+        min_cluster_size : int, optional
+            Fewest images of a cluster.
+        layer : int, optional
+            Layer of the tree, 0 is the coarsest.
+
+        Returns
+        -------
+        Run
+            The run itself.
+        """
         with watched("recut") as progress:
             recut(
                 self.path,

@@ -277,7 +277,18 @@ def _shown(value: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
+    """Run the command line and return the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words of the command line; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 2 the user's mistake, 1 anything else.
+    """
     with Stopping() as stopping:
         try:
             return _status_of(arguments, stopping)

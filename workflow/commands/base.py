@@ -13,7 +13,7 @@ from workflow.engine.step import needed_for
 from workflow.errors import ImagesError, StoreError
 from workflow.ingest import open_input
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.store import discard
+from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings, copy_images
 
 if TYPE_CHECKING:

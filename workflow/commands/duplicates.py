@@ -13,7 +13,7 @@ from workflow.engine.progress import Progress
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, layout, zarr_io
-from workflow.runstore.store import discard
+from workflow.runstore.files import discard
 from workflow.steps.overcluster import stored_duplicate_cells
 from workflow.steps.projection import stored_scores
 

@@ -9,7 +9,7 @@ from workflow import ingest
 from workflow.engine.client import executor_for
 from workflow.engine.progress import Progress
 from workflow.errors import StoreError
-from workflow.runstore.store import discard
+from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings
 
 if TYPE_CHECKING:

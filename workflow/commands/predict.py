@@ -20,9 +20,9 @@ from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, zarr_io
+from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
-from workflow.runstore.store import discard
 from workflow.steps.base import read_ahead
 from workflow.steps.labels import (
     LABELS,

@@ -11,9 +11,8 @@ from workflow.engine.summary import summarize
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
-from workflow.runstore.files import write_json
+from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
-from workflow.runstore.store import discard
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,

@@ -17,8 +17,8 @@ from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, layout
+from workflow.runstore.files import discard
 from workflow.runstore.manifest import software_versions
-from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,8 @@ from workflow.engine.staleness import step_plans
 from workflow.errors import ConfigError, ImagesError
 from workflow.pca import merge_moments, moments_to_arrays, principal_components
 from workflow.runstore import RunStore, layout
-from workflow.runstore.files import write_arrays
+from workflow.runstore.files import discard, write_arrays
 from workflow.runstore.manifest import digest
-from workflow.runstore.store import discard
 from workflow.steps.pca import (
     PcaSettings,
     PcaStep,

@@ -90,5 +90,16 @@ def register_worker_plugin(client: Client, plugin: WorkerPlugin) -> None:
 
 
 def missing_paths(paths: Sequence[str]) -> list[str]:
-    """Return the paths that do not exist where this runs."""
+    """Return the paths that do not exist where this runs.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Paths.
+
+    Returns
+    -------
+    list of str
+        Those that do not exist, in their order.
+    """
     return [path for path in paths if not Path(path).exists()]

@@ -41,7 +41,20 @@ class LoadedConfig:
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every dotted key and the sentence that documents it; those of `compute` come last."""
+    """Yield every dotted key and the sentence that documents it; those of `compute` come last.
+
+    Parameters
+    ----------
+    model : type
+        All settings, or a section of them.
+    prefix : str
+        What every key starts with.
+
+    Yields
+    ------
+    key, sentence : str
+        Of one setting.
+    """
     for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] == "compute"):
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -51,7 +64,20 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one dictionary with dotted keys."""
+    """Return nested settings as one dictionary with dotted keys.
+
+    Parameters
+    ----------
+    settings : mapping
+        Sections within sections.
+    prefix : str
+        What every key starts with.
+
+    Returns
+    -------
+    dict
+        Dotted key -> value.
+    """
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict):

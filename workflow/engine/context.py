@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.chunks import choose_block_rows, row_ranges
 from workflow.engine.partitions import Partition, partition_rows, partitions, totals
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.store import discard
+from workflow.runstore.files import discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,8 +18,7 @@ from workflow.compute import run_on_workers
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
 from workflow.errors import ComputeError
 from workflow.mapper import merge_groups, pairwise, run_missing
-from workflow.runstore.files import read_arrays, write_arrays
-from workflow.runstore.store import discard
+from workflow.runstore.files import discard, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

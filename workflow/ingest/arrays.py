@@ -76,7 +76,20 @@ class ArraySource:
     def map_blocks(
         self, function: Callable[[RowRange, NDArray[Any]], T], ranges: Sequence[RowRange]
     ) -> list[T]:
-        """Return ``[function(r, rows of r) for r in ranges]``, one after the other."""
+        """Return ``[function(r, rows of r) for r in ranges]``, one after the other.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a range of images and its rows.
+        ranges : sequence of RowRange
+            Images that go together.
+
+        Returns
+        -------
+        list
+            What the calls returned, in the order of the ranges.
+        """
         return [function(rows, self.read(*rows)) for rows in ranges]
 
 
@@ -115,7 +128,20 @@ class DaskSource(ArraySource):
     def map_blocks(
         self, function: Callable[[RowRange, NDArray[Any]], T], ranges: Sequence[RowRange]
     ) -> list[T]:
-        """Return ``[function(r, rows of r) for r in ranges]``, computed where the rows are."""
+        """Return ``[function(r, rows of r) for r in ranges]``, computed where the rows are.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a range of images and its rows.
+        ranges : sequence of RowRange
+            Images that go together.
+
+        Returns
+        -------
+        list
+            What the calls returned, in the order of the ranges.
+        """
         tasks = []
         for rows in ranges:
             part = self.array[rows.start : rows.stop]
@@ -126,6 +152,16 @@ class DaskSource(ArraySource):
 
 def array_source(images: Any) -> ArraySource:
     """Return the source of a NumPy, Dask or xarray array, or of a Dataset with ``images``.
+
+    Parameters
+    ----------
+    images : array_like
+        Images of shape (n_samples, ...).
+
+    Returns
+    -------
+    Source
+        Nothing is read or computed yet.
 
     Raises
     ------

@@ -112,7 +112,18 @@ class DemoSource:
         return images
 
     def truth(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Return the source of images `start` to `stop`; -1 is clutter."""
+        """Return the source of images `start` to `stop`; -1 is clutter.
+
+        Parameters
+        ----------
+        start, stop : int
+            First image, and the one after the last.
+
+        Returns
+        -------
+        int32 array of shape (stop - start,)
+            Number of the source that each was made from.
+        """
         labels = np.empty(stop - start, np.int32)
         for block in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
             first, last = _overlap(block, start, stop)

@@ -101,6 +101,18 @@ def begin_parts(
 def write_part(destination: Path | str, index: int) -> tuple[int, int]:
     """Write one part; return how many shards were written, and how many were there already.
 
+    Parameters
+    ----------
+    destination : path
+        The store that was begun.
+    index : int
+        Number of the part, from 0.
+
+    Returns
+    -------
+    n_written, n_reused : int
+        Shards.
+
     Raises
     ------
     ConfigError
@@ -125,6 +137,16 @@ def write_part(destination: Path | str, index: int) -> tuple[int, int]:
 
 def finish_parts(destination: Path | str) -> IngestReport:
     """Check that all parts are whole, and move the store into its place.
+
+    Parameters
+    ----------
+    destination : path
+        The store that was begun.
+
+    Returns
+    -------
+    IngestReport
+        What was copied and what could not be read.
 
     Raises
     ------

@@ -82,7 +82,18 @@ class Source(Protocol):
         """Return what tells these images from others: JSON-able, the same at every call."""
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return images `start` to `stop` as rows, of shape (stop - start, n_features)."""
+        """Return images `start` to `stop` as rows, of shape (stop - start, n_features).
+
+        Parameters
+        ----------
+        start, stop : int
+            First image, and the one after the last.
+
+        Returns
+        -------
+        ndarray of shape (stop - start, n_features)
+            Values as they are stored, C-contiguous.
+        """
 
 
 @dataclass(frozen=True)

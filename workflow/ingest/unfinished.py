@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import zarr_io
+from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
-from workflow.runstore.store import discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -427,6 +427,16 @@ def rows_at_once(source: Source, shard_rows: int) -> int:
 def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of the dimensions of images.
 
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Shape of one image.
+
+    Returns
+    -------
+    tuple of str
+        ``sample`` first.
+
     Examples
     --------
     >>> dims_of((16, 16, 3)), dims_of((768,))

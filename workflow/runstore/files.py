@@ -7,8 +7,10 @@ import errno
 import json
 import math
 import os
+import shutil
 import struct
 import threading
+import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -271,3 +273,15 @@ def crc_of_file(path: Path) -> int:
         while chunk := file.read(1 << 22):
             checksum.update(chunk)
     return int.from_bytes(checksum.digest(), "big")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder; a folder is renamed first, so that half of it is never taken for it."""
+    if path.is_dir() and not path.is_symlink():
+        for left in path.parent.glob(f".{path.name}.*.discarded"):
+            shutil.rmtree(left, ignore_errors=True)
+        doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex}.discarded")
+        path.replace(doomed)
+        shutil.rmtree(doomed)
+    else:
+        path.unlink(missing_ok=True)

@@ -6,16 +6,15 @@ import contextlib
 import fcntl
 import itertools
 import os
-import shutil
-import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import crc_of_file, disk_errors, sweep
+from workflow.runstore.files import crc_of_file, discard, disk_errors, sweep
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import Manifest, StepRecord
+from workflow.runstore.staging import StagedArrays, stage_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +40,16 @@ class RunStore:
     @classmethod
     def create(cls, path: Path | str) -> RunStore:
         """Open a run folder, making it where there is none.
+
+        Parameters
+        ----------
+        path : path
+            The run folder: new, empty, or one that was begun.
+
+        Returns
+        -------
+        RunStore
+            The run.
 
         Raises
         ------
@@ -70,6 +79,16 @@ class RunStore:
     @classmethod
     def open(cls, path: Path | str) -> RunStore:
         """Open a run folder that exists, and finish a replacement that was cut short.
+
+        Parameters
+        ----------
+        path : path
+            The run folder.
+
+        Returns
+        -------
+        RunStore
+            The run.
 
         Raises
         ------
@@ -132,7 +151,18 @@ class RunStore:
                 file.truncate(0)
 
     def step(self, name: str) -> StepRecord:
-        """Return the record of a step; that of a step which the run does not have says absent."""
+        """Return the record of a step; that of a step which the run does not have says absent.
+
+        Parameters
+        ----------
+        name : str
+            Name of the step.
+
+        Returns
+        -------
+        StepRecord
+            Part of the manifest: what is changed in it is saved with the manifest.
+        """
         return self.manifest.steps.setdefault(name, StepRecord())
 
     def save(self) -> None:
@@ -202,7 +232,18 @@ class RunStore:
         checksums |= {str(p.relative_to(self.path)): crc_of_file(p) for p in sorted(sealed)}
 
     def folder(self, name: str) -> Path:
-        """Return the folder of a step's working files, made where it is missing."""
+        """Return the folder of a step's working files, made where it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Name of the step.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
         folder = layout.step_folder(self.path, name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -213,6 +254,20 @@ class RunStore:
         """Return the journal of a part of a step; void unless made with the same key.
 
         Also void where one of the places that it tells of, `needs`, is gone.
+
+        Parameters
+        ----------
+        name, part : str
+            Name of the step, and of one of its passes.
+        key : str, optional
+            What the results depend on; the key of the step by default.
+        needs : sequence of Path
+            Places without which the results are gone.
+
+        Returns
+        -------
+        Journal
+            Empty, where it was void.
         """
         path = self.folder(name) / f"{part}.jsonl"
         if not all(place.exists() for place in needs):
@@ -220,12 +275,34 @@ class RunStore:
         return Journal(path, key or self.step(name).key)
 
     def noted(self, name: str, part: str) -> Mapping[int, dict[str, Any]]:
-        """Return what the journal of a part of a step holds, and leave it as it is."""
+        """Return what the journal of a part of a step holds, and leave it as it is.
+
+        Parameters
+        ----------
+        name, part : str
+            Name of the step, and of one of its passes.
+
+        Returns
+        -------
+        mapping of int to dict
+            Task -> its report; empty where the journal is of other settings.
+        """
         key, entries = Journal.read(layout.step_folder(self.path, name) / f"{part}.jsonl")
         return entries if key == self.step(name).key else {}
 
     def wip(self, name: str) -> Path:
-        """Return a fresh place for a result that is not yet real."""
+        """Return a fresh place for a result that is not yet real.
+
+        Parameters
+        ----------
+        name : str
+            Name of the place in ``wip/``.
+
+        Returns
+        -------
+        Path
+            Not there yet; its parent is.
+        """
         place = self.path / layout.WIP / name
         discard(place)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +319,17 @@ class RunStore:
         arrays: Mapping[str, tuple[NDArray[Any], Sequence[str]]],
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put a step's arrays into ``model.zarr``, all of them or none, and note their checksums."""
+        """Put a step's arrays into ``model.zarr``, all of them or none, and note their checksums.
+
+        Parameters
+        ----------
+        step : str
+            The step that the arrays belong to.
+        arrays : mapping of str to (ndarray, sequence of str)
+            Name -> values, and the names of the dimensions.
+        attrs : mapping, optional
+            What is written beside them: JSON-able.
+        """
         place = self.wip(f"model-{step}")
         self.replace(self.stage_model(step, arrays, attrs, place))
         discard(place)
@@ -254,13 +341,43 @@ class RunStore:
         attrs: Mapping[str, Any] | None,
         place: Path,
     ) -> list[tuple[Path, Path]]:
-        """Write a step's arrays at `place`; return the moves that make them real."""
+        """Write a step's arrays at `place`; return the moves that make them real.
+
+        Parameters
+        ----------
+        step : str
+            The step that the arrays belong to.
+        arrays, attrs : mapping
+            As `write_model` takes them.
+        place : Path
+            A folder that is not part of the model.
+
+        Returns
+        -------
+        list of (Path, Path)
+            From where to where, for `replace`.
+        """
         return self.adopt_model(step, stage_arrays(place, arrays), attrs)
 
     def adopt_model(
         self, step: str, staged: StagedArrays, attrs: Mapping[str, Any] | None
     ) -> list[tuple[Path, Path]]:
-        """Note the checksums of a step's arrays that lie ready; return the moves that make them real."""
+        """Note the checksums of a step's arrays that lie ready; return the moves that make them real.
+
+        Parameters
+        ----------
+        step : str
+            The step that the arrays belong to.
+        staged : StagedArrays
+            Arrays that lie ready, written by this process or by a task.
+        attrs : mapping or None
+            What is written beside them: JSON-able.
+
+        Returns
+        -------
+        list of (Path, Path)
+            From where to where, for `replace`.
+        """
         group, record = staged.group, self.step(step)
         known = zarr_io.read_attrs(self.model) if self.model.exists() else {}
         zarr_io.write_attrs(group, known | ({step: dict(attrs)} if attrs else {}))
@@ -275,6 +392,16 @@ class RunStore:
     def read_model(self, *names: str) -> list[NDArray[Any]]:
         """Return arrays of ``model.zarr``.
 
+        Parameters
+        ----------
+        *names : str
+            Names of arrays.
+
+        Returns
+        -------
+        list of ndarray
+            In the order of the names.
+
         Raises
         ------
         StoreError
@@ -283,7 +410,18 @@ class RunStore:
         return [zarr_io.read_array(self.model, name) for name in names]
 
     def model_attrs(self, step: str) -> dict[str, Any]:
-        """Return what a step wrote beside its arrays."""
+        """Return what a step wrote beside its arrays.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+
+        Returns
+        -------
+        dict
+            Empty where it wrote nothing.
+        """
         attrs: dict[str, Any] = zarr_io.read_attrs(self.model).get(step, {})
         return attrs
 
@@ -292,6 +430,11 @@ class RunStore:
 
         The moves are recorded together with whatever else changed in the
         manifest, then done; whoever opens the run next finishes them.
+
+        Parameters
+        ----------
+        moves : sequence of (Path, Path)
+            From where to where, inside the run folder.
         """
         root = self.path
         self._note_moved(moves)
@@ -336,53 +479,9 @@ class RunStore:
                 raise StoreError(msg)
 
 
-class StagedArrays(NamedTuple):
-    """Arrays of ``model.zarr`` that are written, and not yet in their place.
-
-    Attributes
-    ----------
-    group : Path
-        The Zarr group that holds them.
-    names : list of str
-        Their names.
-    checksums : dict of str to int
-        crc32c of each, and of the file that describes it, by path in the group.
-    """
-
-    group: Path
-    names: list[str]
-    checksums: dict[str, int]
-
-
-def stage_arrays(
-    place: Path, arrays: Mapping[str, tuple[NDArray[Any], Sequence[str]]]
-) -> StagedArrays:
-    """Write arrays of the model into a group of their own at a place; a task may do so, also twice."""
-    group = place / uuid.uuid4().hex
-    zarr_io.create_group(group)
-    checksums: dict[str, int] = {}
-    for name, (array, dims) in arrays.items():
-        zarr_io.write_array(group, name, array, dims=dims)
-        described = f"{name}/{zarr_io.GROUP_METADATA}"
-        checksums |= {name: zarr_io.crc(array), described: crc_of_file(group / described)}
-    return StagedArrays(group, list(arrays), checksums)
-
-
 def _metadata_files(group: Path) -> list[Path]:
     """Return the metadata of a Zarr group and of its arrays."""
     if not group.is_dir():
         return []
     places = [group, *(group / name for name in zarr_io.array_names(group))]
     return [place / zarr_io.GROUP_METADATA for place in places]
-
-
-def discard(path: Path) -> None:
-    """Remove a file or folder; a folder is renamed first, so that half of it is never taken for it."""
-    if path.is_dir() and not path.is_symlink():
-        for left in path.parent.glob(f".{path.name}.*.discarded"):
-            shutil.rmtree(left, ignore_errors=True)
-        doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex}.discarded")
-        path.replace(doomed)
-        shutil.rmtree(doomed)
-    else:
-        path.unlink(missing_ok=True)

@@ -49,7 +49,18 @@ def load_config(
     compute: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> LoadedConfig:
-    """Merge the settings of all steps from their sources; see `workflow.config.load_config`."""
+    """Merge the settings of all steps from their sources; see `workflow.config.load_config`.
+
+    Parameters
+    ----------
+    file, assignments, compute, environment : optional
+        As `workflow.config.load_config` takes them.
+
+    Returns
+    -------
+    LoadedConfig
+        The settings and the origin of each.
+    """
     return load_config_of(
         config_class(), file, assignments, compute=compute, environment=environment
     )

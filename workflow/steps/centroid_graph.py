@@ -13,8 +13,8 @@ from workflow.config.fields import Section
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.runstore import layout
-from workflow.runstore.files import read_arrays
-from workflow.runstore.store import discard, stage_arrays
+from workflow.runstore.files import discard, read_arrays
+from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
 from workflow.steps.overcluster import PAIRS, pairs_file, stored_sample
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workflow.engine.plan import Sizes
     from workflow.mapper import Rows
     from workflow.runstore import RunStore
-    from workflow.runstore.store import StagedArrays
+    from workflow.runstore.staging import StagedArrays
 
 #: Directed edges of a centroid in the graph, 18 to 25 on the demo.
 EDGES = 24

@@ -35,8 +35,8 @@ from workflow.overcluster.sampling import sample_blocks
 from workflow.overcluster.seeding import CANDIDATE_ROUNDS
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import read_arrays, write_arrays
-from workflow.runstore.store import discard, stage_arrays
+from workflow.runstore.files import discard, read_arrays, write_arrays
+from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import (
     described,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from workflow.mapper import Rows
     from workflow.overcluster import DuplicateCells, FittedCentroids
     from workflow.runstore import RunStore
-    from workflow.runstore.store import StagedArrays
+    from workflow.runstore.staging import StagedArrays
     from workflow.steps.base import PartFile
 
 #: Nearest centroids that are stored of each image, and their bytes with the distances.

@@ -29,9 +29,8 @@ from workflow.pca import (
     principal_components,
 )
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import read_arrays, write_arrays
+from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.manifest import digest
-from workflow.runstore.store import discard
 from workflow.schema import ArraySpec
 from workflow.steps.base import (
     described,
