@@ -32,6 +32,7 @@ PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "fitting": overcluster.fitting,
     "tree": tree.tree,
     "stores": stores.stores,
+    "libraries": stores.libraries,
     "command": pipeline.command,
 }
 NAMES = (*PROBLEMS, "run")
@@ -50,6 +51,7 @@ def measure(data: Data, names: Sequence[str], client: Client | None) -> list[Res
 def page(scale: str, results: Sequence[Result], picture: Path, *, has_stored: bool) -> str:
     """Return docs/performance.md."""
     missing = [f"{name} (`pip install 'overcluster[peers]'`)" for name in overcluster.absent()]
+    missing += [f"the codec pipeline `{name}`" for name in stores.absent()]
     missing += [] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"]
     absent = f"Not there, so left out: {', '.join(missing)}.\n\n" if missing else ""
     return (
@@ -101,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = measure(data, names, None)
     text = table(results)
     print(text)
-    if missing := overcluster.absent():
+    if missing := overcluster.absent() + stores.absent():
         print(f"not installed, so left out: {', '.join(missing)}")
     # A few problems only must not replace the table of all.
     place = asked.output or (None if asked.only else PAGE)
