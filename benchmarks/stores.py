@@ -143,6 +143,7 @@ class _Pair:
     def through_memory(self, repeats: int) -> Iterator[Result]:
         """Time both where the system keeps the files in memory: what writes and reads cost a processor."""
         yield self._result("written to memory", self.write, self.write_plain, self.remove, repeats)
+        self.fill()
         yield self._result("read from memory", self.read, self.read_plain, _nothing, repeats)
 
     def on_disk(self, repeats: int) -> Iterator[Result]:
@@ -150,6 +151,7 @@ class _Pair:
         wanted = None if self.compressor else WANTED
         write, plain = partial(self.write, sync=True), partial(self.write_plain, sync=True)
         yield self._result("written to disk", write, plain, self.remove, repeats, wanted)
+        self.fill()
         yield self._result(
             "read from disk", self.read, self.read_plain, self.forget, repeats, wanted
         )
@@ -190,9 +192,7 @@ class _Pair:
                 writes[f"{name}, by {by}"] = partial(self.write_by, name, n_rows, sync=sync)
             reads[name] = partial(self.read_by, name)
         yield from self._shares(f"written to {where}", writes, self.remove, repeats)
-        self.remove()
-        self.write()
-        self.write_plain()
+        self.fill()
         prepare = self.forget if sync else _nothing
         yield from self._shares(f"read from {where}", reads, prepare, repeats)
 
@@ -319,6 +319,12 @@ class _Pair:
                 file.readinto(block.data)
                 blocks.append(block)
         return blocks
+
+    def fill(self) -> None:
+        """Write both, to be read."""
+        self.remove()
+        self.write()
+        self.write_plain()
 
     def remove(self) -> None:
         """Remove both, and wait until the disk has nothing more to do."""
