@@ -58,6 +58,17 @@ def test_stores__hold_what_was_written(data):
     assert [result.peer for result in compressors] == list(stores.COMPRESSORS)[1:]
 
 
+def test_libraries__keep_what_was_written(data, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_BYTES", 1 << 23)
+    results = list(stores.libraries(data))
+    n_peers = 1 + len(stores.PIPELINES) - len(stores.absent())
+    # A library writes by shards and by blocks; three arrays, in memory and on disk.
+    assert len(results) == 6 * (3 * n_peers - 1)
+    assert all(result.figures["peer_share"] > 0 for result in results)
+    shares = [result.figures["peer_share"] for result in results if result.peer == stores.PLAIN]
+    assert shares == [1.0] * 12
+
+
 @pytest.mark.skipif(runs.faiss is None, reason="faiss is not installed")
 def test_command__finds_sources(data):
     (result,) = runs.command(data)

@@ -40,6 +40,7 @@ PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "fitting": overcluster.fitting,
     "tree": tree.tree,
     "stores": stores.stores,
+    "libraries": stores.libraries,
     "command": runs.command,
 }
 NAMES = (*PROBLEMS, "run")
@@ -62,6 +63,7 @@ def page(
 ) -> str:
     """Return docs/performance.md."""
     missing = [f"{name} (`pip install 'overcluster[peers]'`)" for name in overcluster.absent()]
+    missing += [f"the codec pipeline `{name}`" for name in stores.absent()]
     missing += [] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"]
     absent = f"Not there, so left out: {', '.join(missing)}.\n\n" if missing else ""
     return f"""# Performance
@@ -139,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = measure(data, ["run"], client)
     results = measure(data, [n for n in names if n != "run"], None) + results
     print(f"{machine.table}\n\n{table(results)}")
-    if missing := overcluster.absent():
+    if missing := overcluster.absent() + stores.absent():
         print(f"not installed, so left out: {', '.join(missing)}")
     # A few problems only must not replace the table of all.
     place = given.output or (None if given.only else PAGE)

@@ -12,7 +12,7 @@ from zarr.codecs import Crc32cCodec
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import zarr_io
-from workflow.runstore.lazy import rows_as_dask
+from workflow.runstore.stored_rows import rows_as_dask
 
 DTYPES = ["uint8", "uint16", "float16", "float32", "float64"]
 

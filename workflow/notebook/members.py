@@ -12,7 +12,7 @@ from workflow.chunks import row_ranges
 from workflow.errors import ImagesError
 from workflow.ingest import dims_of
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.lazy import rows_as_dask
+from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
 
 if TYPE_CHECKING:

@@ -16,7 +16,14 @@ import numpy as np
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import paths
-from workflow.runstore.zarr_read import array_names, first_line, node_kind, open_array, read_block
+from workflow.runstore.zarr_read import (
+    ARRAY_FILES,
+    array_names,
+    first_line,
+    node_kind,
+    open_array,
+    read_block,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +55,7 @@ class ImageStore:
     dtype : numpy.dtype
         Type of the values in native byte order.
     stored_rows : int or None
-        Rows of the smallest piece that is decoded whole; None for .npy.
+        Rows of a chunk; None for .npy.
 
     Notes
     -----
@@ -89,7 +96,17 @@ class ImageStore:
         return self.path / self.key if self.key else self.path
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return images `start` to `stop` as rows, C-contiguous, in `dtype`.
+        """Return images as rows.
+
+        Parameters
+        ----------
+        start, stop : int
+            Images, not negative.
+
+        Returns
+        -------
+        ndarray of shape (stop - start, n_features)
+            In `dtype`, C-contiguous.
 
         Raises
         ------
@@ -131,7 +148,19 @@ class ImageStore:
 
 
 class NpyHeader(NamedTuple):
-    """What the header of a .npy file promises."""
+    """The header of a .npy file.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    dtype : numpy.dtype
+        Type of its values.
+    fortran_order : bool
+        Whether the first index runs fastest.
+    offset : int
+        Where its values begin [byte].
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -142,17 +171,36 @@ class NpyHeader(NamedTuple):
 def is_readable_in_place(path: str | os.PathLike[str]) -> bool:
     """Return whether `open_images` is the way to open a path; if not, it must be ingested.
 
-    True for anything that is or is called .zarr or .npy, even where it is
-    missing or damaged: `open_images` says so.
+    Parameters
+    ----------
+    path : path-like
+        As `open_images` takes it.
+
+    Returns
+    -------
+    bool
+        True for anything that is or is called .zarr or .npy, even where it is
+        missing or damaged: `open_images` says so.
     """
     place, _ = split_key(path)
     if place.suffix in (".npy", ".zarr"):
         return True
-    return any((place / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+    return any((place / name).is_file() for name in (*ARRAY_FILES, ".zgroup"))
 
 
 def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """Split ``PATH::NAME`` into an absolute path and the name, None where there is none."""
+    """Split ``PATH::NAME``.
+
+    Parameters
+    ----------
+    path : path-like
+        A path, with or without a name; a path that exists is not split.
+
+    Returns
+    -------
+    tuple of (Path, str or None)
+        The absolute path, and the name if there is one.
+    """
     text = os.fspath(path)
     place, separator, key = text.partition("::")
     if not separator or paths.exists(Path(text)):
@@ -195,7 +243,7 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
             msg = f"IMAGES must be a Zarr array or group, or a .npy file; {place} is a folder without Zarr metadata (it holds {held}). Give another path, or copy it with `overcluster ingest`."
             raise ImagesError(msg)
         name = "" if kind == "array" else _name_in_group(place, key)
-        array = open_array(place / name if name else place)
+        array = open_array(place / name if name else place).array
     except StoreError as err:
         raise ImagesError(str(err)) from None
     shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
@@ -249,7 +297,18 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
 
 
 def missing_path(path: Path) -> ImagesError:
-    """Return the error for a path that is not there, with the nearest name beside it."""
+    """Return the error for a path that is not there.
+
+    Parameters
+    ----------
+    path : Path
+        The path.
+
+    Returns
+    -------
+    ImagesError
+        Which names the nearest name in its folder.
+    """
     close = difflib.get_close_matches(path.name, paths.names_in(path.parent), n=1)
     hint = f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
     return ImagesError(f"images must exist; {path} does not. {hint}")
@@ -257,6 +316,16 @@ def missing_path(path: Path) -> ImagesError:
 
 def read_npy_header(path: Path) -> NpyHeader:
     """Read the header of a .npy file and hold its size against it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    NpyHeader
+        What it says.
 
     Raises
     ------
@@ -333,8 +402,7 @@ def _metadata(store: ImageStore) -> Any:
     if store.kind == "npy":
         header = read_npy_header(store.path)
         return {"descr": header.dtype.str, "fortran_order": header.fortran_order}
-    names = ("zarr.json", ".zarray")
-    name = next(name for name in names if (store.array_path / name).is_file())
+    name = next(name for name in ARRAY_FILES if (store.array_path / name).is_file())
     return json.loads((store.array_path / name).read_text(encoding="utf-8"))
 
 

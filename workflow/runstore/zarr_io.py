@@ -1,7 +1,8 @@
 """All that other rooms need of Zarr: images where they lie, and arrays of our own.
 
-The reading is in `zarr_read`, the writing in `zarr_write` and `zarr_rows`; no other module
-imports zarr.  `image_store` opens users' images, Zarr and .npy alike.
+`image_store` opens users' images, Zarr and .npy alike; `zarr_read` reads any Zarr array, and
+`stored_rows` makes rows of it; `zarr_write` creates our arrays, and `rows_writer` fills them;
+`shards` holds the format of their files.
 """
 
 from workflow.runstore.image_store import (
@@ -14,8 +15,10 @@ from workflow.runstore.image_store import (
     read_npy_header,
     split_key,
 )
+from workflow.runstore.rows_writer import RowsWriter, rows_writers, shard_file, write_rows
+from workflow.runstore.stored_rows import StoredRows
 from workflow.runstore.zarr_read import (
-    StoredRows,
+    GROUP_METADATA,
     array_dtype,
     array_names,
     crc,
@@ -24,7 +27,6 @@ from workflow.runstore.zarr_read import (
     read_attrs,
     read_rows,
 )
-from workflow.runstore.zarr_rows import RowsWriter, rows_writers, shard_file, write_rows
 from workflow.runstore.zarr_write import (
     compresses,
     consolidate,
@@ -33,9 +35,6 @@ from workflow.runstore.zarr_write import (
     write_array,
     write_attrs,
 )
-
-#: The file that makes a folder a Zarr group or array.
-GROUP_METADATA = "zarr.json"
 
 __all__ = [
     "GROUP_METADATA",

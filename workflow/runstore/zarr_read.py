@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import lzma
-import math
 import os
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -25,8 +23,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Metadata files of an array and of a group, Zarr version 3 first.
-ARRAY_FILES, GROUP_FILES = ("zarr.json", ".zarray"), ("zarr.json", ".zgroup")
+__all__ = [
+    "ARRAY_FILES",
+    "GROUP_METADATA",
+    "OpenedArray",
+    "array_dtype",
+    "array_names",
+    "crc",
+    "first_line",
+    "node_kind",
+    "open_array",
+    "open_node",
+    "read_array",
+    "read_attrs",
+    "read_block",
+    "read_rows",
+]
+
+#: The file that makes a folder a Zarr group or array.
+GROUP_METADATA = "zarr.json"
+#: Metadata files of an array, Zarr version 3 first.
+ARRAY_FILES = (GROUP_METADATA, ".zarray")
 #: What codecs raise on bytes that are not theirs; running out of memory is not among them.
 DECODING_ERRORS = (
     ValueError,
@@ -42,14 +59,24 @@ DECODING_ERRORS = (
 
 
 def node_kind(folder: Path) -> str | None:
-    """Return ``"array"``, ``"group"``, or None where the folder is neither.
+    """Return whether a folder is an array or a group.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; it may be missing.
+
+    Returns
+    -------
+    str or None
+        ``"array"``, ``"group"``, or None where it is neither.
 
     Raises
     ------
     StoreError
         If there is metadata that cannot be read.
     """
-    metadata = folder / "zarr.json"
+    metadata = folder / GROUP_METADATA
     if metadata.is_file():
         try:
             kind = json.loads(metadata.read_text(encoding="utf-8"))["node_type"]
@@ -63,33 +90,62 @@ def node_kind(folder: Path) -> str | None:
 
 
 def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays that lie directly in a group, sorted."""
+    """Return the names of the arrays of a group.
+
+    Parameters
+    ----------
+    path : Path
+        The group.
+
+    Returns
+    -------
+    list of str
+        Names of the arrays that lie directly in it, sorted.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, or the metadata of an array cannot be read.
+    """
     if not path.is_dir():
         msg = f"{path} must be a Zarr group; it is missing. Give the path of one."
         raise StoreError(msg)
     return sorted(p.name for p in path.iterdir() if p.is_dir() and node_kind(p) == "array")
 
 
-class Opened(NamedTuple):
-    """An array, and where its rows are where that is known without zarr."""
+class OpenedArray(NamedTuple):
+    """An array, opened.
+
+    Attributes
+    ----------
+    array : zarr.Array
+        Its handle.
+    layout : ShardLayout or None
+        Where its rows are, if they are in shards of whole rows.
+    """
 
     array: Any
     layout: ShardLayout | None
 
 
-def open_array(folder: Path) -> Any:
-    """Return the handle of an array, cached until its metadata changes.
+def open_array(folder: Path) -> OpenedArray:
+    """Open an array, once per process until its metadata changes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array.
+
+    Returns
+    -------
+    OpenedArray
+        Its handle and its layout.
 
     Raises
     ------
     StoreError
         If there is no array, or its metadata cannot be read.
     """
-    return opened(folder).array
-
-
-def opened(folder: Path) -> Opened:
-    """Return the handle and the layout of an array; errors as of `open_array`."""
     for name in ARRAY_FILES:
         try:
             known = (folder / name).stat()
@@ -101,14 +157,14 @@ def opened(folder: Path) -> Opened:
 
 
 @lru_cache(maxsize=128)
-def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> Opened:
+def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> OpenedArray:
     """Open an array; `stamp` makes a changed one another entry of the cache."""
     del stamp
     try:
         array = zarr.open_array(
-            store=folder, mode="r", zarr_format=3 if metadata == "zarr.json" else 2
+            store=folder, mode="r", zarr_format=3 if metadata == GROUP_METADATA else 2
         )
-        return Opened(array, ShardLayout.of(folder, array))
+        return OpenedArray(array, ShardLayout.of(folder, array))
     except DECODING_ERRORS as err:
         msg = f"{folder / metadata} must describe a Zarr array; it cannot be used ({first_line(err)}). Restore it, or write the array anew."
         raise StoreError(msg) from None
@@ -141,20 +197,14 @@ def read_block(folder: Path, start: int, stop: int) -> NDArray[Any]:
     array; that cannot be told from a lost file, so it is refused.  Chunks
     left out inside a shard are known to be meant, by the shard's index.
     """
-    found = opened(folder)
+    found = open_array(folder)
     if not 0 <= start <= stop <= found.array.shape[0]:
-        msg = f"{folder} has rows 0 to {found.array.shape[0]}; rows {start} to {stop} were asked for. The array may have been replaced: start again."
+        msg = f"{folder} has rows 0 to {found.array.shape[0]}; rows {start} to {stop} were requested. The array may have been replaced: start again."
         raise StoreError(msg)
     return _read(folder, found, start, stop)
 
 
-def read_whole(folder: Path) -> NDArray[Any]:
-    """Return all of an array, of any number of dimensions; errors as of `read_block`."""
-    found = opened(folder)
-    return _read(folder, found, 0, found.array.shape[0] if found.array.ndim else 1)
-
-
-def _read(folder: Path, found: Opened, start: int, stop: int) -> NDArray[Any]:
+def _read(folder: Path, found: OpenedArray, start: int, stop: int) -> NDArray[Any]:
     """Read rows, by their layout or, after a look at their files, by zarr; the range is right."""
     array, layout = found
     if layout is not None:
@@ -165,7 +215,7 @@ def _read(folder: Path, found: Opened, start: int, stop: int) -> NDArray[Any]:
             if err.left_out is not None:
                 raise _left_out(folder, array, index, err.left_out) from None
             raise _chunk_error(folder, array, index, f"is damaged ({first_line(err)})") from None
-    for index in stored_chunks(array, start, stop):
+    for index in _stored_chunks(array, start, stop):
         _require_file(folder, array, index)
     try:
         block = np.asarray(array[start:stop] if array.ndim else array[()])
@@ -175,7 +225,7 @@ def _read(folder: Path, found: Opened, start: int, stop: int) -> NDArray[Any]:
     return np.asarray(block, dtype=native, order="C")
 
 
-def stored_chunks(array: Any, start: int, stop: int) -> Iterator[tuple[int, ...]]:
+def _stored_chunks(array: Any, start: int, stop: int) -> Iterator[tuple[int, ...]]:
     """Yield the indices of the files that hold rows `start` to `stop`: shards where there are shards."""
     if 0 in array.shape or stop <= start:
         return
@@ -220,7 +270,7 @@ def _left_out(folder: Path, array: Any, index: tuple[int, ...], n_bytes: int) ->
 
 def _damaged(folder: Path, array: Any, rows: tuple[int, int], err: Exception) -> StoreError:
     """Return the error that names the first file that cannot be decoded."""
-    for index in stored_chunks(array, *rows):
+    for index in _stored_chunks(array, *rows):
         try:
             _ = array[_region(array, index)]
         except DECODING_ERRORS as found:
@@ -240,35 +290,87 @@ def _chunk_error(
 
 
 def read_rows(path: Path | str, name: str, start: int, stop: int) -> NDArray[Any]:
-    """Return rows of an array; text as ``StringDType``.
+    """Return rows of an array of a group.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group and array.
+    start, stop : int
+        Rows, not negative.
+
+    Returns
+    -------
+    ndarray of shape (stop - start, ...)
+        In the stored type and native byte order; text as ``StringDType``.
 
     Raises
     ------
     StoreError
-        If there is no such array, or it is damaged there.
+        As of `read_block`.
     """
     return read_block(Path(path) / name, start, stop)
 
 
 def read_array(path: Path | str, name: str) -> NDArray[Any]:
-    """Return a whole array.
+    """Return a whole array of a group.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group and array.
+
+    Returns
+    -------
+    ndarray of any shape
+        In the stored type and native byte order; text as ``StringDType``.
 
     Raises
     ------
     StoreError
         If it is missing or damaged.
     """
-    return read_whole(Path(path) / name)
+    folder = Path(path) / name
+    found = open_array(folder)
+    return _read(folder, found, 0, found.array.shape[0] if found.array.ndim else 1)
 
 
 def array_dtype(path: Path | str, name: str) -> Any:
-    """Return the type of an array as `create_rows_array` takes it: ``"string"`` for text."""
-    dtype = open_array(Path(path) / name).dtype
+    """Return the type of an array.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group and array.
+
+    Returns
+    -------
+    numpy.dtype or str
+        As `create_rows_array` takes it: ``"string"`` for text.
+
+    Raises
+    ------
+    StoreError
+        If there is no such array.
+    """
+    dtype = open_array(Path(path) / name).array.dtype
     return "string" if dtype.kind in "OT" else np.dtype(dtype).newbyteorder("=")
 
 
 def read_attrs(path: Path | str, name: str = "") -> dict[str, Any]:
     """Return the attributes of a group, or of an array of it.
+
+    Parameters
+    ----------
+    path : path-like
+        Group.
+    name : str
+        Array of the group; the group itself by default.
+
+    Returns
+    -------
+    dict
+        Attributes by name.
 
     Raises
     ------
@@ -279,7 +381,25 @@ def read_attrs(path: Path | str, name: str = "") -> dict[str, Any]:
 
 
 def open_node(place: Path, mode: Literal["r", "r+"]) -> Any:
-    """Open a group or an array as it is on disk, not as consolidated metadata remembers it."""
+    """Open a group or an array as it is on disk, not as consolidated metadata remembers it.
+
+    Parameters
+    ----------
+    place : Path
+        Its folder.
+    mode : "r" or "r+"
+        Whether it may be changed.
+
+    Returns
+    -------
+    zarr.Array or zarr.Group
+        Its handle, which is not cached.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it cannot be opened.
+    """
     kind = node_kind(place)
     if kind is None:
         msg = f"{place} must be a Zarr group or array; it is neither. Check the path."
@@ -294,46 +414,21 @@ def open_node(place: Path, mode: Literal["r", "r+"]) -> Any:
 
 
 def crc(block: NDArray[Any]) -> int:
-    """Return the crc32c of an array's bytes in C order; of text, of its UTF-8 lines."""
+    """Return the checksum of an array.
+
+    Parameters
+    ----------
+    block : ndarray of any shape
+        Numbers, booleans or text.
+
+    Returns
+    -------
+    int
+        Crc32c of its bytes in C order; of text, of its UTF-8 lines.
+    """
     if block.dtype.kind in "UOT":
         return int(google_crc32c.value("\n".join(map(str, block.ravel())).encode()))
     return int(google_crc32c.value(np.ascontiguousarray(block).reshape(-1).view(np.uint8)))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRows:
-    """Rows of one of our arrays, read where they lie; implements `workflow.mapper.Rows`."""
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @classmethod
-    def open(cls, path: Path | str, name: str) -> StoredRows:
-        """Open an array of a group.
-
-        Raises
-        ------
-        StoreError
-            If there is no such array.
-        """
-        array = open_array(Path(path) / name)
-        return cls(Path(path), name, tuple(array.shape), np.dtype(array.dtype).newbyteorder("="))
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self.shape[0]
-
-    @property
-    def n_features(self) -> int:
-        """Numbers in a row."""
-        return math.prod(self.shape[1:])
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return rows `start` to `stop`, of shape (stop - start, n_features)."""
-        return read_rows(self.path, self.name, start, stop).reshape(stop - start, self.n_features)
 
 
 def first_line(err: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Create and write Zarr arrays of our own: sharded along rows, every chunk with a checksum."""
+"""Create Zarr groups and arrays of our own, every chunk with a checksum; write small arrays and attributes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,36 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
+from numcodecs.zstd import compress  # type: ignore[import-untyped]
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workflow.errors import StoreError
 from workflow.runstore.files import read_json, write_json
-from workflow.runstore.zarr_read import array_names, node_kind, open_array, open_node
+from workflow.runstore.zarr_read import (
+    GROUP_METADATA,
+    array_names,
+    node_kind,
+    open_array,
+    open_node,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
+__all__ = [
+    "Compressor",
+    "compresses",
+    "consolidate",
+    "create_group",
+    "create_rows_array",
+    "open_writable",
+    "write_array",
+    "write_attrs",
+]
+
+#: How the chunks of an array are compressed.
 Compressor = Literal["zstd"] | None
 
 #: Chunks inside a shard have at most about so many bytes: what is decoded at once.  With 1 MiB,
@@ -26,6 +45,8 @@ Compressor = Literal["zstd"] | None
 CHUNK_BYTES = 1 << 22
 #: Small arrays are one chunk up to this size.
 WHOLE_BYTES = 1 << 26
+#: Level of Zstandard.
+LEVEL = 1
 #: A completely empty chunk is written too: a missing file then always means a lost one.
 CONFIG: Any = {"write_empty_chunks": True}
 
@@ -34,6 +55,15 @@ def create_group(
     path: Path | str, attrs: Mapping[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
     """Make a Zarr group (format 3).
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder.
+    attrs : mapping, optional
+        Its attributes.
+    overwrite : bool
+        Replace a node that is there.
 
     Raises
     ------
@@ -129,15 +159,15 @@ def create_rows_array(
 
 
 def _row_bytes(tail_shape: Sequence[int], dtype: DTypeLike) -> int:
-    """Return about how many bytes a row has; text is taken as 32 a piece."""
+    """Return about how many bytes a row has; a text is taken as 32."""
     itemsize = 32 if dtype == "string" else max(1, np.dtype(dtype).itemsize)
     return max(1, math.prod(tail_shape)) * itemsize
 
 
 def _chunk_rows(shard_rows: int, row_bytes: int) -> int:
     """Return the most rows of about `CHUNK_BYTES` that divide a shard; a shard where none come near."""
-    least = max(1, -(-shard_rows * row_bytes // CHUNK_BYTES))
-    for n_chunks in range(least, min(4 * least, shard_rows) + 1):
+    min_chunks = max(1, -(-shard_rows * row_bytes // CHUNK_BYTES))
+    for n_chunks in range(min_chunks, min(4 * min_chunks, shard_rows) + 1):
         if shard_rows % n_chunks == 0:
             return shard_rows // n_chunks
     return shard_rows
@@ -157,7 +187,7 @@ def _create(
     overwrite: bool,
 ) -> None:
     """Make an array with a checksum behind every chunk."""
-    if not (path / "zarr.json").is_file():
+    if not (path / GROUP_METADATA).is_file():
         create_group(path)
     if not overwrite and node_kind(path / name) is not None:
         msg = f"a new array must have a new name; {path / name} is there already. Remove it, or give another name."
@@ -169,7 +199,7 @@ def _create(
         dtype=_stored_dtype(dtype),
         chunks=chunks,
         shards=shards,
-        compressors=[*([ZstdCodec(level=1)] if compressor == "zstd" else []), Crc32cCodec()],
+        compressors=[*([ZstdCodec(level=LEVEL)] if compressor == "zstd" else []), Crc32cCodec()],
         fill_value="" if dtype == "string" else np.zeros((), dtype)[()],
         zarr_format=3,
         attributes=dict(attrs or {}),
@@ -184,8 +214,24 @@ def _stored_dtype(dtype: DTypeLike) -> Any:
     return "string" if dtype == "string" else np.dtype(dtype).newbyteorder("<")
 
 
-def writable(folder: Path) -> Any:
-    """Open an array for writing; empty chunks are written too."""
+def open_writable(folder: Path) -> Any:
+    """Open an array for writing by zarr.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array.
+
+    Returns
+    -------
+    zarr.Array
+        Its handle, which writes empty chunks too.
+
+    Raises
+    ------
+    StoreError
+        If there is no array, or its metadata cannot be read.
+    """
     open_array(folder)
     return zarr.open_array(store=folder, mode="r+", zarr_format=3).with_config(CONFIG)
 
@@ -237,13 +283,22 @@ def write_array(
         compressor="zstd",
         overwrite=True,
     )
-    target = writable(Path(path) / name)
+    target = open_writable(Path(path) / name)
     if array.size:
         target[...] = array.astype(target.dtype) if text else array
 
 
 def write_attrs(path: Path | str, attrs: Mapping[str, Any], name: str = "") -> None:
     """Add attributes to a group, or to an array of it; those of the same name are replaced.
+
+    Parameters
+    ----------
+    path : path-like
+        Group.
+    attrs : mapping
+        Attributes, as JSON can hold them.
+    name : str
+        Array of the group; the group itself by default.
 
     Raises
     ------
@@ -259,6 +314,11 @@ def consolidate(path: Path | str) -> None:
     To be called last: xarray does not see what is added later, and attributes
     written later take the copy away.
 
+    Parameters
+    ----------
+    path : path-like
+        Group.
+
     Raises
     ------
     StoreError
@@ -270,16 +330,27 @@ def consolidate(path: Path | str) -> None:
     the folder, and of itself.
     """
     place = Path(path)
-    metadata = read_json(place / "zarr.json")
+    metadata = read_json(place / GROUP_METADATA)
     metadata["consolidated_metadata"] = {
         "kind": "inline",
         "must_understand": False,
-        "metadata": {name: read_json(place / name / "zarr.json") for name in array_names(place)},
+        "metadata": {name: read_json(place / name / GROUP_METADATA) for name in array_names(place)},
     }
-    write_json(place / "zarr.json", metadata)
+    write_json(place / GROUP_METADATA, metadata)
 
 
 def compresses(block: NDArray[Any]) -> bool:
-    """Return whether Zstandard at level 1 takes a tenth or more off a block: noise it only slows."""
-    encoded = ZstdCodec(level=1)._zstd_codec.encode(np.ascontiguousarray(block))
+    """Return whether compression takes a tenth or more off a block: noise it only slows.
+
+    Parameters
+    ----------
+    block : ndarray of any shape
+        A sample of the values that are to be stored.
+
+    Returns
+    -------
+    bool
+        Whether Zstandard at the level of `create_rows_array` takes so much off.
+    """
+    encoded = compress(np.ascontiguousarray(block), LEVEL, False)  # noqa: FBT003 - checksum
     return len(encoded) <= 0.9 * block.nbytes

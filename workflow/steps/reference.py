@@ -17,7 +17,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from workflow.errors import ConfigError
 from workflow.pca import AUTO_MAX_COMPONENTS, PrincipalComponents
-from workflow.runstore.lazy import rows_as_dask
+from workflow.runstore.stored_rows import rows_as_dask
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from workflow.errors import StoreError
-from workflow.runstore.shard_writer import ShardWriter
-from workflow.runstore.shards import shard_path, sync_file
-from workflow.runstore.zarr_read import open_array, opened
-from workflow.runstore.zarr_write import writable
+from workflow.runstore.shards import ShardWriter, shard_path, sync_file
+from workflow.runstore.zarr_read import open_array
+from workflow.runstore.zarr_write import open_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+__all__ = ["RowsWriter", "rows_writers", "shard_file", "write_rows"]
 
 
 def write_rows(
@@ -53,7 +54,27 @@ def write_rows(
 def rows_writers(
     path: Path | str, names: Iterable[str], start: int
 ) -> Iterator[dict[str, RowsWriter]]:
-    """Open a `RowsWriter` for each of some arrays of a group."""
+    """Open a `RowsWriter` for each of some arrays of a group.
+
+    Parameters
+    ----------
+    path : path-like
+        Group.
+    names : iterable of str
+        Arrays.
+    start : int
+        First row; where a shard of each begins.
+
+    Yields
+    ------
+    dict of str to RowsWriter
+        The writer of each array.
+
+    Raises
+    ------
+    ValueError, StoreError
+        As of `RowsWriter`.
+    """
     with contextlib.ExitStack() as stack:
         yield {name: stack.enter_context(RowsWriter(path, name, start)) for name in names}
 
@@ -89,7 +110,7 @@ class RowsWriter:
 
     def __init__(self, path: Path | str, name: str, start: int, *, sync: bool = False) -> None:
         self.folder = Path(path) / name
-        self._array, self._layout = opened(self.folder)
+        self._array, self._layout = open_array(self.folder)
         self._shard_rows = (self._array.shards or self._array.chunks)[0]
         self.next_row, self._sync = start, sync
         self._shard: ShardWriter | None = None
@@ -113,7 +134,20 @@ class RowsWriter:
             raise self._not_whole(self.next_row - self.next_row % self._shard_rows, self.next_row)
 
     def append(self, block: NDArray[Any]) -> None:
-        """Write the next rows, of shape (n, ...) and in the array's type."""
+        """Write the next rows.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n, ...)
+            The rows, in the array's type.
+
+        Raises
+        ------
+        ValueError
+            If the rows are of another shape or type, or past the array's end.
+        StoreError
+            If the disk refuses.
+        """
         self._check(block)
         first, stop = self.next_row, self.next_row + len(block)
         rows = np.ascontiguousarray(block) if self._layout is not None else block
@@ -160,7 +194,7 @@ class RowsWriter:
 
 def _write_by_zarr(folder: Path, start: int, rows: NDArray[Any], *, sync: bool) -> None:
     """Write whole shards of a layout that only zarr knows, such as text."""
-    array = writable(folder)
+    array = open_writable(folder)
     stop, shard_rows = start + len(rows), (array.shards or array.chunks)[0]
     files = [_shard_file(folder, first) for first in range(start, stop, shard_rows)]
     for file in files:
@@ -173,11 +207,29 @@ def _write_by_zarr(folder: Path, start: int, rows: NDArray[Any], *, sync: bool) 
 
 
 def shard_file(path: Path | str, name: str, start: int) -> Path:
-    """Return the file of the shard that holds row `start`."""
+    """Return the file that holds a row.
+
+    Parameters
+    ----------
+    path, name : path-like, str
+        Group and array.
+    start : int
+        The row.
+
+    Returns
+    -------
+    Path
+        The file of its shard, whether it is there or not.
+
+    Raises
+    ------
+    StoreError
+        If there is no such array.
+    """
     return _shard_file(Path(path) / name, start)
 
 
 def _shard_file(folder: Path, start: int) -> Path:
     """Return the file of the shard of an array that holds row `start`."""
-    array = open_array(folder)
+    array = open_array(folder).array
     return shard_path(folder, array.metadata, start // (array.shards or array.chunks)[0])
