@@ -61,7 +61,7 @@ def test_cluster_scores__drops_centroids_without_rows(monkeypatch):
     monkeypatch.setattr(clustering, "fit_centroids", WithOneFarAway)
     scores = scores_of(labelled_sets()["moons"].make(500, 0)[0])
     found = cluster_scores(scores, n_centroids=20)
-    assert len(found.centroids) == found.graph.n_centroids == 20
+    assert len(found.centroids) == found.graph.n_nodes == 20
     assert len(np.unique(found.labels.centroid)) == 20
 
 

@@ -398,6 +398,8 @@ def run_missing(
 
 
 class _NoBar:
+    """Shows nothing."""
+
     def advance(self, n: int) -> None:
         """Count nothing."""
 
@@ -418,7 +420,8 @@ class SerialRunner(SerialMapper):
 
         def compute_items(missing: Mapping[int, Any], note: Callable[[Any], None]) -> None:
             for index, item in missing.items():
-                note({index: function(item)})
+                (report,) = self.map(function, [item])
+                note({index: report})
 
         return run_missing(compute_items, items, journal, n_rows, self.bar(name, 0))
 
