@@ -2,11 +2,10 @@
 
 from workflow.commands.predict import PredictTask
 from workflow.engine.executor import MAX_TOGETHER, Executor, FolderStorage, StoredArrays
-from workflow.engine.partitions import Partition, partitions
+from workflow.engine.partitions import Partition, part_path, partitions
 from workflow.engine.plan import Sizes, TaskPlan, plan_tasks
 from workflow.engine.progress import Progress
 from workflow.steps import STEPS, config_class
-from workflow.steps.base import part_path
 from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
 from workflow.steps.labels import (
     LABELS,

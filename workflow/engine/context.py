@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workflow.chunks import choose_block_rows, row_ranges
-from workflow.engine.partitions import Partition, partition_rows, partitions, totals
+from workflow.engine.partitions import Partition, n_rows, partition_rows, partitions, totals
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard
 
@@ -160,9 +160,7 @@ class Context:
         """
         if items is None:
             items = {partition.index: partition for partition in self.partitions}
-        reports = self.executor.run(
-            name or step, task, items, journal=journal, n_rows=lambda item: item.n_rows
-        )
+        reports = self.executor.run(name or step, task, items, journal=journal, n_rows=n_rows)
         self.count(step, reports)
         return reports
 

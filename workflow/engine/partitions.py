@@ -10,6 +10,7 @@ from workflow.chunks import RowRange, blocks_per_partition, row_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -66,3 +67,14 @@ def flat_checksums(reports: Mapping[int, Mapping[str, Any]], name: str = "crc") 
     """Return the checksums of all blocks, in the order of the blocks."""
     parts = {index: report.get(name, []) for index, report in reports.items()}
     return list(itertools.chain.from_iterable(ordered(parts)))
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Return where the task of a partition leaves its arrays."""
+    return folder / f"part-{index:06d}.npz"
+
+
+def n_rows(item: Any) -> int:
+    """Return the rows of a task's item, for the progress."""
+    rows: int = item.n_rows
+    return rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workflow.chunks import row_ranges
-from workflow.engine.partitions import flat_checksums
+from workflow.engine.partitions import flat_checksums, part_path
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import crc_of_file
@@ -15,7 +16,6 @@ from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from workflow.runstore import RunStore
 
@@ -24,7 +24,7 @@ def check_parts(store: RunStore, journal: str, folder: str) -> Iterator[str]:
     """Check the files that tasks left in a folder against what their journal says."""
     _, entries = Journal.read(store.path / f"{journal}.jsonl")
     for index, report in sorted(entries.items()):
-        name = f"{folder}/part-{index:06d}.npz"
+        name = part_path(Path(folder), index).as_posix()
         yield from check_named(store.path / name, name, report.get("file_crc", -1))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workflow.engine.partitions import part_path
 from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays
 
@@ -37,20 +38,9 @@ class PartFile(NamedTuple):
         return read_arrays(part_path(folder, self.partition), self.file_crc)
 
 
-def part_path(folder: Path, index: int) -> Path:
-    """Return where the task of a partition leaves its arrays."""
-    return folder / f"part-{index:06d}.npz"
-
-
 def part_files(reports: Mapping[int, Mapping[str, Any]]) -> list[PartFile]:
     """Return what tasks left according to their reports, in the order of the partitions."""
     return sorted(PartFile(index, report["file_crc"]) for index, report in reports.items())
-
-
-def n_rows(item: Any) -> int:
-    """Return the rows of a task's item, for the progress."""
-    rows: int = item.n_rows
-    return rows
 
 
 def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRange, NDArray[Any]]]:

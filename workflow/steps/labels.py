@@ -10,7 +10,7 @@ import numpy as np
 
 from workflow.chunks import row_ranges
 from workflow.config.fields import ScoreOrOff, Section
-from workflow.engine.partitions import flat_checksums, partition_rows
+from workflow.engine.partitions import flat_checksums, n_rows, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
@@ -18,7 +18,7 @@ from workflow.graph import Graph
 from workflow.labels import N_TOP, CentroidLabels, centroid_labels, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
-from workflow.steps.base import described, n_rows
+from workflow.steps.base import described
 from workflow.steps.centroid_graph import EDGES
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.tree import CENTROID_BYTES, stored_tree

@@ -13,6 +13,7 @@ from pydantic import Field
 from workflow.centroid_graph import PairCounts, count_pairs, merge_pair_counts
 from workflow.chunks import row_ranges
 from workflow.config.fields import AutoInt, Section
+from workflow.engine.partitions import part_path
 from workflow.engine.plan import TaskPlan, worker_count
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
@@ -38,14 +39,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.base import (
-    described,
-    part_files,
-    part_path,
-    prefixed,
-    read_ahead,
-    without_prefix,
-)
+from workflow.steps.base import described, part_files, prefixed, read_ahead, without_prefix
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from workflow.config.fields import Components, Section
-from workflow.engine.partitions import flat_checksums
+from workflow.engine.partitions import flat_checksums, n_rows, part_path
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_images, check_named, check_parts
@@ -34,10 +34,8 @@ from workflow.runstore.manifest import digest
 from workflow.schema import ArraySpec
 from workflow.steps.base import (
     described,
-    n_rows,
     numbered_dims,
     part_files,
-    part_path,
     prefixed,
     read_ahead,
     read_prefixed,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from workflow.config.fields import Section
+from workflow.engine.partitions import part_path
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_parts, check_rows_of_step
@@ -18,7 +19,7 @@ from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.base import described, part_path, read_ahead
+from workflow.steps.base import described, read_ahead
 from workflow.steps.pca import PcaSettings, image_checksums, tile_bytes
 
 if TYPE_CHECKING:

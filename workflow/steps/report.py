@@ -10,11 +10,12 @@ from pydantic import Field
 
 from workflow.chunks import choose_block_rows, row_ranges
 from workflow.config.fields import Section
+from workflow.engine.partitions import part_path
 from workflow.engine.step import Step
 from workflow.engine.summary import summarize
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
-from workflow.steps.base import part_files, part_path
+from workflow.steps.base import part_files
 from workflow.steps.labels import LabelsSettings
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
