@@ -181,6 +181,9 @@ class Bar(Protocol):
     def advance(self, n: int) -> None:
         """Count `n` more rows as done."""
 
+    def resume(self, n: int) -> None:
+        """Learn that `n` rows were done before, which says nothing of the pace."""
+
 
 class PartitionRunner(Mapper, Protocol):
     """Runs restartable tasks; each one is recorded in a journal when it is finished."""
@@ -387,7 +390,7 @@ def run_missing(
     """
     missing = {index: item for index, item in items.items() if index not in journal.entries}
     with bar as shown:
-        shown.advance(sum(n_rows(item) for i, item in items.items() if i not in missing))
+        shown.resume(sum(n_rows(item) for i, item in items.items() if i not in missing))
 
         def note(reports: Mapping[int, dict[str, Any]]) -> None:
             journal.extend(reports)
@@ -402,6 +405,8 @@ class _NoBar:
 
     def advance(self, n: int) -> None:
         """Count nothing."""
+
+    resume = advance
 
 
 class SerialRunner(SerialMapper):

@@ -59,7 +59,7 @@ def command(data: Data) -> Iterator[Result]:
                 text=True,
             )
             summary = json.loads(done.stdout)
-            steps.append(float(summary["seconds"]["total"]))
+            steps.append(float(summary["seconds"]["total"] - summary["seconds"]["start"]))
             around.append(time.perf_counter() - started - steps[-1])
             return summary
 

@@ -48,6 +48,8 @@ class KilledRunner(SerialRunner):
     def advance(self, n):
         self.n_shown += n
 
+    resume = advance
+
 
 def files_of(folder):
     """Return the bytes of every file below a folder."""

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from workflow.cli.options import given, print_result, shared_options
+from workflow.cli.options import Command, print_result, reading_options, shared_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from workflow.config import LoadedConfig
 
 
-def reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add how a source is to be read to the options that every command has."""
-
-    @click.option("--shape", metavar="H,W,C", help="Shape of one image.")
-    @click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
-    @shared_options
-    @functools.wraps(command)
-    def wrapper(shape: str | None, dtype: str | None, loaded: LoadedConfig, **rest: Any) -> None:
-        asked = {"ingest.shape": shape, "ingest.dtype": dtype}
-        merged = given(loaded) | {key: value for key, value in asked.items() if value is not None}
-        from workflow.steps import load_config
-
-        command(loaded=load_config(None, merged, environment={}), **rest)
-
-    return wrapper
-
-
-@click.command("ingest")
+@click.command("ingest", cls=Command, example="ingest photos photos.zarr --shape 16,16,3")
 @click.argument("source")
 @click.argument("images", metavar="IMAGES.zarr", type=Path)
 @reading_options
+@shared_options
 def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Copy images of any supported kind into a Zarr store, resumably."""
+    """Copy images into a Zarr store.
+
+    SOURCE is a folder of PNG, JPEG, BMP, TIFF or WebP files, .npz, HDF5 (FILE::DATASET) or a raw
+    binary file. The same command again goes on where it was stopped.
+    """
     from workflow.commands.ingest import describe_copy, ingest_to
 
     found = ingest_to(source, images, loaded.config)
     print_result(describe_copy(found), found, as_json=as_json)
 
 
-@click.command("ingest-init")
+@click.command(
+    "ingest-init", cls=Command, example="ingest-init photos photos.zarr --shape 16,16,3 --parts 32"
+)
 @click.argument("source")
 @click.argument("images", metavar="IMAGES.zarr", type=Path)
 @click.option(
@@ -57,6 +44,7 @@ def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: 
     help="Parts, which are tasks of the job array.",
 )
 @reading_options
+@shared_options
 def ingest_init_command(
     source: str,
     images: Path,
@@ -65,7 +53,7 @@ def ingest_init_command(
     *,
     as_json: bool,
 ) -> None:
-    """Begin to ingest in parts; say how many there are."""
+    """Begin a copy in parts, for a job array."""
     from workflow.commands.ingest import begin_parts
 
     found = begin_parts(source, images, n_parts, loaded.config)
@@ -78,7 +66,7 @@ def ingest_init_command(
     print_result(text, found, as_json=as_json)
 
 
-@click.command("ingest-part")
+@click.command("ingest-part", cls=Command, example="ingest-part photos.zarr 0")
 @click.argument("images", metavar="IMAGES.zarr", type=Path)
 @click.argument("index", metavar="I", type=int)
 @click.option("--one-based", is_flag=True, help="The first part is 1, not 0.")
@@ -86,7 +74,7 @@ def ingest_init_command(
 def ingest_part_command(
     images: Path, index: int, loaded: LoadedConfig, *, one_based: bool, as_json: bool
 ) -> None:
-    """Ingest one part, in this process; parts may run beside each other."""
+    """Copy one part, in this process, beside others."""
     del loaded
     from workflow.commands.ingest import write_part
 
@@ -98,11 +86,11 @@ def ingest_part_command(
     print_result(text, found, as_json=as_json)
 
 
-@click.command("ingest-finish")
+@click.command("ingest-finish", cls=Command, example="ingest-finish photos.zarr")
 @click.argument("images", metavar="IMAGES.zarr", type=Path)
 @shared_options
 def ingest_finish_command(images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Check that all parts are there and move the store into its place."""
+    """Check that all parts are there; make the store whole."""
     del loaded
     from workflow.commands.ingest import describe_copy, finish_parts
 

@@ -1,4 +1,4 @@
-"""What every command of the command line shares: options, messages, results."""
+"""What every command of the command line shares: options, help, messages, results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,83 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workflow.config import flatten
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from workflow.config import LoadedConfig
+
+#: Where the options of settings are noted until the settings are loaded.
+NOTED = "workflow.settings"
+#: Titles of the help, and the options under them; those not named come first.
+GROUPS = {
+    "Settings": {"shape", "dtype", "whiten", "config", "set"},
+    "Where it runs": {"compute"},
+    "Output": {"json", "verbose", "help"},
+}
+
+
+class Command(click.Command):
+    """A command whose help groups its options and ends with an example.
+
+    Parameters
+    ----------
+    example : str
+        Words after the name of the program, one command a line.
+    """
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their titles."""
+        title_of = {name: title for title, names in GROUPS.items() for name in names}
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Options", *GROUPS)}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None and isinstance(option, click.Option):
+                name = option.opts[-1].lstrip("-")
+                groups[title_of.get(name, "Options")].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        program = ctx.find_root().info_name
+        with formatter.section("Example" if "\n" not in self.example else "Examples"):
+            for line in self.example.splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{program} {line}\n")
+
+
+def setting_option(option: str, key: str, **how: Any) -> Callable[[Any], Any]:
+    """Add an option that stands for a setting; `shared_options` must follow it."""
+
+    def note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            settings: dict[str, Any] = context.meta.setdefault(NOTED, {})
+            settings[parameter.opts[0]] = {key: value}
+
+    return click.option(option, expose_value=False, callback=note, **how)
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that tell how a source is to be read."""
+    shape = setting_option(
+        "--shape",
+        "ingest.shape",
+        metavar="H,W,C",
+        help="Shape of one image, for folders and raw binary files.",
+    )
+    dtype = setting_option(
+        "--dtype",
+        "ingest.dtype",
+        metavar="T",
+        help="Type of the values, for raw binary files: uint8, uint16, float16, float32 or float64.",
+    )
+    both: Callable[..., None] = shape(dtype(command))
+    return both
 
 
 def shared_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,12 +100,12 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         "assignments",
         metavar="KEY=VALUE",
         multiple=True,
-        help="A setting, such as pca.n_components=50; wins over the file. Repeatable.",
+        help="A setting, such as pca.n_components=50; wins over all else. Repeatable. `config` lists them.",
     )
     @click.option(
         "--compute",
-        metavar="NAME_OR_FILE_OR_ADDRESS",
-        help="A site of cluster_configs/, a site file, or tcp://HOST:PORT.",
+        metavar="SITE",
+        help="Name in cluster_configs/, a site file, or tcp://HOST:PORT; by default this machine.",
     )
     @click.option(
         "--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout."
@@ -52,7 +123,10 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         from workflow.steps import load_config
 
         set_up_logging(verbose)
-        command(loaded=load_config(config_file, assignments, compute=compute), **rest)
+        noted: Mapping[str, Any] = click.get_current_context().meta.get(NOTED, {})
+        command(
+            loaded=load_config(config_file, assignments, compute=compute, options=noted), **rest
+        )
 
     return wrapper
 
@@ -89,5 +163,7 @@ def print_result(text: str, content: Any, *, as_json: bool) -> None:
 
 def given(loaded: LoadedConfig) -> dict[str, Any]:
     """Return the settings that the user set, by dotted key."""
+    from workflow.config import flatten
+
     flat = flatten(loaded.config.model_dump(mode="json"))
     return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}

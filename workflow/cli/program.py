@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +16,15 @@ from workflow.cli.ingest import (
     ingest_init_command,
     ingest_part_command,
 )
-from workflow.cli.options import given, print_result, shared_options
+from workflow.cli.options import (
+    Command,
+    given,
+    print_result,
+    reading_options,
+    setting_option,
+    shared_options,
+)
 from workflow.cli.stop import Stopping
-from workflow.config import flatten
 from workflow.errors import WorkflowError, one_line
 
 if TYPE_CHECKING:
@@ -31,9 +36,33 @@ if TYPE_CHECKING:
 STOPPED = "stopped; the same command goes on from here"
 #: Exit statuses.
 DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
+#: Titles of the help, and the commands under them; those not named come last.
+COMMANDS = {
+    "From images to clusters": ("demo", "plan", "run", "status", "report"),
+    "With a run": ("recut", "predict", "update", "duplicates"),
+    "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
+    "Settings and places": ("config", "compute"),
+}
+
+
+class Program(click.Group):
+    """A group whose help lists its commands under titles."""
+
+    command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their titles."""
+        listed = {name for names in COMMANDS.values() for name in names}
+        others = tuple(name for name in self.list_commands(ctx) if name not in listed)
+        for title, names in {**COMMANDS, "More": others}.items():
+            known = [(name, self.commands[name]) for name in names if name in self.commands]
+            if known:
+                with formatter.section(title):
+                    formatter.write_dl([(name, c.get_short_help_str(70)) for name, c in known])
 
 
 @click.group(
+    cls=Program,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -41,11 +70,11 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 def program() -> None:
     """Find the natural clusters of very many images.
 
-    Start with `demo`, then `run IMAGES --out RUN`.
+    Start with `demo`, then `run IMAGES`. Each command has its own --help, with an example.
     """
 
 
-@program.command("demo")
+@program.command("demo", example="demo --images 50000")
 @click.option(
     "--out", metavar="RUN", default="demo-run", type=Path, show_default=True, help="Run folder."
 )
@@ -60,7 +89,7 @@ def program() -> None:
 )
 @shared_options
 def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Run the workflow on images made here; compare with their truth."""
+    """Cluster images made here, and compare with their truth."""
     from workflow.commands.demo import describe, run_demo
 
     found = run_demo(out, n_images, loaded)
@@ -71,7 +100,7 @@ for command in (ingest_command, ingest_init_command, ingest_part_command, ingest
     program.add_command(command)
 
 
-@program.command("plan")
+@program.command("plan", example="plan images.zarr")
 @click.argument("images")
 @click.option(
     "--out", metavar="RUN", type=Path, help="Run folder, for its disk; by default one made here."
@@ -79,8 +108,9 @@ for command in (ingest_command, ingest_init_command, ingest_part_command, ingest
 @click.option(
     "--no-pilot",
     is_flag=True,
-    help="Try no run of few images; seconds come from earlier runs only.",
+    help="Leave out the pilot, a run of few of the images; seconds come from earlier runs only.",
 )
+@reading_options
 @shared_options
 def plan_command(
     images: str,
@@ -90,7 +120,10 @@ def plan_command(
     no_pilot: bool,
     as_json: bool,
 ) -> None:
-    """Print what a run would cost here, in time, memory and disk; refuse what cannot fit."""
+    """Print the time, memory and disk that a run would take.
+
+    What cannot fit the memory of a worker or the disk is refused.
+    """
     from workflow.commands.plan import plan
 
     since_start = time.monotonic() - click.get_current_context().obj
@@ -100,24 +133,63 @@ def plan_command(
     print_result(text, content, as_json=as_json)
 
 
-@program.command("run")
+@program.command(
+    "run",
+    example="""run images.zarr
+run photos --shape 16,16,3 --out my-run
+run images.zarr --whiten --n-clusters 30 --set tree.min_cluster_size=100""",
+)
 @click.argument("images")
-@click.option("--out", metavar="RUN", required=True, type=Path, help="Run folder.")
+@click.option(
+    "--out",
+    metavar="RUN",
+    type=Path,
+    help="Run folder; by default NAME-run in this folder, by the name of the images.",
+)
+@click.option(
+    "--n-clusters",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Cut the tree into about so many clusters at the end, as `recut` does.",
+)
+@setting_option(
+    "--whiten",
+    "pca.whiten",
+    is_flag=True,
+    default=None,
+    help="Divide scores by their standard deviation, so that faint differences count as much as strong ones.",
+)
+@reading_options
 @shared_options
-def run_command(images: str, out: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Find the clusters of IMAGES; the same command again resumes."""
-    from workflow.commands.run import describe_summary, read_summary, run_workflow
+def run_command(
+    images: str, out: Path | None, n_clusters: int | None, loaded: LoadedConfig, *, as_json: bool
+) -> None:
+    """Find the clusters of IMAGES.
 
-    summary = read_summary(run_workflow(images, out, loaded))
+    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5 (FILE::DATASET), a raw binary
+    file, or a folder of pictures. The same command again goes on where it was stopped, and does
+    again only what a changed setting makes necessary.
+    """
+    from workflow.commands.run import default_out, describe_summary, read_summary, run_workflow
+
+    if out is None:
+        out = default_out(images)
+        click.echo(f"run folder: {out}", err=True)
+    since_start = time.monotonic() - click.get_current_context().obj
+    store = run_workflow(images, out, loaded, n_clusters=n_clusters, since_start=since_start)
+    summary = read_summary(store)
     print_result(describe_summary(summary), summary, as_json=as_json)
 
 
-@program.command("status")
+@program.command("status", example="status my-run --verify")
 @click.argument("run", type=Path)
 @click.option("--verify", is_flag=True, help="Read everything and compare checksums.")
 @shared_options
 def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bool) -> None:
-    """Print each step: absent, partial, complete or stale."""
+    """Print the state of each step of a run.
+
+    It is absent, partial, complete, or stale: something that it depends on has changed.
+    """
     from workflow.commands.status import status
 
     found = status(run, verify=verify, overrides=given(loaded))
@@ -133,7 +205,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
         raise WorkflowError(msg)
 
 
-@program.command("recut")
+@program.command("recut", example="recut my-run --n-clusters 12")
 @click.argument("run", type=Path)
 @click.option(
     "--n-clusters", metavar="N", type=click.IntRange(min=1), help="About so many clusters."
@@ -157,7 +229,11 @@ def recut_command(
     *,
     as_json: bool,
 ) -> None:
-    """Give a run other labels from its stored tree, without the images."""
+    """Cut the stored tree of a run elsewhere.
+
+    The labels, the summary and what follows from them are replaced in one move. The images are
+    not needed.
+    """
     from workflow.commands.recut import recut
     from workflow.commands.run import describe_summary
 
@@ -171,7 +247,7 @@ def recut_command(
     print_result(describe_summary(summary), summary, as_json=as_json)
 
 
-@program.command("update")
+@program.command("update", example="update my-run more.npy")
 @click.argument("run", type=Path)
 @click.argument("images")
 @shared_options
@@ -188,7 +264,7 @@ def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: boo
     print_result(text, found, as_json=as_json)
 
 
-@program.command("predict")
+@program.command("predict", example="predict my-run more.npy --out more-labels.zarr")
 @click.argument("run", type=Path)
 @click.argument("images")
 @click.option(
@@ -206,7 +282,7 @@ def predict_command(
     print_result(text, found, as_json=as_json)
 
 
-@program.command("duplicates")
+@program.command("duplicates", example="duplicates my-run --limit 20")
 @click.argument("run", type=Path)
 @click.option("--near", is_flag=True, help="Also those that are nearly the same.")
 @click.option("--limit", metavar="N", default=100, show_default=True, help="Most groups to list.")
@@ -222,31 +298,31 @@ def duplicates_command(
     print_result(describe(found, near=near), found, as_json=as_json)
 
 
-@program.command("report")
+@program.command("report", example="report my-run")
 @click.argument("run", type=Path)
 @shared_options
 def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Write the page RUN/report.html."""
+    """Write the page RUN/report.html again."""
     from workflow.commands.report import report
 
     path = report(run, overrides=given(loaded))
     print_result(str(path), {"report": str(path)}, as_json=as_json)
 
 
-@program.group("compute", no_args_is_help=False)
+@program.group("compute", cls=Program, no_args_is_help=False)
 def compute_group() -> None:
-    """Look at the places where work can run."""
+    """Look at a place where work can run."""
 
 
-@compute_group.command("check")
-@click.argument("name", metavar="NAME_OR_FILE_OR_ADDRESS")
+@compute_group.command("check", example="compute check slurm --images images.zarr --out my-run")
+@click.argument("name", metavar="SITE")
 @click.option("--images", metavar="IMAGES", type=Path, help="Images that the worker is to read.")
 @click.option("--out", metavar="RUN", type=Path, help="Run folder, or where it will be.")
 @shared_options
 def compute_check_command(
     name: str, images: Path | None, out: Path | None, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
-    """Show a site's job script, start one small job, and say what it saw."""
+    """Start one small job at a site; say what it saw."""
     from workflow.commands.compute_check import check_site, format_check
     from workflow.steps import load_config
 
@@ -258,22 +334,18 @@ def compute_check_command(
         raise WorkflowError(msg)
 
 
-@program.command("config")
+@program.command("config", example="config --set pca.n_components=40\nconfig --compute slurm --all")
+@click.option(
+    "--all", "with_all", is_flag=True, help="Also settings of batch systems, SSH and encryption."
+)
 @shared_options
-def config_command(loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Print the effective settings and where each came from."""
-    flat = flatten(loaded.config.model_dump(mode="json"))
-    content = {key: {"value": value, "origin": loaded.origins[key]} for key, value in flat.items()}
-    width = max(map(len, flat))
-    lines = [
-        f"{key:{width}}  {_shown(value):12} {loaded.origins[key]}" for key, value in flat.items()
-    ]
-    print_result("\n".join(lines), content, as_json=as_json)
+def config_command(loaded: LoadedConfig, *, with_all: bool, as_json: bool) -> None:
+    """Print the settings in force and where each came from."""
+    from workflow.commands.config import describe_settings, settings_content
 
-
-def _shown(value: Any) -> str:
-    """Return a value as YAML would have it."""
-    return json.dumps(value) if not isinstance(value, str) else value
+    print_result(
+        describe_settings(loaded, with_all=with_all), settings_content(loaded), as_json=as_json
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

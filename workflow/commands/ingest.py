@@ -10,7 +10,7 @@ from workflow.engine.client import executor_for
 from workflow.engine.progress import Progress
 from workflow.errors import StoreError
 from workflow.runstore.files import discard
-from workflow.steps.ingest import IngestSettings
+from workflow.steps.ingest import IngestSettings, describe_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,12 +58,11 @@ def finish_parts(target: Path) -> dict[str, Any]:
 
 def describe_copy(found: dict[str, Any]) -> str:
     """Return what was found, for a person."""
-    text = f"{found['n_samples']:,} images of {found['image_shape']} {found['dtype']} in {found['images']}"
-    if found["n_unreadable"]:
-        text += f"; {found['n_unreadable']} files could not be read: " + ", ".join(
-            found["unreadable"][:10]
-        )
-    return text
+    skipped = describe_skipped(found["n_unreadable"], found["unreadable"])
+    shape = " x ".join(map(str, found["image_shape"]))
+    return (
+        f"{found['n_samples']:,} images read{skipped}\n{found['images']}: {shape}, {found['dtype']}"
+    )
 
 
 def _found(report: ingest.IngestReport) -> dict[str, Any]:

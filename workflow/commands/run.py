@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import open_given
 from workflow.commands.forecast import describe_run, note_run, process_bytes
+from workflow.commands.recut import recut
 from workflow.config import flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
+from workflow.engine.progress import Progress
 from workflow.engine.runner import log_plans, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
@@ -19,17 +24,32 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
 from workflow.runstore.manifest import software_versions
+from workflow.steps.report import tell_times
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from distributed import Client
 
-    from workflow.config import LoadedConfig
-    from workflow.engine.progress import Progress
+    from workflow.config import Config, LoadedConfig
+    from workflow.engine.executor import Executor
+    from workflow.engine.staleness import StepPlan
     from workflow.ingest import ImagesInput
 
-__all__ = ["describe_summary", "read_summary", "run_workflow"]
+__all__ = ["default_out", "describe_summary", "read_summary", "run_workflow"]
+
+log = logging.getLogger(__name__)
+
+
+def default_out(images: str) -> Path:
+    """Return the run folder where none is given: in this folder, named after the images.
+
+    Examples
+    --------
+    >>> str(default_out("photos/")), str(default_out("/data/images.h5::train/x"))
+    ('photos-run', 'images-train-x-run')
+    """
+    path, _, part = images.partition("::")
+    words = [Path(os.path.abspath(path)).stem, *part.split("/")]  # noqa: PTH100 - links keep their names
+    return Path("-".join([*filter(None, words), "run"]))
 
 
 def run_workflow(
@@ -37,8 +57,10 @@ def run_workflow(
     out: Path | str,
     loaded: LoadedConfig,
     *,
+    n_clusters: int | None = None,
     client: Client | None = None,
     progress: Progress | None = None,
+    since_start: float = 0.0,
 ) -> RunStore:
     """Do every step that a run lacks.
 
@@ -50,10 +72,15 @@ def run_workflow(
         The run folder.
     loaded : LoadedConfig
         The settings and their origins.
+    n_clusters : int, optional
+        About how many clusters the finished tree is cut into, as `recut` does it; by default the
+        cut is the configured one.
     client : distributed.Client, optional
         Where to run; opened from the settings by default.
     progress : Progress, optional
         Where it is shown; stderr by default.
+    since_start : float
+        What the program has taken so far, which is part of the start [s].
 
     Returns
     -------
@@ -66,21 +93,24 @@ def run_workflow(
         If the images, the settings or the run folder are not as required.
     """
     config, begun = loaded.config, time.monotonic()
+    progress = progress or Progress()
     given = open_given(images, config)
     sizes = Sizes.of(steps.STEPS, given.source, config)
     check_settings(steps.STEPS, sizes)
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
-        plans = step_plans(steps.STEPS, store, config)
+        asked = {} if n_clusters is None else {"n_clusters": n_clusters}
+        plans = _plans(store, config, keeps_cut=bool(asked))
         log_plans(plans)
-        if progress is not None:
-            progress.plan([(plan.name, plan.is_due) for plan in plans])
+        any_due = any(plan.is_due for plan in plans)
+        progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])
         store.manifest.config = flatten(config.model_dump(mode="json"))
         store.manifest.seed = config.seed
         store.manifest.versions = software_versions()
         store.save()
-        if any(plan.is_due for plan in plans):
+        if any_due:
+            progress.begin("start")
             if client is None and (config.compute.launcher == "local" or config.compute.is_batch):
                 check_memory(steps.STEPS, given.source, config, worker_memory(config.compute))
             reads = [store.path, *([given.path] if given.path else [])]
@@ -93,14 +123,41 @@ def run_workflow(
                 executor.prepare(steps.get_ready)
                 if is_noted and executor.client is not None:
                     held = process_bytes(executor.client)
+                started = since_start + time.monotonic() - begun
+                _note_start(store, executor, started, is_whole=is_whole)
                 run_steps(Context(store, config, executor, given, steps.STEPS), plans)
             discard(store.path / layout.WIP)
+            tell_times(steps.STEPS, store)
             if held:
                 worked = sum(store.step(step.name).seconds for step in steps.STEPS)
                 start = time.monotonic() - begun - worked
                 note_run(describe_run(store, sizes, given.digest, held, start))
         write_summary(steps.STEPS, store)
+    compute_settings = {f"compute.{key}": value for key, value in config.compute}
+    if asked and store.manifest.cut.get("asked") != asked:
+        recut(out, **asked, client=client, overrides=compute_settings, progress=progress)
+        return RunStore.open(out)
     return store
+
+
+def _plans(store: RunStore, config: Config, *, keeps_cut: bool) -> list[StepPlan]:
+    """Return what is to be done; where the tree is cut again at the end, a cut makes no step stale."""
+    cut = store.manifest.cut
+    if keeps_cut:
+        store.manifest.cut = {}
+    plans = step_plans(steps.STEPS, store, config)
+    store.manifest.cut = cut
+    return plans
+
+
+def _note_start(store: RunStore, executor: Executor, seconds: float, *, is_whole: bool) -> None:
+    """Record and tell how long program and workers took to start; those of a run that goes on add up."""
+    store.manifest.start_seconds = seconds + (0.0 if is_whole else store.manifest.start_seconds)
+    store.save()
+    executor.progress.finish("start", store.manifest.start_seconds)
+    n_workers = 0 if executor.client is None else len(executor.client.nthreads())
+    noun = "worker" if n_workers == 1 else "workers"
+    log.info("start: %.1f s, %d %s", seconds, n_workers, noun)
 
 
 def _adopt_images(store: RunStore, given: ImagesInput) -> None:
@@ -130,5 +187,6 @@ def describe_summary(summary: dict[str, Any]) -> str:
     return (
         f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
         f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
-        f"in {summary['seconds']['total']:.0f} s.{structure}\n{summary['report']}"
+        f"in {summary['seconds']['total']:.0f} s, start-up {summary['seconds']['start']:.0f} s."
+        f"{structure}\n{summary['report']}"
     )

@@ -23,6 +23,15 @@ Launcher = Literal[
     "ssh",
     "allocation",
 ]
+#: Settings that workers on this machine are started with; the others are for elsewhere.
+LOCAL_SETTINGS = (
+    "launcher",
+    "n_workers",
+    "threads_per_worker",
+    "memory_limit",
+    "allowed_failures",
+    "dashboard",
+)
 #: Launchers of earlier versions, and settings that only they had.
 REMOVED_LAUNCHERS = ("kubernetes", "gateway")
 REMOVED_SETTINGS = ("compute.image", "compute.namespace")

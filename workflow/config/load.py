@@ -93,6 +93,7 @@ def load_config(
     assignments: Sequence[str] | Mapping[str, Any] = (),
     *,
     compute: str | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> LoadedConfig:
     """Merge defaults, a YAML file, the environment and assignments, the later winning.
@@ -107,6 +108,8 @@ def load_config(
         ``KEY=VALUE`` texts of the command line, or dotted keys with values.
     compute : str, optional
         A name or file of ``cluster_configs/``, or the address of a scheduler.
+    options : mapping, optional
+        Options of a command -> the settings that they stand for, by dotted key.
     environment : mapping, optional
         Environment variables; those of the process by default.
 
@@ -122,7 +125,7 @@ def load_config(
         names the nearest right key.
     """
     merged: dict[str, tuple[Any, str]] = {}
-    for origin, values in _layers(model, file, assignments, compute, environment):
+    for origin, values in _layers(model, file, assignments, compute, options, environment):
         for key, value in values.items():
             _refuse_removed(key, value, origin)
             _require_known(model, key, origin)
@@ -147,6 +150,7 @@ def _layers(
     file: Path | str | None,
     assignments: Sequence[str] | Mapping[str, Any],
     compute: str | None,
+    options: Mapping[str, Mapping[str, Any]] | None,
     environment: Mapping[str, str] | None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (origin, dotted keys with values), the weakest first."""
@@ -161,6 +165,8 @@ def _layers(
             yield name, {key: _value(variables[name], key)}
     if compute is not None:
         yield f"--compute {compute}", _compute_layer(compute)
+    for option, values in (options or {}).items():
+        yield option, dict(values)
     if not isinstance(assignments, str) and hasattr(assignments, "items"):
         yield "argument", flatten(dict(assignments.items()))
     else:

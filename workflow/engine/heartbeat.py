@@ -62,7 +62,8 @@ class Heartbeat:
         Returns
         -------
         str
-            Such as ``after 12 min: projection: 43 %, 12,000 images/s, 95 s left; 16 workers, 2 lost``.
+            Such as ``after 12 min: projection: 2,580 of 6,000 images (43 %), 12 a second, 285 s left;
+            16 workers, 2 lost``.
         """
         minutes = (time.monotonic() - self.started) / 60
         noun = "worker" if len(self.workers) == 1 else "workers"

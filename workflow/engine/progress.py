@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 if TYPE_CHECKING:
@@ -64,15 +64,17 @@ class Progress:
         return meter.text()
 
     @contextlib.contextmanager
-    def bar(self, name: str, total: int, unit: str = "images") -> Iterator[Bar]:
-        """Show one step from its first unit to its last."""
+    def bar(
+        self, name: str, total: int, unit: str = "images", *, is_bound: bool = False
+    ) -> Iterator[Bar]:
+        """Show one pass from its first unit to its last; a bound is the most that it may take."""
         if not self.enabled:
             yield _SilentBar()
         elif sys.stderr.isatty():
-            with _terminal_bar(name, total, unit) as shown:
+            with _terminal_bar(Meter(name, total, unit, is_bound=is_bound)) as shown:
                 yield shown
         else:
-            self._meter = bar = _LineBar(name, total, unit)
+            self._meter = bar = _LineBar(name, total, unit, is_bound=is_bound)
             try:
                 yield bar
             finally:
@@ -85,27 +87,46 @@ class _SilentBar:
     def advance(self, n: int) -> None:
         """Count nothing."""
 
+    resume = advance
+
 
 class Meter:
-    """Share done, rate and time left."""
+    """What is done of a pass, how fast, and the time left."""
 
-    def __init__(self, name: str, total: int, unit: str) -> None:
-        self.name, self.total, self.unit = name, max(total, 1), unit
-        self.done = 0
+    def __init__(self, name: str, total: int, unit: str, *, is_bound: bool = False) -> None:
+        self.name, self.total, self.unit, self.is_bound = name, max(total, 1), unit, is_bound
+        self.done = self.done_before = 0
         self.started = self.shown = time.monotonic()
+
+    def advance(self, n: int) -> None:
+        """Count."""
+        self.done += n
+
+    def resume(self, n: int) -> None:
+        """Count what was done before."""
+        self.done += n
+        self.done_before += n
 
     def text(self) -> str:
         """Return one line about now."""
         return f"{self.name}: {self.figures()}"
 
     def figures(self) -> str:
-        """Return share, rate and time left."""
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        rate = self.done / elapsed
-        left = (self.total - self.done) / rate if rate else float("inf")
-        share = 100 * self.done / self.total
-        left_text = f"{left:,.0f} s left" if left < float("inf") else "time left unknown"
-        return f"{share:.0f} %, {rate:,.0f} {self.unit}/s, {left_text}"
+        """Return what is done, how fast, and the time left."""
+        most = "at most " if self.is_bound else ""
+        share = "" if self.is_bound else f" ({100 * self.done / self.total:.0f} %)"
+        found = f"{self.done:,} of {most}{self.total:,} {self.unit}{share}"
+        n_here = self.done - self.done_before
+        if not n_here:
+            return found
+        each = max(time.monotonic() - self.started, 1e-9) / n_here
+        pace = f"{1 / each:,.0f} a second" if each < 1 else f"{each:,.1f} s each"
+        return f"{found}, {pace}, {most}{_time(each * (self.total - self.done))} left"
+
+
+def _time(seconds: float) -> str:
+    """Return a time to come: seconds, or minutes where there are many."""
+    return f"{seconds:,.0f} s" if seconds < 1000 else f"{seconds / 60:,.0f} min"
 
 
 class _LineBar(Meter):
@@ -113,7 +134,7 @@ class _LineBar(Meter):
 
     def advance(self, n: int) -> None:
         """Count, and print when it is time."""
-        self.done += n
+        super().advance(n)
         now = time.monotonic()
         waited = LINE_EVERY_S if self.shown > self.started else SILENT_S
         if now - self.shown >= waited:
@@ -121,34 +142,38 @@ class _LineBar(Meter):
             print(self.text(), file=sys.stderr, flush=True)  # noqa: T201
 
 
-class _TerminalBar(Meter):
-    """A bar of rich, shown once the step is not a short one."""
+class _TerminalBar:
+    """A bar of rich, shown once the pass is not a short one."""
 
-    def __init__(self, name: str, total: int, unit: str, progress: RichProgress) -> None:
-        super().__init__(name, total, unit)
-        self.progress = progress
-        self.task = progress.add_task(name, total=self.total, rate="", visible=False)
+    def __init__(self, meter: Meter, progress: RichProgress) -> None:
+        self.meter, self.progress = meter, progress
+        self.task = progress.add_task(meter.name, total=meter.total, figures="", visible=False)
 
     def advance(self, n: int) -> None:
         """Count and redraw."""
-        self.done += n
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        rate = f"{self.done / elapsed:,.0f} {self.unit}/s"
-        self.progress.update(self.task, advance=n, rate=rate, visible=elapsed >= SILENT_S)
+        self.meter.advance(n)
+        self._draw()
+
+    def resume(self, n: int) -> None:
+        """Count what was done before, and redraw."""
+        self.meter.resume(n)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Redraw."""
+        meter = self.meter
+        is_long = time.monotonic() - meter.started >= SILENT_S
+        self.progress.update(
+            self.task, completed=meter.done, figures=meter.figures(), visible=is_long
+        )
 
 
 @contextlib.contextmanager
-def _terminal_bar(name: str, total: int, unit: str) -> Iterator[Bar]:
+def _terminal_bar(meter: Meter) -> Iterator[Bar]:
     """Open a bar on the terminal and wipe it at the end."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _TerminalBar(name, total, unit, progress)
+        yield _TerminalBar(meter, progress)
 
 
 def in_notebook() -> bool:

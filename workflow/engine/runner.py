@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workflow.engine.results import peak_rss_bytes
 from workflow.engine.step import dependents
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
     from workflow.engine.context import Context
     from workflow.engine.staleness import StepPlan
-    from workflow.runstore.manifest import StepRecord
 
 log = logging.getLogger(__name__)
-
-#: Longer texts among a step's details stand in the summary, not in the line about the step.
-MAX_TEXT = 24
 
 
 def run_steps(context: Context, plans: Sequence[StepPlan]) -> None:
@@ -66,7 +62,8 @@ def _run_step(context: Context, plan: StepPlan) -> None:
         store.save()
     store.finish(step.name, step.results(store.path))
     executor.progress.finish(step.name, record.seconds)
-    log.info("%s", describe_record(step.name, record))
+    found = step.describe(store)
+    log.info("%s: %.1f s%s", step.name, record.seconds, f", {found}" if found else "")
 
 
 def _forget_images(context: Context) -> None:
@@ -75,21 +72,6 @@ def _forget_images(context: Context) -> None:
     for step in context.steps:
         if step.reads_images_first and context.store.step(step.name).state == "complete":
             context.store.step(step.name).state = "partial"
-
-
-def describe_record(name: str, record: StepRecord) -> str:
-    """Return one line about a step that is done: seconds and short details."""
-    shown = [
-        f"{key.replace('_', ' ')} {_number(value)}"
-        for key, value in record.details.items()
-        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_TEXT)
-    ]
-    return f"{name}: {record.seconds:.1f} s" + (f" ({', '.join(shown)})" if shown else "")
-
-
-def _number(value: Any) -> str:
-    """Return a value in at most four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def log_plans(plans: Sequence[StepPlan]) -> None:

@@ -128,6 +128,11 @@ class Step(ABC):
         del store
         yield from ()
 
+    def describe(self, store: RunStore) -> str:
+        """Return what the step has done, for the line that tells its seconds: counts with units."""
+        del store
+        return ""
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return what the step adds to ``summary.json``."""
         del store

@@ -34,7 +34,11 @@ def summarize(
         JSON-able; counts are of images unless the name says otherwise.
     """
     records = {step.name: store.step(step.name) for step in steps}
-    seconds = {name: round(record.seconds, 3) for name, record in records.items()}
+    spent = {name: record.seconds for name, record in records.items()}
+    seconds = {
+        name: round(time, 3)
+        for name, time in {"start": store.manifest.start_seconds, **spent}.items()
+    }
     summary: dict[str, Any] = {}
     # The last results are what a reader wants first.
     for step in reversed(steps):

@@ -124,13 +124,15 @@ class NotebookProgress(Progress):
         self._workers = f"{n_workers} {noun}" + (f", {n_lost} lost" if n_lost else "")
 
     @contextlib.contextmanager
-    def bar(self, name: str, total: int, unit: str = "images") -> Iterator[Bar]:
+    def bar(
+        self, name: str, total: int, unit: str = "images", *, is_bound: bool = False
+    ) -> Iterator[Bar]:
         """Show one pass of a step from its first unit to its last."""
         # Outside of a run there are no steps: each pass counts as one.
         step = self.steps.get(self.step) or self.steps.setdefault(
             name, _Step("running", since=time.monotonic())
         )
-        step.meter = meter = _Counted(name, total, unit, self)
+        step.meter = meter = _Counted(name, total, unit, is_bound=is_bound, progress=self)
         try:
             yield meter
         finally:
@@ -187,13 +189,15 @@ class NotebookProgress(Progress):
 class _Counted(Meter):
     """Counts; a thread draws, once what is done turns out to take its time."""
 
-    def __init__(self, name: str, total: int, unit: str, progress: NotebookProgress) -> None:
-        super().__init__(name, total, unit)
+    def __init__(
+        self, name: str, total: int, unit: str, *, is_bound: bool, progress: NotebookProgress
+    ) -> None:
+        super().__init__(name, total, unit, is_bound=is_bound)
         self.progress = progress
 
     def advance(self, n: int) -> None:
         """Count."""
-        self.done += n
+        super().advance(n)
         if time.monotonic() - self.progress.started >= SILENT_S:
             self.progress.open()
 

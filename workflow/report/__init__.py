@@ -12,7 +12,7 @@ from workflow.report.data import (
     outlier_sheet,
 )
 from workflow.report.notebook import LiveRow, live_html, run_html, unfinished_html
-from workflow.report.page import render
+from workflow.report.page import render, with_times
 
 __all__ = [
     "Certainty",
@@ -29,4 +29,5 @@ __all__ = [
     "render",
     "run_html",
     "unfinished_html",
+    "with_times",
 ]

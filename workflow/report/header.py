@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
 from workflow.report.formatting import format_bytes, format_count, format_seconds, format_share
-from workflow.report.markup import Html, element
+from workflow.report.markup import Html, element, timed
 from workflow.report.summary import (
     doubtful_sentence,
     duplicates_command,
@@ -19,6 +19,8 @@ from workflow.report.summary import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workflow.report.data import ReportData
 
 #: Clusters drawn one by one in the bar under the headline.
@@ -62,6 +64,13 @@ def _duplicates(data: ReportData) -> list[Html]:
     return [element("p", f"{words} To list them: ", command)]
 
 
+def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a page says of the time of the whole run, by the names that `timed` marks."""
+    total = float(summary["seconds"]["total"])
+    rate = format_count(round(summary["n_samples"] / total), "image")
+    return {"total": format_seconds(total), "rate": f"{rate} a second, start-up included"}
+
+
 def _key_figures(data: ReportData) -> list[Html]:
     """Return the tiles under the headline; figures that are not known are left out."""
     summary = data.summary
@@ -84,8 +93,8 @@ def _key_figures(data: ReportData) -> list[Html]:
         tiles.append(("centroids", format_count(summary["n_centroids"]), hint))
     total = dict(summary.get("seconds") or {}).get("total")
     if total:
-        rate = format_count(round(summary["n_samples"] / float(total)), "image")
-        tiles.append(("time", format_seconds(float(total)), f"{rate} a second"))
+        time, rate = run_times(summary).values()
+        tiles.append(("time", timed("total", time), timed("rate", rate)))
     if summary.get("peak_rss_bytes"):
         tiles.append(("memory", format_bytes(summary["peak_rss_bytes"]), "largest process"))
     return [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _VOID = frozenset({"br", "hr", "img", "meta"})
 
@@ -64,6 +65,20 @@ def section(title: str, hint: str, *parts: str) -> Html:
     """Return a section with its heading and, where given, a sentence on how to read it."""
     lead = [element("p", hint, class_="hint")] if hint else []
     return element("section", element("h2", title), *lead, *parts)
+
+
+def timed(name: str, text: str) -> Html:
+    """Return a time of the run, which `retimed` replaces once the page itself is paid for."""
+    return element("span", text, data_time=name)
+
+
+def retimed(page: str, texts: Mapping[str, str]) -> str:
+    """Return a page with other texts for the times that `timed` has marked."""
+
+    def other(found: re.Match[str]) -> str:
+        return found[0] if found[1] not in texts else timed(found[1], texts[found[1]])
+
+    return re.sub(r'<span data-time="(\w+)">[^<]*</span>', other, page)
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numeric: int = 99) -> Html:

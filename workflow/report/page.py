@@ -16,8 +16,8 @@ from workflow.report.formatting import (
     format_value,
 )
 from workflow.report.gallery import gallery
-from workflow.report.header import page_header
-from workflow.report.markup import Html, element, join, section, table
+from workflow.report.header import page_header, run_times
+from workflow.report.markup import Html, element, join, retimed, section, table, timed
 from workflow.report.plots import (
     plot_population,
     plot_radius,
@@ -96,6 +96,25 @@ def render(data: ReportData) -> str:
         element("style", Html(STYLE_SHEET)),
     )
     return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+
+
+def with_times(page: str, summary: Mapping[str, Any]) -> str:
+    """Return a page with the times of its run, among them its own, which nobody knew while it was made.
+
+    Parameters
+    ----------
+    page : str
+        What `render` has returned.
+    summary : mapping
+        Summary of the run, now that it is complete.
+
+    Returns
+    -------
+    str
+        The same page; nothing but times differs.
+    """
+    own = format_seconds(float(summary["seconds"]["report"]))
+    return retimed(page, {**run_times(summary), "report": own})
 
 
 def _notes(data: ReportData) -> Html:
@@ -196,10 +215,15 @@ def _centroids(data: ReportData) -> Html:
 
 def _timings(data: ReportData) -> Html:
     """Return the time of each step as a plot, and every step in a table."""
-    seconds: Mapping[str, Any] = data.summary.get("seconds") or {}
+    # That of the page itself is not known while it is drawn: the table has it.
+    seconds = {
+        name: float(time)
+        for name, time in dict(data.summary.get("seconds") or {}).items()
+        if name not in ("total", "report")
+    }
     parts: list[Html] = []
-    if any(name != "total" for name in seconds):
-        words = ", ".join(f"{name} {format_seconds(float(time))}" for name, time in seconds.items())
+    if seconds:
+        words = ", ".join(f"{name} {format_seconds(time)}" for name, time in seconds.items())
         plot = plot_box(
             "time", "Time of each step", words, lambda axes: plot_timings(axes, seconds)
         )
@@ -216,13 +240,17 @@ def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
     def cell(key: str, write: Callable[[Any], str]) -> str:
         return "" if step.get(key) is None else write(step[key])
 
+    def seconds(value: Any) -> str:
+        text = format_seconds(float(value))
+        return timed("report", text) if step["name"] == "report" else text
+
     rate = ""
     if step.get("rows") and step.get("seconds"):
         rate = format_count(round(step["rows"] / float(step["seconds"])))
     return (
         str(step.get("name", "")),
         str(step.get("state", "")),
-        cell("seconds", lambda value: format_seconds(float(value))),
+        cell("seconds", seconds),
         cell("rows", format_count),
         rate,
         cell("bytes_read", format_bytes),
@@ -242,7 +270,11 @@ def _settings(data: ReportData) -> Html:
         width = 3 if any(origin for _, _, origin in rows) else 2
         head = ("setting", "value", "from")[:width]
         folded.append(("Settings", table(head, [row[:width] for row in rows])))
-    folded.append(("Summary", table((), summary_rows(data.summary))))
+    summary = [
+        (name, timed("total", value) if name == "time" else value)
+        for name, value in summary_rows(data.summary)
+    ]
+    folded.append(("Summary", table((), summary)))
     if data.versions:
         versions = [(name, str(version)) for name, version in data.versions.items()]
         folded.append(("Versions", table((), versions)))

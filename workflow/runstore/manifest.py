@@ -77,6 +77,7 @@ class Manifest:
 
     config: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    start_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     images: dict[str, Any] = field(default_factory=dict)
     cut: dict[str, Any] = field(default_factory=dict)

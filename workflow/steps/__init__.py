@@ -47,13 +47,14 @@ def load_config(
     assignments: Sequence[str] | Mapping[str, Any] = (),
     *,
     compute: str | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> LoadedConfig:
     """Merge the settings of all steps from their sources; see `workflow.config.load_config`.
 
     Parameters
     ----------
-    file, assignments, compute, environment : optional
+    file, assignments, compute, options, environment : optional
         As `workflow.config.load_config` takes them.
 
     Returns
@@ -62,7 +63,12 @@ def load_config(
         The settings and the origin of each.
     """
     return load_config_of(
-        config_class(), file, assignments, compute=compute, environment=environment
+        config_class(),
+        file,
+        assignments,
+        compute=compute,
+        options=options,
+        environment=environment,
     )
 
 

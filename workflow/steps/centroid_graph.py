@@ -108,6 +108,11 @@ class CentroidGraphStep(Step):
         dimension = 1.2e-10 * n_pairs * sizes.dims["component"]
         return 0.05 + dimension + 5e-6 * sizes.dims["centroid"]
 
+    def describe(self, store: RunStore) -> str:
+        """Return how large the graph is."""
+        found = store.step(self.name).details
+        return f"{found['n_edges']:,} edges; intrinsic dimension {found['intrinsic_dimension']:.1f}"
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return the intrinsic dimension."""
         return {"intrinsic_dimension": store.step(self.name).details["intrinsic_dimension"]}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Unreadable files that the manifest names; the store of the images lists them all.
 MAX_LISTED = 1000
+#: Those that a line names.
+MAX_SHOWN = 5
 
 
 class IngestSettings(Section):
@@ -85,9 +87,27 @@ class IngestStep(Step):
             return 0.0
         return 0.03 + 6e-9 * sizes.rows_per_worker * sizes.image_bytes
 
+    def describe(self, store: RunStore) -> str:
+        """Return how many images there are, and which files were left out."""
+        n_samples = store.manifest.images["shape"][0]
+        details = store.step(self.name).details
+        if not details:
+            return f"{n_samples:,} images, read where they are"
+        return f"{n_samples:,} images read" + describe_skipped(
+            details["n_unreadable"], details["unreadable"]
+        )
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many files were left out."""
         return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}
+
+
+def describe_skipped(n_files: int, names: Sequence[str]) -> str:
+    """Return how many files were left out and the first of them, to go on with; empty for none."""
+    if not n_files:
+        return ""
+    shown = ", ".join(names[:MAX_SHOWN]) + (", ..." if n_files > MAX_SHOWN else "")
+    return f", {n_files:,} {'file' if n_files == 1 else 'files'} skipped ({shown})"
 
 
 def copy_images(given: ImagesInput, place: Path, executor: Executor) -> IngestReport:

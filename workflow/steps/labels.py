@@ -127,6 +127,8 @@ class LabelsStep(Step):
         labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
         reports = label_images(context.executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
+        # These are the labels of the configured cut, whatever lay here.
+        store.manifest.cut = {}
         store.replace([(target, store.path / layout.LABELS)])
 
     def outputs(self, run: Path) -> list[Path]:
@@ -156,6 +158,11 @@ class LabelsStep(Step):
         """Check the labels, and what lies beside them."""
         if store.step(self.name).state == "complete":
             yield from _check_labels(store)
+
+    def describe(self, store: RunStore) -> str:
+        """Return how many images are noise."""
+        counts = stored_counts(store)
+        return f"{counts.n_samples:,} images labelled, {counts.n_noise:,} of them noise"
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many images got which label."""

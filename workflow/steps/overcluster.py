@@ -232,6 +232,14 @@ class OverclusterStep(Step):
             names = ["nearest", "sq_distance"]
             yield from check_rows_of_step(store, self.name, part, nearest, names)
 
+    def describe(self, store: RunStore) -> str:
+        """Return how many centroids there are, and what became of those asked for."""
+        found = store.step(self.name).details
+        n_rounds, n_empty = found["n_rounds"], found["n_centroids_asked"] - found["n_centroids"]
+        rounds = "1 round" if n_rounds == 1 else f"{n_rounds} rounds"
+        empty = f"; {n_empty:,} more got no image and were dropped" if n_empty else ""
+        return f"{found['n_centroids']:,} centroids after {rounds}{empty}"
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many centroids there are, and which of them are made of duplicates."""
         n_centroids = store.step(self.name).details["n_centroids"]
@@ -432,7 +440,9 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
     # A journal of other settings is void, and so is the state it stands for.
     n_noted = len(noted.entries)
 
-    with context.executor.progress.bar("overcluster: rounds, at most", max_rounds, "rounds") as bar:
+    progress = context.executor.progress
+    with progress.bar("overcluster: rounds", max_rounds, "rounds", is_bound=True) as bar:
+        bar.resume(n_noted)
 
         def on_round(state: RoundState) -> None:
             nonlocal n_noted

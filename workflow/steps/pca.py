@@ -177,6 +177,11 @@ class PcaStep(Step):
         if store.step(self.name).state == "complete":
             yield from check_images(store, "pca/moments")
 
+    def describe(self, store: RunStore) -> str:
+        """Return how much the components keep."""
+        found = store.step(self.name).details
+        return f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance of {found['n_samples']:,} images"
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many components there are, and what they keep."""
         details = store.step(self.name).details

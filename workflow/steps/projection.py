@@ -126,6 +126,11 @@ class ProjectionStep(Step):
         row = sizes.n_features * (6e-11 * sizes.dims["component"] + 4e-10)
         return 0.08 + sizes.rows_per_worker * row
 
+    def describe(self, store: RunStore) -> str:
+        """Return what was projected."""
+        n_components = store.step("pca").details["n_components"]
+        return f"{store.manifest.images['shape'][0]:,} images on {n_components} components"
+
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the files of the previews, and the scores."""
         yield from check_parts(store, "projection/blocks", "projection/kept")

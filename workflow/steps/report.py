@@ -80,6 +80,11 @@ class ReportStep(Step):
         """Return the labels of the previews; the images themselves are few at a time."""
         return PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes) + PAGE_BYTES
 
+    def describe(self, store: RunStore) -> str:
+        """Return the name of the page."""
+        del store
+        return layout.REPORT
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return where the page is."""
         return {"report": str(store.path / layout.REPORT)}
@@ -106,7 +111,7 @@ def write_report(
     from workflow.report import ReportData, render
 
     settings = config.section(ReportSettings)
-    summary = _before_report(store, summarize(steps, store))
+    summary = summarize(steps, store)
     tree = stored_tree(store)
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
@@ -147,27 +152,25 @@ def write_report(
         notes=_notes(store, summary),
         truth=read_json(truth) if truth.is_file() else None,
     )
-    page = store.path / layout.REPORT
-    write_bytes(page, render(data).encode())
-    checksums = store.step("report").checksums
-    checksums[layout.REPORT] = crc_of_file(page)
     if truth.is_file():
-        checksums[TRUTH] = crc_of_file(truth)
+        store.step("report").checksums[TRUTH] = crc_of_file(truth)
+    _write_page(store, render(data))
+
+
+def tell_times(steps: Sequence[Step], store: RunStore) -> None:
+    """Put the times of a run that is complete into its page, that of the report among them."""
+    from workflow.report import with_times
+
+    page = store.path / layout.REPORT
+    _write_page(store, with_times(page.read_text(encoding="utf-8"), summarize(steps, store)))
+
+
+def _write_page(store: RunStore, text: str) -> None:
+    """Write the page in one move, and its checksum."""
+    page = store.path / layout.REPORT
+    write_bytes(page, text.encode())
+    store.step("report").checksums[layout.REPORT] = crc_of_file(page)
     store.save()
-
-
-def _before_report(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
-    """Return a summary without time and memory of the report, which has not ended yet."""
-    seconds = {
-        name: time for name, time in summary["seconds"].items() if name not in ("report", "total")
-    }
-    peaks = [
-        record.counters.get("peak_rss_bytes", 0)
-        for name, record in store.manifest.steps.items()
-        if name != "report"
-    ]
-    total = round(sum(seconds.values()), 3)
-    return {**summary, "seconds": {**seconds, "total": total}, "peak_rss_bytes": max(peaks)}
 
 
 def tree_data(tree: ClusterTree) -> CondensedTree | None:
@@ -229,11 +232,13 @@ def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
 
 
 def _steps(store: RunStore) -> list[dict[str, Any]]:
-    """Return time, bytes and memory of the steps; what a step does not count is None."""
-    return [
+    """Return time, bytes and memory of the steps, after the start; what is not counted is None."""
+    start = {"name": "start", "seconds": store.manifest.start_seconds}
+    steps = [
         {
             "name": name,
-            "state": record.state,
+            # It is by the time that somebody reads this.
+            "state": "complete" if name == "report" else record.state,
             "seconds": record.seconds,
             "rows": store.manifest.images["shape"][0],
             "bytes_read": record.counters.get("bytes_read"),
@@ -241,8 +246,8 @@ def _steps(store: RunStore) -> list[dict[str, Any]]:
             "peak_rss_bytes": record.counters.get("peak_rss_bytes"),
         }
         for name, record in store.manifest.steps.items()
-        if name != "report"
     ]
+    return [start, *steps]
 
 
 def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:

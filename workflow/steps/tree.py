@@ -139,6 +139,12 @@ class TreeStep(Step):
         """Return what is held of the centroids."""
         return CENTROID_BYTES * sizes.dims["centroid"]
 
+    def describe(self, store: RunStore) -> str:
+        """Return how many clusters the tree has."""
+        found = store.step(self.name).details
+        noun = "cluster" if found["n_clusters"] == 1 else "clusters"
+        return f"{found['n_clusters']:,} {noun} of at least {found['min_cluster_size']:,} images ({found['method']})"
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return the method, why it was chosen, what others find, and how sure the clusters are."""
         details, cut = store.step(self.name).details, store.manifest.cut
