@@ -130,15 +130,6 @@ def test_plan__refuses_what_cannot_fit(run_cli, tmp_path):
     assert "a worker has 400.00 MiB" in err.splitlines()[-1]
 
 
-def test_config__prints_values_and_origins(run_cli):
-    status, out, _ = run_cli("config", "--set", "pca.n_components=7", "--json")
-    content = last_json(out)
-    assert status == 0
-    assert content["pca.n_components"] == {"value": 7, "origin": "--set"}
-    assert content["seed"]["origin"] == "default"
-    assert "pca.n_components" in run_cli("config")[1]
-
-
 def test_ingest__copies_a_folder_and_names_what_it_could_not_read(run_cli, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -342,7 +333,7 @@ def test_bad_input__a_cut_zarr_chunk_is_named(run_cli, tmp_path):
         ([], "Missing command"),
         (["run"], "IMAGES"),
         (["runn"], "runn"),
-        (["run", "a.npy"], "--out"),
+        (["run", "a.npy"], "a.npy"),
         (["demo", "--images", "few"], "few"),
         (["status", "nowhere"], "must be a run folder"),
         (["recut", "nowhere", "--n-clusters", "0"], "0"),

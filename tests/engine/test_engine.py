@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import pytest
 
 from tests.engine.toys import StopHereError, Toy, run_toys, toy, toys
 from workflow.config import config_model
-from workflow.engine.runner import describe_record
 from workflow.engine.staleness import step_plans
 from workflow.engine.step import by_name, dependents, needed_for
 from workflow.engine.summary import read_summary, summarize, write_summary
@@ -218,15 +218,13 @@ def test_summary__has_a_part_of_each_step_and_what_replaces_it(tmp_path, whole):
     summary = summarize(steps, store, {"last_sum": 0})
     assert summary["left_sum"] == whole[1]
     assert summary["last_sum"] == 0
-    assert list(summary["seconds"]) == [*NAMES, "total"]
+    assert list(summary["seconds"]) == ["start", *NAMES, "total"]
     assert summary["peak_rss_bytes"] > 2**20
 
 
-def test_record__is_described_in_a_line(tmp_path):
-    store, _ = run_toys(tmp_path, toys())
-    record = store.step("last")
-    record.seconds = 1.25
-    record.details = {"n_rows": 3, "share_kept": 0.123456, "long": "x" * 99, "method": "auto"}
-    assert describe_record("last", record) == (
-        "last: 1.2 s (n rows 3, share kept 0.1235, method auto)"
-    )
+def test_step__that_is_done_says_so_in_a_line(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="workflow"):
+        run_toys(tmp_path, toys())
+    lines = [line for line in caplog.messages if line.startswith("last: ")]
+    assert len(lines) == 1
+    assert re.fullmatch(r"last: \d+\.\d s, a sum of \d+", lines[0])

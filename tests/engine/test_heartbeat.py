@@ -27,7 +27,7 @@ def test_text__says_step_share_rate_time_and_workers(client, progress):
     assert "tree; 2 workers" in beats.text()
     with progress.bar("projection", 200) as bar:
         bar.advance(50)
-        pattern = r"after 0 min: projection: 25 %, [\d,]+ images/s, \d+ s left; 2 workers, 0 lost"
+        pattern = r"after 0 min: projection: 50 of 200 images \(25 %\), [\d,]+ a second, \d+ s left; 2 workers, 0 lost"
         assert re.fullmatch(pattern, beats.text())
     assert "tree; 2 workers" in beats.text()
 

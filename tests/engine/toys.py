@@ -81,6 +81,9 @@ class Toy(Step):
     def summary(self, store):
         return {f"{self.name}_sum": store.step(self.name).details.get("sum")}
 
+    def describe(self, store):
+        return f"a sum of {store.step(self.name).details['sum']}"
+
     @staticmethod
     def result(store, name):
         return json.loads((store.folder(name) / "sum.json").read_text())

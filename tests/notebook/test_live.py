@@ -89,11 +89,15 @@ def test_run__is_drawn_into_one_output_until_it_is_done(kernel):
     assert first.startswith("run running for 0 s")
     assert re.match(r"run done in \d+ s ", last)
     assert re.findall(r"[a-z_]+(?= [\d.]+ s)", last.partition(" s ")[2]) == [
-        step.name for step in STEPS
+        "start",
+        *(step.name for step in STEPS),
     ]
     running = [page for page in pages if "running for" in page.text]
     assert any("2 workers" in page.text for page in running)
-    assert any(re.search(r"\d+ %, [\d,]+ \w+/s", page.text) for page in running)
+    assert any(
+        re.search(r"of [\d,]+ images \(\d+ %\), [\d,.]+ (a second|s each)", page.text)
+        for page in running
+    )
     links = {a["href"] for page in running for tag, a in page.elements if tag == "a"}
     assert len(links) == 1
     assert re.fullmatch(r"/user/ada/proxy/\d+/status", links.pop())

@@ -419,7 +419,7 @@ def test_run__the_walltime_ends_with_work_half_done(slurm, stopped_run, local_ru
     said = command.wait()
     assert f"job {job} was lost" in said
     # Told as soon as it goes on, since more than a minute has passed.
-    line = r"after \d+ min: projection: \d+ %, [\d,]+ images/s, [\d,]+ s left; [01] workers?, [01] lost"
+    line = r"after \d+ min: projection: [\d,]+ of [\d,]+ images \(\d+ %\), .* left; [01] workers?, [01] lost"
     assert re.search(line, said)
     assert slurm.is_empty(lab.WAITING)
     assert_same(folder, local_run)

@@ -101,7 +101,9 @@ def adjusted_rand_index(table: NDArray[np.int64]) -> float:
 def describe(found: dict[str, Any]) -> str:
     """Return what the demo prints."""
     truth = found["truth"]
-    seconds = ", ".join(f"{name} {s:.1f}" for name, s in found["seconds"].items())
+    seconds = ", ".join(
+        f"{name} {s:.1f}" for name, s in found["seconds"].items() if name != "total"
+    )
     return "\n".join(
         [
             f"images     {found['n_samples']:,} of 16x16x3, made",
@@ -109,7 +111,7 @@ def describe(found: dict[str, Any]) -> str:
             f"ARI        {truth['ari']:.3f} over the images that have a source",
             f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
             f"centroids  {found['n_centroids']:,}, on {found['n_components']} components",
-            f"seconds    {seconds}",
+            f"seconds    {found['seconds']['total']:.0f}: {seconds}",
             f"memory     {found['peak_rss_bytes'] / 2**30:.2f} GiB in the largest process",
             f"report     {found['report']}",
         ]

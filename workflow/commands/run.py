@@ -17,7 +17,7 @@ from workflow.engine.client import executor_for
 from workflow.engine.context import Context
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.progress import Progress
-from workflow.engine.runner import log_plans, run_steps
+from workflow.engine.runner import log_plans, note_start, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
 from workflow.errors import StoreError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from workflow.config import Config, LoadedConfig
-    from workflow.engine.executor import Executor
     from workflow.engine.staleness import StepPlan
     from workflow.ingest import ImagesInput
 
@@ -124,8 +123,9 @@ def run_workflow(
                 if is_noted and executor.client is not None:
                     held = process_bytes(executor.client)
                 started = since_start + time.monotonic() - begun
-                _note_start(store, executor, started, is_whole=is_whole)
-                run_steps(Context(store, config, executor, given, steps.STEPS), plans)
+                context = Context(store, config, executor, given, steps.STEPS)
+                note_start(context, started, is_whole=is_whole)
+                run_steps(context, plans)
             discard(store.path / layout.WIP)
             tell_times(steps.STEPS, store)
             if held:
@@ -135,7 +135,11 @@ def run_workflow(
         write_summary(steps.STEPS, store)
     compute_settings = {f"compute.{key}": value for key, value in config.compute}
     if asked and store.manifest.cut.get("asked") != asked:
-        recut(out, **asked, client=client, overrides=compute_settings, progress=progress)
+        summary = recut(out, **asked, client=client, overrides=compute_settings, progress=progress)
+        n_configured = store.step("tree").details["n_clusters"]
+        log.info(
+            "cut: %s clusters as asked for, in place of %s", summary["n_clusters"], n_configured
+        )
         return RunStore.open(out)
     return store
 
@@ -148,16 +152,6 @@ def _plans(store: RunStore, config: Config, *, keeps_cut: bool) -> list[StepPlan
     plans = step_plans(steps.STEPS, store, config)
     store.manifest.cut = cut
     return plans
-
-
-def _note_start(store: RunStore, executor: Executor, seconds: float, *, is_whole: bool) -> None:
-    """Record and tell how long program and workers took to start; those of a run that goes on add up."""
-    store.manifest.start_seconds = seconds + (0.0 if is_whole else store.manifest.start_seconds)
-    store.save()
-    executor.progress.finish("start", store.manifest.start_seconds)
-    n_workers = 0 if executor.client is None else len(executor.client.nthreads())
-    noun = "worker" if n_workers == 1 else "workers"
-    log.info("start: %.1f s, %d %s", seconds, n_workers, noun)
 
 
 def _adopt_images(store: RunStore, given: ImagesInput) -> None:

@@ -137,7 +137,7 @@ class _LineBar(Meter):
         super().advance(n)
         now = time.monotonic()
         waited = LINE_EVERY_S if self.shown > self.started else SILENT_S
-        if now - self.shown >= waited:
+        if now - self.shown >= waited and self.done < self.total:
             self.shown = now
             print(self.text(), file=sys.stderr, flush=True)  # noqa: T201
 

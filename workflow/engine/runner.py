@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def note_start(context: Context, seconds: float, *, is_whole: bool) -> None:
+    """Record and tell the time before the first step.
+
+    Parameters
+    ----------
+    context : Context
+        The run, locked; its workers are there.
+    seconds : float
+        What program and workers took to start [s].
+    is_whole : bool
+        Whether nothing was done before: else the starts add up, as the seconds of steps do.
+    """
+    store, client = context.store, context.executor.client
+    store.manifest.start_seconds = seconds + (0.0 if is_whole else store.manifest.start_seconds)
+    store.save()
+    context.executor.progress.finish("start", store.manifest.start_seconds)
+    n_workers = 1 if client is None else len(client.nthreads())
+    log.info("start: %.1f s, %d %s", seconds, n_workers, "worker" if n_workers == 1 else "workers")
+
+
 def run_steps(context: Context, plans: Sequence[StepPlan]) -> None:
     """Run the steps that are due.
 

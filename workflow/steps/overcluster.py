@@ -441,7 +441,7 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
     n_noted = len(noted.entries)
 
     progress = context.executor.progress
-    with progress.bar("overcluster: rounds", max_rounds, "rounds", is_bound=True) as bar:
+    with progress.bar("overcluster", max_rounds, "rounds", is_bound=True) as bar:
         bar.resume(n_noted)
 
         def on_round(state: RoundState) -> None:
