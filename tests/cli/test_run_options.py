@@ -63,7 +63,7 @@ def test_run__names_its_folder_first_and_refuses_images_of_another_folder(
 ):
     status, _, err = run_cli("run", "images.npy", *QUICK)
     assert status == 0, err
-    assert err.splitlines()[0] == "run folder: images-run"
+    assert err.splitlines()[0] == f"run folder: {tmp_path / 'images-run'}"
     assert (tmp_path / "images-run" / "labels.zarr").is_dir()
     (tmp_path / "other").mkdir()
     np.save(tmp_path / "other" / "images.npy", picture_set(n=500, n_sources=2)[0])

@@ -172,9 +172,7 @@ def run_command(
     """
     from workflow.commands.run import default_out, describe_summary, read_summary, run_workflow
 
-    if out is None:
-        out = default_out(images)
-        click.echo(f"run folder: {out}", err=True)
+    out = out or default_out(images)
     since_start = time.monotonic() - click.get_current_context().obj
     store = run_workflow(images, out, loaded, n_clusters=n_clusters, since_start=since_start)
     summary = read_summary(store)

@@ -101,7 +101,7 @@ def run_workflow(
         _adopt_images(store, given)
         asked = {} if n_clusters is None else {"n_clusters": n_clusters}
         plans = _plans(store, config, keeps_cut=bool(asked))
-        log_plans(plans)
+        log_plans(store, plans)
         any_due = any(plan.is_due for plan in plans)
         progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])
         store.manifest.config = flatten(config.model_dump(mode="json"))

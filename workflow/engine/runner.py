@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workflow.engine.context import Context
     from workflow.engine.staleness import StepPlan
+    from workflow.runstore import RunStore
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,9 @@ def _forget_images(context: Context) -> None:
             context.store.step(step.name).state = "partial"
 
 
-def log_plans(plans: Sequence[StepPlan]) -> None:
-    """Say which steps are stale and why, and where the run goes on."""
+def log_plans(store: RunStore, plans: Sequence[StepPlan]) -> None:
+    """Say where the run is, which steps are stale and why, and where it goes on."""
+    log.info("run folder: %s", store.path)
     for plan in plans:
         if plan.state == "stale":
             log.info("%s is stale: %s", plan.name, plan.reason)
