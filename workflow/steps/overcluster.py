@@ -442,14 +442,17 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
 
     progress = context.executor.progress
     with progress.bar("overcluster", max_rounds, "rounds", is_bound=True) as bar:
-        bar.resume(n_noted)
+        n_shown = resume.n_rounds if resume is not None else 0
+        bar.resume(n_shown)
 
         def on_round(state: RoundState) -> None:
-            nonlocal n_noted
+            nonlocal n_noted, n_shown
             write_arrays(place, state.to_arrays())
             noted.append(n_noted, {"round": n_noted})
             n_noted += 1
-            bar.advance(1)
+            # The first state is that of the first centroids, before any round.
+            bar.advance(state.n_rounds - n_shown)
+            n_shown = state.n_rounds
 
         return fit_centroids(
             sample,
