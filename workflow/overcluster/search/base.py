@@ -157,8 +157,16 @@ def as_float_rows(rows: NDArray[Any]) -> NDArray[Any]:
     -------
     float32 or float64 array of the same shape
         The rows themselves where they are of such a type.
+
+    Raises
+    ------
+    ValueError
+        If they are complex.
     """
     rows = np.asarray(rows)
+    if rows.dtype.kind == "c":
+        msg = f"rows must hold real numbers; got {rows.dtype}. Pass their real parts."
+        raise ValueError(msg)
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
 
 
