@@ -42,7 +42,7 @@ class Overcluster(ClusterMixin, BaseEstimator):
         Centroids wanted; "auto" takes one for 15 rows, 16,384 at most.
     seed : int, default 0
         Seed of every random draw.
-    max_rounds : int, default 60
+    max_iter : int, default 60
         Maximum number of rounds of k-means.
 
     Attributes
@@ -82,11 +82,11 @@ class Overcluster(ClusterMixin, BaseEstimator):
     """
 
     def __init__(
-        self, n_centroids: int | str = "auto", *, seed: int = 0, max_rounds: int = 60
+        self, n_centroids: int | str = "auto", *, seed: int = 0, max_iter: int = 60
     ) -> None:
         self.n_centroids = n_centroids
         self.seed = seed
-        self.max_rounds = max_rounds
+        self.max_iter = max_iter
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the centroids.
@@ -118,11 +118,11 @@ class Overcluster(ClusterMixin, BaseEstimator):
             n_centroids,
             seed=self.seed,
             mapper=SerialMapper(),
-            max_rounds=self.max_rounds,
+            max_iter=self.max_iter,
         )
         self._search = NearestCentroids.build(fitted.centroids)
         self.cluster_centers_ = fitted.centroids
-        self.n_iter_ = fitted.n_rounds
+        self.n_iter_ = fitted.n_iter
         if isinstance(X, da.Array):
             self.labels_: Any = self.predict(X)
             summarize = delayed(partial(_summarize_block, self._search))

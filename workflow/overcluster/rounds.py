@@ -55,7 +55,7 @@ class RoundState:
         Rows of the sample in each cell when finished; empty before.
     inertia : float
         Sum of squared distances over the sample when finished.
-    history : float64 array of shape (n_rounds, 5)
+    history : float64 array of shape (n_iter, 5)
         Of each round: rows, inertia per row before it, median movement in
         standard errors, centroids re-placed because empty, centroids moved
         to crowded cells.
@@ -79,12 +79,12 @@ class RoundState:
     history: NDArray[np.float64]
 
     @property
-    def n_rounds(self) -> int:
+    def n_iter(self) -> int:
         """Number of rounds made so far."""
         return int(self.history.shape[0])
 
     @property
-    def n_rounds_of_batch(self) -> int:
+    def n_iter_of_batch(self) -> int:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
