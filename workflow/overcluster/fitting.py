@@ -190,21 +190,7 @@ def fit_centroids(
 
 
 def first_batch_rows(n_rows: int, n_centroids: int) -> int:
-    """Return how many rows of a sample the first centroids are chosen from.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the sample.
-    n_centroids : int
-        Centroids wanted.
-
-    Returns
-    -------
-    int
-        32 for each centroid, at least 65,536; all rows where the rest would be
-        less than half as many.
-    """
+    """Return how many rows the first centroids are chosen from: 32 for each, at least 65,536; all if under half as many are left."""
     return _batch_rows(n_rows, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
 
 

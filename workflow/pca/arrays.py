@@ -61,18 +61,7 @@ def as_array(X: ArrayLike | da.Array) -> Any:
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return images as rows.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, ...)
-        Images.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-        A view where that can be.
-    """
+    """Return images as rows of shape (n_samples, n_features), a view where that can be."""
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 

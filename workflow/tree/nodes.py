@@ -95,20 +95,7 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: Graph) -> Nod
 def edge_distances(
     position: NDArray[np.float64], row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """Return the Euclidean distance along each edge.
-
-    Parameters
-    ----------
-    position : float64 array of shape (n_nodes, n_components) [unit of the scores]
-        Where the nodes are.
-    row, col : int arrays of shape (n_edges,)
-        Ends of the edges.
-
-    Returns
-    -------
-    float64 array of shape (n_edges,) [unit of the scores]
-        Never below 1e-14 of the width of the data: one over it stays finite.
-    """
+    """Return the length of each edge [unit of the scores], never below 1e-14 of the width of the data: one over it stays finite."""
     floor = max(1e-14 * float(np.ptp(position, axis=0).max(initial=0.0)), 1e-250)
     return np.maximum(edge_lengths(position, row, col), floor)
 
@@ -125,18 +112,7 @@ def _distinct(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 
 
 def lexicographic_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the order of rows by their first column, then by the next ones.
-
-    Parameters
-    ----------
-    points : float64 array of shape (n, n_columns)
-        Rows without NaN.
-
-    Returns
-    -------
-    int64 array of shape (n,)
-        Equal rows stay in their order.
-    """
+    """Return the order of rows by their first column, then by the next ones; equal rows stay in their order."""
     n_columns = 1
     while True:  # the first columns mostly tell all rows apart
         order = np.lexsort(points.T[:n_columns][::-1])

@@ -234,20 +234,7 @@ def answer_in_batches(
 
 
 def require_finite(rows: NDArray[Any], sq_norm: NDArray[np.float64]) -> None:
-    """Refuse rows that are not finite, or whose squared norm is not.
-
-    Parameters
-    ----------
-    rows : float array of shape (n_samples, n_features)
-        Rows [score].
-    sq_norm : float64 array of shape (n_samples,)
-        Their squared norms [score squared].
-
-    Raises
-    ------
-    ValueError
-        If a norm is not finite; shows the beginning of the first such row.
-    """
+    """Raise ValueError for the first row whose squared norm is not finite, showing its beginning."""
     bad = np.flatnonzero(~np.isfinite(sq_norm))
     if bad.size:
         msg = (
