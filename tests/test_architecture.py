@@ -1,8 +1,10 @@
 """One name per step, used everywhere; and the folder tree is the architecture."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -77,15 +79,21 @@ def public_functions():
                     yield f"{package}.{thing.__name__}.{name}", function
 
 
-def test_public_functions__say_what_they_take_and_give_back():
+def raises_directly(function):
+    """Whether a function itself raises an error, other than one that it caught."""
+    code = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(code))
+
+
+def test_public_functions__say_what_they_take_give_back_and_raise():
     lacking = {}
     for name, function in public_functions():
         signature, doc = inspect.signature(function), function.__doc__ or ""
-        if not set(signature.parameters) - {"self", "cls"}:
-            continue
-        wanted = [("Parameters\n",)]
-        if signature.return_annotation not in (None, "None"):
-            wanted.append(("Returns\n", "Yields\n"))
+        wanted = [("Raises\n",)] if raises_directly(function) else []
+        if set(signature.parameters) - {"self", "cls"}:
+            wanted.append(("Parameters\n",))
+            if signature.return_annotation not in (None, "None"):
+                wanted.append(("Returns\n", "Yields\n"))
         lacks = [section[0].strip() for section in wanted if not any(s in doc for s in section)]
         if lacks:
             lacking[name] = lacks

@@ -30,7 +30,7 @@ class NonFiniteError(ImagesError):
 
     def __init__(self, row: int, feature: int, value: float) -> None:
         msg = (
-            f"images must hold finite values; got {value} first at image {row}, feature {feature}. "
+            f"images must hold finite values, neither NaN nor infinity; got {value} first at image {row}, feature {feature}. "
             "Repair or drop that image."
         )
         super().__init__(msg)

@@ -111,7 +111,7 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
         n_centroids,
         seed=seed,
         mapper=SerialMapper(),
-        max_rounds=DEFAULTS.overcluster.max_rounds,
+        max_iter=DEFAULTS.overcluster.max_iter,
     )
     centroids, cells, nearest, sq_distance = _assign(scores, fitted.centroids.astype(np.float32))
     pairs = _merged(

@@ -263,7 +263,7 @@ def _large_run(measured: Measured) -> str:
     n_tasks = tasks["pca"].n_tasks
     slow, fast = (sum(p.seconds[i] for p in passes) for i in (0, 1))
     n_slow, n_fast = (sum(p.limits[i] == "disk" for p in passes) for i in (0, 1))
-    max_iter = config.overcluster.max_rounds
+    max_iter = config.overcluster.max_iter
     n_fit_tasks = measured.returns[0].size.n_tasks
     head = ("pass", "ms a block", "compute [s]", "schedule [s]", "merge [s]", "reads", "writes")
     times = tuple(f"at {speed / 1e9:g} GB/s [s]" for speed in BANDWIDTHS)

@@ -51,6 +51,7 @@ def test_load_config__flat_round_trip():
     ("words", "match"),
     [
         ("pca.n_component=3", "Did you mean `pca.n_components`"),
+        ("overcluster.max_rounds=9", "Did you mean `overcluster.max_iter`"),
         ("n_centroids=3", "Did you mean `overcluster.n_centroids`"),
         (
             "pca.n_components=-3",

@@ -226,11 +226,21 @@ def test_names__become_the_coordinate_path_of_images_too(client, tmp_path, pictu
 
 @pytest.mark.parametrize(
     "name",
-    ["sizes", "tree", "ladder", "certainty", "variance", "outliers", "contact_sheet"],
+    [
+        "sizes",
+        "tree",
+        "n_clusters_by_threshold",
+        "certainty",
+        "variance",
+        "outliers",
+        "contact_sheet",
+    ],
 )
 def test_plots__return_the_axes_they_drew_on(made, name):
     run = Run(made)
-    if name == "ladder" and not read_summary(RunStore.open(made)).get("ladder"):
+    if name == "n_clusters_by_threshold" and not read_summary(RunStore.open(made)).get(
+        "n_clusters_by_threshold"
+    ):
         with pytest.raises(StoreError, match="too few images"):
             run.plot.thresholds()
         return

@@ -66,8 +66,8 @@ def test_overcluster__predict_is_lazy_on_dask(blobs):
 
 
 def test_overcluster__auto_and_parameters(blobs):
-    model = clone(Overcluster(seed=3, max_rounds=2)).fit(blobs[0])
-    assert model.get_params() == {"n_centroids": "auto", "seed": 3, "max_rounds": 2}
+    model = clone(Overcluster(seed=3, max_iter=2)).fit(blobs[0])
+    assert model.get_params() == {"n_centroids": "auto", "seed": 3, "max_iter": 2}
     assert model.cluster_centers_.shape == (1500, 5)
     assert model.n_features_in_ == 5
     assert model.fit_predict(blobs[0]).shape == (3000,)

@@ -86,8 +86,8 @@ def test_fit__bits_do_not_depend_on_the_mapper(path, small_batches, monkeypatch)
         monkeypatch.setattr(fitting, "MAX_IN_MEMORY_PAIRS", 1)
     rows = normal(20_000, 5)
     with dask.config.set(scheduler="threads", num_workers=4):
-        parallel = fit(rows, 100, mapper=DaskMapper(), max_rounds=8)
-    same(fit(rows, 100, max_rounds=8), parallel)
+        parallel = fit(rows, 100, mapper=DaskMapper(), max_iter=8)
+    same(fit(rows, 100, max_iter=8), parallel)
 
 
 @pytest.mark.parametrize("path", ["memory", "candidates"])
@@ -130,7 +130,7 @@ def test_fit__a_rare_cluster_gets_a_centroid(seed):
     rows = rng.normal(size=(30_000, 4)).astype(np.float32)
     rows[:12] = 0.3 * rows[:12] + np.array([7.0, 0, 0, 0], dtype=np.float32)
     rows = rows[rng.permutation(len(rows))]
-    fitted = fit(rows, 250, seed=seed, max_rounds=4)
+    fitted = fit(rows, 250, seed=seed, max_iter=4)
     is_rare = np.abs(fitted.centroids[:, 0] - 7) < 1
     assert is_rare.any()
     assert 12 <= fitted.population[is_rare].sum() <= 15
@@ -139,7 +139,7 @@ def test_fit__a_rare_cluster_gets_a_centroid(seed):
 def test_fit__outliers_do_not_take_most_centroids():
     rows = normal(20_000, 6)
     rows[::100] *= 1e3
-    fitted = fit(rows, 200, max_rounds=10)
+    fitted = fit(rows, 200, max_iter=10)
     is_outlier = np.abs(fitted.centroids).max(axis=1) > 20
     assert is_outlier.sum() < 80
 
@@ -185,7 +185,7 @@ def test_fit__replaces_empty_centroids():
 
 def test_fit__settles_on_the_whole_sample_after_the_last_round(small_batches):
     rows = normal(6000, 3)
-    fitted = fit(rows, 30, max_rounds=1)
+    fitted = fit(rows, 30, max_iter=1)
     assert [line["n_rows"] for line in fitted.history] == [960, 6000]
     check_cells(rows, fitted)
 
@@ -202,7 +202,7 @@ def test_fit__tasks_pickle_small():
             calls.extend(len(pickle.dumps(item)) for item in items)
             return super().reduce(function, items, merge, finish)
 
-    fit(normal(10_000, 4), 40, mapper=Recorder(), max_rounds=3)
+    fit(normal(10_000, 4), 40, mapper=Recorder(), max_iter=3)
     assert calls
     assert max(calls) < 1000
 
@@ -210,8 +210,8 @@ def test_fit__tasks_pickle_small():
 def test_fit__refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="got 5 centroids for 4 samples"):
         fit(normal(4, 2), 5)
-    with pytest.raises(ValueError, match="`max_rounds` must be at least 1; got 0"):
-        fit(normal(4, 2), 2, max_rounds=0)
+    with pytest.raises(ValueError, match="`max_iter` must be at least 1; got 0"):
+        fit(normal(4, 2), 2, max_iter=0)
     broken = normal(40, 2)
     broken[7, 1] = np.nan
     with pytest.raises(

@@ -144,7 +144,7 @@ def test_partial_fit__a_refused_update_changes_nothing(images):
     with pytest.raises(ValueError, match="moments of one kind; got IntegerMoments and FloatMom"):
         found.partial_fit(images[100:200].astype(np.float32))
     for X in (images[:, :7], da.from_array(images[:, :7])):
-        with pytest.raises(ImagesError, match="the 64 features of the rows that were fitted; got"):
+        with pytest.raises(ValueError, match="X has 56 features, but PCA is expecting 64"):
             found.partial_fit(X)
     for name, array in moments_to_arrays(found.moments_).items():
         np.testing.assert_array_equal(array, before[name])
@@ -188,18 +188,21 @@ def test_pca__names_the_row_within_its_block_where_sizes_are_unknown(images):
 
 
 def test_pca__refuses_wrong_input(images):
-    with pytest.raises(ImagesError, match=r"first dimension .* got shape \(4,\)"):
+    with pytest.raises(ValueError, match="Reshape your data"):
         PCA().fit(np.zeros(4, np.uint8))
-    with pytest.raises(ImagesError, match="got int64"):
-        PCA().fit(images.astype(np.int64))
-    with pytest.raises(ImagesError, match="at least 1 image; got moments of 0"):
-        PCA().fit(images[:0])
+    with pytest.raises(ImagesError, match=r"first dimension .* got shape \(4,\)"):
+        PCA().fit(da.zeros(4, dtype=np.uint8))
+    for nothing in (images[:0], da.from_array(images[:0])):
+        with pytest.raises(
+            ValueError, match=r"1 row; got shape \(0, 64\)|minimum of 1 is required"
+        ):
+            PCA().fit(nothing)
     with pytest.raises(NotFittedError):
         PCA().transform(images)
     found = PCA(2).fit(images)
-    with pytest.raises(ImagesError, match="the 64 features of the rows that were fitted; got 56"):
+    with pytest.raises(ValueError, match="X has 56 features, but PCA is expecting 64"):
         found.transform(images[:, :7])
-    with pytest.raises(ImagesError, match=r"shape \(n_samples, 2\); got \(5, 3\)"):
+    with pytest.raises(ImagesError, match=r"shape \(n_samples, 2\); got float64 of shape \(5, 3\)"):
         found.inverse_transform(np.zeros((5, 3)))
 
 

@@ -45,8 +45,8 @@ OF_A_SUMMARY = (
             "n_clusters": 3,
             "n_clusters_interval": None,
             "tree_reason": "",
-            "tree_opinions": {},
-            "ladder": [],
+            "n_clusters_by_method": {},
+            "n_clusters_by_threshold": [],
             "plateau": None,
             "doubtful_clusters": [],
             "duplicates": {"exact_cells": 0, "near_cells": 0},
@@ -76,7 +76,7 @@ def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
             method_sentence,
             {
                 "n_clusters": 9, "tree_method": "contrast", "tree_reason": "clusters touch",
-                "tree_opinions": {"contrast": 9, "density": 3, "hdbscan": 0},
+                "n_clusters_by_method": {"contrast": 9, "density": 3, "hdbscan": 0},
             },
             "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on the centroids none.",
         ),
@@ -124,7 +124,7 @@ def test_number_sentence__names_the_ways_that_were_gone(
         "n_clusters": 12,
         "n_clusters_interval": [11, 12],
         "tree_method": method,
-        "ladder": ladder,
+        "n_clusters_by_threshold": ladder,
         "n_resamples": n_resamples,
     }
     sentence = number_sentence(summary)
@@ -186,16 +186,16 @@ def test_cut_words__and_certainty_is_not_known(asked, words):
 )
 def test_plateau_words__only_of_the_number_shown(n_clusters, plateau, words):
     ladder = [[0.7, 4], [0.8, 5], [0.9, 5]]
-    summary = {"n_clusters": n_clusters, "ladder": ladder, "plateau": plateau}
+    summary = {"n_clusters": n_clusters, "n_clusters_by_threshold": ladder, "plateau": plateau}
     assert plateau_words(summary) == words
 
 
 def test_method_sentence__reason_and_others():
-    summary = {"n_clusters": 12, "tree_method": "density", "tree_opinions": {"density": 12}}
+    summary = {"n_clusters": 12, "tree_method": "density", "n_clusters_by_method": {"density": 12}}
     assert method_sentence(summary) == "Method: density."
     summary["tree_reason"] = "clusters lie apart"
     assert method_sentence(summary) == "Method: density, because clusters lie apart."
-    summary["tree_opinions"] = {"density": 12, "modularity": 1100, "hdbscan": 0}
+    summary["n_clusters_by_method"] = {"density": 12, "modularity": 1100, "hdbscan": 0}
     assert method_sentence(summary).endswith(
         "For comparison, modularity finds 1,100, hdbscan on the centroids none."
     )
@@ -205,7 +205,7 @@ def test_method_sentence__reason_and_others():
 
 def test_compared_methods__the_method_itself_where_it_found_another_number():
     summary = {"n_clusters": 5, "tree_method": "contrast"}
-    summary["tree_opinions"] = {"contrast": 12, "density": 3}
+    summary["n_clusters_by_method"] = {"contrast": 12, "density": 3}
     assert compared_methods(summary) == "contrast by itself finds 12, density 3"
 
 

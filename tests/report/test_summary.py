@@ -25,8 +25,8 @@ SUMMARY = {
     "tree_method": "contrast",
     "min_cluster_size": 75,
     "tree_reason": "clusters touch",
-    "tree_opinions": {"contrast": 10, "density": 3, "modularity": 11},
-    "ladder": [[0.75, 8], [0.8, 10], [0.85, 10], [0.9, 11]],
+    "n_clusters_by_method": {"contrast": 10, "density": 3, "modularity": 11},
+    "n_clusters_by_threshold": [[0.75, 8], [0.8, 10], [0.85, 10], [0.9, 11]],
     "n_clusters_interval": [9, 11],
     "n_resamples": 20,
     "doubtful_clusters": [0, 5],
@@ -99,7 +99,12 @@ def test_summary_rows__nothing_raw():
     assert rows["new counts"] == "a 1, b 2.5"
     assert not {"deep", "table", "many", "long"} & rows.keys()
     # What was not found out makes no row without words.
-    empty = {"ladder": [], "tree_opinions": {}, "plateau": None, "n_clusters_interval": None}
+    empty = {
+        "n_clusters_by_threshold": [],
+        "n_clusters_by_method": {},
+        "plateau": None,
+        "n_clusters_interval": None,
+    }
     assert all(words for _, words in summary_rows({**SUMMARY, **empty}))
     for words in rows.values():
         assert not re.search(r"[{}\[\]']", words), words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import dask.array as da
 import numpy as np
@@ -18,6 +19,7 @@ from tests.conftest import picture_set
 from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.commands.status import status
 from workflow.engine.summary import read_summary
+from workflow.runstore import RunStore
 
 SUMMARY_KEYS = {
     "n_samples",
@@ -229,3 +231,37 @@ def test_profile_reference__agrees_with_ours(npy, finished, client, tmp_path, pi
     inertia = [s.step("overcluster").details["inertia"] for s in (ours, store)]
     assert inertia[0] <= 1.05 * inertia[1]
     assert adjusted_rand_score(pictures[1], labels_of(store)["label_resolved"]) > 0.7
+
+
+def test_open__takes_a_run_folder_with_the_names_of_earlier_versions(finished, tmp_path):
+    old = tmp_path / "run"
+    shutil.copytree(finished.path, old)
+    manifest, summary = old / "manifest.json", old / "summary.json"
+    content = json.loads(manifest.read_text())
+    content.pop("checksum")
+    manifest.write_text(
+        json.dumps(content)
+        .replace('"overcluster.max_iter"', '"overcluster.max_rounds"')
+        .replace('"n_iter"', '"n_rounds"')
+        .replace('"n_centroids_requested"', '"n_centroids_asked"')
+    )
+    for path in (manifest, summary):
+        path.write_text(
+            path.read_text()
+            .replace('"n_clusters_by_method"', '"tree_opinions"')
+            .replace('"n_clusters_by_threshold"', '"ladder"')
+        )
+
+    run, same = workflow.Run(old), RunStore.open(old)
+    assert read_summary(same) == read_summary(finished)
+    assert same.manifest.config == finished.manifest.config
+    for name, record in finished.manifest.steps.items():
+        assert same.step(name).details == record.details
+        assert same.step(name).settings == record.settings
+    assert {step["state"] for step in status(old)["steps"].values()} == {"complete"}
+    run.recut(n_clusters=5)
+    assert run.summary["cut"] == {"n_clusters": 5}
+    content = json.loads(manifest.read_text())
+    content.pop("checksum")
+    manifest.write_text(json.dumps(content).replace('"requested"', '"asked"'))
+    assert RunStore.open(old).manifest.cut["requested"] == {"n_clusters": 5}

@@ -103,11 +103,11 @@ def test_seeding__of_candidates_is_the_same_on_workers_and_leaves_nothing(
 ):
     monkeypatch.setattr(fitting, "MAX_IN_MEMORY_PAIRS", 1)
     rows = ArrayRows(np.random.default_rng(0).normal(size=(9000, 5)).astype(np.float32))
-    expected = fit_centroids(rows, 200, seed=4, mapper=SerialMapper(), max_rounds=2)
+    expected = fit_centroids(rows, 200, seed=4, mapper=SerialMapper(), max_iter=2)
     for name, where in (("here", None), ("there", client)):
         folder = tmp_path / name
         executor = Executor(where, Progress(enabled=False), folder)
-        found = fit_centroids(rows, 200, seed=4, mapper=executor, max_rounds=2)
+        found = fit_centroids(rows, 200, seed=4, mapper=executor, max_iter=2)
         assert found.centroids.tobytes() == expected.centroids.tobytes()
         assert found.history == expected.history
         assert {path.suffix for path in folder.iterdir()} == {".npz"}, "kept arrays are gone"

@@ -123,6 +123,15 @@ def test_a_tree_survives_the_way_to_disk_in_every_bit(tree):
     assert np.array_equal(cut(again, n_clusters=7).label, cut(tree, n_clusters=7).label)
 
 
+def test_a_tree_stored_under_earlier_names_is_read(tree):
+    arrays, attrs = dict(tree.to_arrays()), tree.attrs()
+    arrays["ladder"] = arrays.pop("n_clusters_by_threshold") + 1
+    attrs["opinions"] = attrs.pop("n_clusters_by_method") | {"density": 77}
+    again = ClusterTree.from_arrays(arrays, attrs)
+    assert np.array_equal(again.n_clusters_by_threshold, tree.n_clusters_by_threshold + 1)
+    assert again.n_clusters_by_method["density"] == 77
+
+
 def test_damaged_stores_are_refused(tree):
     arrays, attrs = tree.to_arrays(), tree.attrs()
     with pytest.raises(StoreError, match="lambda_val"):

@@ -245,7 +245,7 @@ def describe_run(
         n_samples=sizes.n_samples,
         n_components=store.step("pca").details["n_components"],
         n_centroids=found["n_centroids"],
-        rounds=found.get("n_rounds", 0),
+        rounds=found.get("n_iter", 0),
         start=start,
         steps=costs,
         **held,

@@ -120,7 +120,7 @@ def _recut(
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, partitions(*rows_and_blocks(store)), journal)
     store.manifest.cut = {
-        "asked": asked,
+        "requested": asked,
         "found": {
             "method": tree.method,
             "structure": tree.structure,

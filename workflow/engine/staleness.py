@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.config import flatten
 from workflow.engine.step import by_name
-from workflow.runstore.manifest import digest
+from workflow.runstore.manifest import RENAMED, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.step import Step
     from workflow.runstore import RunStore
+#: A setting enters a key by its first name: that it was renamed makes nothing stale.
+_FIRST_NAMES = {present: first for first, present in RENAMED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def _own_content(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a key digests of the step alone, and its settings."""
     settings = {key: flat[key] for key in step.settings}
-    content = {"step": step.name, "version": step.version, "settings": settings}
+    named = {_FIRST_NAMES.get(key, key): value for key, value in settings.items()}
+    content = {"step": step.name, "version": step.version, "settings": named}
     return {**content, **step.more_key(store)}, settings
 
 

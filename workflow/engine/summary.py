@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.runstore import layout
 from workflow.runstore.files import read_json, write_json
+from workflow.runstore.manifest import present_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,8 +54,7 @@ def summarize(
 
 def read_summary(store: RunStore) -> dict[str, Any]:
     """Return what ``summary.json`` holds."""
-    summary: dict[str, Any] = read_json(store.path / layout.SUMMARY)
-    return summary
+    return present_names(read_json(store.path / layout.SUMMARY))
 
 
 def write_summary(steps: Sequence[Step], store: RunStore) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from workflow.chunks import row_ranges
+from workflow.estimators import validated_rows
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster.fitting import fit_centroids
 from workflow.overcluster.sampling import (
@@ -41,7 +42,7 @@ class Overcluster(ClusterMixin, BaseEstimator):
         Centroids wanted; "auto" takes one for 15 rows, 16,384 at most.
     seed : int, default 0
         Seed of every random draw.
-    max_rounds : int, default 60
+    max_iter : int, default 60
         Maximum number of rounds of k-means.
 
     Attributes
@@ -59,6 +60,8 @@ class Overcluster(ClusterMixin, BaseEstimator):
         Rounds made.
     n_features_in_ : int
         Features seen in fit.
+    feature_names_in_ : array of str of shape (n_features_in_,)
+        Their names, where `X` had some.
 
     See Also
     --------
@@ -79,11 +82,11 @@ class Overcluster(ClusterMixin, BaseEstimator):
     """
 
     def __init__(
-        self, n_centroids: int | str = "auto", *, seed: int = 0, max_rounds: int = 60
+        self, n_centroids: int | str = "auto", *, seed: int = 0, max_iter: int = 60
     ) -> None:
         self.n_centroids = n_centroids
         self.seed = seed
-        self.max_rounds = max_rounds
+        self.max_iter = max_iter
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the centroids.
@@ -115,11 +118,11 @@ class Overcluster(ClusterMixin, BaseEstimator):
             n_centroids,
             seed=self.seed,
             mapper=SerialMapper(),
-            max_rounds=self.max_rounds,
+            max_iter=self.max_iter,
         )
         self._search = NearestCentroids.build(fitted.centroids)
         self.cluster_centers_ = fitted.centroids
-        self.n_iter_ = fitted.n_rounds
+        self.n_iter_ = fitted.n_iter
         if isinstance(X, da.Array):
             self.labels_: Any = self.predict(X)
             summarize = delayed(partial(_summarize_block, self._search))
@@ -145,8 +148,13 @@ class Overcluster(ClusterMixin, BaseEstimator):
         -------
         int32 array of shape (n_samples,)
             Nearest centroids, ties to the lower index; lazy for a Dask array.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite, or the features are not those that were fitted.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "cluster_centers_")
         X = self._validated(X, reset=False)
         if isinstance(X, da.Array):
             nearest = partial(_nearest, self._search)
@@ -155,16 +163,11 @@ class Overcluster(ClusterMixin, BaseEstimator):
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
         """Check the rows as far as that is possible without computing them."""
-        if not isinstance(X, da.Array):
-            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-        if X.ndim != 2 or np.isnan(X.shape[0]) or X.shape[0] < 1:
-            msg = (
-                "`X` must be of two dimensions with known chunk sizes and at least one row; "
-                f"got shape {X.shape}. Call X.compute_chunk_sizes() or reshape it."
-            )
+        X = validated_rows(self, X, reset=reset, dtypes=["float64", "float32"])
+        if reset and np.isnan(X.shape[0]):
+            msg = f"`X` must have known chunk sizes; got shape {X.shape}. Call X.compute_chunk_sizes()."
             raise ValueError(msg)
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        return X.rechunk({1: -1})
+        return X
 
     def _wanted_centroids(self, n_samples: int) -> int:
         """Return the number of centroids for this many rows."""

@@ -58,7 +58,7 @@ class FittedCentroids:
         Rows of the sample in each cell.
     inertia : float
         Sum of squared distances over the sample [score squared].
-    n_rounds : int
+    n_iter : int
         Rounds made.
     n_rows_used : int
         Rows assigned in all passes, the same row again in each.
@@ -72,7 +72,7 @@ class FittedCentroids:
     centroids: NDArray[Any]
     population: NDArray[np.int64]
     inertia: float
-    n_rounds: int
+    n_iter: int
     n_rows_used: int
     n_samples: int
     history: tuple[dict[str, float], ...]
@@ -89,7 +89,7 @@ def fit_centroids(
     *,
     seed: int,
     mapper: Mapper,
-    max_rounds: int = 60,
+    max_iter: int = 60,
     on_round: Callable[[RoundState], None] | None = None,
     resume: RoundState | None = None,
 ) -> FittedCentroids:
@@ -107,7 +107,7 @@ def fit_centroids(
         Seed of the run.
     mapper : Mapper
         Computes the blocks of each pass.
-    max_rounds : int, default 60
+    max_iter : int, default 60
         Rounds after which the centroids rest, converged or not.
     on_round : callable, optional
         Called with the state after every round, seeding included.
@@ -124,7 +124,7 @@ def fit_centroids(
     Raises
     ------
     ValueError
-        If `n_centroids` or `max_rounds` is out of range, a row is not finite,
+        If `n_centroids` or `max_iter` is out of range, a row is not finite,
         or `resume` belongs to another fit.
 
     See Also
@@ -169,10 +169,10 @@ def fit_centroids(
             f"{sample.n_samples} samples. Change overcluster.n_centroids."
         )
         raise ValueError(msg)
-    if max_rounds < 1:
-        msg = f"`max_rounds` must be at least 1; got {max_rounds}. Allow a round."
+    if max_iter < 1:
+        msg = f"`max_iter` must be at least 1; got {max_iter}. Allow a round."
         raise ValueError(msg)
-    fit = _Fit(sample, n_centroids, seed, mapper, max_rounds)
+    fit = _Fit(sample, n_centroids, seed, mapper, max_iter)
     state = fit.start() if resume is None else fit.checked(resume)
     while not state.is_finished:
         state = fit.advance(state)
@@ -182,7 +182,7 @@ def fit_centroids(
         centroids=state.centroids,
         population=state.population,
         inertia=state.inertia,
-        n_rounds=state.n_rounds,
+        n_iter=state.n_iter,
         n_rows_used=state.n_row_visits,
         n_samples=sample.n_samples,
         history=tuple(dict(zip(HISTORY, map(float, row), strict=True)) for row in state.history),
@@ -190,21 +190,7 @@ def fit_centroids(
 
 
 def first_batch_rows(n_rows: int, n_centroids: int) -> int:
-    """Return how many rows of a sample the first centroids are chosen from.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the sample.
-    n_centroids : int
-        Centroids wanted.
-
-    Returns
-    -------
-    int
-        32 for each centroid, at least 65,536; all rows where the rest would be
-        less than half as many.
-    """
+    """Return how many rows the first centroids are chosen from: 32 for each, at least 65,536; all if under half as many are left."""
     return _batch_rows(n_rows, max(BATCH_ROWS_PER_CENTROID * n_centroids, MIN_BATCH_ROWS))
 
 
@@ -221,7 +207,7 @@ class _Fit:
     n_centroids: int
     seed: int
     mapper: Mapper
-    max_rounds: int
+    max_iter: int
 
     def start(self) -> RoundState:
         """Return the state before anything is done."""
@@ -287,16 +273,16 @@ class _Fit:
 
     def _improve(self, state: RoundState) -> RoundState:
         """Move every centroid to the mean of its cell; double the batch or settle at rest."""
-        n_rounds_left = self.max_rounds - state.n_rounds - 1
-        n_of_batch = state.n_rounds_of_batch + 1
-        may_swap = n_of_batch <= SWAP_ROUNDS and n_rounds_left > 1
+        n_iter_left = self.max_iter - state.n_iter - 1
+        n_of_batch = state.n_iter_of_batch + 1
+        may_swap = n_of_batch <= SWAP_ROUNDS and n_iter_left > 1
         found = self._pass(state, partial(improve, may_swap=may_swap))
         state = record(replace(state, centroids=found.centroids), found.summary)
         n_rows = self.sample.n_samples
         is_whole = state.n_batch == n_rows
         is_quiet = found.summary.moved < (REST if is_whole else EXHAUSTED)
         is_still = is_quiet and found.summary.n_relocated <= MAX_RELOCATED_SHARE * self.n_centroids
-        if n_rounds_left == 0 or (is_whole and is_still):
+        if n_iter_left == 0 or (is_whole and is_still):
             return replace(state, is_settled=True, n_batch=n_rows)
         if not is_whole and (is_still or n_of_batch >= MAX_ROUNDS_OF_BATCH):
             return replace(state, n_batch=_batch_rows(n_rows, 2 * state.n_batch))

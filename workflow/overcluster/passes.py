@@ -82,28 +82,7 @@ def sum_pass(
     mapper: Mapper,
     finish: Callable[[PassSums, NDArray[Any]], T],
 ) -> T:
-    """Assign the first rows of a sample, sum over the cells, and finish, all where the rows are.
-
-    Parameters
-    ----------
-    sample : Rows
-        Rows in random order [score].
-    n_rows : int
-        How many of them.
-    centroids : float array of shape (n_centroids, n_features)
-        The centroids [score].
-    draw : Draw
-        What fixes the draws.
-    mapper : Mapper
-        Computes the blocks.
-    finish : callable
-        Takes the sums and the centroids.
-
-    Returns
-    -------
-    object
-        What `finish` returns: nothing else comes back.
-    """
+    """Assign the first rows of a sample and sum over the cells, where the rows are; only what `finish` makes of it comes back."""
     shared = mapper.share(NearestCentroids.build(centroids).to_arrays())
     found: T = mapper.reduce(
         partial(_sum_block, sample, shared, draw),

@@ -55,7 +55,7 @@ class RoundState:
         Rows of the sample in each cell when finished; empty before.
     inertia : float
         Sum of squared distances over the sample when finished.
-    history : float64 array of shape (n_rounds, 5)
+    history : float64 array of shape (n_iter, 5)
         Of each round: rows, inertia per row before it, median movement in
         standard errors, centroids re-placed because empty, centroids moved
         to crowded cells.
@@ -79,12 +79,12 @@ class RoundState:
     history: NDArray[np.float64]
 
     @property
-    def n_rounds(self) -> int:
+    def n_iter(self) -> int:
         """Number of rounds made so far."""
         return int(self.history.shape[0])
 
     @property
-    def n_rounds_of_batch(self) -> int:
+    def n_iter_of_batch(self) -> int:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
@@ -247,22 +247,7 @@ class PassSummary(NamedTuple):
 
     @classmethod
     def of(cls, sums: PassSums, relocation: Relocation, moved: float) -> PassSummary:
-        """Collect the numbers of a pass.
-
-        Parameters
-        ----------
-        sums : PassSums
-            Sums of the pass.
-        relocation : Relocation
-            Centroids that get a new place.
-        moved : float
-            Median movement of the others in standard errors.
-
-        Returns
-        -------
-        PassSummary
-            The numbers.
-        """
+        """Collect the numbers of a pass; `moved` is the median movement in standard errors."""
         n_swapped = relocation.target.size - relocation.n_empty
         inertia = float(sums.sq_distance.sum())
         return cls(inertia, sums.cap, moved, relocation.n_empty, n_swapped)
@@ -307,22 +292,7 @@ class Check(NamedTuple):
 
 
 def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Improvement:
-    """Move every centroid to the mean of its cell, and some to other cells.
-
-    Parameters
-    ----------
-    sums : PassSums
-        Sums of the pass.
-    centroids : float array of shape (n_centroids, n_features)
-        Centroids of the pass [score].
-    may_swap : bool
-        See `relocations`.
-
-    Returns
-    -------
-    Improvement
-        Centroids of the type of those that came.
-    """
+    """Move every centroid to the mean of its cell, and some to other cells (`relocations`); dtype as it came [score]."""
     relocation = relocations(sums, may_swap=may_swap)
     new, moved = means(sums, centroids, relocation)
     new = new.astype(centroids.dtype)
@@ -331,40 +301,14 @@ def improve(sums: PassSums, centroids: NDArray[Any], *, may_swap: bool) -> Impro
 
 
 def check(sums: PassSums, centroids: NDArray[Any]) -> Check:
-    """Look for centroids without rows, all others at rest.
-
-    Parameters
-    ----------
-    sums : PassSums
-        Sums of a pass over the whole sample.
-    centroids : float array of shape (n_centroids, n_features)
-        Not used: they stay.
-
-    Returns
-    -------
-    Check
-        Populations, and where centroids without rows should go.
-    """
+    """Look for centroids without rows, all others at rest, after a pass over the whole sample."""
     del centroids
     relocation = relocations(sums, may_swap=False)
     return Check(sums.population, relocation, PassSummary.of(sums, relocation, 0.0))
 
 
 def record(state: RoundState, summary: PassSummary) -> RoundState:
-    """Return the state with one more line of history and one more pass counted.
-
-    Parameters
-    ----------
-    state : RoundState
-        The state before the pass.
-    summary : PassSummary
-        Numbers of the pass.
-
-    Returns
-    -------
-    RoundState
-        Centroids are those of `state`.
-    """
+    """Return the state with one more line of history and one more pass counted; the centroids stay."""
     n_rows = state.n_batch
     line = [n_rows, summary.inertia / n_rows, summary.moved, summary.n_empty, summary.n_swapped]
     return replace(

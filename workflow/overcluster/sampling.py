@@ -226,25 +226,7 @@ def sample_blocks(n_rows: int, n_centroids: int) -> list[SampleBlock]:
 
 
 def read_rows(sample: Rows, rows: RowRange) -> NDArray[Any]:
-    """Read a range of rows of a sample and check that they are finite.
-
-    Parameters
-    ----------
-    sample : Rows
-        The sample [score].
-    rows : RowRange
-        Which rows.
-
-    Returns
-    -------
-    float32 or float64 array of shape (rows.n_rows, n_features)
-        The rows, C-contiguous [score].
-
-    Raises
-    ------
-    ValueError
-        If a value is NaN or infinite.
-    """
+    """Return rows of a sample as C-contiguous float32 or float64 [score]; ValueError if one is not finite."""
     found = np.ascontiguousarray(as_float_rows(sample.read(rows.start, rows.stop)))
     is_finite = np.isfinite(found).all(axis=1)
     if not is_finite.all():

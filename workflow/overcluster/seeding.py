@@ -57,26 +57,7 @@ class CandidateRows(NamedTuple):
 
 
 def seed_by_batch(sample: Rows, n_rows: int, n_seeds: int, seed: int, mapper: Mapper) -> Seeds:
-    """Choose seeds from the first rows of a sample, all of them in the memory of one task.
-
-    Parameters
-    ----------
-    sample : Rows
-        Rows in random order [score].
-    n_rows : int
-        How many of them to choose from.
-    n_seeds : int
-        Seeds wanted.
-    seed : int
-        Seed of the run.
-    mapper : Mapper
-        Runs the task.
-
-    Returns
-    -------
-    Seeds
-        Fewer than wanted only where there are fewer distinct rows.
-    """
+    """Choose seeds from the first rows of a sample, in the memory of one task; fewer only where fewer rows are distinct."""
     task = partial(_seed_by_batch, sample, n_seeds, seed)
     (found,) = mapper.map(task, [RowRange(0, n_rows)])
     return found
@@ -139,19 +120,7 @@ def seed_by_candidates(sample: Rows, n_rows: int, n_seeds: int, seed: int, mappe
 
 
 def distance_cap(sq_distance: NDArray[Any]) -> float:
-    """Return the squared distance above which a row pulls no harder.
-
-    Parameters
-    ----------
-    sq_distance : float array of shape (n_samples,)
-        Squared distances to the nearest of some seeds [score squared].
-
-    Returns
-    -------
-    float
-        32 times the 90th percentile of the positive ones; infinite where
-        there is none.
-    """
+    """Return the cap of squared distances: 32 times the 90th percentile of the positive ones, or infinity [score squared]."""
     positive = sq_distance[sq_distance > 0]
     if positive.size == 0:
         return float("inf")

@@ -57,14 +57,14 @@ def float_mean(rows: NDArray[Any]) -> NDArray[np.float64]:
             sums = part.sum(axis=0)
             # NaN and infinity survive any sum, so many rows are cleared by one.
             if not np.isfinite(sums).all():
-                _refuse_non_finite(rows)
+                refuse_non_finite(rows)
             total += sums
         mean: NDArray[np.float64] = pivot + total / len(rows)
     require_finite_sums(mean)
     return mean
 
 
-def _refuse_non_finite(rows: NDArray[Any]) -> None:
+def refuse_non_finite(rows: NDArray[Any]) -> None:
     """Raise for the first value that is not finite, or else for sums too large."""
     size = rows_per_product(rows.shape[1], 8)
     for begin in range(0, len(rows), size):

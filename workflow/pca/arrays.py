@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from workflow.pca.moments import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -60,32 +61,52 @@ def as_array(X: ArrayLike | da.Array) -> Any:
 
 
 def flat(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return images as rows.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, ...)
-        Images.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-        A view where that can be.
-    """
+    """Return images as rows of shape (n_samples, n_features), a view where that can be."""
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def _numbered_moments(
-    rows: NDArray[Any], first_row: int | None, kind: str, shift: NDArray[Any], rank: int
-) -> MomentState:
-    """Take the moments of a block; errors count rows from the start of all blocks."""
+def flat_blocks(X: da.Array) -> da.Array:
+    """Return images in blocks of whole ones as rows, lazily; their number may be unknown."""
+    if X.ndim == 2:
+        return X
+    chunks = (X.chunks[0], (math.prod(X.shape[1:]),))
+    rows: da.Array = da.map_blocks(
+        flat,
+        X,
+        dtype=X.dtype,
+        chunks=chunks,
+        drop_axis=list(range(2, X.ndim)),
+        meta=np.empty((0, 0), X.dtype),
+    )
+    return rows
+
+
+def first_rows(X: da.Array) -> list[int | None]:
+    """Return the number of the first row of each block; None where sizes are unknown."""
+    sizes = X.chunks[0]
+    if any(math.isnan(size) for size in sizes):
+        return [None] * len(sizes)
+    return [int(start) for start in np.cumsum((0, *sizes[:-1]))]
+
+
+@contextmanager
+def rows_counted_from(first_row: int | None) -> Iterator[None]:
+    """Let errors count rows from the start of all blocks."""
     try:
-        return block_moments(flat(rows), kind=kind, shift=shift, rank=rank)
+        yield
     except NonFiniteError as err:
         if first_row is None:
             err.add_note("Rows are counted from the start of their block: the sizes are unknown.")
             raise
         raise err.moved(first_row) from None
+
+
+def _numbered_moments(
+    rows: NDArray[Any], first_row: int | None, kind: str, shift: NDArray[Any], rank: int
+) -> MomentState:
+    """Take the moments of a block."""
+    with rows_counted_from(first_row):
+        return block_moments(flat(rows), kind=kind, shift=shift, rank=rank)
 
 
 def array_moments(X: NDArray[Any], *, shift: NDArray[Any] | None, rank: int) -> MomentState:
@@ -167,18 +188,15 @@ def delayed_moments(
         if shift is None
         else delayed(shift)
     )
-    sizes = X.chunks[0]
-    known = not any(math.isnan(size) for size in sizes)
-    starts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(int).tolist() if known else None
     states = da.map_blocks(
         _boxed_moments,
         X,
-        starts,
+        first_rows(X),
         kind,
         shift_later,
         rank,
         dtype=object,
-        chunks=((1,) * len(sizes),),
+        chunks=((1,) * X.numblocks[0],),
         drop_axis=list(range(1, X.ndim)),
         meta=np.empty(0, object),
     )
@@ -197,7 +215,7 @@ def _shift_of_images(images: NDArray[Any]) -> NDArray[Any]:
 
 def _boxed_moments(
     rows: NDArray[Any],
-    starts: list[int] | None,
+    starts: list[int | None],
     kind: str,
     shift: NDArray[Any],
     rank: int,
@@ -205,8 +223,7 @@ def _boxed_moments(
 ) -> NDArray[Any]:
     """Take the moments of a block, as the only element of an array, which Dask can fuse."""
     box = np.empty(1, object)
-    first_row = None if starts is None else starts[block_id[0]]
-    box[0] = _numbered_moments(rows, first_row, kind, shift, rank)
+    box[0] = _numbered_moments(rows, starts[block_id[0]], kind, shift, rank)
     return box
 
 

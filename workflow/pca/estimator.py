@@ -10,13 +10,22 @@ import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
 from workflow.errors import ImagesError
-from workflow.pca._float_sums import centred_product
-from workflow.pca.arrays import array_moments, as_array, delayed_moments, flat
+from workflow.estimators import validated_rows
+from workflow.pca._float_sums import centred_product, refuse_non_finite
+from workflow.pca.arrays import (
+    array_moments,
+    as_array,
+    delayed_moments,
+    first_rows,
+    flat,
+    flat_blocks,
+    rows_counted_from,
+)
 from workflow.pca.components import principal_components
-from workflow.pca.moments import DEFAULT_RANK, choose_kind, merge_moments
+from workflow.pca.moments import DEFAULT_RANK, IMAGE_DTYPES, merge_moments
 from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -56,6 +65,8 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Mean variance of the directions left out; 0 when there are none.
     n_features_in_ : int
         Features of a row, images flattened.
+    feature_names_in_ : array of str of shape (n_features_in_,)
+        Their names, where `X` had some.
     n_samples_seen_ : int
         Rows seen since `fit`, or by all calls of `partial_fit`.
     moments_ : IntegerMoments, FloatMoments or LowRankMoments
@@ -96,7 +107,8 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : NumPy or Dask array of shape (n_samples, ...)
-            Rows or images; uint8, uint16, float16, float32 or float64.
+            Rows or images; uint8, uint16, float16, float32 or float64, others
+            are taken as float64.
         y : None
             Ignored.
 
@@ -104,6 +116,13 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         PCA
             This estimator.
+
+        Raises
+        ------
+        NonFiniteError
+            If a value is NaN or infinite; names the first such row and feature.
+        ValueError
+            If `X` or a parameter does not fit.
         """
         del y
         return self._update(X, None)
@@ -122,17 +141,19 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         PCA
             This estimator.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; also if the features are others than before.
         """
         del y
         return self._update(X, getattr(self, "moments_", None))
 
     def _update(self, X: ArrayLike | da.Array, seen: MomentState | None) -> Self:
         """Merge the moments of `X` into those seen and form the components anew."""
-        rows = as_array(X)
-        shift = None
-        if seen is not None:
-            _require_features(rows, seen.n_features)
-            shift = getattr(seen, "shift", None)
+        rows = self._validated(X, reset=seen is None)
+        shift = getattr(seen, "shift", None)
         if isinstance(rows, da.Array):
             (state,) = compute(delayed_moments(rows, shift=shift, rank=self.rank))
         else:
@@ -144,7 +165,6 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rest = found.total_variance - math.fsum(found.explained_variance)
         self.moments_ = state
         self.n_samples_seen_ = state.n_samples
-        self.n_features_in_ = state.n_features
         self.mean_ = found.mean
         self.components_ = found.components
         self.explained_variance_ = found.explained_variance
@@ -166,25 +186,31 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         array of shape (n_samples, n_components_)
             Scores, computed in float64; given as float32 for float16 and
-            float32 rows.  A lazy Dask array for a Dask array.
+            float32 rows.  A lazy Dask array for a Dask array.  A data frame
+            where `set_output` asks for one, in memory.
+
+        Raises
+        ------
+        NonFiniteError
+            If a value is NaN or infinite; of a Dask array, when it is computed.
+        ValueError
+            If the features are not those that were fitted.
         """
-        check_is_fitted(self)
-        rows = as_array(X)
-        _require_features(rows, self.n_features_in_)
-        choose_kind(rows.dtype, self.n_features_in_)
+        check_is_fitted(self, "components_")
+        rows = self._validated(X, reset=False)
         dtype = np.dtype(np.float32 if rows.dtype.name in ("float16", "float32") else np.float64)
         basis = np.ascontiguousarray((self.components_ * self._scale()[:, None]).T)
         if not isinstance(rows, da.Array):
-            return _scores(rows, self.mean_, basis, dtype)
+            return _scores(rows, [0], self.mean_, basis, dtype)
         scores: da.Array = da.map_blocks(
             _scores,
             rows,
+            first_rows(rows),
             delayed(self.mean_),
             delayed(basis),
             dtype,
             dtype=dtype,
             chunks=(rows.chunks[0], (self.n_components_,)),
-            drop_axis=list(range(2, rows.ndim)),
             meta=np.empty((0, 0), dtype),
         )
         return scores
@@ -201,11 +227,16 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         float64 array of shape (n_samples, n_features_in_)
             Rows; images stay flat.  A lazy Dask array for a Dask array.
+
+        Raises
+        ------
+        ValueError
+            If `X` is of another shape or not finite.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "components_")
         scores = as_array(X)
-        if scores.shape[1:] != (self.n_components_,):
-            msg = f"`X` must have shape (n_samples, {self.n_components_}); got {scores.shape}. Pass what `transform` gave."
+        if scores.shape[1:] != (self.n_components_,) or scores.dtype.kind not in "iuf":
+            msg = f"`X` must hold real numbers of shape (n_samples, {self.n_components_}); got {scores.dtype} of shape {scores.shape}. Pass what `transform` gave."
             raise ImagesError(msg)
         scale = np.sqrt(self.explained_variance_) if self.whiten else np.ones(self.n_components_)
         basis = self.components_ * scale[:, None]
@@ -222,6 +253,16 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         )
         return rows
 
+    def _validated(self, X: ArrayLike | da.Array, *, reset: bool) -> Any:
+        """Check rows or images and return them as rows."""
+        if isinstance(X, da.Array):
+            X = flat_blocks(as_array(X))
+        elif isinstance(X, list | tuple) or getattr(X, "ndim", 2) > 2:
+            X = np.asanyarray(X)
+            X = flat(X) if X.ndim > 2 else X
+        # What is not finite is named later, by its row and feature.
+        return validated_rows(self, X, reset=reset, dtypes=IMAGE_DTYPES, finite=False)
+
     def _scale(self) -> NDArray[np.float64]:
         """Return the factor of each score: one over its deviation where whitened, 0 without any."""
         scale = np.ones(self.n_components_)
@@ -237,25 +278,27 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.n_components_
 
 
-def _require_features(rows: NDArray[Any] | da.Array, n_features: int) -> None:
-    """Refuse images of another size than those seen."""
-    came = math.prod(rows.shape[1:])
-    if came != n_features:
-        msg = f"`X` must have the {n_features} features of the rows that were fitted; got {came} (shape {rows.shape}). Fit again, or reshape the images."
-        raise ImagesError(msg)
-
-
 def _scores(
-    rows: NDArray[Any], mean: NDArray[np.float64], basis: NDArray[np.float64], dtype: np.dtype[Any]
+    rows: NDArray[Any],
+    starts: list[int | None],
+    mean: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    dtype: np.dtype[Any],
+    block_id: tuple[int, ...] = (0,),
 ) -> NDArray[Any]:
-    """Project a block of images."""
-    with one_blas_thread():
-        return centred_product(flat(rows), mean, basis).astype(dtype, copy=False)
+    """Project a block of rows; what is not finite leaves no finite score, and is refused."""
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        scores = centred_product(rows, mean, basis)
+    if not np.isfinite(scores).all():
+        with rows_counted_from(starts[block_id[0]]):
+            refuse_non_finite(rows)
+    return scores.astype(dtype, copy=False)
 
 
 def _rows(
     scores: NDArray[Any], mean: NDArray[np.float64], basis: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Give the rows of a block of scores."""
+    assert_all_finite(scores, input_name="X")
     with one_blas_thread():
         return centred_product(scores, np.zeros(len(basis)), basis) + mean

@@ -34,7 +34,8 @@ DEFAULT_RANK = 256
 
 MomentKind = Literal["integer", "float", "low_rank"]
 _INTEGERS = ("uint8", "uint16")
-_FLOATS = ("float16", "float32", "float64")
+#: Types of rows whose moments can be taken; the first is what other numbers are converted to.
+IMAGE_DTYPES = ["float64", "float32", "float16", *_INTEGERS]
 
 
 def choose_kind(
@@ -67,7 +68,7 @@ def choose_kind(
     ('integer', 'float', 'low_rank')
     """
     name = np.dtype(dtype).name
-    if name not in _INTEGERS + _FLOATS:
+    if name not in IMAGE_DTYPES:
         msg = f"images must be uint8, uint16, float16, float32 or float64; got {name}. Convert them with `astype`."
         raise ImagesError(msg)
     if n_features < 1:

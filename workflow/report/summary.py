@@ -64,10 +64,10 @@ _ELSEWHERE = frozenset(
     {
         "structure",
         "seconds",
-        "ladder",
+        "n_clusters_by_threshold",
         "plateau",
         "n_clusters_interval",
-        "tree_opinions",
+        "n_clusters_by_method",
         "doubtful_clusters",
         "duplicates",
         "cut",
@@ -138,7 +138,9 @@ def cut_words(summary: Mapping[str, Any]) -> str:
 def plateau_words(summary: Mapping[str, Any]) -> str:
     """Return between which thresholds of the test the number of clusters is the one found."""
     plateau = summary.get("plateau")
-    n_clusters = {float(threshold): count for threshold, count in summary.get("ladder") or ()}
+    n_clusters = {
+        float(threshold): count for threshold, count in summary.get("n_clusters_by_threshold") or ()
+    }
     # The test may find borders that are not believed: its number is another one then.
     if not plateau or n_clusters.get(float(plateau[0])) != summary.get("n_clusters"):
         return ""
@@ -164,7 +166,7 @@ def _ways(summary: Mapping[str, Any]) -> list[str]:
             f"when the counts of images are redrawn ({times}, as another sample would have them)"
         )
     # Other methods have no threshold that could widen the interval.
-    if _has_threshold(summary.get("tree_method")) and summary.get("ladder"):
+    if _has_threshold(summary.get("tree_method")) and summary.get("n_clusters_by_threshold"):
         ways.append("when the test is a little stricter or milder")
     return ways
 
@@ -197,7 +199,7 @@ def compared_methods(summary: Mapping[str, Any]) -> str:
     method = summary.get("tree_method")
     parts: list[str] = []
     # After another cut of its tree, the method used has another number of its own: then it is named too.
-    for name, count in dict(summary.get("tree_opinions") or {}).items():
+    for name, count in dict(summary.get("n_clusters_by_method") or {}).items():
         if name == method and count == summary.get("n_clusters"):
             continue
         words = f"{_title(name)}{' by itself' if name == method else ''}"

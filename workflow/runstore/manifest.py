@@ -30,6 +30,15 @@ RECORDED_PACKAGES = (
     "zarr",
     "xarray",
 )
+#: Names that runs of earlier versions bear -> present ones: of settings, of what steps found, of a cut.
+RENAMED = {
+    "overcluster.max_rounds": "overcluster.max_iter",
+    "n_rounds": "n_iter",
+    "n_centroids_asked": "n_centroids_requested",
+    "tree_opinions": "n_clusters_by_method",
+    "ladder": "n_clusters_by_threshold",
+    "asked": "requested",
+}
 
 
 @dataclass
@@ -112,13 +121,26 @@ class Manifest:
             msg = f"{run / layout.MANIFEST} must be as it was written; it is damaged (its checksum differs). Restore it, or give another run folder."
             raise StoreError(msg)
         try:
-            steps = {name: StepRecord(**record) for name, record in content.pop("steps").items()}
-            found = cls(**content, steps=steps)
+            steps = {
+                name: StepRecord(**_with_present_names(record, "settings", "details"))
+                for name, record in content.pop("steps").items()
+            }
+            found = cls(**_with_present_names(content, "config", "cut"), steps=steps)
             _require_sound(found)
         except (TypeError, KeyError, AttributeError, ValueError) as err:
             msg = f"{run / layout.MANIFEST} must hold what a run records; it is damaged ({err}). Restore it, or give another run folder."
             raise StoreError(msg) from None
         return found
+
+
+def present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier version may have written, with the present names."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def _with_present_names(content: dict[str, Any], *parts: str) -> dict[str, Any]:
+    """Return a record with the present names in some parts of it."""
+    return content | {part: present_names(content[part]) for part in parts if part in content}
 
 
 def _require_sound(manifest: Manifest) -> None:

@@ -103,7 +103,7 @@ class OverclusterSettings(Section):
 
     n_centroids: AutoInt = "auto"
     """Number of centroids, or auto: one for 15 images, up to 16,384; one for 2 below 5,000 images."""
-    max_rounds: int = Field(default=40, ge=1, le=10_000)
+    max_iter: int = Field(default=40, ge=1, le=10_000)
     """Most rounds of assignment and update on the sample."""
 
 
@@ -113,7 +113,7 @@ class OverclusterStep(Step):
     name = "overcluster"
     version = 2
     section = OverclusterSettings
-    settings = ("seed", "profile", "overcluster.n_centroids", "overcluster.max_rounds")
+    settings = ("seed", "profile", "overcluster.n_centroids", "overcluster.max_iter")
     reads = ("projection",)
     arrays = ARRAYS
 
@@ -132,19 +132,19 @@ class OverclusterStep(Step):
                 centroids = reference.centroids(
                     stored_scores(store), context.block_rows, n_centroids, context.config.seed
                 )
-            details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_rounds": 1}
+            details: dict[str, Any] = {"n_rows_used": context.n_samples, "n_iter": 1}
         else:
             fitted = fit(context, sample, n_centroids)
             row_bytes = sample.n_features * sample.dtype.itemsize
             context.count(self.name, {0: {"bytes_read": fitted.n_rows_used * row_bytes}})
             centroids = fitted.centroids.astype(np.float32)
-            details = {"n_rows_used": int(fitted.n_rows_used), "n_rounds": int(fitted.n_rounds)}
+            details = {"n_rows_used": int(fitted.n_rows_used), "n_iter": int(fitted.n_iter)}
         place = store.wip("model-overcluster")
         sums, part = assign(context, centroids, place)
         assert sums.staged is not None
         details |= {
             "n_centroids": len(sums.is_occupied),
-            "n_centroids_asked": n_centroids,
+            "n_centroids_requested": n_centroids,
             "inertia": sums.inertia,
         }
         store.replace(store.adopt_model(self.name, sums.staged, details))
@@ -180,8 +180,8 @@ class OverclusterStep(Step):
         drawing = {"rows": 2 * SAMPLE_SHARD_ROWS * d * 4 + 8 * n_sample}
         seeding, n_batch = _seeding(sizes)
         draws = 1 if seeding == n_batch else CANDIDATE_ROUNDS + 1
-        max_rounds = sizes.config.section(OverclusterSettings).max_rounds
-        visited = 4 * d * (draws * n_batch + min(TYPICAL_ROUNDS, max_rounds + 1) * n_sample)
+        max_iter = sizes.config.section(OverclusterSettings).max_iter
+        visited = 4 * d * (draws * n_batch + min(TYPICAL_ROUNDS, max_iter + 1) * n_sample)
         rounds = max(
             _search_parts(sizes, SAMPLE_SHARD_ROWS),
             {"rows": (SEEDING_ROW_BYTES + SEEDING_BYTES * d) * seeding},
@@ -206,8 +206,8 @@ class OverclusterStep(Step):
         row takes 1.5 to 2 times as long.
         """
         k, d = sizes.dims["centroid"], sizes.dims["component"] / 50
-        max_rounds = sizes.config.section(OverclusterSettings).max_rounds
-        n_rounds = 1 + min(TYPICAL_ROUNDS, max_rounds)
+        max_iter = sizes.config.section(OverclusterSettings).max_iter
+        n_iter = 1 + min(TYPICAL_ROUNDS, max_iter)
         row = 2e-6 * (1 + k / 16_000) * d
         n_seeding, n_batch = _seeding(sizes)
         first = 1.6e-9 * d * n_seeding * k
@@ -215,7 +215,7 @@ class OverclusterStep(Step):
             # Candidates that lie close are searched in float64, which takes five times as long.
             # Whether they do is not known before: between the two.
             first = 2 * (first + (CANDIDATE_ROUNDS + 1) * _busiest(sizes, n_batch) * row)
-        rounds = n_rounds * (0.04 + _busiest(sizes, sizes.dims["row"]) * row)
+        rounds = n_iter * (0.04 + _busiest(sizes, sizes.dims["row"]) * row)
         return 0.15 + first + rounds + 2.2 * sizes.rows_per_worker * row
 
     def client_bytes(self, sizes: Sizes) -> int:
@@ -235,8 +235,8 @@ class OverclusterStep(Step):
     def describe(self, store: RunStore) -> str:
         """Return how many centroids there are, and what became of those asked for."""
         found = store.step(self.name).details
-        n_rounds, n_empty = found["n_rounds"], found["n_centroids_asked"] - found["n_centroids"]
-        rounds = "1 round" if n_rounds == 1 else f"{n_rounds} rounds"
+        n_iter, n_empty = found["n_iter"], found["n_centroids_requested"] - found["n_centroids"]
+        rounds = "1 round" if n_iter == 1 else f"{n_iter} rounds"
         empty = f"; {n_empty:,} more got no image and were dropped" if n_empty else ""
         return f"{found['n_centroids']:,} centroids after {rounds}{empty}"
 
@@ -431,7 +431,7 @@ def stored_sample(store: RunStore) -> zarr_io.StoredRows:
 def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
     """Fit centroids on the sample, going on from the last round that was noted."""
     store, step = context.store, OverclusterStep.name
-    max_rounds = context.config.section(OverclusterSettings).max_rounds
+    max_iter = context.config.section(OverclusterSettings).max_iter
     place = store.folder(step) / "round.npz"
     noted = store.journal(step, "rounds")
     resume = None
@@ -441,8 +441,8 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
     n_noted = len(noted.entries)
 
     progress = context.executor.progress
-    with progress.bar("overcluster", max_rounds, "rounds", is_bound=True) as bar:
-        n_shown = resume.n_rounds if resume is not None else 0
+    with progress.bar("overcluster", max_iter, "rounds", is_bound=True) as bar:
+        n_shown = resume.n_iter if resume is not None else 0
         bar.resume(n_shown)
 
         def on_round(state: RoundState) -> None:
@@ -451,15 +451,15 @@ def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:
             noted.append(n_noted, {"round": n_noted})
             n_noted += 1
             # The first state is that of the first centroids, before any round.
-            bar.advance(state.n_rounds - n_shown)
-            n_shown = state.n_rounds
+            bar.advance(state.n_iter - n_shown)
+            n_shown = state.n_iter
 
         return fit_centroids(
             sample,
             n_centroids,
             seed=context.config.seed,
             mapper=context.executor,
-            max_rounds=max_rounds,
+            max_iter=max_iter,
             on_round=on_round,
             resume=resume,
         )

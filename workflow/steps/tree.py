@@ -35,7 +35,7 @@ ARRAYS = {
     "layers": ArraySpec(("layer", "centroid"), "int32", "cluster", "nested labels, coarse to fine"),
 }
 #: What the summary says of the tree, and of the clusters of the configured cut only.
-OF_THE_TREE = ("tree_reason", "tree_opinions", "ladder")
+OF_THE_TREE = ("tree_reason", "n_clusters_by_method", "n_clusters_by_threshold")
 OF_THE_CUT = ("n_clusters_interval", "n_resamples", "doubtful_clusters", "plateau")
 
 
@@ -154,7 +154,7 @@ class TreeStep(Step):
             "structure": found["structure"],
             "tree_method": found["method"],
             "min_cluster_size": found["min_cluster_size"],
-            "cut": cut.get("asked", "configured"),
+            "cut": cut.get("requested", "configured"),
             **{name: details[name] for name in names if name in details},
         }
 
@@ -175,11 +175,13 @@ def tree_details(tree: ClusterTree) -> dict[str, Any]:
         "min_cluster_size": tree.min_cluster_size,
         "structure": tree.structure,
         "tree_reason": tree.reason,
-        "tree_opinions": tree.n_clusters_by_method,
+        "n_clusters_by_method": tree.n_clusters_by_method,
         "n_clusters_interval": list(tree.n_clusters_interval),
         "n_resamples": len(tree.certainty.resampled_n_clusters),
         "doubtful_clusters": doubtful.tolist(),
-        "ladder": [[rho, int(count)] for rho, count in tree.n_clusters_by_threshold.tolist()],
+        "n_clusters_by_threshold": [
+            [rho, int(count)] for rho, count in tree.n_clusters_by_threshold.tolist()
+        ],
         "plateau": list(tree.plateau) if tree.plateau else None,
     }
 
@@ -197,5 +199,5 @@ def shown_tree(store: RunStore) -> ClusterTree:
     """Return the tree of a run with the clusters that its labels show, which may be another cut."""
     from workflow.tree import cut
 
-    tree, asked = stored_tree(store), store.manifest.cut.get("asked")
+    tree, asked = stored_tree(store), store.manifest.cut.get("requested")
     return cut(tree, **asked) if asked else tree

@@ -14,7 +14,7 @@ from workflow.tree.contrast.method import clusters_by_threshold
 from workflow.tree.cutting import assemble, check_choices, is_testable
 from workflow.tree.density.method import MIN_LOG_DENSITY_RISE
 from workflow.tree.methods import AUTO, METHODS, method_of
-from workflow.tree.nodes import make_nodes
+from workflow.tree.nodes import make_nodes, real_array
 from workflow.tree.problem import Problem
 from workflow.tree.resampling import assess
 
@@ -170,7 +170,7 @@ def _mean_distances(
     """Return the mean distance per node, averaged over coincident centroids by images."""
     if mean_distance is None:
         return None
-    values = np.asarray(mean_distance, np.float64)
+    values = real_array("mean_distance", mean_distance)
     if values.shape != population.shape or not (np.isfinite(values) & (values >= 0)).all():
         msg = (
             f"mean_distance must be finite, not negative and of shape {population.shape}; got "

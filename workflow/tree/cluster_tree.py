@@ -43,15 +43,15 @@ _DTYPES: dict[str, str] = {
     "persistence": "float64",
     "layers": "int32",
     "layer_cuts": "float64",
-    "ladder": "float64",
+    "n_clusters_by_threshold": "float64",
     "resampled_n_clusters": "int64",
     "recovery": "float64",
     "border": "float64",
     "nearest": "int32",
 }
 _OPTIONAL = frozenset({"score"})
-#: Attributes that are stored under another name.
-_STORED_AS = {"n_clusters_by_threshold": "ladder"}
+#: What arrays and attributes were stored as before -> their present names.
+_EARLIER = {"ladder": "n_clusters_by_threshold", "opinions": "n_clusters_by_method"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,9 +219,7 @@ class ClusterTree:
         dict of str to array
             Plain numeric arrays; with `attrs` they hold the whole tree.
         """
-        parts: dict[str, Any] = {
-            _STORED_AS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)
-        }
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for part in (self.linkage, self.condensed, self.certainty):
             parts.update({f.name: getattr(part, f.name) for f in fields(part)})
         return {name: parts[name] for name in _DTYPES if parts[name] is not None}
@@ -242,7 +240,7 @@ class ClusterTree:
             "min_prominence": self.min_prominence,
             "n_clusters": self.n_clusters,
             "reason": self.reason,
-            "opinions": self.n_clusters_by_method,
+            "n_clusters_by_method": self.n_clusters_by_method,
         }
 
     @classmethod
@@ -266,6 +264,10 @@ class ClusterTree:
         StoreError
             If an array or a value is missing, or the arrays do not fit together.
         """
+        arrays, attrs = (
+            {_EARLIER.get(name, name): value for name, value in stored.items()}
+            for stored in (arrays, attrs)
+        )
         missing = sorted((set(_DTYPES) - _OPTIONAL) - set(arrays))
         missing += [k for k in ("method", "structure", "min_cluster_size") if k not in attrs]
         if missing:
@@ -284,15 +286,16 @@ class ClusterTree:
             linkage=linkage,
             condensed=CondensedTree(**_fields_of(CondensedTree, a), n_leaves=linkage.n_leaves),
             reason=str(attrs.get("reason", "")),
-            n_clusters_by_method={str(k): int(v) for k, v in attrs.get("opinions", {}).items()},
+            n_clusters_by_method={
+                str(k): int(v) for k, v in attrs.get("n_clusters_by_method", {}).items()
+            },
             certainty=Certainty(**_fields_of(Certainty, a)),
         )
 
 
 def _fields_of(part: type, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the stored arrays that are fields of a part of the tree, by field."""
-    names = {f.name: _STORED_AS.get(f.name, f.name) for f in fields(part)}
-    return {name: arrays[stored] for name, stored in names.items() if stored in arrays}
+    return {f.name: arrays[f.name] for f in fields(part) if f.name in arrays}
 
 
 def _check_shapes(a: Mapping[str, NDArray[Any]]) -> None:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from workflow.errors import ConfigError
+from workflow.estimators import validated_rows
 from workflow.graph import Graph
 from workflow.tree.build import build_tree
 from workflow.tree.cutting import cut
@@ -56,6 +57,8 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         How sure the clusters are; unknown without `n_resamples`, and after `recut`.
     n_features_in_ : int
         Components of a centroid.
+    feature_names_in_ : array of str of shape (n_features_in_,)
+        Their names, where `X` had some.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         Parameters
         ----------
         X : float array of shape (n_centroids, n_components)
-            Centroids.
+            Centroids; a Dask array is computed.
         y : None
             Ignored.
         population : int array of shape (n_centroids,), optional [images]
@@ -108,8 +111,13 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         -------
         CentroidTree
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If an array or a parameter does not fit; a ConfigError where it is not `X`.
         """
-        points = np.asarray(X, np.float64)
+        points = np.asarray(validated_rows(self, X, reset=True, dtypes=["float64"]))
         n_centroids = len(points)
         if population is None:
             population = np.ones(n_centroids, np.int64)
@@ -128,7 +136,6 @@ class CentroidTree(ClusterMixin, BaseEstimator):
             mean_distance=mean_distance,
             n_resamples=self.n_resamples,
         )
-        self.n_features_in_ = points.shape[1]
         return self._publish()
 
     def recut(self, **how: Any) -> Self:

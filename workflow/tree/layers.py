@@ -60,22 +60,7 @@ class Cut(NamedTuple):
 
 
 def label_cut(leaves: Leaves, how: Cut) -> tuple[CondensedTree, Labelling]:
-    """Condense a linkage, choose clusters and label the leaves.
-
-    Parameters
-    ----------
-    leaves : Leaves
-        Linkage and centroids.
-    how : Cut
-        How to cut.
-
-    Returns
-    -------
-    condensed : CondensedTree
-        The condensed tree.
-    labelling : Labelling
-        Labels of leaves, not of centroids.
-    """
+    """Condense a linkage, choose clusters and label the leaves (not the centroids)."""
     condensed = condense(leaves.linkage, how.min_cluster_size, how.min_prominence)
     return condensed, _label(leaves, condensed, how)
 
@@ -157,22 +142,7 @@ def _as_row(how: Cut) -> tuple[float, ...]:
 
 
 def merge_deep(condensed: CondensedTree, chosen: list[int], max_lambda: float) -> list[int]:
-    """Replace clusters born above a lambda by the ancestor that was there at it.
-
-    Parameters
-    ----------
-    condensed : CondensedTree
-        Condensed tree.
-    chosen : list of int
-        Clusters counted from 0 for the root.
-    max_lambda : float
-        Largest lambda at which clusters may be born.
-
-    Returns
-    -------
-    list of int
-        Clusters, rising, none inside another if so before.
-    """
+    """Replace clusters born above a lambda by the ancestor that was there at it; clusters count from 0 for the root, and come back rising."""
     births, parents = condensed.births().tolist(), condensed.node_parents().tolist()
     merged = set()
     for cluster in chosen:

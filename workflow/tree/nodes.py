@@ -95,20 +95,7 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: Graph) -> Nod
 def edge_distances(
     position: NDArray[np.float64], row: NDArray[np.integer[Any]], col: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """Return the Euclidean distance along each edge.
-
-    Parameters
-    ----------
-    position : float64 array of shape (n_nodes, n_components) [unit of the scores]
-        Where the nodes are.
-    row, col : int arrays of shape (n_edges,)
-        Ends of the edges.
-
-    Returns
-    -------
-    float64 array of shape (n_edges,) [unit of the scores]
-        Never below 1e-14 of the width of the data: one over it stays finite.
-    """
+    """Return the length of each edge [unit of the scores], never below 1e-14 of the width of the data: one over it stays finite."""
     floor = max(1e-14 * float(np.ptp(position, axis=0).max(initial=0.0)), 1e-250)
     return np.maximum(edge_lengths(position, row, col), floor)
 
@@ -125,18 +112,7 @@ def _distinct(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 
 
 def lexicographic_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the order of rows by their first column, then by the next ones.
-
-    Parameters
-    ----------
-    points : float64 array of shape (n, n_columns)
-        Rows without NaN.
-
-    Returns
-    -------
-    int64 array of shape (n,)
-        Equal rows stay in their order.
-    """
+    """Return the order of rows by their first column, then by the next ones; equal rows stay in their order."""
     n_columns = 1
     while True:  # the first columns mostly tell all rows apart
         order = np.lexsort(points.T[:n_columns][::-1])
@@ -146,9 +122,18 @@ def lexicographic_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
         n_columns *= 4
 
 
+def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return numbers as float64; ConfigError for complex ones, whose imaginary part would be lost."""
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        msg = f"{name} must hold real numbers; got {array.dtype}. Pass their real parts."
+        raise ConfigError(msg)
+    return array.astype(np.float64, copy=False)
+
+
 def _check_centroids(centroids: ArrayLike) -> NDArray[np.float64]:
     """Return the centroids as float64 or say what is wrong with them."""
-    points = np.asarray(centroids, np.float64)
+    points = real_array("centroids", centroids)
     if points.ndim != 2 or 0 in points.shape:
         msg = (
             f"centroids must have shape (n_centroids, n_components); got {points.shape}. "
@@ -185,8 +170,14 @@ def _check_population(population: ArrayLike, n_centroids: int) -> NDArray[np.int
 
 def _check_graph(graph: Graph, n_centroids: int) -> tuple[Graph, NDArray[np.int64]]:
     """Return the graph as int64 and its weights of two, or say what is wrong with it."""
-    indptr, indices, weights = (np.asarray(part, np.int64) for part in graph[:3])
-    weights_two = weights if graph.weights_two is None else np.asarray(graph.weights_two, np.int64)
+    parts = {name: np.asarray(part) for name, part in graph._asdict().items() if part is not None}
+    for name, part in parts.items():
+        if part.size and part.dtype.kind not in "iu":
+            msg = f"graph must hold integers; got {name} of {part.dtype}. Pass counts of images."
+            raise ConfigError(msg)
+        parts[name] = part.astype(np.int64, copy=False)
+    indptr, indices, weights = parts["indptr"], parts["indices"], parts["weights"]
+    weights_two = parts.get("weights_two", weights)
     n_entries = len(indices)
     whole = (
         indptr.shape == (n_centroids + 1,)

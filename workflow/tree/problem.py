@@ -159,18 +159,7 @@ class Problem:
         return ContrastRule(self.nodes, self.flows, self.merges, self.min_size())
 
     def min_size(self, n_centroids: int = CENTROIDS_PER_CLUSTER) -> int:
-        """Return the minimum images of a cluster: those of so many centroids, unless given.
-
-        Parameters
-        ----------
-        n_centroids : int
-            Centroids of average population.
-
-        Returns
-        -------
-        int
-            At least 2, unless a smaller one is given [images].
-        """
+        """Return the minimum images of a cluster: those of so many average centroids, at least 2, unless given."""
         if self.min_cluster_size is not None:
             return self.min_cluster_size
         n_images = int(self.population.sum())
@@ -182,18 +171,7 @@ class Problem:
         return {}
 
     def linkage(self, method: Method) -> Linkage:
-        """Return the linkage of a method, made once.
-
-        Parameters
-        ----------
-        method : Method
-            The method.
-
-        Returns
-        -------
-        Linkage
-            Hierarchy of the nodes.
-        """
+        """Return the linkage of the nodes by a method, made once."""
         if method.name not in self._linkages:
             self._linkages[method.name] = method.build(self)
         return self._linkages[method.name]
@@ -203,37 +181,11 @@ class Problem:
         return Leaves(self.linkage(method), self.nodes.node, self.population)
 
     def labelling(self, method: Method, cut: Cut | None = None) -> Labelling:
-        """Return the clusters of the nodes that a method finds.
-
-        Parameters
-        ----------
-        method : Method
-            The method.
-        cut : Cut, optional
-            Another cut than the method's own.
-
-        Returns
-        -------
-        Labelling
-            Labels of nodes, not of centroids.
-        """
+        """Return the clusters of the nodes (not the centroids) that a method finds, at its own cut or another."""
         return label_cut(self.leaves(method), cut or method.cut(self))[1]
 
     def redraw(self, rng: np.random.Generator, *, from_scratch: bool) -> Problem:
-        """Return the problem on redrawn counts of images and of pairs.
-
-        Parameters
-        ----------
-        rng : Generator
-            Where the draws come from.
-        from_scratch : bool
-            Whether communities are looked for anew instead of improved.
-
-        Returns
-        -------
-        Problem
-            On the same nodes; edges that drew no image are left out.
-        """
+        """Return the problem on redrawn counts, without edges that drew no image; `from_scratch` forgets the communities."""
         nodes = self.nodes
         weights_two = rng.poisson(nodes.weights_two)
         weights = weights_two + rng.poisson(np.maximum(nodes.weights - nodes.weights_two, 0))

@@ -61,18 +61,7 @@ def select_excess_of_mass(tree: CondensedTree) -> list[int]:
 
 
 def select_leaves(tree: CondensedTree) -> list[int]:
-    """Return the clusters without clusters inside.
-
-    Parameters
-    ----------
-    tree : CondensedTree
-        Condensed tree.
-
-    Returns
-    -------
-    list of int
-        Clusters counted from 0 for the root, rising.
-    """
+    """Return the clusters without clusters inside, counted from 0 for the root, rising."""
     has_children = np.zeros(tree.n_nodes + 1, bool)
     has_children[tree.node_parents()] = True  # the last entry serves the root's -1
     return [int(n) for n in np.flatnonzero(~has_children[:-1])]
@@ -81,23 +70,7 @@ def select_leaves(tree: CondensedTree) -> list[int]:
 def label_leaves(
     tree: CondensedTree, chosen: Iterable[int], first_centroid: NDArray[np.int64]
 ) -> Labelling:
-    """Give leaves the label of the chosen cluster that they are in.
-
-    Parameters
-    ----------
-    tree : CondensedTree
-        Condensed tree.
-    chosen : iterable of int
-        Clusters counted from 0 for the root, none inside another.
-    first_centroid : int64 array of shape (n_leaves,)
-        Lowest index of a centroid of each leaf: orders clusters of equal size.
-
-    Returns
-    -------
-    Labelling
-        Clusters numbered by falling images, then by lowest centroid.
-        Where the root is chosen nothing is noise.
-    """
+    """Label leaves by chosen clusters, by falling images, then by lowest centroid; below a chosen root nothing is noise."""
     order = np.unique(np.fromiter(chosen, np.int64))
     is_chosen = np.zeros(tree.n_nodes, bool)
     is_chosen[order] = True

@@ -157,8 +157,16 @@ def as_float_rows(rows: NDArray[Any]) -> NDArray[Any]:
     -------
     float32 or float64 array of the same shape
         The rows themselves where they are of such a type.
+
+    Raises
+    ------
+    ValueError
+        If they are complex.
     """
     rows = np.asarray(rows)
+    if rows.dtype.kind == "c":
+        msg = f"rows must hold real numbers; got {rows.dtype}. Pass their real parts."
+        raise ValueError(msg)
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
 
 
@@ -226,20 +234,7 @@ def answer_in_batches(
 
 
 def require_finite(rows: NDArray[Any], sq_norm: NDArray[np.float64]) -> None:
-    """Refuse rows that are not finite, or whose squared norm is not.
-
-    Parameters
-    ----------
-    rows : float array of shape (n_samples, n_features)
-        Rows [score].
-    sq_norm : float64 array of shape (n_samples,)
-        Their squared norms [score squared].
-
-    Raises
-    ------
-    ValueError
-        If a norm is not finite; shows the beginning of the first such row.
-    """
+    """Raise ValueError for the first row whose squared norm is not finite, showing its beginning."""
     bad = np.flatnonzero(~np.isfinite(sq_norm))
     if bad.size:
         msg = (

@@ -113,22 +113,7 @@ class PanelSearch:
 
 
 def make_queries(rows: NDArray[Any], shift: NDArray[np.float64], scale: float, k: int) -> Queries:
-    """Put together what the compiled search takes, nothing found and no limit set.
-
-    Parameters
-    ----------
-    rows : float32 or float64 array of shape (n_samples, n_features)
-        Rows [score].
-    shift, scale : float64 array of shape (n_features,), float
-        Those by which the centroids were centred and scaled.
-    k : int
-        How many centroids to find.
-
-    Returns
-    -------
-    Queries
-        With arrays for the answer.
-    """
+    """Put together what the compiled search takes, nothing found and no limit set; `shift` and `scale` are those of the centroids."""
     n_samples, n_features = rows.shape
     rows = frozen(rows)
     scaled, sq_norm = scale_rows(rows, frozen(shift), scale, frozen(_feature_stops(n_features)))

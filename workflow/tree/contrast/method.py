@@ -69,17 +69,6 @@ class Contrast(Method):
 
 
 def clusters_by_threshold(problem: Problem) -> NDArray[np.float64]:
-    """Return how many clusters the contrast rule finds at each of some thresholds.
-
-    Parameters
-    ----------
-    problem : Problem
-        Checked input.
-
-    Returns
-    -------
-    float64 array of shape (n_thresholds, 2)
-        Threshold and number of clusters at it; a plateau is a number to trust.
-    """
+    """Return thresholds of the contrast rule and the number of clusters at each, (n_thresholds, 2); a plateau is a number to trust."""
     thresholds = np.array(THRESHOLDS)
     return np.stack([thresholds, problem.rule.count(thresholds).astype(np.float64)], axis=1)

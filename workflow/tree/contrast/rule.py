@@ -104,21 +104,7 @@ class ContrastRule:
         self._limits = Limits(min_images, n_images, n_tests)
 
     def run(self, threshold: float, *, join_on: bool = False) -> FoundClusters:
-        """Return the clusters at a threshold and how they came about.
-
-        Parameters
-        ----------
-        threshold : float
-            Smallest ratio of a join.
-        join_on : bool
-            Whether to record how the clusters would be joined further: the
-            highest ratio first, at last those without any flow, at ratio 0.
-
-        Returns
-        -------
-        FoundClusters
-            Clusters at `threshold` whether or not joins go on.
-        """
+        """Return the clusters at a threshold; with `join_on` also further joins, the highest ratio first, without flow last (0)."""
         left, right = _rooted(self._merges, self._population)
         owner, clusters, joins = self._join(left, right, threshold, join_on=join_on)
         label = numbered(owner, self._population)
@@ -131,18 +117,7 @@ class ContrastRule:
         return FoundClusters(label, int(label.max()) + 1, ends, ratio)
 
     def count(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return how many clusters there are at each of some thresholds.
-
-        Parameters
-        ----------
-        thresholds : float64 array of shape (n_thresholds,)
-            Smallest ratios of a join.
-
-        Returns
-        -------
-        int64 array of shape (n_thresholds,)
-            Numbers of clusters.  What the thresholds share is done once.
-        """
+        """Return the number of clusters at each threshold; what the thresholds share is done once."""
         left, right = _rooted(self._merges, self._population)
         return count_clusters(
             self._flows, self._renamed(left), self._renamed(right), self._limits, thresholds
@@ -199,20 +174,7 @@ class ContrastRule:
 
 
 def numbered(owner: NDArray[np.int64], population: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return labels by falling images, then by the lowest node.
-
-    Parameters
-    ----------
-    owner : int64 array of shape (n_nodes,)
-        Any name of the cluster of each node.
-    population : int64 array of shape (n_nodes,) [images]
-        Images of each node.
-
-    Returns
-    -------
-    int32 array of shape (n_nodes,)
-        Labels from 0.
-    """
+    """Return labels from 0 (int32) by falling images, then by the lowest node; `owner` is any name of the cluster of each node."""
     _, first, name = np.unique(owner, return_index=True, return_inverse=True)
     images = np.zeros(len(first), np.int64)
     np.add.at(images, name, population)

@@ -55,22 +55,7 @@ class Density(Method):
         return self.cut_at(problem, problem.min_log_density_rise, problem.selection)
 
     def cut_at(self, problem: Problem, rise: float, selection: str) -> Cut:
-        """Return the cut whose clusters are so much denser than their splits.
-
-        Parameters
-        ----------
-        problem : Problem
-            Checked input.
-        rise : float
-            How much denser, in log density.
-        selection : {"eom", "leaf"}
-            How clusters are chosen.
-
-        Returns
-        -------
-        Cut
-            The cut.
-        """
+        """Return the cut whose clusters are so much denser than their splits, in log density."""
         size = problem.min_cluster_size
         if size is None:
             largest = round(int(problem.population.sum()) * MAX_MIN_SIZE_SHARE)

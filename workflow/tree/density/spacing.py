@@ -81,20 +81,5 @@ def mutual_reachability(
     row: NDArray[np.int64],
     col: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the largest of an edge's length and the core lengths of its ends.
-
-    Parameters
-    ----------
-    length : float64 array of shape (n_edges,) [unit of the scores]
-        Lengths of the edges.
-    core : float64 array of shape (n_nodes,) [unit of the scores]
-        Core lengths.
-    row, col : int64 arrays of shape (n_edges,)
-        Ends of the edges.
-
-    Returns
-    -------
-    float64 array of shape (n_edges,) [unit of the scores]
-        Mutual reachability.
-    """
+    """Return the largest of an edge's length and the core lengths of its ends, (n_edges,) [unit of the scores]."""
     return np.maximum(length, np.maximum(core[row], core[col]))

@@ -52,22 +52,7 @@ class FlowGraph(NamedTuple):
 def make_flow_graph(
     nodes: Nodes, length: NDArray[np.float64] | None = None, *, set_aside: bool = True
 ) -> FlowGraph:
-    """Return the graph of the flows over the nearest three without its sparse nodes.
-
-    Parameters
-    ----------
-    nodes : Nodes
-        All nodes.
-    length : float64 array of shape (n_edges,), optional [unit of the scores]
-        Lengths of all edges, if they are known.
-    set_aside : bool
-        Whether to set sparse nodes aside at all.
-
-    Returns
-    -------
-    FlowGraph
-        The other nodes, renumbered in order.
-    """
+    """Return the graph of the flows over the nearest three, its nodes renumbered in order; without its sparse nodes where `set_aside`."""
     used = nodes.weights > 0
     row, col, weight = nodes.row[used], nodes.col[used], nodes.weights[used]
     distance = edge_distances(nodes.position, row, col) if length is None else length[used]
@@ -123,20 +108,7 @@ def node_levels(
 
 
 def sparse_nodes(level: NDArray[np.float64], population: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which nodes are much sparser than the median image.
-
-    Parameters
-    ----------
-    level : float64 array of shape (n_nodes,)
-        Log densities.
-    population : int64 array of shape (n_nodes,) [images]
-        Images of each node.
-
-    Returns
-    -------
-    bool array of shape (n_nodes,)
-        None at all where they would hold less than half a percent.
-    """
+    """Return which nodes are much sparser than the median image; none at all where they would hold less than half a percent of the images."""
     is_sparse = level < weighted_median(level, population) - SPARSE_BELOW_MEDIAN
     if population[is_sparse].sum() < MIN_SPARSE_SHARE * population.sum():
         is_sparse[:] = False

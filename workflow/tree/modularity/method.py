@@ -96,20 +96,7 @@ def _is_inside(merges: Merges, community: NDArray[np.int64]) -> NDArray[np.bool_
 
 
 def join_components(n_nodes: int, merges: Merges) -> Merges:
-    """Join the trees of a forest above everything, by their lowest node.
-
-    Parameters
-    ----------
-    n_nodes : int
-        Number of leaves.
-    merges : Merges
-        A forest.
-
-    Returns
-    -------
-    Merges
-        One tree.
-    """
+    """Join the trees of a forest above everything, by their lowest node."""
     n_merges = len(merges.left)
     is_root = np.ones(n_nodes + n_merges, bool)
     is_root[merges.left] = is_root[merges.right] = False
@@ -124,20 +111,7 @@ def join_components(n_nodes: int, merges: Merges) -> Merges:
 
 
 def critical_resolutions(graph: Graph, merges: Merges) -> NDArray[np.float64]:
-    """Return the resolution above which the best cut of a dendrogram opens each merge.
-
-    Parameters
-    ----------
-    graph : Graph
-        Weights are whole numbers in float64.
-    merges : Merges
-        One tree over the nodes of the graph.
-
-    Returns
-    -------
-    float64 array of shape (n_nodes - 1,)
-        Not falling from a merge to one inside it.
-    """
+    """Return the resolution above which the best cut of a dendrogram opens each merge, (n_nodes - 1,), not falling from a merge to one inside it."""
     degree = graph.weight_sums()
     total = max(1.0, degree.sum() / 2)
     parent = parents(graph.n_nodes, merges.left, merges.right)
