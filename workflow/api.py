@@ -220,7 +220,7 @@ class Run:
         Parameters
         ----------
         near : bool
-            Whether cells of near-duplicates are listed, too.
+            Whether centroids that hold nothing but near-duplicates are listed, too.
         limit : int
             Most groups to list, the largest first.
 

@@ -208,13 +208,13 @@ def predict_command(
 
 @program.command("duplicates")
 @click.argument("run", type=Path)
-@click.option("--near", is_flag=True, help="Also those that are nearly the same.")
+@click.option("--near", is_flag=True, help="Also centroids that hold nothing but near-duplicates.")
 @click.option("--limit", metavar="N", default=100, show_default=True, help="Most groups to list.")
 @shared_options
 def duplicates_command(
     run: Path, limit: int, loaded: LoadedConfig, *, near: bool, as_json: bool
 ) -> None:
-    """List groups of equal images."""
+    """List groups of images that are equal, byte for byte."""
     del loaded
     from workflow.commands.duplicates import describe, duplicates
 

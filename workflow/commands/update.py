@@ -137,7 +137,7 @@ def _update(
     record = store.step("pca")
     plans = step_plans(steps.STEPS, store, config)
     record.key = next(plan.key for plan in plans if plan.name == "pca")
-    record.details = components_details(found)
+    record.details |= components_details(found)
     staged = store.wip("update")
     arrays = moments_model(merged) | components_model(found)
     # The manifest, with the update noted, is saved together with the moves.
