@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import bdtrc
 
 from workflow.chunks import choose_block_rows
 from workflow.commands.base import (
     executor_for_bytes,
-    open_given,
+    open_new,
     readable_images,
     require_labels,
     stored_config,
@@ -19,11 +20,13 @@ from workflow.commands.base import (
 from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import StoreError
+from workflow.report.formatting import format_count
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
 from workflow.steps.base import read_ahead
+from workflow.steps.far_out import USUAL_SHARE, stored_far_out_score
 from workflow.steps.labels import (
     LABELS,
     FoundBlock,
@@ -79,7 +82,9 @@ def predict(
     Returns
     -------
     dict
-        Number of images, noise share, number of clusters met, and where the labels are.
+        Number of images, noise share, number of clusters met, where the labels are; and
+        ``n_far_out``, how many have an outlier score above ``far_out_score``, which 99 % of
+        the run's images do not exceed (None where the run tells no more).
 
     Raises
     ------
@@ -92,7 +97,7 @@ def predict(
     config = stored_config(store, overrides)
     require_labels(store)
     target = Path(out).absolute()
-    given = open_given(images, config)
+    given = open_new(store, images, config)
     _require_place_for_labels(target)
     work = target.with_name(f"{target.name}.{given.digest}.work")
     with executor_for_bytes(work / "shared", config, client, given.n_bytes, progress) as executor:
@@ -126,6 +131,7 @@ def _predict(
     mean, components, variance, centroids = store.read_model(
         "projection_mean", "projection_components", "projection_variance", "centroids"
     )
+    far_out_score = stored_far_out_score(store)
     attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
     basis = {"mean": mean, "components": components, "variance": variance}
     partial = target.with_name(f"{target.name}.partial")
@@ -142,6 +148,7 @@ def _predict(
             "version": LabelsStep.version,
             # What another version began lacks arrays of this one.
             "arrays": list(LABELS),
+            "far_out_score": far_out_score,
         }
     )
     journal = Journal(journal_file, key)
@@ -153,11 +160,23 @@ def _predict(
         basis=Basis(executor.share(basis), attrs["whiten"]),
         dtype=attrs["dtype"],
         centroids=executor.share({"centroids": centroids}),
-        labeller=Labeller.of(executor, stored_labels(store), settings, partial, names),
+        labeller=Labeller.of(
+            executor,
+            stored_labels(store),
+            settings,
+            partial,
+            names,
+            far_out_score=far_out_score,
+        ),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
     parts = partitions(images.n_samples, block_rows)
-    counts = reported_counts(write_labels(executor, "predict", task, parts, journal))
+    reports = write_labels(executor, "predict", task, parts, journal)
+    counts, far_out = reported_counts(reports), {"n_far_out": None, "far_out_score": far_out_score}
+    if far_out_score is not None:
+        far_out["n_far_out"] = sum(report["n_far_out"] for report in reports.values())
+        zarr_io.write_attrs(partial, far_out)
+        zarr_io.consolidate(partial)
     discard(target)
     partial.replace(target)
     journal_file.unlink()
@@ -166,7 +185,31 @@ def _predict(
         "n_clusters": counts.n_clusters,
         "noise_fraction": counts.n_noise / images.n_samples,
         "labels": str(target),
+        **far_out,
     }
+
+
+def far_out_sentence(found: Mapping[str, Any]) -> str:
+    """Return what `predict` found of images farther out than the run's; empty where nothing is known."""
+    n_far, n = found["n_far_out"], found["n_samples"]
+    if n_far is None:
+        return ""
+    what = "farther out than 99 % of the run's images"
+    if not n_far:
+        return f"None lies {what}."
+    lie = "lies" if n_far == 1 else "lie"
+    text = f"{n_far:,} of {format_count(n, 'image')} ({n_far / n:.1%}) {lie} {what}"
+    if not is_unlike(found):
+        return f"{text}, no more than by chance."
+    score = f"outlier score above {found['far_out_score']:.3f}"
+    return f"{text} ({score}): the run has hardly seen their like, and their labels say little."
+
+
+def is_unlike(found: Mapping[str, Any]) -> bool:
+    """Return whether more of the images lie far out than chance allows (5 %) among images like the run's."""
+    # Chance of as many or more of them, each with a probability of 1 - USUAL_SHARE.
+    n_far = found["n_far_out"]
+    return bool(n_far) and bdtrc(n_far - 1, found["n_samples"], 1 - USUAL_SHARE) < 0.05
 
 
 @dataclass(frozen=True, slots=True)

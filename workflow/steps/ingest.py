@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workflow.config.fields import Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
+from workflow.errors import ImagesError
 from workflow.ingest import ingest
 from workflow.runstore import layout
 
@@ -58,6 +59,7 @@ class IngestStep(Step):
                 "unreadable": list(report.unreadable[:MAX_LISTED]),
             }
         images = context.images
+        _require_two(images.n_samples, given.name)
         store.manifest.images |= {
             "shape": [int(length) for length in images.shape],
             "dtype": str(images.dtype),
@@ -66,6 +68,10 @@ class IngestStep(Step):
         # Of files that had to be copied the size is known only now.
         limit = worker_memory(context.config.compute, context.executor.client)
         check_memory(context.steps, images, context.config, limit)
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a single image: there is nothing to compare it with."""
+        _require_two(sizes.n_samples, "the source")
 
     def results(self, run: Path) -> list[Path]:
         """Return the copy of the images."""
@@ -88,6 +94,13 @@ class IngestStep(Step):
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many files were left out."""
         return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}
+
+
+def _require_two(n_samples: int, name: str) -> None:
+    """Refuse fewer images than have a spread."""
+    if n_samples < 2:
+        msg = f"a run must have two images or more; {name} has {n_samples}. Give more images, or move the sample dimension to the front."
+        raise ImagesError(msg)
 
 
 def copy_images(given: ImagesInput, place: Path, executor: Executor) -> IngestReport:
