@@ -195,8 +195,8 @@ class Run:
         -------
         xarray.Dataset
             The labels, as `dataset` has them.  The attribute ``n_far_out`` says how many
-            images have an outlier score above ``far_out_score``, which 99 % of the run's
-            images do not exceed; a warning is logged where they are more than by chance.
+            images lie farther from the nearest centroid than ``usual_distance``, which 99 % of
+            the run's images do not exceed; a warning is logged where they are many.
         """
         target = Path(out) if out is not None else self.path / "predicted.zarr"
         with watched("predict") as progress:

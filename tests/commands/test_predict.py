@@ -18,7 +18,7 @@ from workflow.commands.update import update
 from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
 from workflow.runstore import RunStore, zarr_io
-from workflow.steps.far_out import UsualScore
+from workflow.steps.far_out import UsualDistance
 
 SILENT = Progress(enabled=False)
 #: Few centroids and many are searched in different ways; bytes and floats are centred in different ways.
@@ -185,11 +185,11 @@ def test_images_unlike_the_runs__are_counted_and_named(bytes_run, run_cli, tmp_p
     status, out, err = run_cli(*words)
     assert status == 0, err
     assert out.splitlines()[1].startswith(
-        "200 of 200 images (100.0%) lie farther out than 99 % of the run's images (outlier score above 0."
+        "200 of 200 images (100.0%) lie farther from the nearest centroid than 99 % of the run's images: the run has hardly"
     )
     found = last_json(run_cli(*words, "--json")[1])
-    scores = zarr_io.read_array(tmp_path / "p.zarr", "outlier_score")
-    assert found["n_far_out"] == np.count_nonzero(scores > found["far_out_score"]) == 200
+    distances = zarr_io.read_array(tmp_path / "p.zarr", "distance")
+    assert found["n_far_out"] == np.count_nonzero(distances > found["usual_distance"]) == 200
 
 
 def test_images_unlike_the_runs__are_told_in_python(bytes_run, caplog):
@@ -197,7 +197,6 @@ def test_images_unlike_the_runs__are_told_in_python(bytes_run, caplog):
     rows = run.predict(stripes(3))
     assert "3 of 3 images" in caplog.text
     assert rows.attrs["n_far_out"] == 3
-    assert 0.5 < rows.attrs["far_out_score"] < 1
     caplog.clear()
     run.predict(bytes_run[1][:500])
     assert not caplog.text
@@ -210,49 +209,50 @@ def test_far_out__one_of_a_hundred_in_the_run_itself(bytes_run, client, tmp_path
         make_run(tmp_path / "images.npy", tmp_path / "run", client).path, client=client
     )
     for _ in range(2):
-        scores = np.sort(labels_of(run)["outlier_score"].values)
+        distances = np.sort(labels_of(run)["distance"].values)
         found = predict(run.path, images, tmp_path / "p.zarr", progress=SILENT)
-        assert found["far_out_score"] == scores[1979], "99 % of 2,000 are 1,980"
-        assert found["n_far_out"] == np.count_nonzero(scores > scores[1979]) <= 20
-        assert "no more than by chance" in far_out_sentence(found)
+        assert found["usual_distance"] == distances[1979], "99 % of 2,000 are 1,980"
+        assert found["n_far_out"] == np.count_nonzero(distances > distances[1979]) <= 20
+        assert "up to 5% do of new images" in far_out_sentence(found)
         run.recut(n_clusters=4)
     # As in a run of an earlier version, which did not note it.
     store = RunStore.open(run.path)
     store.step("labels").details = {}
     store.save()
-    assert predict(run.path, images[:5], tmp_path / "p.zarr")["far_out_score"] == scores[1979]
+    assert predict(run.path, images[:5], tmp_path / "p.zarr")["usual_distance"] == distances[1979]
 
 
 @given(
     st.lists(st.floats(0, 1, width=32), min_size=1, max_size=80),
     st.sampled_from([0.01, 0.5, 0.99, 1.0]),
 )
-def test_usual_score__is_the_quantile(tmp_path_factory, values, share):
-    place, scores = tmp_path_factory.mktemp("scores"), np.array(values, np.float32)
-    zarr_io.write_array(place, "outlier_score", scores, dims=("sample",))
-    expected = np.quantile(scores, share, method="inverted_cdf")
-    assert UsualScore(share, rows_at_once=7)(place) == expected
+def test_usual_distance__is_the_quantile(tmp_path_factory, values, share):
+    place, distances = tmp_path_factory.mktemp("distances"), np.array(values, np.float32)
+    zarr_io.write_array(place, "distance", distances, dims=("sample",))
+    expected = np.quantile(distances, share, method="inverted_cdf")
+    assert UsualDistance(share, rows_at_once=7)(place) == expected
 
 
 @pytest.mark.parametrize(
     ("n_far", "n", "text"),
     [
         (None, 5, ""),
-        (0, 5, "None lies farther out than 99 % of the run's images."),
+        (0, 5, "None lies farther from the nearest centroid than 99 % of the run's images."),
         (
             1,
             1,
-            "1 of 1 image (100.0%) lies farther out than 99 % of the run's images (outlier score above 0.750): the run has hardly",
+            "1 of 1 image (100.0%) lies farther from the nearest centroid than 99 % of the run's images: the run has hardly seen",
         ),
         (
+            1,
             3,
-            300,
-            "3 of 300 images (1.0%) lie farther out than 99 % of the run's images, no more than by chance.",
+            "1 of 3 images (33.3%) lies farther from the nearest centroid than 99 % of the run's images; up to 5% do of new images that",
         ),
-        (12, 300, "12 of 300 images (4.0%) lie farther out"),
+        (40, 300, "40 of 300 images (13.3%) lie farther from"),
+        (29, 300, "29 of 300 images (9.7%) lie farther from"),
     ],
 )
 def test_far_out_sentence__says(n_far, n, text):
-    found = {"n_far_out": n_far, "n_samples": n, "far_out_score": 0.75}
+    found = {"n_far_out": n_far, "n_samples": n, "usual_distance": 7.5}
     assert far_out_sentence(found).startswith(text)
-    assert ("little" in far_out_sentence(found)) == (n_far in (1, 12))
+    assert ("little" in far_out_sentence(found)) == ((n_far, n) in [(1, 1), (40, 300)])

@@ -26,7 +26,7 @@ from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
 from workflow.steps.base import read_ahead
-from workflow.steps.far_out import USUAL_SHARE, stored_far_out_score
+from workflow.steps.far_out import stored_usual_distance
 from workflow.steps.labels import (
     LABELS,
     FoundBlock,
@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from workflow.engine.progress import Progress
     from workflow.mapper import Rows
     from workflow.runstore.zarr_io import ImageStore
+
+#: Share of new images that lie far out although they are like the run's.  More than the 1 % of those:
+#: no centroid was placed by them.  1.2 to 3 % of other images of the demo, some 5 % of pure noise
+#: in 50 components.
+LIKE_SHARE = 0.05
 
 
 def predict(
@@ -83,8 +88,8 @@ def predict(
     -------
     dict
         Number of images, noise share, number of clusters met, where the labels are; and
-        ``n_far_out``, how many have an outlier score above ``far_out_score``, which 99 % of
-        the run's images do not exceed (None where the run tells no more).
+        ``n_far_out``, how many lie farther from their centroid than ``usual_distance``, which
+        99 % of the run's images do not exceed (None where the run tells no more).
 
     Raises
     ------
@@ -131,7 +136,7 @@ def _predict(
     mean, components, variance, centroids = store.read_model(
         "projection_mean", "projection_components", "projection_variance", "centroids"
     )
-    far_out_score = stored_far_out_score(store)
+    usual_distance = stored_usual_distance(store)
     attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
     basis = {"mean": mean, "components": components, "variance": variance}
     partial = target.with_name(f"{target.name}.partial")
@@ -148,7 +153,7 @@ def _predict(
             "version": LabelsStep.version,
             # What another version began lacks arrays of this one.
             "arrays": list(LABELS),
-            "far_out_score": far_out_score,
+            "usual_distance": usual_distance,
         }
     )
     journal = Journal(journal_file, key)
@@ -166,14 +171,17 @@ def _predict(
             settings,
             partial,
             names,
-            far_out_score=far_out_score,
+            usual_distance=usual_distance,
         ),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
     parts = partitions(images.n_samples, block_rows)
     reports = write_labels(executor, "predict", task, parts, journal)
-    counts, far_out = reported_counts(reports), {"n_far_out": None, "far_out_score": far_out_score}
-    if far_out_score is not None:
+    counts, far_out = (
+        reported_counts(reports),
+        {"n_far_out": None, "usual_distance": usual_distance},
+    )
+    if usual_distance is not None:
         far_out["n_far_out"] = sum(report["n_far_out"] for report in reports.values())
         zarr_io.write_attrs(partial, far_out)
         zarr_io.consolidate(partial)
@@ -194,22 +202,21 @@ def far_out_sentence(found: Mapping[str, Any]) -> str:
     n_far, n = found["n_far_out"], found["n_samples"]
     if n_far is None:
         return ""
-    what = "farther out than 99 % of the run's images"
+    what = "farther from the nearest centroid than 99 % of the run's images"
     if not n_far:
         return f"None lies {what}."
     lie = "lies" if n_far == 1 else "lie"
     text = f"{n_far:,} of {format_count(n, 'image')} ({n_far / n:.1%}) {lie} {what}"
-    if not is_unlike(found):
-        return f"{text}, no more than by chance."
-    score = f"outlier score above {found['far_out_score']:.3f}"
-    return f"{text} ({score}): the run has hardly seen their like, and their labels say little."
+    if is_unlike(found):
+        return f"{text}: the run has hardly seen their like, and their labels say little."
+    return f"{text}; up to {LIKE_SHARE:.0%} do of new images that are like the run's."
 
 
 def is_unlike(found: Mapping[str, Any]) -> bool:
-    """Return whether more of the images lie far out than chance allows (5 %) among images like the run's."""
-    # Chance of as many or more of them, each with a probability of 1 - USUAL_SHARE.
-    n_far = found["n_far_out"]
-    return bool(n_far) and bdtrc(n_far - 1, found["n_samples"], 1 - USUAL_SHARE) < 0.05
+    """Return whether more than a tenth of the images lie far out, and that is not by chance (5 %)."""
+    n_far, n = found["n_far_out"], found["n_samples"]
+    # Chance of as many or more of them, each with the probability of an image like the run's.
+    return bool(n_far) and n_far > n / 10 and bdtrc(n_far - 1, n, LIKE_SHARE) < 0.051
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
-from workflow.steps.far_out import far_out_score
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
@@ -120,7 +119,6 @@ def _recut(
     labeller = Labeller.of(executor, labels, settings, place / layout.LABELS, paths)
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, partitions(*rows_and_blocks(store)), journal)
-    store.step("labels").details = {"far_out_score": far_out_score(executor, place / layout.LABELS)}
     store.manifest.cut = {
         "asked": asked,
         "found": {

@@ -1,4 +1,4 @@
-"""How far out images lie: the outlier score that 99 % of the images of a run do not exceed."""
+"""How far out images lie: the distance to the centroid that 99 % of the images of a run do not exceed."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ if TYPE_CHECKING:
 
 #: Share of the images of a run that are not far out.
 USUAL_SHARE = 0.99
-#: Scores that are read at a time.
+#: Distances that are read at a time.
 ROWS_AT_ONCE = 2**20
 
 
-def far_out_score(executor: Executor, labels: Path) -> float:
-    """Return the score that 99 % of the images do not exceed; found by a task that reads them."""
-    (score,) = executor.map(UsualScore(), [labels])
-    return score
+def usual_distance(executor: Executor, labels: Path) -> float:
+    """Return the distance that 99 % of the images do not exceed; found by a task that reads all."""
+    (distance,) = executor.map(UsualDistance(), [labels])
+    return distance
 
 
-def stored_far_out_score(store: RunStore) -> float | None:
-    """Return that score of a run; None where it was not noted and the labels are gone."""
+def stored_usual_distance(store: RunStore) -> float | None:
+    """Return that distance of a run; None where it was not noted and the labels are gone."""
     details, labels = store.step("labels").details, store.path / layout.LABELS
-    if "far_out_score" in details:
-        return float(details["far_out_score"])
-    return UsualScore()(labels) if labels.exists() else None
+    if "usual_distance" in details:
+        return float(details["usual_distance"])
+    return UsualDistance()(labels) if labels.exists() else None
 
 
 @dataclass(frozen=True, slots=True)
-class UsualScore:
-    """Finds the smallest outlier score that so large a share of the images does not exceed."""
+class UsualDistance:
+    """Finds the smallest distance that so large a share of the images does not exceed."""
 
     share: float = USUAL_SHARE
     rows_at_once: int = ROWS_AT_ONCE
 
     def __call__(self, labels: Path) -> float:
-        """Read the scores twice: bits of numbers that are not negative rise as the numbers do."""
-        scores = zarr_io.StoredRows.open(labels, "outlier_score")
-        left = max(1, math.ceil(self.share * scores.n_samples))
+        """Read the distances twice: bits of numbers that are not negative rise as the numbers do."""
+        stored = zarr_io.StoredRows.open(labels, "distance")
+        left = max(1, math.ceil(self.share * stored.n_samples))
         counts = np.zeros(2**16, np.int64)
-        for bits in self._bits(scores):
+        for bits in self._bits(stored):
             counts += np.bincount(bits >> 16, minlength=2**16)
         high = int(np.searchsorted(counts.cumsum(), left))
         left -= int(counts[:high].sum())
         counts[:] = 0
-        for bits in self._bits(scores):
+        for bits in self._bits(stored):
             counts += np.bincount(bits[bits >> 16 == high] & 0xFFFF, minlength=2**16)
         low = int(np.searchsorted(counts.cumsum(), left))
         return float(np.uint32(high << 16 | low).view(np.float32))
 
-    def _bits(self, scores: zarr_io.StoredRows) -> Iterator[NDArray[np.uint32]]:
-        """Yield the bits of all scores, some at a time."""
-        for rows in row_ranges(scores.n_samples, self.rows_at_once):
-            yield scores.read(*rows)[:, 0].view(np.uint32)
+    def _bits(self, stored: zarr_io.StoredRows) -> Iterator[NDArray[np.uint32]]:
+        """Yield the bits of all distances, some at a time."""
+        for rows in row_ranges(stored.n_samples, self.rows_at_once):
+            yield stored.read(*rows)[:, 0].view(np.uint32)

@@ -20,7 +20,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
 from workflow.steps.centroid_graph import EDGES
-from workflow.steps.far_out import far_out_score
+from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.tree import CENTROID_BYTES, stored_tree
 
@@ -128,7 +128,7 @@ class LabelsStep(Step):
         labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
         reports = label_images(context.executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
-        store.step(self.name).details = {"far_out_score": far_out_score(context.executor, target)}
+        store.step(self.name).details = {"usual_distance": usual_distance(context.executor, target)}
         store.replace([(target, store.path / layout.LABELS)])
 
     def outputs(self, run: Path) -> list[Path]:
@@ -269,7 +269,7 @@ class Labeller:
     max_outlier_score: float | None
     target: Path
     paths: Path | None
-    far_out_score: float | None = None
+    usual_distance: float | None = None
 
     @classmethod
     def of(
@@ -280,11 +280,11 @@ class Labeller:
         target: Path,
         paths: Path | None,
         *,
-        far_out_score: float | None = None,
+        usual_distance: float | None = None,
     ) -> Labeller:
         """Return what labels images as the settings say; tasks share the labels of the centroids."""
         shared = executor.share(labels.to_arrays())
-        return cls(shared, settings.noise, settings.outlier_limit, target, paths, far_out_score)
+        return cls(shared, settings.noise, settings.outlier_limit, target, paths, usual_distance)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
@@ -310,15 +310,15 @@ class Labeller:
                     writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
                 checksums.append([zarr_io.crc(array) for array in arrays.values()])
                 counts.append(count_labels(arrays["label"]))
-                if self.far_out_score is not None:
-                    is_far = arrays["outlier_score"] > self.far_out_score
+                if self.usual_distance is not None:
+                    is_far = arrays["distance"] > self.usual_distance
                     n_far_out += int(np.count_nonzero(is_far))
                 bytes_read += block.bytes_read
                 bytes_written += sum(array.nbytes for array in arrays.values())
         return {
             "crc": checksums,
             **sum_counts(counts).report(),
-            **({} if self.far_out_score is None else {"n_far_out": n_far_out}),
+            **({} if self.usual_distance is None else {"n_far_out": n_far_out}),
             "bytes_read": bytes_read,
             "bytes_written": bytes_written,
         }
