@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import xarray as xr
 
 from workflow.commands.base import images_of
 from workflow.commands.duplicates import duplicates
-from workflow.commands.predict import predict
+from workflow.commands.predict import far_out_sentence, is_unlike, predict
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import read_summary, run_workflow
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     import dask.array as da
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -184,18 +187,22 @@ class Run:
         Parameters
         ----------
         images : path or array
-            Anything that `workflow.run` takes.
+            Anything that `workflow.run` takes, or one image of the run's shape.
         out : path, optional
             Zarr store to write; ``predicted.zarr`` in the run folder by default.
 
         Returns
         -------
         xarray.Dataset
-            The labels, as `dataset` has them.
+            The labels, as `dataset` has them.  The attribute ``n_far_out`` says how many
+            images lie farther from the nearest centroid than ``usual_distance``, which 99 % of
+            the run's images do not exceed; a warning is logged where they are many.
         """
         target = Path(out) if out is not None else self.path / "predicted.zarr"
         with watched("predict") as progress:
-            predict(self.path, images, target, client=self._client, progress=progress)
+            found = predict(self.path, images, target, client=self._client, progress=progress)
+        if is_unlike(found):
+            log.warning(far_out_sentence(found))
         return members.open_labels(target)
 
     def update(self, images: Any) -> dict[str, Any]:
@@ -204,7 +211,7 @@ class Run:
         Parameters
         ----------
         images : path or array
-            Anything that `workflow.run` takes, of the same shape and type.
+            Anything that `workflow.run` takes, of the same shape and type, or one image.
 
         Returns
         -------
@@ -220,7 +227,7 @@ class Run:
         Parameters
         ----------
         near : bool
-            Whether cells of near-duplicates are listed, too.
+            Whether centroids that hold nothing but near-duplicates are listed, too.
         limit : int
             Most groups to list, the largest first.
 

@@ -280,7 +280,6 @@ def held_by_client(n_blocks: int, n_centroids: int) -> list[Held]:
         Held("report", "row, label, distance and outlier score of the previews", "rows", 4 * previews, 4 * previews, 4),
         Held("report", "previews, those of one contact sheet at a time", "files", largest_sheet * wide, pictures * wide, 1),
         Held("report", "label, distance and outlier score of all images, a block at a time", "rows", 3 * 65_536, 3 * n, 4),
-        Held("`duplicates` (a command)", "a byte for each image that may have a duplicate", "rows", n, n, 1),
-        Held("`duplicates` (a command)", "nearest three and distances of all images, a block at a time", "rows", 6 * BLOCK_ROWS, 6 * n, 4),
+        Held("`duplicates` (a command)", "hashes of all images, 262,144 at a time", "rows", 2 * 262_144, 2 * n, 8),
         Held("`status --verify` (a command)", "all images, a block at a time; then all that was stored", "rows", BLOCK_ROWS * wide, n * wide, 1),
     ]  # fmt: skip

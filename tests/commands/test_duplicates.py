@@ -13,12 +13,16 @@ from sklearn.metrics import adjusted_rand_score
 import workflow
 from tests.conftest import last_json, picture_set
 from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
-from workflow.commands import duplicates
+from workflow.commands import duplicates as command
 from workflow.commands.duplicates import duplicates as listed_duplicates
 from workflow.commands.predict import predict
+from workflow.commands.status import status
 from workflow.engine.progress import Progress
+from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, zarr_io
+from workflow.runstore.zarr_io import StoredRows
+from workflow.steps import duplicates as grouping
 from workflow.steps.overcluster import count_duplicates
 
 SILENT = Progress(enabled=False)
@@ -68,25 +72,99 @@ def equal_rows(rows):
 
 def test_duplicates__are_those_of_brute_force(finished, images):
     found = listed_duplicates(finished.path, limit=1000)
-    scores = zarr_io.read_array(finished.path / "projection" / "scores.zarr", "scores")
-    expected = equal_rows(scores)
+    expected = equal_rows(images[0])
     assert [group["indices"] for group in found["groups"]] == expected
     assert {group["kind"] for group in found["groups"]} == {"exact"}
     assert [group["size"] for group in found["groups"]] == [len(group) for group in expected]
-    assert equal_rows(images[0]) == expected, "other images have other scores"
     assert len(expected) > 45
     assert found["n_groups"] == len(expected)
     assert found["n_images"] == sum(map(len, expected)) == found["n_copies"] + len(expected)
     assert not (finished.path / "wip" / "duplicates").exists()
+    counted = read_summary(finished)["duplicates"]
+    assert (counted["exact_groups"], counted["exact_images"]) == (
+        found["n_groups"],
+        found["n_images"],
+    )
     json.dumps(found)
 
 
 @pytest.mark.parametrize(("bucket_rows", "most"), [(40, 1024), (100, 3), (5000, 1)])
 def test_duplicates__do_not_depend_on_the_buckets(finished, monkeypatch, bucket_rows, most):
     whole = listed_duplicates(finished.path, near=True, limit=30)
-    monkeypatch.setattr(duplicates, "BUCKET_ROWS", bucket_rows)
-    monkeypatch.setattr(duplicates, "MAX_BUCKETS", most)
+    monkeypatch.setattr(grouping, "BUCKET_ROWS", bucket_rows)
+    monkeypatch.setattr(grouping, "MAX_BUCKETS", most)
+    monkeypatch.setattr(command, "ROWS_AT_ONCE", 333)
     assert listed_duplicates(finished.path, near=True, limit=30) == whole
+
+
+def test_duplicates__of_a_run_without_hashes_are_read_from_the_images(finished, images, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    whole = listed_duplicates(tmp_path / "run", limit=1000)
+    shutil.rmtree(tmp_path / "run" / "pca" / "hashes.zarr")
+    assert listed_duplicates(tmp_path / "run", limit=1000) == whole
+    np.save(tmp_path / "images.npy", images[0])
+    manifest = RunStore.open(tmp_path / "run").manifest
+    manifest.images["path"] = str(tmp_path / "gone.npy")
+    manifest.save(tmp_path / "run")
+    with pytest.raises(StoreError, match=r"keeps no hashes, and .*gone\.npy is gone or altered"):
+        listed_duplicates(tmp_path / "run")
+
+
+def test_run__of_an_earlier_version_gets_hashes_with_other_components(images, client, tmp_path):
+    np.save(tmp_path / "images.npy", images[0][:1500])
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client, **{"pca.n_components": 5})
+    hashes = StoredRows.open(store.path / "pca" / "hashes.zarr", "hash").read(0, 1500)
+    shutil.rmtree(store.path / "pca" / "hashes.zarr")
+    journal = store.folder("pca") / "moments.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines[1:]:
+        del line["hash_crc"], line["line_crc"]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    make_run(tmp_path / "images.npy", store.path, client, **{"pca.n_components": 6})
+    again = StoredRows.open(store.path / "pca" / "hashes.zarr", "hash").read(0, 1500)
+    np.testing.assert_array_equal(again, hashes)
+
+
+def test_copies__appended_to_the_images_are_all_found(pictures, client, tmp_path):
+    """A hundred images once more at the end, and three images several times more."""
+    shown = 100 + np.random.default_rng(0).choice(1000, 100, replace=False)
+    several = [7, 7, 7, 7, 1234, 1234, 99]
+    images = pictures[0][:2500]
+    np.save(tmp_path / "images.npy", np.concatenate([images, images[shown], images[several]]))
+    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    found = [group["indices"] for group in run.duplicates(limit=1000)["groups"]]
+    assert found[:2] == [[7, 2600, 2601, 2602, 2603], [1234, 2604, 2605]]
+    pairs = [[row, 2500 + copy] for copy, row in enumerate(shown.tolist())]
+    assert found[2:] == sorted([*pairs, [99, 2606]])
+    assert run.summary["duplicates"]["exact_groups"] == 103
+    assert run.summary["duplicates"]["exact_images"] == 210
+    labels = run.dataset.load()
+    for first, *copies in found:
+        for name in labels:
+            for copy in copies:
+                np.testing.assert_array_equal(labels[name][first], labels[name][copy], err_msg=name)
+
+
+def test_duplicates__of_floats_are_equal_in_their_bytes(client, tmp_path):
+    points = np.random.default_rng(0).normal(size=(1200, 5)).astype(np.float32)
+    points[[7, 700]] = [0.0, 1.0, 2.0, 3.0, 4.0]
+    points[300] = [-0.0, 1.0, 2.0, 3.0, 4.0]
+    np.save(tmp_path / "points.npy", points)
+    store = make_run(tmp_path / "points.npy", tmp_path / "run", client)
+    assert [g["indices"] for g in listed_duplicates(store.path)["groups"]] == [[7, 700]]
+
+
+def test_verify__notices_a_damaged_and_an_exchanged_hash(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    place = tmp_path / "run" / "pca" / "hashes.zarr"
+    rows = zarr_io.read_rows(place, "hash", 0, 512)
+    zarr_io.write_rows(place, "hash", 0, rows[::-1].copy())
+    damaged = status(tmp_path / "run", verify=True)["damaged"]
+    assert "hashes.zarr/hash, rows 0 to 511: checksum differs" in damaged
+    assert sum("hashes" in line for line in damaged) == 1
+    zarr_io.shard_file(place, "hash", 0).unlink()
+    with pytest.raises(StoreError, match="hash"):
+        listed_duplicates(tmp_path / "run")
 
 
 def test_duplicates__do_not_depend_on_the_blocks(finished, images, client, tmp_path):
@@ -102,7 +180,7 @@ def test_duplicates__limit_keeps_the_largest(finished, monkeypatch):
     few = listed_duplicates(finished.path, limit=3)
     assert few["groups"] == whole["groups"][:3]
     assert (few["n_groups"], few["n_images"]) == (whole["n_groups"], whole["n_images"])
-    monkeypatch.setattr(duplicates, "MAX_LISTED", 4)
+    monkeypatch.setattr(command, "MAX_LISTED", 4)
     short = listed_duplicates(finished.path, near=True, limit=1000)["groups"]
     full = {tuple(group["indices"][:4]): group["size"] for group in whole["groups"]}
     assert max(len(group["indices"]) for group in short) == 4
@@ -127,8 +205,7 @@ def test_duplicates__near_adds_cells_of_tiny_radius(finished, images):
     counted = count_duplicates(RunStore.open(finished.path))
     assert counted["near_cells"] == len(near)
     assert counted["near_images"] == found["near_images"]
-    assert 12 <= counted["exact_cells"] <= found["n_groups"]
-    assert 1200 <= counted["exact_images"] <= found["n_images"]
+    assert counted["exact_images"] == found["n_images"]
 
 
 def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
@@ -137,7 +214,7 @@ def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
     found = listed_duplicates(store.path, near=True)
     assert (found["groups"], found["n_groups"], found["near_groups"]) == ([], 0, 0)
     assert count_duplicates(store) == dict.fromkeys(
-        ("exact_cells", "exact_images", "near_cells", "near_images"), 0
+        ("exact_groups", "exact_images", "near_cells", "near_images"), 0
     )
 
 
@@ -146,17 +223,8 @@ def test_duplicates__all_images_equal(client, tmp_path):
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
     found = listed_duplicates(store.path)
     assert (found["n_groups"], found["n_images"], found["n_copies"]) == (1, 1500, 1499)
-    assert found["groups"][0]["indices"] == list(range(duplicates.MAX_LISTED))
+    assert found["groups"][0]["indices"] == list(range(command.MAX_LISTED))
     assert count_duplicates(store)["exact_images"] == 1500
-
-
-def test_fingerprint__rows_that_differ_in_one_word_differ():
-    rng = np.random.default_rng(0)
-    words = np.repeat(rng.integers(0, 2**32, (1, 9), dtype=np.uint32), 5000, axis=0)
-    words[:, 4] = np.arange(5000)
-    for start, factor in (duplicates.FIRST, duplicates.SECOND):
-        assert factor % 2 == 1
-        assert len(np.unique(duplicates._fingerprint(words, start, factor))) == 5000
 
 
 def test_run__with_many_duplicates_has_a_finite_tree(finished, images):
@@ -197,8 +265,8 @@ def test_command__prints_groups_and_files(run_cli, tmp_path):
     assert first.split("images: ")[1] == (
         "7, 200, 201, 202, 203, ...  (007.png, 200.png, 201.png, 202.png, 203.png, ...)"
     )
-    assert exact == "1 groups of exact duplicates: 41 of 300 images, 40 of them copies"
-    assert near.startswith("0 cells of near-duplicates")
+    assert exact == "1 group of exact duplicates: 41 of 300 images, 40 of them copies"
+    assert near.startswith("0 centroids with nothing but near-duplicates: 0 images. Near-")
     status, out, _ = run_cli("duplicates", tmp_path / "run", "--json", "--limit", 1)
     found = last_json(out)
     assert found["groups"][0]["paths"][:2] == ["007.png", "200.png"]
@@ -222,15 +290,11 @@ def test_command__a_mistake_is_one_line_and_exit_2(run_cli, finished, words, tex
     assert text in err
 
 
-def test_command__refuses_a_run_without_labels_or_scores(finished, tmp_path):
+def test_command__refuses_a_run_without_labels(finished, tmp_path):
     with pytest.raises(ConfigError, match="at least 1 group"):
         listed_duplicates(tmp_path, limit=0)
     shutil.copytree(finished.path, tmp_path / "run")
     store = RunStore.open(tmp_path / "run")
-    (store.path / "projection" / "scores.zarr").rename(tmp_path / "moved.zarr")
-    with pytest.raises(StoreError, match="scores"):
-        listed_duplicates(store.path)
-    assert not (store.path / "wip" / "duplicates").exists()
     store.begin("labels", "other", {}, {}, [])
     with pytest.raises(StoreError, match="must have labels"):
         listed_duplicates(store.path)

@@ -121,7 +121,7 @@ class FileContract(SourceContract):
         ):
             open_source(path, shape=(5, 4))
         with pytest.raises(
-            ImagesError, match=r"is uint8 and float32 was asked for\. Leave --dtype out"
+            ImagesError, match=r"is uint8 and float32 was asked for\. Leave ingest.dtype out"
         ):
             open_source(path, dtype="float32")
 
@@ -222,8 +222,9 @@ def test_open_input__takes_anything_with_the_face_of_a_source(tmp_path, images):
     assert open_input(images).name == "the array"
     again = open_input(stored.source)
     assert open_input(again.name).fingerprint == stored.fingerprint
-    with pytest.raises(ImagesError, match="two images or more; the images has 1"):
-        open_input(Ramp(1, (2, 3), np.dtype("uint8")))
+    with pytest.raises(ImagesError, match="one image or more; the images has 0"):
+        open_input(Ramp(0, (2, 3), np.dtype("uint8")))
+    assert open_input(Ramp(1, (2, 3), np.dtype("uint8"))).n_samples == 1
     with pytest.raises(ImagesError, match="must be a path or an array; got a list"):
         open_input([1, 2])
 
@@ -305,10 +306,10 @@ BAD = {
     ),
     "npz junk": ("i.npz", lambda p: p.write_bytes(b"PK\x03\x04junk"), r"whole \.npz archive"),
     "npz no array": ("i.npz", write_foreign_zip, r"whole \.npz archive; .*magic string"),
-    "npz one image": (
+    "npz no image": (
         "i.npz",
-        lambda p: np.savez(p, images=np.zeros((1, 3))),
-        r"two images or more; .*i\.npz::images has 1",
+        lambda p: np.savez(p, images=np.zeros((0, 3))),
+        r"one image or more; .*i\.npz::images has 0",
     ),
     "h5 junk": ("i.h5", lambda p: p.write_bytes(b"junk" * 99), r"whole HDF5 file; it cannot be"),
     "h5 cut": (
@@ -332,7 +333,7 @@ BAD = {
     "raw without shape": (
         "i.bin",
         lambda p: p.write_bytes(b"1234"),
-        r"needs --shape and --dtype; --shape H,W,C and --dtype T is missing",
+        r"needs shape and type of an image; ingest.shape and ingest.dtype is missing",
     ),
     "folder without images": ("photos", lambda p: p.mkdir(), r"photos holds none"),
     "empty npy": ("i.npy", lambda p: p.write_bytes(b""), r"header cannot be read"),
@@ -368,13 +369,12 @@ def test_open_source__named_arrays_that_are_not_there(tmp_path, images):
 @pytest.mark.parametrize(
     ("shape", "dtype", "match"),
     [
-        ((5, 4, 3), None, r"--dtype T is missing"),
-        (None, "uint8", r"--shape H,W,C is missing"),
-        ((5, 4, 3), "int64", r"`--dtype` must be one of uint8, .*; got int64"),
+        ((5, 4, 3), None, r"ingest.dtype is missing"),
+        (None, "uint8", r"ingest.shape is missing"),
+        ((5, 4, 3), "int64", r"`ingest.dtype` must be one of uint8, .*; got int64"),
         ((5, 4, 3), "nonsense", r"got nonsense"),
-        ((5, 0, 3), "uint8", r"`--shape` must be positive numbers"),
+        ((5, 0, 3), "uint8", r"`ingest.shape` must be positive numbers"),
         ((7, 4, 3), "uint8", r"multiple of 84 bytes, .*; it has 3600\. Check"),
-        ((60, 60), "uint8", r"two images or more; .* has 1"),
     ],
 )
 def test_open_source__raw_needs_the_right_numbers(tmp_path, images, shape, dtype, match):

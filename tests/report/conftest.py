@@ -96,7 +96,7 @@ def make_report(blob_tree: CondensedTree) -> Callable[..., ReportData]:
                 "n_clusters_interval": [n_clusters - 1, n_clusters],
                 "n_resamples": 20,
                 "doubtful_clusters": [1],
-                "duplicates": {"exact_cells": 2, "exact_images": 31},
+                "duplicates": {"exact_groups": 2, "exact_images": 31},
                 "cut": "configured",
             },
             "settings": {"seed": (0, "default"), "pca.n_components": (3, "--set")},

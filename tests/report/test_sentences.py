@@ -49,7 +49,7 @@ OF_A_SUMMARY = (
             "n_clusters_by_threshold": [],
             "plateau": None,
             "doubtful_clusters": [],
-            "duplicates": {"exact_cells": 0, "near_cells": 0},
+            "duplicates": {"exact_groups": None, "exact_images": None, "near_cells": 0},
             "cut": "configured",
         },
     ],
@@ -82,8 +82,8 @@ def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
         ),
         (
             duplicates_sentence,
-            {"duplicates": {"exact_cells": 1, "exact_images": 52}},
-            "1 centroid holds nothing but copies of an image (52 images).",
+            {"duplicates": {"exact_groups": 1, "exact_images": 2}},
+            "1 image is an exact copy of another one.",
         ),
     ],
 )  # fmt: skip
@@ -240,13 +240,13 @@ def test_doubtful_sentence__says_what_it_means():
 
 
 def test_duplicates__sentence_and_command():
-    found = {"exact_cells": 2, "exact_images": 1300, "near_cells": 1, "near_images": 7}
+    found = {"exact_groups": 2, "exact_images": 1300, "near_cells": 1, "near_images": 7}
     assert duplicates_sentence({"duplicates": found}) == (
-        "2 centroids hold nothing but copies of an image (1,300 images); "
+        "1,298 images are exact copies of another one; "
         "1 centroid holds nothing but near-copies of an image (7 images)."
     )
     command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
     assert shlex.split(command) == [
         "python", "-m", "workflow", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
-    assert not duplicates_command({"duplicates": {"exact_cells": 2}}).endswith("--near")
+    assert not duplicates_command({"duplicates": {"exact_groups": 2}}).endswith("--near")

@@ -33,7 +33,7 @@ SUMMARY = {
     "plateau": [0.8, 0.85],
     "cut": "configured",
     "n_unreadable": 0,
-    "duplicates": {"exact_cells": 1, "exact_images": 52, "near_cells": 0, "near_images": 0},
+    "duplicates": {"exact_groups": 1, "exact_images": 52, "near_cells": 0, "near_images": 0},
     "report": "/data/run/report.html",
 }
 
@@ -47,7 +47,7 @@ def test_summary_rows__every_key_in_words():
         "thresholds of this number": "0.8 to 0.85",
         "clusters by other methods": "density finds 3, modularity 11",
         "doubtful clusters": "0 and 5",
-        "duplicates": "1 centroid holds nothing but copies of an image (52 images)",
+        "duplicates": "51 images are exact copies of another one",
         "noise": "0.14 %",
         "centroids": "4,666",
         "principal components": "50",

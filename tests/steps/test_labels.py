@@ -83,7 +83,7 @@ def assert_summary_fits(run):
     assert summary["cluster_sizes"] == sizes[sizes > 0].tolist()
     assert summary["n_clusters"] == np.count_nonzero(sizes)
     assert summary["duplicates"].keys() == {
-        "exact_cells", "exact_images", "near_cells", "near_images",
+        "exact_groups", "exact_images", "near_cells", "near_images",
     }  # fmt: skip
 
 

@@ -273,22 +273,25 @@ def predict_command(
     run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
     """Label new images by the clusters of a run."""
-    from workflow.commands.predict import predict
+    from workflow.commands.predict import far_out_sentence, predict
+    from workflow.report.formatting import format_count
 
     found = predict(run, images, out, overrides=given(loaded))
-    text = f"{found['n_samples']:,} images in {found['n_clusters']} clusters, {found['noise_fraction']:.1%} noise: {out}"
-    print_result(text, found, as_json=as_json)
+    images_found = format_count(found["n_samples"], "image")
+    clusters = format_count(found["n_clusters"], "cluster")
+    text = f"{images_found} in {clusters}, {found['noise_fraction']:.1%} noise: {out}"
+    print_result(f"{text}\n{far_out_sentence(found)}".rstrip(), found, as_json=as_json)
 
 
 @program.command("duplicates", example="duplicates my-run --limit 20")
 @click.argument("run", type=Path)
-@click.option("--near", is_flag=True, help="Also those that are nearly the same.")
+@click.option("--near", is_flag=True, help="Also centroids that hold nothing but near-duplicates.")
 @click.option("--limit", metavar="N", default=100, show_default=True, help="Most groups to list.")
 @shared_options
 def duplicates_command(
     run: Path, limit: int, loaded: LoadedConfig, *, near: bool, as_json: bool
 ) -> None:
-    """List groups of equal images."""
+    """List groups of images that are equal, byte for byte."""
     del loaded
     from workflow.commands.duplicates import describe, duplicates
 

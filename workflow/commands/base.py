@@ -82,6 +82,22 @@ def open_given(images: Any, config: Config) -> ImagesInput:
     return open_input(images, **config.section(IngestSettings).reading)
 
 
+def open_new(store: RunStore, images: Any, config: Config) -> ImagesInput:
+    """Open new images for a run: one alone or many, of folders and raw files in the run's shape."""
+    known = store.manifest.images
+    shape = tuple(known["shape"][1:])
+    if tuple(getattr(images, "shape", ())) == shape:
+        images = getattr(images, "data", images) if hasattr(images, "dims") else images
+        images = images[None]
+    given = open_input(
+        images, **config.section(IngestSettings).reading, like=(shape, known["dtype"])
+    )
+    if given.store is not None and given.store.shape == shape:
+        # A file that holds one image.
+        return open_input(given.store.read(0, given.n_samples).reshape(1, *shape))
+    return given
+
+
 def images_of(store: RunStore) -> ImageStore | None:
     """Return the images of a run, None where they are gone or others lie in their place."""
     known = store.manifest.images

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import stored_config
+from workflow.config import flatten
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, summarize
 from workflow.engine.verify import check_named
@@ -77,7 +78,7 @@ def _check_summary(store: RunStore) -> Iterator[str]:
     except StoreError as err:
         yield f"{layout.SUMMARY}: cannot be compared ({err})"
         return
-    if written.keys() != found.keys():
+    if flatten(written).keys() != flatten(found).keys():
         yield f"{layout.SUMMARY}: another version wrote it; `run` writes it anew"
     elif written != found:
         yield f"{layout.SUMMARY}: says other things than the run holds"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.chunks import choose_block_rows
-from workflow.commands.base import executor_for_bytes, open_given, readable_images, stored_config
+from workflow.commands.base import executor_for_bytes, open_new, readable_images, stored_config
 from workflow.engine.partitions import partitions
 from workflow.engine.staleness import step_plans
 from workflow.errors import ConfigError, ImagesError
@@ -79,7 +79,7 @@ def update(
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():
-        given = open_given(images, config)
+        given = open_new(store, images, config)
         _require_new_images(store, given)
         work = store.path / layout.WIP / f"update-{given.digest}"
         shared = work / "shared"
@@ -137,7 +137,7 @@ def _update(
     record = store.step("pca")
     plans = step_plans(steps.STEPS, store, config)
     record.key = next(plan.key for plan in plans if plan.name == "pca")
-    record.details = components_details(found)
+    record.details |= components_details(found)
     staged = store.wip("update")
     arrays = moments_model(merged) | components_model(found)
     # The manifest, with the update noted, is saved together with the moves.

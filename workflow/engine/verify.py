@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,8 +67,15 @@ def check_rows_of_step(
         How many rows there are, and how many have a checksum together; by
         default the images of the run, and those of a block.
     """
-    ranges = row_ranges(*(rows or rows_and_blocks(store)))
     checksums = flat_checksums(store.noted(step, part))
+    yield from check_rows(group, names, checksums, rows or rows_and_blocks(store))
+
+
+def check_rows(
+    group: Path, names: Sequence[str], checksums: Sequence[Any], rows: tuple[int, int]
+) -> Iterator[str]:
+    """Check arrays of rows against the checksums of their blocks; `rows`: how many, and of a block."""
+    ranges = row_ranges(*rows)
     if len(ranges) != len(checksums):
         yield f"{group.name}: the journal of its checksums is damaged"
         return

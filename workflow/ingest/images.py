@@ -72,6 +72,7 @@ def open_input(
     shape: tuple[int, ...] | None = None,
     dtype: str | None = None,
     on_unreadable: OnUnreadable = "skip",
+    like: tuple[tuple[int, ...], str] | None = None,
 ) -> ImagesInput:
     """Open whatever the user gave.
 
@@ -79,7 +80,7 @@ def open_input(
     ----------
     images : path, ndarray, dask.array.Array, xarray.DataArray or Source
         The images.
-    shape, dtype, on_unreadable : optional
+    shape, dtype, on_unreadable, like : optional
         How to read what is neither Zarr nor .npy, as `open_source` takes them.
 
     Returns
@@ -104,7 +105,9 @@ def open_input(
         source = (
             open_source(images)
             if in_place
-            else open_source(images, shape=shape, dtype=dtype, on_unreadable=on_unreadable)
+            else open_source(
+                images, shape=shape, dtype=dtype, on_unreadable=on_unreadable, like=like
+            )
         )
         name = str(Path(images).absolute()) if in_place else str(images)
     return ImagesInput(name, source, source.fingerprint())

@@ -257,16 +257,18 @@ def doubtful_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def duplicates_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how many images are copies of others, as far as that shows in the centroids."""
+    """Return how many images are copies of others, and which centroids hold near-copies only."""
     found = dict(summary.get("duplicates") or {})
     parts = []
-    for kind, words in (("exact", "copies of an image"), ("near", "near-copies of an image")):
-        n_cells = int(found.get(f"{kind}_cells", 0))
-        if n_cells:
-            images = format_count(found.get(f"{kind}_images", 0), "image")
-            holds = "holds" if n_cells == 1 else "hold"
-            cells = format_count(n_cells, "centroid")
-            parts.append(f"{cells} {holds} nothing but {words} ({images})")
+    if n_groups := found.get("exact_groups"):
+        n_copies = int(found["exact_images"]) - int(n_groups)
+        copies = "is an exact copy" if n_copies == 1 else "are exact copies"
+        parts.append(f"{format_count(n_copies, 'image')} {copies} of another one")
+    if n_cells := found.get("near_cells"):
+        images = format_count(found.get("near_images", 0), "image")
+        holds = "holds" if n_cells == 1 else "hold"
+        cells = format_count(n_cells, "centroid")
+        parts.append(f"{cells} {holds} nothing but near-copies of an image ({images})")
     return f"{'; '.join(parts)}." if parts else ""
 
 

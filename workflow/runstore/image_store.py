@@ -222,7 +222,7 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
     Returns
     -------
     ImageStore
-        Checked: numbers of an accepted type, two images or more.
+        Checked: numbers of an accepted type, one image or more.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
     ------
     ImagesError
         If the type is not one of `IMAGE_DTYPES`, there are fewer than two
-        dimensions or images, or an image has no values.
+        dimensions or no images, or an image has no values.
     """
     # A wide type such as float128 has a name of its own; the byte order is no part of a name.
     if dtype.name not in IMAGE_DTYPES:
@@ -288,8 +288,8 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
     if len(shape) < 2:
         msg = f"images must have two dimensions or more, the first one counting them; {name} has shape {tuple(shape)}. Reshape them first."
         raise ImagesError(msg)
-    if shape[0] < 2:
-        msg = f"there must be two images or more; {name} has {shape[0]} (shape {tuple(shape)}). Give more images, or move the sample dimension to the front."
+    if shape[0] < 1:
+        msg = f"there must be one image or more; {name} has {shape[0]} (shape {tuple(shape)}). Give more images, or move the sample dimension to the front."
         raise ImagesError(msg)
     if 0 in shape:
         msg = f"an image must have one value or more; {name} has shape {tuple(shape)}. Give other images."

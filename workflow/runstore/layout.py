@@ -31,6 +31,11 @@ def step_folder(run: Path, step: str) -> Path:
     return run / step
 
 
+def hashes(run: Path) -> Path:
+    """Return the Zarr group of the hash of each image."""
+    return run / "pca" / "hashes.zarr"
+
+
 def scores(run: Path) -> Path:
     """Return the Zarr group of the scores."""
     return run / "projection" / "scores.zarr"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workflow.config.fields import Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
+from workflow.errors import ImagesError
 from workflow.ingest import ingest
 from workflow.runstore import layout
 
@@ -60,6 +61,7 @@ class IngestStep(Step):
                 "unreadable": list(report.unreadable[:MAX_LISTED]),
             }
         images = context.images
+        _require_two(images.n_samples, given.name)
         store.manifest.images |= {
             "shape": [int(length) for length in images.shape],
             "dtype": str(images.dtype),
@@ -68,6 +70,10 @@ class IngestStep(Step):
         # Of files that had to be copied the size is known only now.
         limit = worker_memory(context.config.compute, context.executor.client)
         check_memory(context.steps, images, context.config, limit)
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a single image: there is nothing to compare it with."""
+        _require_two(sizes.n_samples, "the source")
 
     def results(self, run: Path) -> list[Path]:
         """Return the copy of the images."""
@@ -108,6 +114,13 @@ def describe_skipped(n_files: int, names: Sequence[str]) -> str:
         return ""
     shown = ", ".join(names[:MAX_SHOWN]) + (", ..." if n_files > MAX_SHOWN else "")
     return f", {n_files:,} {'file' if n_files == 1 else 'files'} skipped ({shown})"
+
+
+def _require_two(n_samples: int, name: str) -> None:
+    """Refuse fewer images than have a spread."""
+    if n_samples < 2:
+        msg = f"a run must have two images or more; {name} has {n_samples}. Give more images, or move the sample dimension to the front."
+        raise ImagesError(msg)
 
 
 def copy_images(given: ImagesInput, place: Path, executor: Executor) -> IngestReport:

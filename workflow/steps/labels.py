@@ -20,6 +20,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
 from workflow.steps.centroid_graph import EDGES
+from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.tree import CENTROID_BYTES, stored_tree
 
@@ -127,8 +128,7 @@ class LabelsStep(Step):
         labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
         reports = label_images(context.executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
-        # These are the labels of the configured cut, whatever lay here.
-        store.manifest.cut = {}
+        store.step(self.name).details = {"usual_distance": usual_distance(context.executor, target)}
         store.replace([(target, store.path / layout.LABELS)])
 
     def outputs(self, run: Path) -> list[Path]:
@@ -274,6 +274,7 @@ class Labeller:
     max_outlier_score: float | None
     target: Path
     paths: Path | None
+    usual_distance: float | None = None
 
     @classmethod
     def of(
@@ -283,10 +284,12 @@ class Labeller:
         settings: LabelsSettings,
         target: Path,
         paths: Path | None,
+        *,
+        usual_distance: float | None = None,
     ) -> Labeller:
         """Return what labels images as the settings say; tasks share the labels of the centroids."""
         shared = executor.share(labels.to_arrays())
-        return cls(shared, settings.noise, settings.outlier_limit, target, paths)
+        return cls(shared, settings.noise, settings.outlier_limit, target, paths, usual_distance)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
@@ -301,7 +304,7 @@ class Labeller:
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy the file names along; return the report."""
-        checksums, counts, bytes_read, bytes_written = [], [], 0, 0
+        checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
         names = [*LABELS, *([] if self.paths is None else ["path"])]
         with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:
@@ -312,11 +315,15 @@ class Labeller:
                     writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
                 checksums.append([zarr_io.crc(array) for array in arrays.values()])
                 counts.append(count_labels(arrays["label"]))
+                if self.usual_distance is not None:
+                    is_far = arrays["distance"] > self.usual_distance
+                    n_far_out += int(np.count_nonzero(is_far))
                 bytes_read += block.bytes_read
                 bytes_written += sum(array.nbytes for array in arrays.values())
         return {
             "crc": checksums,
             **sum_counts(counts).report(),
+            **({} if self.usual_distance is None else {"n_far_out": n_far_out}),
             "bytes_read": bytes_read,
             "bytes_written": bytes_written,
         }

@@ -299,15 +299,17 @@ def stored_duplicate_cells(store: RunStore) -> DuplicateCells:
     return duplicate_cells(population, rms_radius, max_distance, scale)
 
 
-def count_duplicates(store: RunStore) -> dict[str, int]:
-    """Return how many cells are made of duplicates, and how many images they hold."""
+def count_duplicates(store: RunStore) -> dict[str, int | None]:
+    """Return how many images are equal, by their hashes, and how many cells are made of near ones."""
+    details = store.step("pca").details
     (population,) = store.read_model("population")
-    cells = stored_duplicate_cells(store)
+    is_near = stored_duplicate_cells(store).is_near
     return {
-        "exact_cells": int(cells.is_exact.sum()),
-        "exact_images": int(population[cells.is_exact].sum()),
-        "near_cells": int(cells.is_near.sum()),
-        "near_images": int(population[cells.is_near].sum()),
+        # Not known of a run without hashes.
+        "exact_groups": details.get("exact_groups"),
+        "exact_images": details.get("exact_images"),
+        "near_cells": int(is_near.sum()),
+        "near_images": int(population[is_near].sum()),
     }
 
 

@@ -1,7 +1,8 @@
-"""pca: the moments of all images in one pass over the pixels, and their principal components."""
+"""pca: moments and hashes of all images in one pass over the pixels, and their principal components."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from workflow.config.fields import Components, Section
 from workflow.engine.partitions import flat_checksums, n_rows, part_path
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_images, check_named, check_parts
+from workflow.engine.verify import (
+    check_images,
+    check_named,
+    check_parts,
+    check_rows,
+    rows_and_blocks,
+)
 from workflow.errors import ConfigError, ImagesError, NonFiniteError
 from workflow.pca import (
     AUTO_MAX_COMPONENTS,
@@ -28,8 +35,10 @@ from workflow.pca import (
     moments_to_arrays,
     principal_components,
 )
+from workflow.row_hashes import row_hashes
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
+from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
 from workflow.schema import ArraySpec
 from workflow.steps.base import (
@@ -40,6 +49,7 @@ from workflow.steps.base import (
     read_ahead,
     read_prefixed,
 )
+from workflow.steps.duplicates import GROUPING_BYTES, CountExact, stored_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,9 +64,9 @@ if TYPE_CHECKING:
     from workflow.mapper import Mapper, Rows
     from workflow.pca import MomentState, PrincipalComponents
     from workflow.runstore import RunStore
-    from workflow.runstore.journal import Journal
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import ModelArrays, PartFile
+    from workflow.steps.duplicates import ExactCounts
 
 #: Standard deviations whose squares stay well inside float32.
 MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12
@@ -64,6 +74,8 @@ MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12
 SHIFT_ROWS = 1_024
 #: Rows of a tile in the inner loops.
 TILE_ROWS = 4_096
+#: Bytes of the hash of an image.
+HASH_BYTES = 16
 #: What to change where so much memory is not there.
 ADVICE = {"moments": "Lower pca.max_full_features"}
 #: Names of the moments in ``model.zarr`` start so; some fields have another name there.
@@ -98,7 +110,7 @@ class PcaSettings(Section):
 
 
 class PcaStep(Step):
-    """Sum the moments of all images, and find their principal components."""
+    """Sum the moments of all images, note a hash of each, and find their principal components."""
 
     name = "pca"
     section = PcaSettings
@@ -111,6 +123,7 @@ class PcaStep(Step):
         """Find the principal components; the pixels are read once."""
         store = context.store
         wanted = context.config.section(PcaSettings).n_components
+        details: dict[str, Any] = {}
         if context.config.profile == "reference":
             # Slow to import, and rarely wanted.
             from workflow.steps import reference
@@ -121,9 +134,10 @@ class PcaStep(Step):
         else:
             state = _moments(context)
             found = find_components(state, wanted)
+            details |= _count_duplicates(context)._asdict()
             store.write_model(self.name, moments_model(state))
         store.write_model(self.name, components_model(found), components_attrs(found))
-        store.step(self.name).details = components_details(found)
+        store.step(self.name).details = components_details(found) | details
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the components."""
@@ -154,8 +168,12 @@ class PcaStep(Step):
         moments = 8 * sizes.n_features * _rank(sizes)
         parts = {"block": sizes.block_bytes, "tile": tile_bytes(sizes), "moments": 4 * moments}
         n, read = sizes.n_partitions, sizes.n_samples * sizes.image_bytes
-        left = n * (moments + 16 * sizes.n_features)
-        return [TaskPlan(self.name, n, read, left, parts, ADVICE)]
+        hashes = sizes.n_samples * HASH_BYTES
+        left = n * (moments + 16 * sizes.n_features) + hashes
+        return [
+            TaskPlan(self.name, n, read, left, parts, ADVICE),
+            TaskPlan("pca: duplicates", 1, hashes, 0, {"bucket": GROUPING_BYTES}),
+        ]
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images and squared features; the eigenvectors take the rest."""
@@ -169,12 +187,13 @@ class PcaStep(Step):
         return 5 * 8 * sizes.n_features * _rank(sizes)
 
     def verify(self, store: RunStore) -> Iterator[str]:
-        """Check the files of the moments, and the images against what the pass has read."""
+        """Check the files of the moments, the hashes, and the images against what the pass has read."""
         yield from check_parts(store, "pca/moments", "pca/parts")
         for update in store.manifest.updates:
             file = f"pca/{update['file']}"
             yield from check_named(store.path / file, file, update["file_crc"])
         if store.step(self.name).state == "complete":
+            yield from _check_hashes(store)
             yield from check_images(store, "pca/moments")
 
     def describe(self, store: RunStore) -> str:
@@ -186,6 +205,15 @@ class PcaStep(Step):
         """Return how many components there are, and what they keep."""
         details = store.step(self.name).details
         return {name: details[name] for name in ("n_components", "variance_kept")}
+
+
+def _check_hashes(store: RunStore) -> Iterator[str]:
+    """Check the hashes; a run of a version without them notes no checksum of any."""
+    _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
+    if checksums := flat_checksums(entries, "hash_crc"):
+        yield from check_rows(
+            layout.hashes(store.path), ["hash"], checksums, rows_and_blocks(store)
+        )
 
 
 def _rank(sizes: Sizes) -> int:
@@ -207,15 +235,30 @@ class MomentsTask:
     kind: str
     rank: int
     folder: Path
+    hashes: Path | None = None
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
-        """Read each block once; leave the merged state in the folder."""
+        """Read each block once; leave the merged state in the folder, and the hashes in theirs."""
+        with contextlib.ExitStack() as stack:
+            writer = None
+            if self.hashes is not None:
+                writer = zarr_io.RowsWriter(self.hashes, "hash", partition.start)
+                stack.enter_context(writer)
+            return self._read(partition, writer)
+
+    def _read(self, partition: Partition, writer: zarr_io.RowsWriter | None) -> dict[str, Any]:
+        """Read each block once, and return the report."""
         state: MomentState | None = None
         shift: NDArray[Any] | None = None
-        checksums, n_bytes = [], 0
+        checksums, hash_checksums, n_bytes, n_written = [], [], 0, 0
         for rows, block in read_ahead(self.images, partition.blocks):
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
+            if writer is not None:
+                hashes = row_hashes(block)
+                writer.append(hashes)
+                hash_checksums.append(zarr_io.crc(hashes))
+                n_written += hashes.nbytes
             if shift is None and self.kind == "integer":
                 shift = feature_shift(block[:SHIFT_ROWS])
             try:
@@ -227,10 +270,11 @@ class MomentsTask:
         path = part_path(self.folder, partition.index)
         return {
             "crc": checksums,
+            "hash_crc": hash_checksums,
             # Exact about any shift, so each task has its own; about zero they merge.
             "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
             "bytes_read": n_bytes,
-            "bytes_written": path.stat().st_size,
+            "bytes_written": n_written + path.stat().st_size,
         }
 
 
@@ -242,6 +286,7 @@ def sum_moments(
     folder: Path,
     journal: Journal,
     max_full_features: int,
+    hashes: Path | None = None,
 ) -> tuple[MomentState, Mapping[int, dict[str, Any]]]:
     """Sum the moments of all images and take a checksum of each block.
 
@@ -259,6 +304,8 @@ def sum_moments(
         Where finished partitions are recorded.
     max_full_features : int
         Most features for which the full second moments are kept.
+    hashes : Path, optional
+        Group for the hash of each image; none are taken by default.
 
     Returns
     -------
@@ -270,12 +317,30 @@ def sum_moments(
     """
     if not journal.entries:
         discard(folder)
+        if hashes is not None:
+            _create_hashes(hashes, partitions)
     folder.mkdir(parents=True, exist_ok=True)
     kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
-    task = MomentsTask(images, kind, DEFAULT_RANK, folder)
+    task = MomentsTask(images, kind, DEFAULT_RANK, folder, hashes)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=n_rows)
     return merge_part_files(executor, folder, reports), reports
+
+
+def _create_hashes(place: Path, partitions: Sequence[Partition]) -> None:
+    """Make the empty array of the hashes."""
+    discard(place)
+    zarr_io.create_rows_array(
+        place,
+        "hash",
+        n_rows=partitions[-1].blocks[-1].stop,
+        tail_shape=(2,),
+        dtype="uint64",
+        shard_rows=partitions[0].n_rows,
+        block_rows=partitions[0].blocks[0].n_rows,
+        dims=("sample", "half"),
+        compressor=None,
+    )
 
 
 def merge_part_files(
@@ -295,14 +360,16 @@ def _read_part(folder: Path, part: PartFile) -> MomentState:
 
 def _moments(context: Context) -> MomentState:
     """Return the moments of all images; they outlive a changed number of components."""
-    store = context.store
+    store, hashes = context.store, layout.hashes(context.store.path)
     state, reports = sum_moments(
         context.executor,
         context.images,
         context.partitions,
         folder=store.folder("pca") / "parts",
-        journal=_moments_journal(context),
+        # A run of a version without hashes gets them when its pass is asked for again.
+        journal=_moments_journal(context, hashes),
         max_full_features=context.config.section(PcaSettings).max_full_features,
+        hashes=hashes,
     )
     context.count("pca", reports)
     # Images merged by `update` stay in, in the order in which they came.
@@ -317,7 +384,16 @@ def _moments(context: Context) -> MomentState:
         raise ConfigError(msg) from None
 
 
-def _moments_journal(context: Context) -> Journal:
+def _count_duplicates(context: Context) -> ExactCounts:
+    """Count the equal images, on a worker."""
+    hashes = stored_hashes(context.store)
+    assert hashes is not None
+    with context.executor.task_storage() as storage:
+        (counts,) = context.executor.map(CountExact(hashes), [storage.folder])
+    return counts
+
+
+def _moments_journal(context: Context, *needs: Path) -> Journal:
     """Return the journal of the first pass: it depends on the images, not on the components."""
     content = {
         "images": context.store.manifest.images["digest"],
@@ -326,7 +402,7 @@ def _moments_journal(context: Context) -> Journal:
         "version": PcaStep.version,
     }
     parts = context.store.folder("pca") / "parts"
-    return context.store.journal("pca", "moments", key=digest(content), needs=(parts,))
+    return context.store.journal("pca", "moments", key=digest(content), needs=(parts, *needs))
 
 
 def image_checksums(context: Context) -> list[Any]:

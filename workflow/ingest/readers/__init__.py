@@ -31,7 +31,7 @@ READERS: dict[str, Callable[[Path, str | None, Reading], Source]] = {
     **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf"), open_hdf5),
     **dict.fromkeys((".bin", ".raw", ".dat"), open_raw),
 }
-SUPPORTED = "a folder of image files, .zarr, .npy, .npz, .h5 and .hdf5 (FILE::NAME), .bin, .raw and .dat with --shape and --dtype"
+SUPPORTED = "a folder of image files, .zarr, .npy, .npz, .h5 and .hdf5 (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
 
 
 def open_source(
@@ -40,6 +40,7 @@ def open_source(
     shape: tuple[int, ...] | None = None,
     dtype: str | None = None,
     on_unreadable: OnUnreadable = "skip",
+    like: tuple[tuple[int, ...], str] | None = None,
 ) -> Source:
     """Open images of any supported format.
 
@@ -57,6 +58,9 @@ def open_source(
         big-endian; elsewhere it must be the type found.
     on_unreadable : "skip" or "fail"
         Whether unreadable files of a folder are left out, or end the copying.
+    like : tuple of (tuple of int, str), optional
+        Shape and type of other images: taken for folders and raw files, which
+        have none of their own, where `shape` and `dtype` are not given.
 
     Returns
     -------
@@ -74,25 +78,27 @@ def open_source(
     if not paths.exists(path):
         raise zarr_io.missing_path(path)
     how = Reading(None if shape is None else tuple(shape), dtype, on_unreadable)
+    like_shape, like_dtype = like or (None, None)
     if zarr_io.is_readable_in_place(path):
         return _as_requested(str(spec), zarr_io.open_images(path, name), how)
     if paths.is_folder(path):
-        return open_folder(path, name, how)
+        return open_folder(path, name, how._replace(shape=how.shape or like_shape))
     if path.suffix.lower() not in READERS:
         msg = f"images must be {SUPPORTED}; got {path} ({path.suffix or 'no suffix'}). Convert them to one of these."
         raise ImagesError(msg)
-    source = READERS[path.suffix.lower()](path, name, how)
+    filled = how._replace(shape=how.shape or like_shape, dtype=how.dtype or like_dtype)
+    source = READERS[path.suffix.lower()](path, name, filled)
     return _as_requested(str(spec), source, how)
 
 
 def _as_requested(spec: str, source: Source, how: Reading) -> Source:
     """Compare a source with the shape and type that were requested."""
     if how.dtype is not None and number_type(how.dtype).newbyteorder("=") != source.dtype:
-        msg = f"`--dtype` must be the type of the images; {spec} is {source.dtype.name} and {how.dtype} was asked for. Leave --dtype out."
+        msg = f"`ingest.dtype` must be the type of the images; {spec} is {source.dtype.name} and {how.dtype} was asked for. Leave ingest.dtype out."
         raise ImagesError(msg)
     if how.shape is None or how.shape == source.image_shape:
         return source
     if math.prod(how.shape) != source.n_features:
-        msg = f"`--shape` must have as many values as an image; {spec} has images of {source.image_shape} and {how.shape} was asked for. Leave --shape out."
+        msg = f"`ingest.shape` must have as many values as an image; {spec} has images of {source.image_shape} and {how.shape} was asked for. Leave ingest.shape out."
         raise ImagesError(msg)
     return Reshaped.of(source, how.shape)

@@ -100,7 +100,7 @@ class FolderSource(BaseSource):
         Raises
         ------
         ImagesError
-            If fewer than two are readable, or one is not and that is to be fatal.
+            If none is readable, or one is not and that is to be fatal.
         """
         names = list_files(self.folder)
         fitting = max(1, PART_BYTES // self.n_features)
@@ -118,9 +118,9 @@ class FolderSource(BaseSource):
         )
         ends = np.cumsum([report["n_images"] for report in reports.values()])
         decoded = DecodedSource(int(ends[-1]), self.image_shape, self.dtype, folder, len(parts))
-        if decoded.n_samples < 2:
+        if not decoded.n_samples:
             name, reason = next(iter(decoded.unreadable()), ("", ""))
-            msg = f"there must be two readable images or more; {self.folder} has {ends[-1]} of {len(names)} files (first: {name}, {reason}). Give more images."
+            msg = f"there must be one readable image or more; {self.folder} has none in {len(names)} files (first: {name}, {reason}). Give more images."
             raise ImagesError(msg)
         write_json(folder / "ends.json", ends.tolist())
         return decoded
@@ -299,17 +299,17 @@ def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
     del name
     shape = how.shape
     if how.dtype not in (None, "uint8"):
-        msg = f"image files give uint8; `--dtype {how.dtype}` was asked for. Leave --dtype out."
+        msg = f"image files give uint8; `ingest.dtype={how.dtype}` was asked for. Leave ingest.dtype out."
         raise ImagesError(msg)
     files = list_files(folder)
     if not files:
         msg = f"a folder of images must hold files ending in {', '.join(SUFFIXES)}; {folder} holds none. Give another folder."
         raise ImagesError(msg)
     if shape is None:
-        msg = f"a folder of images needs `--shape H,W,C`; none was given for the {len(files)} files in {folder}. Add for example --shape {_example_shape(folder / files[0])}."
+        msg = f"a folder of images needs the shape H,W,C that they are resized to; none was given for the {len(files)} files in {folder}. Add for example --set ingest.shape={_example_shape(folder / files[0])}."
         raise ImagesError(msg)
     if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in MODES):
-        msg = f"`--shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --shape 16,16,3."
+        msg = f"`ingest.shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --set ingest.shape=16,16,3."
         raise ImagesError(msg)
     return FolderSource(len(files), shape, np.dtype(np.uint8), folder, how.on_unreadable)
 

@@ -62,19 +62,19 @@ def open_raw(path: Path, name: str | None, how: Reading) -> RawSource:
     if how.shape is None or how.dtype is None:
         missing = " and ".join(
             option
-            for option, value in (("--shape H,W,C", how.shape), ("--dtype T", how.dtype))
+            for option, value in (("ingest.shape", how.shape), ("ingest.dtype", how.dtype))
             if value is None
         )
-        msg = f"a raw binary file needs --shape and --dtype; {missing} is missing for {path}. Add for example --shape 16,16,3 --dtype uint8."
+        msg = f"a raw binary file needs shape and type of an image; {missing} is missing for {path}. Add for example --set ingest.shape=16,16,3 --set ingest.dtype=uint8."
         raise ImagesError(msg)
     stored, shape = number_type(how.dtype), how.shape
     if not shape or min(shape) < 1:
-        msg = f"`--shape` must be positive numbers; got {shape}. Give for example --shape 16,16,3."
+        msg = f"`ingest.shape` must be positive numbers; got {shape}. Give for example --set ingest.shape=16,16,3."
         raise ImagesError(msg)
     image_bytes = math.prod(shape) * stored.itemsize
     n_bytes = paths.identity(path).n_bytes
     if n_bytes % image_bytes:
-        msg = f"{path} must have a multiple of {image_bytes} bytes, the size of an image of {shape} {stored.name}; it has {n_bytes}. Check --shape and --dtype."
+        msg = f"{path} must have a multiple of {image_bytes} bytes, the size of an image of {shape} {stored.name}; it has {n_bytes}. Check ingest.shape and ingest.dtype."
         raise ImagesError(msg)
     n_samples = n_bytes // image_bytes
     zarr_io.check_images(str(path), (n_samples, *shape), stored)
@@ -88,6 +88,6 @@ def number_type(dtype: str) -> np.dtype[Any]:
     except TypeError:
         known = None
     if known is None or known.name not in zarr_io.IMAGE_DTYPES:
-        msg = f"`--dtype` must be one of {', '.join(zarr_io.IMAGE_DTYPES)}; got {dtype}. Give the type the values were written in."
+        msg = f"`ingest.dtype` must be one of {', '.join(zarr_io.IMAGE_DTYPES)}; got {dtype}. Give the type the values were written in."
         raise ImagesError(msg)
     return known
