@@ -20,7 +20,11 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add how a source is to be read to the options that every command has."""
 
     @click.option("--shape", metavar="H,W,C", help="Shape of one image.")
-    @click.option("--dtype", metavar="T", help="Type of the values of a raw binary file.")
+    @click.option(
+        "--dtype",
+        metavar="T",
+        help="Type of the values of a raw binary file; uint8 or uint16 of image files.",
+    )
     @shared_options
     @functools.wraps(command)
     def wrapper(shape: str | None, dtype: str | None, loaded: LoadedConfig, **rest: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from workflow.engine.runner import log_plans, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
 from workflow.errors import StoreError
+from workflow.ingest import remarks
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
 from workflow.runstore.manifest import software_versions
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from workflow.ingest import ImagesInput
 
 __all__ = ["describe_summary", "read_summary", "run_workflow"]
+
+log = logging.getLogger(__name__)
 
 
 def run_workflow(
@@ -72,6 +76,8 @@ def run_workflow(
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
+        for remark in remarks(given.source):
+            log.warning("%s", remark)
         plans = step_plans(steps.STEPS, store, config)
         log_plans(plans)
         if progress is not None:

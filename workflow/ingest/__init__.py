@@ -5,7 +5,7 @@ from workflow.ingest.demo import DemoSource
 from workflow.ingest.images import ImagesInput, open_input
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
 from workflow.ingest.readers import open_source
-from workflow.ingest.source import BaseSource, Source
+from workflow.ingest.source import BaseSource, Source, remarks
 from workflow.ingest.writer import IngestReport, dims_of, ingest
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "ingest",
     "open_input",
     "open_source",
+    "remarks",
     "write_part",
 ]
