@@ -7,19 +7,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import open_given
+from workflow.commands.base import is_known, open_given
 from workflow.commands.forecast import describe_run, note_run, process_bytes
 from workflow.config import flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
+from workflow.engine.partitions import partitions
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.runner import log_plans, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
+from workflow.engine.verify import rows_and_blocks
 from workflow.errors import StoreError
-from workflow.ingest import remarks
+from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
+from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import software_versions
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from workflow.chunks import RowRange
     from workflow.config import LoadedConfig
     from workflow.engine.progress import Progress
     from workflow.ingest import ImagesInput
@@ -112,17 +116,38 @@ def run_workflow(
 def _adopt_images(store: RunStore, given: ImagesInput) -> None:
     """Note the images of a new run; refuse other ones under an old run."""
     known = store.manifest.images
+    if is_known(store, given):
+        return
     if not known:
         store.manifest.images = {"digest": given.digest, "path": given.name, **given.fingerprint}
         store.save()
         return
-    if known["digest"] == given.digest:
-        return
-    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value] or [
-        "kind"
-    ]
-    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
+    if may_be_same(known, given.fingerprint):
+        log.info(
+            "names or times of the images differ: comparing their values with those of the run"
+        )
+        expected = _checksums(store)
+        compared = store.path / layout.WIP / "compared"
+        if expected and same_values(
+            given.source, known["shape"], known["dtype"], expected, compared
+        ):
+            known["same"] = [*known.get("same", []), given.digest]
+            store.save()
+            return
+    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value]
+    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing) or 'kind'}. Give another --out."
     raise StoreError(msg)
+
+
+def _checksums(store: RunStore) -> list[tuple[RowRange, int]]:
+    """Return the blocks of images that a run has read, and their checksums."""
+    _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
+    cut = partitions(*rows_and_blocks(store)) if entries else []
+    return [
+        pair
+        for index, entry in entries.items()
+        for pair in zip(cut[index].blocks, entry["crc"], strict=True)
+    ]
 
 
 def describe_summary(summary: dict[str, Any]) -> str:

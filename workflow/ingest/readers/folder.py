@@ -326,11 +326,12 @@ def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             largest = _largest(image) if is_deep else 0
             if is_grey:
                 image = Image.fromarray(np.asarray(image).astype(np.uint16))
+            values: NDArray[Any]
             if dtype == np.uint16 and is_deep:
                 values = _deep_values(image, size, n_channels)
             else:
-                values = _byte_values(image, size, n_channels)
-                values = values * np.uint16(257) if dtype == np.uint16 else values
+                bytes_ = _byte_values(image, size, n_channels)
+                values = bytes_ * np.uint16(257) if dtype == np.uint16 else bytes_
         return Decoded(values.reshape(image_shape), largest)
     except DECODING_ERRORS as err:
         text = (str(err).splitlines() or [type(err).__name__])[0].replace(str(path), path.name)
@@ -353,7 +354,7 @@ def _deep_values(image: Image.Image, size: tuple[int, int], n_channels: int) -> 
         raise ValueError(msg)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
-    values = np.repeat(np.asarray(image)[..., None], n_channels, axis=2)
+    values: NDArray[np.uint16] = np.repeat(np.asarray(image)[..., None], n_channels, axis=2)
     if n_channels == 4:
         values[..., 3] = np.iinfo(np.uint16).max
     return values
