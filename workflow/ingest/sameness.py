@@ -21,7 +21,20 @@ MARKS = ("files", "name", "mtime_ns", "shape", "dtype")
 
 
 def may_be_same(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Return whether two fingerprints differ in names and times alone."""
+    """Return whether two fingerprints differ in names and times alone.
+
+    Parameters
+    ----------
+    known : mapping
+        A fingerprint that was stored; it may have more entries.
+    found : mapping
+        Another one.
+
+    Returns
+    -------
+    bool
+        Whether it is worth comparing the values.
+    """
     return all(known.get(key) == value for key, value in found.items() if key not in MARKS)
 
 

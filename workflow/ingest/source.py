@@ -158,7 +158,18 @@ def readable() -> Iterator[None]:
 
 
 def remarks(source: Source) -> list[str]:
-    """Return what a user should know of images before anything starts."""
+    """Return what a user should know of images before anything starts.
+
+    Parameters
+    ----------
+    source : Source
+        The images.
+
+    Returns
+    -------
+    list of str
+        Lines: what the source itself remarks, and whether the last dimension may be the sample.
+    """
     found = list(getattr(source, "remarks", list)())
     *others, last = source.n_samples, *source.image_shape
     if last > LAST_FACTOR * max(others):
