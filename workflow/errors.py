@@ -16,7 +16,7 @@ class ImagesError(WorkflowError, ValueError):
 
 
 class NonFiniteError(ImagesError):
-    """A value of the images is NaN or infinite.
+    """A value of the images is NaN or infinite, or so large that its square would be.
 
     Attributes
     ----------
@@ -26,25 +26,39 @@ class NonFiniteError(ImagesError):
         First such feature in that row.
     value : float
         The value found there.
+    required : str
+        What the images must hold.
     """
 
-    def __init__(self, row: int, feature: int, value: float) -> None:
+    def __init__(
+        self,
+        row: int,
+        feature: int,
+        value: float,
+        required: str = "finite values, neither NaN nor infinity",
+    ) -> None:
         msg = (
-            f"images must hold finite values, neither NaN nor infinity; got {value} first at image {row}, feature {feature}. "
-            "Repair or drop that image."
+            f"images must hold {required}; got {value:g} first at image {row}, feature {feature}. "
+            "Repair or drop that image"
+            f"{'' if required.startswith('finite') else ', or scale all images'}."
         )
         super().__init__(msg)
         self.row = row
         self.feature = feature
         self.value = value
+        self.required = required
 
-    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[int, int, float]]:
-        """Rebuild from the three numbers, so that the error survives the way from a worker."""
-        return type(self), (self.row, self.feature, self.value)
+    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[int, int, float, str]]:
+        """Rebuild from what it holds, so that the error survives the way from a worker."""
+        return type(self), (self.row, self.feature, self.value, self.required)
 
     def moved(self, first_row: int) -> NonFiniteError:
         """Return the same error with its row counted from `first_row` rows earlier."""
-        return NonFiniteError(self.row + first_row, self.feature, self.value)
+        return NonFiniteError(self.row + first_row, self.feature, self.value, self.required)
+
+
+class SpreadError(ImagesError):
+    """Finite values of the images spread so much or so little that their squares have no number."""
 
 
 class StoreError(WorkflowError, OSError):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Rows that are converted together: they stay in a core's cache.
 TILE_ROWS = 512
+#: Scores lie within these: float16 holds them, float32 the sum of the squares of their differences.
+MAX_SCORE = {"float16": 65504.0, "float32": 1e17}
 _ROW_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -49,10 +51,11 @@ def project(
     Raises
     ------
     NonFiniteError
-        If a value of the rows is NaN or infinite; names the first, with its
-        row counted from the first of `rows`.
+        If a value of the rows is NaN or infinite, or a score is out of the
+        range of `dtype`, for float32 that of its square; names the first, with
+        its row counted from the first of `rows`.
     ImagesError
-        If the rows are of another dtype, or a score is out of the range of `dtype`.
+        If the rows are of another dtype.
     ValueError
         If the shapes do not fit together, or `dtype` is another one.
 
@@ -128,6 +131,7 @@ def _project(
     # Summed one by one: a BLAS product may round otherwise with another number of threads.
     offset = np.einsum("i,ij->j", mean - centre, basis)
     panels = column_panels(basis)
+    limit = MAX_SCORE[dtype.name]
     scores = np.empty((n_rows, n_components), dtype)
     tile = np.empty((TILE_ROWS, len(mean)), np.float32)
     products = np.empty((TILE_ROWS, n_components))
@@ -139,27 +143,33 @@ def _project(
             row_products(tile[: len(part)], panels, exact)
             exact -= offset
             found = exact.astype(dtype)
-        if not np.isfinite(found).all():
-            _refuse(rows, start, exact, dtype)
+        # NaN is not within any limit.
+        if not (exact.max(initial=0.0) <= limit and exact.min(initial=0.0) >= -limit):
+            _refuse(rows, start, exact, mean, dtype)
         scores[start : start + len(part)] = found
     return scores
 
 
 def _refuse(
-    rows: NDArray[Any], start: int, exact: NDArray[np.float64], dtype: np.dtype[Any]
+    rows: NDArray[Any],
+    start: int,
+    exact: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    dtype: np.dtype[Any],
 ) -> None:
-    """Raise for the first value that is not finite, or else for scores out of range."""
-    finite = np.isfinite(rows[start : start + TILE_ROWS])
+    """Raise for the first value that is not finite, or else for the first score out of range."""
+    some = rows[start : start + TILE_ROWS]
+    finite = np.isfinite(some)
     bad_rows = ~finite.all(axis=1)
     if bad_rows.any():
         row = int(bad_rows.argmax())
         feature = int(finite[row].argmin())
-        raise NonFiniteError(start + row, feature, float(rows[start + row, feature]))
-    limit = float(np.finfo(dtype).max)
+        raise NonFiniteError(start + row, feature, float(some[row, feature]))
+    limit = MAX_SCORE[dtype.name]
     row = int((~(np.abs(exact) <= limit)).any(axis=1).argmax())
-    advice = "Use float32 scores" if dtype == np.float16 else "Scale the images"
-    msg = f"scores must lie within {limit:.6g}, the range of {dtype}; got {np.abs(exact[row]).max():.6g} at image {start + row}. {advice}."
-    raise ImagesError(msg)
+    feature = int(np.abs(some[row] - mean).argmax())
+    required = f"values whose scores stay within {limit:.6g} for {dtype.name}"
+    raise NonFiniteError(start + row, feature, float(some[row, feature]), required)
 
 
 __all__ = ["TILE_ROWS", "project"]

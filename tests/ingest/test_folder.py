@@ -1,4 +1,11 @@
+import contextlib
+import os
 import pickle
+import socket
+import struct
+import tempfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,9 +169,164 @@ def test_folder__example_shape_is_that_of_the_first_file(photos):
         open_source(photos)
 
 
-def test_folder__gives_uint8_only(photos):
-    with pytest.raises(ImagesError, match=r"image files give uint8; `ingest.dtype=float32`"):
+def test_folder__gives_uint8_or_uint16(photos):
+    with pytest.raises(
+        ImagesError, match=r"image files give uint8 or uint16; `ingest.dtype=float32`"
+    ):
         open_source(photos, shape=(5, 4, 3), dtype="float32")
+
+
+def ingested(root, place, **how):
+    """Return path and image of every readable file, by the program."""
+    ingest(open_source(root, shape=(4, 5), **how), place)
+    with xr.open_zarr(place) as found:
+        return dict(zip(found["path"].values.tolist(), found["images"].values, strict=True))
+
+
+def test_folder__links_are_followed_once_and_not_in_circles(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for place in (root / "real", elsewhere / "deep"):
+        place.mkdir(parents=True)
+        Image.fromarray(np.full((4, 5), len(place.parts), np.uint8)).save(place / "i.png")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "again").symlink_to(root / "real")
+    (elsewhere / "deep/back").symlink_to(root)
+    (elsewhere / "itself").symlink_to(elsewhere)
+    (root / "nowhere").symlink_to(tmp_path / "none")
+    found = ingested(root, tmp_path / "i.zarr")
+    assert sorted(found) == ["linked/deep/i.png", "real/i.png"]
+    for name, image in found.items():
+        assert (image == len((root / name).resolve().parent.parts)).all()
+    # What a link leads to is part of what tells the images from others.
+    before = open_source(root, shape=(4, 5)).fingerprint()
+    Image.fromarray(np.full((4, 5), 77, np.uint8)).save(elsewhere / "deep/i.png")
+    assert open_source(root, shape=(4, 5)).fingerprint() != before
+
+
+@pytest.mark.parametrize("suffix", [s for s in folder.SUFFIXES if s not in (".avif", ".apng")])
+def test_folder__every_ending_is_read(tmp_path, suffix):
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        image = Image.fromarray(np.full((4, 5), 255, np.uint8))
+        kind = Image.registered_extensions()[suffix]
+        image.convert("1" if suffix == ".pbm" else "L").save(
+            tmp_path / f"photos/{name}{suffix}", format=kind
+        )
+    found = ingested(tmp_path / "photos", tmp_path / "i.zarr")
+    assert sorted(found) == [f"a{suffix}", f"b{suffix}"]
+    assert all((image == 255).all() for image in found.values())
+
+
+def test_folder__other_files_are_counted_by_ending(tmp_path, photos):
+    for name in ("1.MP4", "2.mp4", "README"):
+        (photos / name).write_bytes(b"1")
+    [remark] = open_source(photos, shape=(5, 4, 3)).remarks()
+    assert remark.endswith("photos also holds 2 .mp4, 1 .txt, 1 without ending, not read")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films/a.mp4").write_bytes(b"1")
+    with pytest.raises(ImagesError, match=r"films holds 1 \.mp4\. Give another folder"):
+        open_source(tmp_path / "films", shape=(5, 4, 3))
+
+
+def test_folder__what_is_no_file_is_unreadable(tmp_path, photos):
+    os.mkfifo(photos / "a/pipe.png")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(photos / "s.png"))
+    (photos / "z.png").symlink_to("/dev/zero")
+    report = ingest(open_source(photos, shape=(5, 4, 3)), tmp_path / "i.zarr")
+    assert (report.n_samples, report.n_unreadable) == (21, 6)
+    reasons = xr.open_zarr(tmp_path / "i.zarr")["unreadable_reason"].values.tolist()
+    for kind in ("a named pipe", "a socket", "a device"):
+        assert sum(f"is not (it is {kind}, no file)" in reason for reason in reasons) == 1
+
+
+@pytest.mark.parametrize("name", ["i.npy", "i.h5", "i.npz", "i.bin"])
+def test_open_source__a_named_pipe_does_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ImagesError, match=r"must be a file or a folder; .* is a named pipe"):
+        open_source(tmp_path / name, shape=(2, 2), dtype="uint8")
+
+
+@contextlib.contextmanager
+def ordinary_user():
+    """Be a user without rights: root reads everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_folder__folders_that_cannot_be_read_are_named():
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        root.chmod(0o755)
+        (root / "closed").mkdir()
+        for name in ("a.png", "b.png", "closed/c.png"):
+            Image.fromarray(np.zeros((4, 5), np.uint8)).save(root / name)
+        (root / "closed").chmod(0)
+        with ordinary_user():
+            source = open_source(root, shape=(4, 5))
+            assert folder.list_files(root) == ["a.png", "b.png", "closed/"]
+            with pytest.raises(ImagesError, match=r"closed is not .*[Pp]ermission"):
+                source.read(2, 3)
+            with pytest.raises(ImagesError, match=r"must be readable; .*closed.* is not \(Perm"):
+                open_source(root / "closed", shape=(4, 5))
+        (root / "closed").chmod(0o755)
+
+
+def png_of_16_bits(values):
+    """Return a PNG of 16 bits a channel, by the format's description: Pillow writes grey ones only."""
+    height, width, n_channels = values.shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[n_channels], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("n_bits", "n_levels"), [(10, 4), (12, 16)])
+def test_folder__few_bits_of_16_are_not_cut_silently(tmp_path, n_bits, n_levels, n_channels):
+    rng = np.random.default_rng(0)
+    (tmp_path / "deep").mkdir()
+    for index in range(3):
+        values = rng.integers(0, 1 << n_bits, (4, 5, n_channels)).astype(np.uint16)
+        values[0, 0] = (1 << n_bits) - 1
+        if n_channels in (2, 4):
+            values[..., -1] = 65535
+        (tmp_path / f"deep/{index}.png").write_bytes(png_of_16_bits(values))
+    source = open_source(tmp_path / "deep", shape=(4, 5))
+    with pytest.raises(ImagesError, match=rf"leaves {n_levels} levels\. Set ingest\.dtype=uint16"):
+        ingest(source, tmp_path / "i.zarr")
+    assert not (tmp_path / "i.zarr").exists()
+
+
+def test_folder__all_16_bits_are_kept_when_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "deep").mkdir()
+    deep = rng.integers(0, 4096, (4, 5, 1)).astype(np.uint16)
+    (tmp_path / "deep/a.png").write_bytes(png_of_16_bits(deep))
+    Image.fromarray(deep[..., 0]).save(tmp_path / "deep/b.tif")
+    byte = rng.integers(0, 256, (4, 5)).astype(np.uint8)
+    Image.fromarray(byte).save(tmp_path / "deep/c.png")
+    (tmp_path / "deep/d.png").write_bytes(png_of_16_bits(np.repeat(deep, 3, axis=2)))
+    found = ingested(tmp_path / "deep", tmp_path / "i.zarr", dtype="uint16")
+    assert sorted(found) == ["a.png", "b.tif", "c.png"]
+    np.testing.assert_array_equal(found["a.png"], deep[..., 0])
+    np.testing.assert_array_equal(found["b.tif"], deep[..., 0])
+    np.testing.assert_array_equal(found["c.png"] / 65535, byte / 255)
+    colour = folder.decode(tmp_path / "deep/a.png", (4, 5, 4), np.uint16)
+    np.testing.assert_array_equal(colour[..., :3], np.repeat(deep, 3, axis=2))
+    assert (colour[..., 3] == 65535).all()
+    smaller = folder.decode(tmp_path / "deep/a.png", (2, 2), np.uint16)
+    exact = np.asarray(Image.fromarray(deep[..., 0].astype(np.float32)).resize((2, 2)))
+    np.testing.assert_allclose(smaller, exact, atol=1)
 
 
 def test_folder__file_names_that_are_no_text():

@@ -397,3 +397,43 @@ def test_read__files_that_were_cut_after_opening(tmp_path, images):
         hdf5.read(50, 60)
     with pytest.raises(ImagesError, match="images 50 to 59; the file ends before"):
         plain.read(50, 60)
+
+
+def test_hdf5__links_are_followed(tmp_path, images):
+    with h5py.File(tmp_path / "i.h5", "w") as file:
+        file["deep/pictures"] = images
+        file["deep/upwards"] = h5py.SoftLink("/")
+        file["nowhere"] = h5py.SoftLink("/none")
+        file["lost"] = h5py.ExternalLink("none.h5", "/images")
+    # The only dataset, however it is reached.
+    np.testing.assert_array_equal(
+        open_source(tmp_path / "i.h5").read(0, 60), images.reshape(60, -1)
+    )
+    with h5py.File(tmp_path / "i.h5", "a") as file:
+        file["images"] = h5py.SoftLink("/deep/pictures")
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file["there"] = h5py.ExternalLink("i.h5", "/images")
+    for spec in ("i.h5", "i.h5::images", "i.h5::/deep/pictures", "outside.h5"):
+        source = open_source(f"{tmp_path / spec}")
+        np.testing.assert_array_equal(source.read(13, 31), images[13:31].reshape(18, -1))
+    # Of an external link, the file that holds the values tells the images.
+    assert source.fingerprint()["name"] == "i.h5"
+
+
+def test_hdf5__virtual_datasets_are_refused(tmp_path, images):
+    write_hdf5(tmp_path, images)
+    layout = h5py.VirtualLayout(images.shape, images.dtype)
+    layout[:] = h5py.VirtualSource(tmp_path / "i.h5", "deep/pictures", images.shape)
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    with pytest.raises(ImagesError, match=r"virtual dataset, whose missing files .* fill up"):
+        open_source(tmp_path / "v.h5")
+
+
+@pytest.mark.parametrize("name", ["i.NPY", "i.NPZ", "i.HDF5"])
+def test_open_source__endings_in_any_case(tmp_path, images, name):
+    writers = {"i.NPY": write_npy, "i.NPZ": write_npz, "i.HDF5": write_lone_hdf5}
+    writers[name](tmp_path, images).rename(tmp_path / name)
+    source = open_source(tmp_path / name)
+    np.testing.assert_array_equal(source.read(0, 60), images.reshape(60, -1))
+    assert open_input(tmp_path / name).fingerprint == source.fingerprint()

@@ -108,7 +108,13 @@ def images_of(store: RunStore) -> ImageStore | None:
         given = open_given(known["path"], stored_config(store))
     except (ImagesError, StoreError):
         return None
-    return given.store if given.digest == known["digest"] else None
+    return given.store if is_known(store, given) else None
+
+
+def is_known(store: RunStore, given: ImagesInput) -> bool:
+    """Return whether images are those of a run, by their fingerprint or one found to be of the same."""
+    known = store.manifest.images
+    return given.digest in (known.get("digest"), *known.get("same", []))
 
 
 def readable_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from workflow import ingest
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.executor import Executor
 
+log = logging.getLogger(__name__)
+
 
 def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
     """Copy images into a Zarr store; return what was found."""
     _require_name(target)
     opened = ingest.open_source(source, **_options(config))
+    for remark in ingest.remarks(opened):
+        log.warning("%s", remark)
     with _executor(target, config) as executor:
         return _found(ingest.ingest(opened, target, runner=executor))
 

@@ -24,6 +24,7 @@ from workflow.engine.plan import (
     worker_memory,
 )
 from workflow.errors import StoreError
+from workflow.ingest import remarks
 from workflow.steps.projection import n_previews
 from workflow.threads import n_processors
 
@@ -145,6 +146,7 @@ def plan(
         "n_kept": n_previews(sizes.n_samples, sizes.image_bytes),
         "n_workers": min(worker_count(config.compute), n_processors()),
         "source": source,
+        "remarks": remarks(given.source),
         "steps": costs,
         "seconds": seconds,
         "peak_bytes": costs[-1]["peak_bytes"],
@@ -256,6 +258,7 @@ def _head(content: dict[str, Any], sizes: Sizes, *, is_local: bool) -> list[str]
         f"workers     {workers}; {format_bytes(limit) + ' each' if limit else 'no limit of memory'}",
         f"disk        {format_bytes(content['bytes_written'])} needed at most, {format_bytes(content['bytes_free'])} free",
         f"seconds     {content['source']}",
+        *(f"remark      {remark}" for remark in content["remarks"]),
     ]
 
 

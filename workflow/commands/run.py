@@ -9,26 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import open_given
+from workflow.commands.base import is_known, open_given
 from workflow.commands.forecast import describe_run, note_run, process_bytes
 from workflow.commands.recut import recut
 from workflow.config import flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
+from workflow.engine.partitions import partitions
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.progress import Progress
 from workflow.engine.runner import log_plans, note_start, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
+from workflow.engine.verify import rows_and_blocks
 from workflow.errors import StoreError
+from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
+from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import software_versions
 from workflow.steps.report import tell_times
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from workflow.chunks import RowRange
     from workflow.config import Config, LoadedConfig
     from workflow.engine.staleness import StepPlan
     from workflow.ingest import ImagesInput
@@ -99,6 +104,8 @@ def run_workflow(
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
+        for remark in remarks(given.source):
+            log.warning("%s", remark)
         asked = {} if n_clusters is None else {"n_clusters": n_clusters}
         plans = _plans(store, config, keeps_cut=bool(asked))
         log_plans(store, plans)
@@ -157,17 +164,38 @@ def _plans(store: RunStore, config: Config, *, keeps_cut: bool) -> list[StepPlan
 def _adopt_images(store: RunStore, given: ImagesInput) -> None:
     """Note the images of a new run; refuse other ones under an old run."""
     known = store.manifest.images
+    if is_known(store, given):
+        return
     if not known:
         store.manifest.images = {"digest": given.digest, "path": given.name, **given.fingerprint}
         store.save()
         return
-    if known["digest"] == given.digest:
-        return
-    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value] or [
-        "kind"
-    ]
-    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
+    if may_be_same(known, given.fingerprint):
+        log.info(
+            "names or times of the images differ: comparing their values with those of the run"
+        )
+        expected = _checksums(store)
+        compared = store.path / layout.WIP / "compared"
+        if expected and same_values(
+            given.source, known["shape"], known["dtype"], expected, compared
+        ):
+            known["same"] = [*known.get("same", []), given.digest]
+            store.save()
+            return
+    differing = [key for key, value in given.fingerprint.items() if known.get(key) != value]
+    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing) or 'kind'}. Give another --out."
     raise StoreError(msg)
+
+
+def _checksums(store: RunStore) -> list[tuple[RowRange, int]]:
+    """Return the blocks of images that a run has read, and their checksums."""
+    _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
+    cut = partitions(*rows_and_blocks(store)) if entries else []
+    return [
+        pair
+        for index, entry in entries.items()
+        for pair in zip(cut[index].blocks, entry["crc"], strict=True)
+    ]
 
 
 def describe_summary(summary: dict[str, Any]) -> str:

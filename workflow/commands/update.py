@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.chunks import choose_block_rows
-from workflow.commands.base import executor_for_bytes, open_new, readable_images, stored_config
+from workflow.commands.base import (
+    executor_for_bytes,
+    is_known,
+    open_new,
+    readable_images,
+    stored_config,
+)
 from workflow.engine.partitions import partitions
 from workflow.engine.staleness import step_plans
 from workflow.errors import ConfigError, ImagesError
-from workflow.pca import merge_moments, moments_to_arrays, principal_components
+from workflow.pca import merge_moments, moments_to_arrays
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard, write_arrays
 from workflow.runstore.manifest import digest
 from workflow.steps.pca import (
     PcaSettings,
     PcaStep,
+    checked_components,
     components_attrs,
     components_details,
     components_model,
@@ -92,8 +99,7 @@ def update(
 
 def _require_new_images(store: RunStore, given: ImagesInput) -> None:
     """Refuse images that the moments hold already, and a run without moments."""
-    known = [store.manifest.images.get("digest"), *(u["digest"] for u in store.manifest.updates)]
-    if given.digest in known:
+    if is_known(store, given) or given.digest in [u["digest"] for u in store.manifest.updates]:
         msg = f"`update` must be given new images; those of {given.name} are in the moments already. Give others."
         raise ImagesError(msg)
     if store.step("pca").state != "complete":
@@ -113,16 +119,18 @@ def _update(
     place = folder / f"update-{len(store.manifest.updates):03d}"
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
     content = {"images": given.digest, "block_rows": block_rows, "version": PcaStep.version}
+    parts = partitions(images.n_samples, block_rows)
     added, _ = sum_moments(
         executor,
         images,
-        partitions(images.n_samples, block_rows),
+        parts,
         folder=place,
         journal=store.journal("pca", place.name, key=digest(content), needs=(place,)),
         max_full_features=settings.max_full_features,
     )
-    merged = merge_moments(before, added)
-    found = principal_components(merged, settings.n_components)
+    merged, found = checked_components(
+        executor, images, parts, lambda: merge_moments(before, added), settings.n_components
+    )
     file = folder / f"{place.name}.npz"
     checksum = write_arrays(file, moments_to_arrays(added))
     store.manifest.updates.append(

@@ -5,7 +5,8 @@ from workflow.ingest.demo import DemoSource
 from workflow.ingest.images import ImagesInput, open_input
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
 from workflow.ingest.readers import open_source
-from workflow.ingest.source import BaseSource, Source
+from workflow.ingest.sameness import may_be_same, same_values
+from workflow.ingest.source import BaseSource, Source, remarks
 from workflow.ingest.writer import IngestReport, dims_of, ingest
 
 __all__ = [
@@ -22,7 +23,10 @@ __all__ = [
     "dims_of",
     "finish_parts",
     "ingest",
+    "may_be_same",
     "open_input",
     "open_source",
+    "remarks",
+    "same_values",
     "write_part",
 ]

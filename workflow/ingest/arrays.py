@@ -11,6 +11,7 @@ from dask.delayed import delayed
 
 from workflow.errors import ImagesError
 from workflow.runstore import zarr_io
+from workflow.runstore.packing import decode_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class ArraySource:
     name = "the array"
 
     def __init__(self, array: Any) -> None:
+        _require_unmasked(array)
         self._adopt(np.asarray(array), "the array")
 
     def _adopt(self, array: Any, called: str) -> None:
@@ -123,7 +125,9 @@ class DaskSource(ArraySource):
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Compute and return images `start` to `stop` as rows."""
-        return _rows(self.array[start:stop].compute(), self.dtype)
+        block = self.array[start:stop].compute()
+        _require_unmasked(block, start)
+        return _rows(block, self.dtype)
 
     def map_blocks(
         self, function: Callable[[RowRange, NDArray[Any]], T], ranges: Sequence[RowRange]
@@ -156,7 +160,8 @@ def array_source(images: Any) -> ArraySource:
     Parameters
     ----------
     images : array_like
-        Images of shape (n_samples, ...).
+        Images of shape (n_samples, ...); of xarray's, the dimension ``sample`` may be any of them,
+        and values that are still packed are decoded.
 
     Returns
     -------
@@ -173,11 +178,22 @@ def array_source(images: Any) -> ArraySource:
             msg = f"a Dataset must hold `images`; got {', '.join(map(str, images.data_vars)) or 'nothing'}. Pass dataset[NAME]."
             raise ImagesError(msg)
         images = images["images"]
-    data = images.data if hasattr(images, "dims") else images
+    data = images
+    if hasattr(images, "dims"):
+        first = zarr_io.sample_axis(images.dims)
+        data = decode_variable(images.variable.transpose(*images.dims[first : first + 1], ...)).data
     if not hasattr(data, "__array__"):
         msg = f"images must be a path or an array; got a {type(images).__name__}. Pass a NumPy, Dask or xarray array."
         raise ImagesError(msg)
     return DaskSource(data) if hasattr(data, "dask") else ArraySource(data)
+
+
+def _require_unmasked(images: Any, first: int = 0) -> None:
+    """Refuse masked values, which NumPy would take for what stands below the mask."""
+    if np.ma.is_masked(images):
+        row, *at = (int(i) for i in np.argwhere(np.ma.getmaskarray(images))[0])
+        msg = f"images must have all their values; image {first + row} is masked at {tuple(at)}. Fill the values in with array.filled(VALUE), or drop such images."
+        raise ImagesError(msg)
 
 
 def _rows(images: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -192,4 +208,5 @@ def _on_block(
     dtype: np.dtype[Any],
 ) -> T:
     """Call a function with the rows of a computed block."""
+    _require_unmasked(block, rows.start)
     return function(rows, _rows(block, dtype))

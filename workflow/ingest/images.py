@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.errors import ImagesError
 from workflow.ingest.arrays import array_source
 from workflow.ingest.readers import open_source
-from workflow.ingest.source import Source
+from workflow.ingest.source import Source, readable
 from workflow.runstore import zarr_io
 from workflow.runstore.manifest import digest
 
@@ -66,6 +66,7 @@ class ImagesInput:
         return self.n_samples * self.n_features * self.source.dtype.itemsize
 
 
+@readable()
 def open_input(
     images: Any,
     *,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from workflow.errors import ImagesError, WorkflowError
 from workflow.runstore import paths
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 
 OnUnreadable = Literal["skip", "fail"]
+#: A last dimension so many times as long as any other may be the one that counts the images.
+LAST_FACTOR = 10
 
 
 class Reading(NamedTuple):
@@ -60,6 +65,8 @@ class Source(Protocol):
         ``[function(rows, images of rows) for rows in ranges]``, for images
         that are not on a disk: they are computed or held where only the
         source can take the function.
+    ``remarks() -> list of str``
+        What a user should know of the images before anything starts.
     """
 
     @property
@@ -136,6 +143,41 @@ class Reshaped(BaseSource):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return images `start` to `stop` as rows."""
         return self.source.read(start, stop)
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Refuse images that the system does not let this user read."""
+    try:
+        yield
+    except WorkflowError:
+        raise
+    except OSError as err:
+        msg = f"images must be readable; {err.filename} is not ({err.strerror}). Change its permissions, or give another path."
+        raise ImagesError(msg) from None
+
+
+def remarks(source: Source) -> list[str]:
+    """Return what a user should know of images before anything starts.
+
+    Parameters
+    ----------
+    source : Source
+        The images.
+
+    Returns
+    -------
+    list of str
+        Lines: what the source itself remarks, and whether the last dimension may be the sample.
+    """
+    found = list(getattr(source, "remarks", list)())
+    *others, last = source.n_samples, *source.image_shape
+    if last > LAST_FACTOR * max(others):
+        shape = (*others, last)
+        found.append(
+            f"{source.n_samples} images of shape {source.image_shape}: the last dimension of {shape} looks like the one that counts the images, which must be the first or be called `sample`"
+        )
+    return found
 
 
 def prepared(source: Source, folder: Path, runner: PartitionRunner) -> Source:

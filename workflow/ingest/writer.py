@@ -12,6 +12,7 @@ import numpy as np
 
 from workflow.chunks import RowRange, choose_block_rows, row_ranges
 from workflow.errors import StoreError
+from workflow.ingest.sameness import may_be_same, same_values
 from workflow.ingest.source import Source, has_paths, is_scattered, prepared
 from workflow.ingest.unfinished import (
     ATTRS,
@@ -197,11 +198,11 @@ def ingest(
     target = Path(destination).absolute()
     identity = copy_identity(source, block_rows)
     if target.exists() and not overwrite:
-        return _already_there(target, identity)
+        return _already_there(target, source, identity)
     partial = partial_of(target)
     if not overwrite and is_whole(partial, identity):
         move(partial, target)
-        return _already_there(target, identity)
+        return _already_there(target, source, identity)
     begin(partial, digest(identity), overwrite=overwrite)
     runner = SerialRunner() if runner is None else runner
     with lock(partial):
@@ -221,14 +222,27 @@ def copy_identity(source: Source, block_rows: int | None) -> dict[str, Any]:
     }
 
 
-def _already_there(target: Path, identity: dict[str, Any]) -> IngestReport:
+def _already_there(target: Path, source: Source, identity: dict[str, Any]) -> IngestReport:
     """Return the report of a whole copy of the same source; refuse anything else."""
     known = stored_attrs(target)
-    if known.get("key") != identity:
+    if known.get("key") != identity and not _is_copy(target, source, identity):
         what = "a copy of other images" if known else "something else"
         msg = f"the destination must be new or hold a copy of the same images; {target} is {what}. Give another path, or remove it."
         raise StoreError(msg)
     return _report(target, 0)
+
+
+def _is_copy(target: Path, source: Source, identity: dict[str, Any]) -> bool:
+    """Return whether a store is a copy of images of these values, whatever their names and times."""
+    known = stored_attrs(target).get("key", {})
+    found = {**identity, "source": known.get("source")}
+    if known != found or not may_be_same(known["source"], identity["source"]):
+        return False
+    copy = zarr_io.open_images(target)
+    ranges = row_ranges(copy.n_samples, choose_block_rows(copy.n_features, copy.stored_rows))
+    expected = ((rows, zarr_io.crc(copy.read(*rows))) for rows in ranges)
+    working = target.with_name(f"{target.name}.compared")
+    return same_values(source, copy.shape, copy.dtype.name, expected, working)
 
 
 def _report(target: Path, n_written: int) -> IngestReport:

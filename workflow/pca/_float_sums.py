@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.errors import ImagesError, NonFiniteError
+from workflow.errors import NonFiniteError, SpreadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,12 +60,12 @@ def float_mean(rows: NDArray[Any]) -> NDArray[np.float64]:
                 refuse_non_finite(rows)
             total += sums
         mean: NDArray[np.float64] = pivot + total / len(rows)
-    require_finite_sums(mean)
+    require_finite_sums(mean, rows)
     return mean
 
 
 def refuse_non_finite(rows: NDArray[Any]) -> None:
-    """Raise for the first value that is not finite, or else for sums too large."""
+    """Raise for the first value that is not finite, or else for the largest."""
     size = rows_per_product(rows.shape[1], 8)
     for begin in range(0, len(rows), size):
         finite = np.isfinite(rows[begin : begin + size])
@@ -74,14 +74,19 @@ def refuse_non_finite(rows: NDArray[Any]) -> None:
             row = int(bad_rows.argmax())
             feature = int(finite[row].argmin())
             raise NonFiniteError(begin + row, feature, float(rows[begin + row, feature]))
-    require_finite_sums(np.array([np.inf]))
+    row, feature = map(int, np.unravel_index(np.abs(rows).argmax(), rows.shape))
+    required = "values whose squares stay in the range of float64"
+    raise NonFiniteError(row, feature, float(rows[row, feature]), required)
 
 
-def require_finite_sums(sums: NDArray[np.float64]) -> None:
-    """Refuse sums that left the range of float64."""
-    if not np.isfinite(sums).all():
-        msg = "images must hold values whose sums of squares stay in the range of float64; got finite values that are too large. Scale the images, for instance to 0 to 1."
-        raise ImagesError(msg)
+def require_finite_sums(sums: NDArray[np.float64], rows: NDArray[Any] | None = None) -> None:
+    """Refuse sums that left the range of float64; name the value where the rows are at hand."""
+    if np.isfinite(sums).all():
+        return
+    if rows is not None:
+        refuse_non_finite(rows)
+    msg = "images must hold values whose sums of squares stay in the range of float64; got finite values that are too large. Scale the images, for instance to 0 to 1."
+    raise SpreadError(msg)
 
 
 def float_sums(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -99,7 +104,7 @@ def float_sums(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.floa
             drift += part.sum(axis=0)
             scatter += part.T @ part
         scatter -= np.outer(drift, drift / n_samples)
-    require_finite_sums(scatter)
+    require_finite_sums(scatter, rows)
     return mean + drift / n_samples, scatter
 
 
@@ -113,7 +118,7 @@ def low_rank_sums(rows: NDArray[Any], rank: int) -> tuple[NDArray[np.float64], F
         with np.errstate(over="ignore", invalid="ignore"):
             centred = np.subtract(rows[start : start + FACTOR_ROWS], mean, dtype=np.float64)
             total_scatter += float(np.einsum("ij,ij->", centred, centred))
-        require_finite_sums(np.array([total_scatter]))
+        require_finite_sums(np.array([total_scatter]), rows)
         factor = compress([scaled(factor), centred], rank)
     return mean, factor, total_scatter
 

@@ -136,10 +136,9 @@ def block_moments(
     Raises
     ------
     NonFiniteError
-        If a value is NaN or infinite; names the first row that holds one and
-        its first such feature, counted from the first row of the block.
-    ImagesError
-        If finite values are so large that their squares overflow.
+        If a value is NaN or infinite, or so large that its square overflows;
+        names the first row that holds one and its first such feature, counted
+        from the first row of the block.
     ValueError
         If `kind`, `shift`, `rank` and the rows do not fit together.
 
@@ -229,7 +228,7 @@ def merge_moments(left: MomentState, right: MomentState) -> MomentState:
     ValueError
         If the two sides do not fit together.
     ImagesError
-        If the sums outgrow int64, or float64.
+        If the sums outgrow int64; a `SpreadError` if they outgrow float64.
 
     Notes
     -----

@@ -16,6 +16,8 @@ import numpy as np
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import paths
+from workflow.runstore.packing import ATTRIBUTES as PACKED
+from workflow.runstore.packing import Packing
 from workflow.runstore.zarr_read import (
     ARRAY_FILES,
     array_names,
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 IMAGE_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 #: What other kinds of values are called in errors.
 _TYPE_NAMES = {"U": "text", "S": "text", "T": "text", "O": "object", "V": "structured"}
-#: Name of the images in a group.
-IMAGES = "images"
+#: Name of the images in a group, and of the dimension that counts them.
+IMAGES, SAMPLE = "images", "sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,13 @@ class ImageStore:
     shape : tuple of int
         (n_samples, ...).
     dtype : numpy.dtype
-        Type of the values in native byte order.
+        Type of the values in native byte order, decoded where they are packed.
     stored_rows : int or None
         Rows of a chunk; None for .npy.
+    axis : int
+        Dimension of the stored array that counts the images.
+    packing : Packing or None
+        How stored numbers are decoded; None where they are the values.
 
     Notes
     -----
@@ -69,6 +75,8 @@ class ImageStore:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     stored_rows: int | None
+    axis: int = 0
+    packing: Packing | None = None
 
     @property
     def n_samples(self) -> int:
@@ -116,9 +124,11 @@ class ImageStore:
         if self.kind == "npy":
             block = _read_npy(self, start, stop)
         else:
-            block = read_block(self.array_path, start, stop)
-            if block.shape[1:] != self.image_shape or block.dtype != self.dtype:
+            block = read_block(self.array_path, start, stop, axis=self.axis)
+            stored = self.packing.stored if self.packing else self.dtype
+            if block.shape[1:] != self.image_shape or block.dtype != stored:
                 raise _replaced(self, block.shape[1:], block.dtype)
+            block = self.packing.decode(block) if self.packing else block
         return block.reshape(stop - start, self.n_features)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -144,6 +154,7 @@ class ImageStore:
             "n_files": len(files),
             "n_bytes": sum(n_bytes for _, n_bytes, _ in files),
             "files": digest.hexdigest(),
+            **({"packing": self.packing.describe()} if self.packing else {}),
         }
 
 
@@ -183,7 +194,7 @@ def is_readable_in_place(path: str | os.PathLike[str]) -> bool:
         missing or damaged: `open_images` says so.
     """
     place, _ = split_key(path)
-    if place.suffix in (".npy", ".zarr"):
+    if place.suffix.lower() in (".npy", ".zarr"):
         return True
     return any((place / name).is_file() for name in (*ARRAY_FILES, ".zgroup"))
 
@@ -246,9 +257,44 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
         array = open_array(place / name if name else place).array
     except StoreError as err:
         raise ImagesError(str(err)) from None
-    shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
-    check_images(str(place / name if name else place), shape, dtype)
-    return ImageStore("zarr", place, name, shape, dtype.newbyteorder("="), int(array.chunks[0]))
+    called = str(place / name if name else place)
+    dims, attributes = _dims_and_attributes(array)
+    axis = sample_axis(dims)
+    shape = (*array.shape[axis : axis + 1], *array.shape[:axis], *array.shape[axis + 1 :])
+    packing = Packing.of(called, np.dtype(array.dtype), attributes)
+    dtype = packing.dtype if packing else np.dtype(array.dtype)
+    check_images(called, shape, dtype)
+    rows = int(array.chunks[axis])
+    return ImageStore("zarr", place, name, shape, dtype.newbyteorder("="), rows, axis, packing)
+
+
+def sample_axis(dims: Sequence[str | None] | None) -> int:
+    """Return which dimension counts the images: the one called ``sample``, else the first.
+
+    Parameters
+    ----------
+    dims : sequence of str, or None
+        Names of the dimensions, as far as there are any.
+
+    Returns
+    -------
+    int
+        Its position.
+    """
+    return list(dims or ()).index(SAMPLE) if SAMPLE in (dims or ()) else 0
+
+
+def _dims_and_attributes(array: Any) -> tuple[Sequence[str | None] | None, dict[str, Any]]:
+    """Return the names of the dimensions of a Zarr array, and its attributes as xarray reads them."""
+    attributes = dict(array.attrs)
+    if array.metadata.zarr_format == 3:
+        return array.metadata.dimension_names, attributes
+    dims = attributes.get("_ARRAY_DIMENSIONS")
+    # xarray keeps the fill value of format 2 there.  Zarr's own default, 0, means no missing values.
+    fill = array.fill_value if dims else None
+    if fill is not None and (fill != 0 or any(name in attributes for name in PACKED)):
+        attributes["_FillValue"] = fill
+    return dims, attributes
 
 
 def _name_in_group(group: Path, key: str | None) -> str:
@@ -414,6 +460,7 @@ def _files(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
             if entry.is_dir():
                 found += _files(Path(entry.path), f"{prefix}{entry.name}/")
             else:
+                paths.local(Path(entry.path))
                 known = entry.stat()
                 found.append((prefix + entry.name, known.st_size, known.st_mtime_ns))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -34,9 +35,21 @@ def is_folder(path: Path) -> bool:
     return path.is_dir()
 
 
-def identity(path: Path, *, follow_links: bool = True) -> Identity:
-    """Return size and time of a file, or of the link itself."""
-    known = path.stat() if follow_links else path.lstat()
+def oddity(path: Path) -> str | None:
+    """Return what a path is where that is neither file nor folder: reading it may never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def identity(path: Path) -> Identity:
+    """Return size and time of a file; of a link that leads nowhere, of the link itself."""
+    try:
+        known = path.stat()
+    except OSError:
+        known = path.lstat()
     return Identity(known.st_size, known.st_mtime_ns)
 
 
@@ -46,18 +59,41 @@ def names_in(folder: Path) -> list[str]:
 
 
 def files_below(folder: Path) -> list[str]:
-    """Return the files below a folder as sorted POSIX paths relative to it; hidden ones are left out."""
+    """Return the files below a folder as sorted POSIX paths relative to it; hidden ones are left out.
+
+    Links to folders are followed after everything else, and a folder that is reached twice is
+    read once, so circles end.  A folder that cannot be read is listed, with a slash at its end.
+    """
     found: list[str] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(parent).relative_to(folder)
-        found += [(below / name).as_posix() for name in files if not name.startswith(".")]
+    seen: set[tuple[int, int]] = set()
+
+    def note(err: OSError) -> None:
+        if err.filename == os.fspath(folder):
+            raise err
+        found.append(Path(err.filename).relative_to(folder).as_posix() + "/")
+
+    waiting = [folder]
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            for parent, folders, files in os.walk(start, onerror=note):
+                known = os.stat(parent)  # noqa: PTH116 - walk gives text
+                if (known.st_dev, known.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((known.st_dev, known.st_ino))
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                place = Path(parent)
+                links += [place / name for name in folders if (place / name).is_symlink()]
+                below = place.relative_to(folder)
+                found += [(below / name).as_posix() for name in files if not name.startswith(".")]
+        waiting = sorted(links)
     return sorted(found)
 
 
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading bytes at any position."""
-    return path.open("rb")
+    return local(path).open("rb")
 
 
 def read_values(path: Path, dtype: np.dtype[Any], n_values: int, first_byte: int) -> NDArray[Any]:
@@ -66,5 +102,9 @@ def read_values(path: Path, dtype: np.dtype[Any], n_values: int, first_byte: int
 
 
 def local(path: Path) -> Path:
-    """Return a path that a library written in C can open."""
+    """Return a path that a library written in C can open; raise OSError where reading may never end."""
+    found = oddity(path)
+    if found:
+        msg = f"it is {found}, no file"
+        raise OSError(msg)
     return path

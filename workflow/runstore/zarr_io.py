@@ -13,6 +13,7 @@ from workflow.runstore.image_store import (
     missing_path,
     open_images,
     read_npy_header,
+    sample_axis,
     split_key,
 )
 from workflow.runstore.rows_writer import RowsWriter, rows_writers, shard_file, write_rows
@@ -59,6 +60,7 @@ __all__ = [
     "read_npy_header",
     "read_rows",
     "rows_writers",
+    "sample_axis",
     "shard_file",
     "split_key",
     "write_array",

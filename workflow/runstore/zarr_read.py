@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import lzma
@@ -148,16 +149,25 @@ def open_array(folder: Path) -> OpenedArray:
     """
     for name in ARRAY_FILES:
         try:
-            known = (folder / name).stat()
+            stamp = _stamp(folder / name)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        return _opened(folder, name, (known.st_mtime_ns, known.st_size, known.st_ino))
+        with contextlib.suppress(FileNotFoundError):
+            # Format 2 keeps attributes apart.
+            stamp += _stamp(folder / ".zattrs") if name == ".zarray" else ()
+        return _opened(folder, name, stamp)
     msg = f"{folder} must be a Zarr array; it holds no {' or '.join(ARRAY_FILES)}. Give the path of an array, or make it anew."
     raise StoreError(msg)
 
 
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return what changes with a file."""
+    known = file.stat()
+    return known.st_mtime_ns, known.st_size, known.st_ino
+
+
 @lru_cache(maxsize=128)
-def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> OpenedArray:
+def _opened(folder: Path, metadata: str, stamp: tuple[int, ...]) -> OpenedArray:
     """Open an array; `stamp` makes a changed one another entry of the cache."""
     del stamp
     try:
@@ -170,7 +180,7 @@ def _opened(folder: Path, metadata: str, stamp: tuple[int, int, int]) -> OpenedA
         raise StoreError(msg) from None
 
 
-def read_block(folder: Path, start: int, stop: int) -> NDArray[Any]:
+def read_block(folder: Path, start: int, stop: int, *, axis: int = 0) -> NDArray[Any]:
     """Return rows of an array, in native byte order and C order.
 
     Parameters
@@ -179,6 +189,8 @@ def read_block(folder: Path, start: int, stop: int) -> NDArray[Any]:
         Folder of the array.
     start, stop : int
         Rows, not negative.
+    axis : int
+        Dimension of the array that counts the rows; it comes first in what is returned.
 
     Returns
     -------
@@ -198,16 +210,16 @@ def read_block(folder: Path, start: int, stop: int) -> NDArray[Any]:
     left out inside a shard are known to be meant, by the shard's index.
     """
     found = open_array(folder)
-    if not 0 <= start <= stop <= found.array.shape[0]:
-        msg = f"{folder} has rows 0 to {found.array.shape[0]}; rows {start} to {stop} were requested. The array may have been replaced: start again."
+    if not 0 <= start <= stop <= found.array.shape[axis]:
+        msg = f"{folder} has rows 0 to {found.array.shape[axis]}; rows {start} to {stop} were requested. The array may have been replaced: start again."
         raise StoreError(msg)
-    return _read(folder, found, start, stop)
+    return _read(folder, found, start, stop, axis)
 
 
-def _read(folder: Path, found: OpenedArray, start: int, stop: int) -> NDArray[Any]:
+def _read(folder: Path, found: OpenedArray, start: int, stop: int, axis: int = 0) -> NDArray[Any]:
     """Read rows, by their layout or, after a look at their files, by zarr; the range is right."""
     array, layout = found
-    if layout is not None:
+    if layout is not None and not axis:
         try:
             return layout.read(start, stop)
         except DamagedShardError as err:
@@ -215,17 +227,21 @@ def _read(folder: Path, found: OpenedArray, start: int, stop: int) -> NDArray[An
             if err.left_out is not None:
                 raise _left_out(folder, array, index, err.left_out) from None
             raise _chunk_error(folder, array, index, f"is damaged ({first_line(err)})") from None
-    for index in _stored_chunks(array, start, stop):
+    for index in _stored_chunks(array, start, stop, axis):
         _require_file(folder, array, index)
     try:
-        block = np.asarray(array[start:stop] if array.ndim else array[()])
+        if array.ndim:
+            rows = (*[slice(None)] * axis, slice(start, stop))
+            block = np.moveaxis(np.asarray(array[rows]), axis, 0)
+        else:
+            block = np.asarray(array[()])
     except DECODING_ERRORS as err:
-        raise _damaged(folder, array, (start, stop), err) from None
+        raise _damaged(folder, array, (start, stop), axis, err) from None
     native = block.dtype if block.dtype.kind in "OT" else block.dtype.newbyteorder("=")
     return np.asarray(block, dtype=native, order="C")
 
 
-def _stored_chunks(array: Any, start: int, stop: int) -> Iterator[tuple[int, ...]]:
+def _stored_chunks(array: Any, start: int, stop: int, axis: int) -> Iterator[tuple[int, ...]]:
     """Yield the indices of the files that hold rows `start` to `stop`: shards where there are shards."""
     if 0 in array.shape or stop <= start:
         return
@@ -233,7 +249,7 @@ def _stored_chunks(array: Any, start: int, stop: int) -> Iterator[tuple[int, ...
     counts = [-(-n // size) for n, size in zip(array.shape, sizes, strict=True)]
     spans = [range(n) for n in counts]
     if spans:
-        spans[0] = range(start // sizes[0], -(-stop // sizes[0]))
+        spans[axis] = range(start // sizes[axis], -(-stop // sizes[axis]))
     yield from itertools.product(*spans)
 
 
@@ -268,9 +284,11 @@ def _left_out(folder: Path, array: Any, index: tuple[int, ...], n_bytes: int) ->
     return _chunk_error(folder, array, index, f"{found}: Zarr would read fill values", hint)
 
 
-def _damaged(folder: Path, array: Any, rows: tuple[int, int], err: Exception) -> StoreError:
+def _damaged(
+    folder: Path, array: Any, rows: tuple[int, int], axis: int, err: Exception
+) -> StoreError:
     """Return the error that names the first file that cannot be decoded."""
-    for index in _stored_chunks(array, *rows):
+    for index in _stored_chunks(array, *rows, axis):
         try:
             _ = array[_region(array, index)]
         except DECODING_ERRORS as found:
@@ -282,7 +300,7 @@ def _damaged(folder: Path, array: Any, rows: tuple[int, int], err: Exception) ->
 def _chunk_error(
     folder: Path, array: Any, index: tuple[int, ...], found: str, hint: str = ""
 ) -> StoreError:
-    """Return an error that names array, rows and file."""
+    """Return an error that names array, rows of its first dimension and file."""
     rows = _region(array, index)[:1] or (slice(0, 1),)
     key = array.metadata.encode_chunk_key(index)
     msg = f"{folder} must hold its rows {rows[0].start} to {rows[0].stop - 1} whole; its file {key} {found}. Restore that file{hint}."

@@ -33,7 +33,7 @@ class IngestSettings(Section):
     shape: Shape = None
     """Shape of one image, H,W,C: required for folders and raw binary files."""
     dtype: Literal["uint8", "uint16", "float16", "float32", "float64"] | None = None
-    """Type of the values of a raw binary file."""
+    """Type of the values of a raw binary file; of image files uint8 or uint16, which keeps all bits of grey ones."""
     on_unreadable: Literal["skip", "fail"] = "skip"
     """Whether unreadable files of a folder are listed and left out, or end the run."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from workflow.config.fields import Components, Section
@@ -22,7 +23,7 @@ from workflow.engine.verify import (
     check_rows,
     rows_and_blocks,
 )
-from workflow.errors import ConfigError, ImagesError, NonFiniteError
+from workflow.errors import ConfigError, NonFiniteError, SpreadError
 from workflow.pca import (
     AUTO_MAX_COMPONENTS,
     DEFAULT_RANK,
@@ -52,7 +53,7 @@ from workflow.steps.base import (
 from workflow.steps.duplicates import GROUPING_BYTES, CountExact, stored_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -132,8 +133,13 @@ class PcaStep(Step):
             with context.executor.as_dask_scheduler():
                 found = reference.components(context.images, context.block_rows, wanted)
         else:
-            state = _moments(context)
-            found = find_components(state, wanted)
+            state, found = checked_components(
+                context.executor,
+                context.images,
+                context.partitions,
+                partial(_moments, context),
+                wanted,
+            )
             details |= _count_duplicates(context)._asdict()
             store.write_model(self.name, moments_model(state))
         store.write_model(self.name, components_model(found), components_attrs(found))
@@ -421,9 +427,92 @@ def find_components(state: MomentState, n_components: float | str) -> PrincipalC
     except OverflowError:
         widest = math.inf
     if widest and not MIN_SPREAD < widest < MAX_SPREAD:
-        msg = f"images must spread between {MIN_SPREAD:g} and {MAX_SPREAD:g} along their first component; got {widest:.3g}. Scale them, for example to standard deviation 1."
-        raise ImagesError(msg)
+        raise _spread_error(widest)
     return found
+
+
+def _spread_error(widest: float) -> SpreadError:
+    """Return the error for images that spread too much or too little."""
+    msg = f"images must spread between {MIN_SPREAD:g} and {MAX_SPREAD:g} along their first component; got {widest:.3g}. Scale them, for example to standard deviation 1."
+    return SpreadError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class LargestTask:
+    """Finds the largest value of a partition in size, or the largest difference from the first image."""
+
+    images: Rows
+    from_first: bool
+
+    def __call__(self, partition: Partition) -> tuple[float, int, int, float]:
+        """Return its size, image, feature and value; of equal ones the first."""
+        first = self.images.read(0, 1) if self.from_first else np.zeros(1)
+        found = (-1.0, 0, 0, 0.0)
+        for rows, block in read_ahead(self.images, partition.blocks):
+            for start in range(0, len(block), TILE_ROWS):
+                part = block[start : start + TILE_ROWS]
+                size = np.abs(part - first)
+                row, feature = map(int, np.unravel_index(size.argmax(), size.shape))
+                if size[row, feature] > found[0]:
+                    value = float(part[row, feature])
+                    found = float(size[row, feature]), rows.start + start + row, feature, value
+        return found
+
+
+def checked_components(
+    executor: Executor,
+    images: ImageStore,
+    partitions: Sequence[Partition],
+    moments: Callable[[], MomentState],
+    n_components: float | str,
+) -> tuple[MomentState, PrincipalComponents]:
+    """Find moments and components; where images spread too much, name the value that may be wrong.
+
+    Parameters
+    ----------
+    executor : Executor
+        Runs the tasks that look for that value: images are read again only where something is odd.
+    images : ImageStore
+        The images.
+    partitions : sequence of Partition
+        All of them.
+    moments : callable
+        Returns the moments.
+    n_components : int, float or "auto"
+        As `principal_components` takes it.
+
+    Returns
+    -------
+    MomentState
+        The moments.
+    PrincipalComponents
+        The components.
+
+    Raises
+    ------
+    SpreadError
+        If the images spread so much or so little that float32 does not hold the squares of scores.
+    """
+
+    def largest(*, from_first: bool) -> tuple[float, int, int, float]:
+        found = executor.map(LargestTask(images, from_first), partitions)
+        return max(found, key=lambda one: (one[0], -one[1]))
+
+    try:
+        state = moments()
+        found = find_components(state, n_components)
+    except SpreadError as err:
+        size, row, feature, value = largest(from_first=False)
+        if size < MAX_SPREAD:
+            raise
+        msg = f"{err} The largest value is {value:g} at image {row}, feature {feature}: if that one is wrong, repair or drop that image."
+        raise SpreadError(msg) from None
+    if not found.total_variance and images.dtype == np.float64:
+        # Equal images have no variance, nor have differences whose squares are below 1e-323.
+        difference, *_ = largest(from_first=True)
+        if difference:
+            raise _spread_error(difference)
+    return state, found
 
 
 def moments_model(state: MomentState) -> ModelArrays:

@@ -14,7 +14,7 @@ from workflow.ingest.readers.folder import open_folder
 from workflow.ingest.readers.hdf5 import open_hdf5
 from workflow.ingest.readers.npz import open_npz
 from workflow.ingest.readers.raw import number_type, open_raw
-from workflow.ingest.source import OnUnreadable, Reading, Reshaped
+from workflow.ingest.source import OnUnreadable, Reading, Reshaped, readable
 from workflow.runstore import paths, zarr_io
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ READERS: dict[str, Callable[[Path, str | None, Reading], Source]] = {
 SUPPORTED = "a folder of image files, .zarr, .npy, .npz, .h5 and .hdf5 (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
 
 
+@readable()
 def open_source(
     spec: str | os.PathLike[str],
     *,
@@ -47,15 +48,16 @@ def open_source(
     Parameters
     ----------
     spec : path-like
-        A folder of PNG, JPEG, BMP, TIFF or WebP files, a Zarr array or group,
-        .npy, .npz, HDF5, or a raw binary file; ``FILE::NAME`` names an array
+        A folder of image files that Pillow reads, a Zarr array or group, .npy,
+        .npz, HDF5, or a raw binary file; ``FILE::NAME`` names an array
         of a file.
     shape : tuple of int, optional
         Shape of one image: required for folders, where images are resized to
         it, and for raw files; elsewhere the images are seen in this shape.
     dtype : str, optional
         Type of the values: required for raw files, where ``>u2`` means
-        big-endian; elsewhere it must be the type found.
+        big-endian; of image files uint8 or uint16; elsewhere it must be the
+        type found.
     on_unreadable : "skip" or "fail"
         Whether unreadable files of a folder are left out, or end the copying.
     like : tuple of (tuple of int, str), optional
@@ -77,6 +79,12 @@ def open_source(
     path, name = zarr_io.split_key(spec)
     if not paths.exists(path):
         raise zarr_io.missing_path(path)
+    odd = paths.oddity(path)
+    if odd:
+        msg = (
+            f"images must be a file or a folder; {path} is {odd}. Write the images to a file first."
+        )
+        raise ImagesError(msg)
     how = Reading(None if shape is None else tuple(shape), dtype, on_unreadable)
     like_shape, like_dtype = like or (None, None)
     if zarr_io.is_readable_in_place(path):

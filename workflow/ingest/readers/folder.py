@@ -16,9 +16,11 @@ import json
 import struct
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -33,13 +35,20 @@ from workflow.runstore.journal import Journal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from workflow.ingest.source import OnUnreadable, Reading
     from workflow.mapper import PartitionRunner
 
-#: Files that are taken for images.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+#: Files that are taken for images: pictures that Pillow reads without other programs.
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".webp", ".avif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+)
+#: Values of 16 bits, of which 8 are kept, must reach so far: 64 levels are left.
+LEAST_DEEP = 1 << 14
+#: Endings of files that are not read which are named.
+MOST_NAMED = 5
 #: Channels of an image -> the mode Pillow converts to.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 #: Files that one task decodes, at most, and bytes of their decoded images.
@@ -67,12 +76,16 @@ class FolderSource(BaseSource):
 
     folder: Path
     on_unreadable: OnUnreadable
+    others: str = ""
+
+    def remarks(self) -> list[str]:
+        """Return what the user should know before the files are read."""
+        return [f"{self.folder} also holds {self.others}, not read"] if self.others else []
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the number, bytes and a digest of names, sizes and times of the files."""
         files = list_files(self.folder)
-        # Of a link that leads nowhere, what the link itself is: it is listed as unreadable later.
-        known = [paths.identity(self.folder / name, follow_links=False) for name in files]
+        known = [paths.identity(self.folder / name) for name in files]
         named = [(name, *identity) for name, identity in zip(files, known, strict=True)]
         return {
             "kind": "folder",
@@ -80,6 +93,7 @@ class FolderSource(BaseSource):
             "n_files": len(files),
             "n_bytes": sum(identity.n_bytes for identity in known),
             "files": hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest(),
+            **({} if self.dtype == np.uint8 else {"dtype": self.dtype.name}),
         }
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -91,7 +105,7 @@ class FolderSource(BaseSource):
             If one is not.
         """
         names = list_files(self.folder)[start:stop]
-        images = [decode(self.folder / name, self.image_shape) for name in names]
+        images = [decode(self.folder / name, self.image_shape, self.dtype) for name in names]
         return np.stack(images).reshape(len(names), self.n_features)
 
     def prepare(self, folder: Path, runner: PartitionRunner) -> DecodedSource:
@@ -100,10 +114,11 @@ class FolderSource(BaseSource):
         Raises
         ------
         ImagesError
-            If none is readable, or one is not and that is to be fatal.
+            If none is readable, or one is not and that is to be fatal; if 8 bits are too few
+            for what files of 16 bits hold.
         """
         names = list_files(self.folder)
-        fitting = max(1, PART_BYTES // self.n_features)
+        fitting = max(1, PART_BYTES // (self.n_features * self.dtype.itemsize))
         parts = dict(enumerate(row_ranges(len(names), min(PART_FILES, fitting))))
         for index, rows in parts.items():
             place = _part(folder, index, "names.json")
@@ -122,6 +137,10 @@ class FolderSource(BaseSource):
             name, reason = next(iter(decoded.unreadable()), ("", ""))
             msg = f"there must be one readable image or more; {self.folder} has none in {len(names)} files (first: {name}, {reason}). Give more images."
             raise ImagesError(msg)
+        largest = [report["largest"] for report in reports.values() if report.get("largest")]
+        if largest and self.dtype == np.uint8 and max(largest) < LEAST_DEEP:
+            msg = f"image files of 16 bits must use their range where 8 bits are kept; the largest value in {self.folder} is {max(largest)}, which leaves {(max(largest) >> 8) + 1} levels. Set ingest.dtype=uint16 to keep all bits of grey files, or convert the files to 8 bits."
+            raise ImagesError(msg)
         write_json(folder / "ends.json", ends.tolist())
         return decoded
 
@@ -136,23 +155,27 @@ class DecodePart:
     def __call__(self, index: int) -> dict[str, Any]:
         """Leave pixels, names and unreadable files of part `index`; return how many images it has."""
         names: list[str] = read_json(_part(self.folder, index, "names.json"))
-        images: list[NDArray[np.uint8]] = []
+        images: list[NDArray[Any]] = []
+        largest: list[int] = []
         good: list[str] = []
         bad: list[tuple[str, str]] = []
         for name in names:
             try:
-                images.append(decode(self.source.folder / name, self.source.image_shape))
+                path = self.source.folder / name
+                found = _decoded(path, self.source.image_shape, self.source.dtype)
+                images.append(found.values)
+                largest.append(found.largest)
                 good.append(name)
             except ImagesError as err:
                 if self.source.on_unreadable == "fail":
                     raise
                 bad.append((name, str(err)))
-        block = np.array(images, np.uint8).reshape(len(images), self.source.n_features)
+        block = np.array(images, self.source.dtype).reshape(len(images), self.source.n_features)
         with _part(self.folder, index, "npy").open("wb") as file:
             np.save(file, block, allow_pickle=False)
         held = {"paths": good, "unreadable": bad, "crc": zarr_io.crc(block)}
         write_json(_part(self.folder, index, "json"), held)
-        return {"n_images": len(good)}
+        return {"n_images": len(good), "largest": max(largest, default=0)}
 
 
 @dataclass(frozen=True)
@@ -228,8 +251,25 @@ def _part(folder: Path, index: int, suffix: str) -> Path:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return the image files below a folder as relative POSIX paths, sorted; hidden ones are no images."""
-    return [name for name in paths.files_below(folder) if name.lower().endswith(SUFFIXES)]
+    """Return the image files below a folder as relative POSIX paths, sorted; hidden ones are no images.
+
+    Folders that cannot be read are among them, so that they are named as unreadable.
+    """
+    return [name for name in paths.files_below(folder) if _is_listed(name)]
+
+
+def _is_listed(name: str) -> bool:
+    """Return whether a name is that of an image file or of a folder that cannot be read."""
+    return name.lower().endswith((*SUFFIXES, "/"))
+
+
+def _counted(names: list[str]) -> str:
+    """Return how many files there are of each ending, as a text."""
+    counts = Counter(PurePosixPath(name).suffix.lower() or "without ending" for name in names)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{n:,} {ending}" for ending, n in ordered[:MOST_NAMED]]
+    rest = sum(n for _, n in ordered[MOST_NAMED:])
+    return ", ".join([*named, f"{rest:,} of other endings"] if rest else named)
 
 
 def printable(name: str) -> str:
@@ -237,7 +277,14 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def decode(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
+class Decoded(NamedTuple):
+    """An image, and the largest of the file's values where they have 16 bits, else 0."""
+
+    values: NDArray[Any]
+    largest: int
+
+
+def decode(path: Path, image_shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
     """Read one image file.
 
     Parameters
@@ -246,40 +293,85 @@ def decode(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
         The file; of several frames the first one is taken.
     image_shape : tuple of int
         (height, width, channels), or (height, width) for grey.
+    dtype : {uint8, uint16}
+        Type of the values.
 
     Returns
     -------
-    uint8 array of shape image_shape
+    array of shape image_shape
         Converted to 1 channel (grey), 3 (RGB) or 4 (RGBA), then resized with
-        Pillow's bicubic filter, which averages when it makes smaller.  Values
-        of 16 bits keep their upper 8.
+        Pillow's bicubic filter, which averages when it makes smaller.  As
+        uint8, values of 16 bits keep their upper 8; as uint16, values of 8
+        bits are spread over all 16.
 
     Raises
     ------
     ImagesError
         If the file cannot be decoded.
     """
-    mode = MODES[image_shape[2] if len(image_shape) == 3 else 1]
+    return _decoded(path, image_shape, np.dtype(dtype)).values
+
+
+def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> Decoded:
+    """Read one image file as `decode` does, and the largest value if it has 16 bits."""
+    n_channels = image_shape[2] if len(image_shape) == 3 else 1
+    size = image_shape[1], image_shape[0]
     try:
         with Image.open(paths.local(path)) as opened:
+            # A portable grey map of more than 8 bits is opened as 32 bits, spread over 16.
+            is_grey = opened.mode.startswith("I;16") or (opened.format, opened.mode) == ("PPM", "I")
+            is_deep = is_grey or ";16" in str(opened.tile)
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-            image = _to_mode(upright, mode)
-            size = image_shape[1], image_shape[0]
-            if image.size != size:
-                image = image.resize(size, Image.Resampling.BICUBIC)
-            return np.asarray(image, dtype=np.uint8).reshape(image_shape)
+            image = ImageOps.exif_transpose(opened)
+            largest = _largest(image) if is_deep else 0
+            if is_grey:
+                image = Image.fromarray(np.asarray(image).astype(np.uint16))
+            values: NDArray[Any]
+            if dtype == np.uint16 and is_deep:
+                values = _deep_values(image, size, n_channels)
+            else:
+                bytes_ = _byte_values(image, size, n_channels)
+                values = bytes_ * np.uint16(257) if dtype == np.uint16 else bytes_
+        return Decoded(values.reshape(image_shape), largest)
     except DECODING_ERRORS as err:
         text = (str(err).splitlines() or [type(err).__name__])[0].replace(str(path), path.name)
         msg = f"image files must be readable; {path} is not ({text.rstrip('.')}). Repair it, or leave it out with ingest.on_unreadable=skip."
         raise ImagesError(msg) from None
 
 
+def _byte_values(image: Image.Image, size: tuple[int, int], n_channels: int) -> NDArray[np.uint8]:
+    """Return an image of 8 bits a channel, converted and resized."""
+    image = _to_mode(image, MODES[n_channels])
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _deep_values(image: Image.Image, size: tuple[int, int], n_channels: int) -> NDArray[np.uint16]:
+    """Return a grey image of 16 bits, resized, in as many channels."""
+    if image.mode != "I;16":
+        msg = "it has several channels of 16 bits, of which Pillow reads 8"
+        raise ValueError(msg)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    values: NDArray[np.uint16] = np.repeat(np.asarray(image)[..., None], n_channels, axis=2)
+    if n_channels == 4:
+        values[..., 3] = np.iinfo(np.uint16).max
+    return values
+
+
+def _largest(image: Image.Image) -> int:
+    """Return the largest value of an image of 16 bits, transparency apart; at least 1."""
+    if image.mode.startswith("I"):
+        return max(1, int(np.asarray(image).max()))
+    # Of several channels, Pillow has kept the upper 8 bits.
+    return max(1, 257 * int(np.asarray(image.convert("RGB")).max()))
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Convert an image to 8 bits a channel and the mode that is wanted."""
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         msg = f"it has 32-bit values (mode {image.mode}) of unknown range"
         raise ValueError(msg)
@@ -298,12 +390,14 @@ def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
     """
     del name
     shape = how.shape
-    if how.dtype not in (None, "uint8"):
-        msg = f"image files give uint8; `ingest.dtype={how.dtype}` was asked for. Leave ingest.dtype out."
+    if how.dtype not in (None, "uint8", "uint16"):
+        msg = f"image files give uint8 or uint16; `ingest.dtype={how.dtype}` was asked for. Leave ingest.dtype out."
         raise ImagesError(msg)
-    files = list_files(folder)
+    found = paths.files_below(folder)
+    files = [name for name in found if _is_listed(name)]
+    others = _counted([name for name in found if not _is_listed(name)])
     if not files:
-        msg = f"a folder of images must hold files ending in {', '.join(SUFFIXES)}; {folder} holds none. Give another folder."
+        msg = f"a folder of images must hold files ending in {', '.join(SUFFIXES)}; {folder} holds {others or 'none'}. Give another folder."
         raise ImagesError(msg)
     if shape is None:
         msg = f"a folder of images needs the shape H,W,C that they are resized to; none was given for the {len(files)} files in {folder}. Add for example --set ingest.shape={_example_shape(folder / files[0])}."
@@ -311,7 +405,8 @@ def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
     if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in MODES):
         msg = f"`ingest.shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --set ingest.shape=16,16,3."
         raise ImagesError(msg)
-    return FolderSource(len(files), shape, np.dtype(np.uint8), folder, how.on_unreadable)
+    dtype = np.dtype(how.dtype or "uint8")
+    return FolderSource(len(files), shape, dtype, folder, how.on_unreadable, others)
 
 
 def _example_shape(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -11,11 +12,10 @@ import numpy as np
 from workflow.errors import ImagesError
 from workflow.ingest.source import BaseSource, file_identity
 from workflow.runstore import paths, zarr_io
+from workflow.runstore.packing import ATTRIBUTES, Packing
 from workflow.runstore.zarr_read import first_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from workflow.ingest.source import Reading
@@ -30,11 +30,14 @@ class Hdf5Source(BaseSource):
 
     path: Path
     key: str
+    axis: int = 0
+    packing: Packing | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return name, size and time of the file, and the dataset's name."""
+        """Return name, size and time of the file, the dataset's name, and how it is packed."""
         known = {"kind": "hdf5", "dataset": self.key}
-        return {**known, **self.shape_and_type(), **file_identity(self.path)}
+        packed = {"packing": self.packing.describe()} if self.packing else {}
+        return {**known, **self.shape_and_type(), **file_identity(self.path), **packed}
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return images `start` to `stop` as rows.
@@ -44,11 +47,13 @@ class Hdf5Source(BaseSource):
         ImagesError
             If the file is damaged there.
         """
+        rows = (*[slice(None)] * self.axis, slice(start, stop))
         try:
             with h5py.File(paths.local(self.path), "r") as file:
-                block = file[self.key][start:stop]
+                block = np.moveaxis(file[self.key][rows], self.axis, 0)
         except DAMAGED as err:
             raise _damaged(self.path, err) from None
+        block = self.packing.decode(block) if self.packing else block
         return np.asarray(block, self.dtype, order="C").reshape(stop - start, self.n_features)
 
 
@@ -61,27 +66,72 @@ def open_hdf5(path: Path, name: str | None, how: Reading) -> Hdf5Source:
         If the file is damaged, holds no such dataset, or one that cannot be images.
     """
     del how
+    wanted = (name or "images").strip("/")
     try:
         with h5py.File(paths.local(path), "r") as file:
-            held: dict[str, tuple[tuple[int, ...] | None, np.dtype[Any]]] = {}
-
-            def note(at: str, node: Any) -> None:
-                if isinstance(node, h5py.Dataset):
-                    held[at] = (node.shape, node.dtype)
-
-            file.visititems(note)
+            dataset = _followed(file, wanted)
+            if not isinstance(dataset, h5py.Dataset):
+                held = _datasets(file, (file,))
+                if name is not None or len(held) != 1:
+                    msg = f"an HDF5 file must hold the dataset `{wanted}` or one only; {path} holds {', '.join(held) or 'none'}. Give {path}::{next(iter(held), 'NAME')}."
+                    raise ImagesError(msg)
+                wanted, dataset = next(iter(held.items()))
+            return _source(path, wanted, dataset)
+    except ImagesError:
+        raise
     except DAMAGED as err:
         raise _damaged(path, err) from None
-    wanted = (name or "images").strip("/")
-    if wanted not in held and name is None and len(held) == 1:
-        wanted = next(iter(held))
-    if wanted not in held:
-        msg = f"an HDF5 file must hold the dataset `{wanted}` or one only; {path} holds {', '.join(held) or 'none'}. Give {path}::{next(iter(held), 'NAME')}."
+
+
+def _source(path: Path, name: str, dataset: h5py.Dataset) -> Hdf5Source:
+    """Return the source of a dataset, or refuse it."""
+    called = f"{path}::{name}"
+    if dataset.is_virtual:
+        msg = f"images must lie in one HDF5 file; {called} is a virtual dataset, whose missing files HDF5 would fill up. Copy it to an ordinary dataset (h5repack)."
         raise ImagesError(msg)
-    shape, dtype = held[wanted]
-    zarr_io.check_images(f"{path}::{wanted}", shape or (), dtype)
-    assert shape is not None
-    return Hdf5Source(shape[0], tuple(shape[1:]), dtype.newbyteorder("="), path, wanted)
+    attributes = {key: _plain(dataset.attrs[key]) for key in ATTRIBUTES if key in dataset.attrs}
+    packing = Packing.of(called, dataset.dtype, attributes)
+    dtype = packing.dtype if packing else dataset.dtype
+    axis = zarr_io.sample_axis([_dimension(dim) for dim in dataset.dims])
+    stored = dataset.shape or ()
+    shape = (*stored[axis : axis + 1], *stored[:axis], *stored[axis + 1 :])
+    zarr_io.check_images(called, shape, dtype)
+    # An external link leads to another file, whose size and time tell the images.
+    place = Path(dataset.file.filename)
+    place, key = (path, name) if place == path else (place.absolute(), dataset.name.strip("/"))
+    return Hdf5Source(shape[0], shape[1:], dtype.newbyteorder("="), place, key, axis, packing)
+
+
+def _followed(group: h5py.Group, name: str) -> Any:
+    """Return what a name leads to, through links; None where that is nothing."""
+    try:
+        return group.get(name)
+    except (KeyError, OSError):
+        return None
+
+
+def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...]) -> dict[str, h5py.Dataset]:
+    """Return the datasets below a group, each once, by their paths: through links, but not in circles."""
+    found: dict[str, h5py.Dataset] = {}
+    for name in group:
+        node = _followed(group, name)
+        if isinstance(node, h5py.Dataset):
+            found |= {} if node in found.values() else {name: node}
+        elif isinstance(node, h5py.Group) and node not in above:
+            for inner, dataset in _datasets(node, (*above, node)).items():
+                found |= {} if dataset in found.values() else {f"{name}/{inner}": dataset}
+    return found
+
+
+def _dimension(dim: Any) -> str:
+    """Return the name of a dimension: its label, or that of its scale."""
+    return str(dim.label or next((key.rpartition("/")[2] for key in dim.keys()), ""))  # noqa: SIM118 - no mapping
+
+
+def _plain(value: Any) -> Any:
+    """Return an attribute as one value or text where it is an array of one."""
+    value = value.reshape(-1)[0] if np.size(value) == 1 and isinstance(value, np.ndarray) else value
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _damaged(path: Path, err: Exception) -> ImagesError:
