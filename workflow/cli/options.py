@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workflow.config import flatten
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -89,5 +87,4 @@ def print_result(text: str, content: Any, *, as_json: bool) -> None:
 
 def given(loaded: LoadedConfig) -> dict[str, Any]:
     """Return the settings that the user set, by dotted key."""
-    flat = flatten(loaded.config.model_dump(mode="json"))
-    return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}
+    return loaded.given

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +18,7 @@ from workflow.cli.ingest import (
 )
 from workflow.cli.options import given, print_result, shared_options
 from workflow.cli.stop import Stopping
-from workflow.config import flatten
+from workflow.config import as_yaml, flatten
 from workflow.errors import WorkflowError, one_line
 
 if TYPE_CHECKING:
@@ -91,8 +90,11 @@ def plan_command(
     as_json: bool,
 ) -> None:
     """Print what a run would cost here, in time, memory and disk; refuse what cannot fit."""
+    from workflow.commands.base import settings_for
     from workflow.commands.plan import plan
 
+    if out is not None:
+        loaded = settings_for(out, loaded)
     since_start = time.monotonic() - click.get_current_context().obj
     text, content = plan(
         images, loaded.config, out, with_pilot=not no_pilot, since_start=since_start
@@ -103,12 +105,20 @@ def plan_command(
 @program.command("run")
 @click.argument("images")
 @click.option("--out", metavar="RUN", required=True, type=Path, help="Run folder.")
+@click.option(
+    "--fresh-settings",
+    is_flag=True,
+    help="Leave the settings of an existing run folder aside; by default it keeps them.",
+)
 @shared_options
-def run_command(images: str, out: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+def run_command(
+    images: str, out: Path, loaded: LoadedConfig, *, fresh_settings: bool, as_json: bool
+) -> None:
     """Find the clusters of IMAGES; the same command again resumes."""
     from workflow.commands.run import describe_summary, read_summary, run_workflow
 
-    summary = read_summary(run_workflow(images, out, loaded))
+    store = run_workflow(images, out, loaded, fresh_settings=fresh_settings)
+    summary = read_summary(store)
     print_result(describe_summary(summary), summary, as_json=as_json)
 
 
@@ -176,14 +186,15 @@ def recut_command(
 @click.argument("images")
 @shared_options
 def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Merge new images into the stored moments of a run."""
+    """Merge new images into the moments of a run; they get no labels (see predict)."""
     from workflow.commands.update import update
 
     found = update(run, images, overrides=given(loaded))
     text = (
         f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
         f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
-        "Labels stay until `run` does the later steps again."
+        "The new images get no labels, now or by `run`, which does the later steps again for the images "
+        "of the run alone: `predict` gives them labels."
     )
     print_result(text, found, as_json=as_json)
 
@@ -266,14 +277,9 @@ def config_command(loaded: LoadedConfig, *, as_json: bool) -> None:
     content = {key: {"value": value, "origin": loaded.origins[key]} for key, value in flat.items()}
     width = max(map(len, flat))
     lines = [
-        f"{key:{width}}  {_shown(value):12} {loaded.origins[key]}" for key, value in flat.items()
+        f"{key:{width}}  {as_yaml(value):12} {loaded.origins[key]}" for key, value in flat.items()
     ]
     print_result("\n".join(lines), content, as_json=as_json)
-
-
-def _shown(value: Any) -> str:
-    """Return a value as YAML would have it."""
-    return json.dumps(value) if not isinstance(value, str) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

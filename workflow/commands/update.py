@@ -21,6 +21,7 @@ from workflow.steps.pca import (
     components_details,
     components_model,
     moments_model,
+    n_merged,
     stored_moments,
     sum_moments,
 )
@@ -48,8 +49,9 @@ def update(
 ) -> dict[str, Any]:
     """Merge the moments of new images into those of a run, and find the components anew.
 
-    The scores, centroids and labels stay as they are, on the components they
-    were made with, until `run` does those steps again.
+    The new images get no labels, neither here nor by `run`; `predict` gives
+    them labels.  The scores, centroids and labels stay as they are, on the
+    components they were made with, until `run` does those steps again.
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ def update(
     Returns
     -------
     dict
-        Number of images before and after, components, share of variance kept.
+        Number of images before and after and of all merged ones, which have no
+        labels; components, share of variance kept.
 
     Raises
     ------
@@ -144,4 +147,8 @@ def _update(
     store.replace(store.stage_model("pca", arrays, components_attrs(found), staged))
     discard(staged)
     discard(place)
-    return {"n_samples_before": before.n_samples, **components_details(found)}
+    return {
+        "n_samples_before": before.n_samples,
+        "n_samples_merged": n_merged(store),
+        **components_details(found),
+    }

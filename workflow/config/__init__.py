@@ -2,14 +2,23 @@
 
 from workflow.config.compute import ComputeSettings
 from workflow.config.fields import Section
-from workflow.config.load import LoadedConfig, flatten, known_keys, load_config
+from workflow.config.load import (
+    FROM_RUN,
+    LoadedConfig,
+    as_yaml,
+    flatten,
+    known_keys,
+    load_config,
+)
 from workflow.config.models import Config, config_model
 
 __all__ = [
+    "FROM_RUN",
     "ComputeSettings",
     "Config",
     "LoadedConfig",
     "Section",
+    "as_yaml",
     "config_model",
     "flatten",
     "known_keys",

@@ -178,9 +178,10 @@ class PcaStep(Step):
             yield from check_images(store, "pca/moments")
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return how many components there are, and what they keep."""
+        """Return how many components there are, what they keep, and images they have from `update`."""
         details = store.step(self.name).details
-        return {name: details[name] for name in ("n_components", "variance_kept")}
+        found = {name: details[name] for name in ("n_components", "variance_kept")}
+        return {**found, "n_samples_merged": n_merged(store)}
 
 
 def _rank(sizes: Sizes) -> int:
@@ -330,6 +331,11 @@ def image_checksums(context: Context) -> list[Any]:
     if not entries:
         return [None] * len(context.block_sizes)
     return flat_checksums(entries)
+
+
+def n_merged(store: RunStore) -> int:
+    """Return how many images `update` has merged into the moments; they get no labels."""
+    return sum(update["n_samples"] for update in store.manifest.updates)
 
 
 def find_components(state: MomentState, n_components: float | str) -> PrincipalComponents:
