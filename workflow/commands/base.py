@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from workflow.engine.client import executor_for
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.engine.step import needed_for
-from workflow.errors import ImagesError, StoreError
+from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import open_input
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from workflow.config import Config, LoadedConfig
     from workflow.ingest import ImagesInput
     from workflow.runstore.zarr_io import ImageStore
+
+log = logging.getLogger(__name__)
 
 #: Up to so many bytes to read, the work is done in this process: sooner than workers start.
 MAX_HERE_BYTES = 256 * 2**20
@@ -91,6 +94,31 @@ def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
 def open_given(images: Any, config: Config) -> ImagesInput:
     """Open images as a user gave them, as the settings say."""
     return open_input(images, **config.section(IngestSettings).reading)
+
+
+def client_for(given: ImagesInput, client: Client | None) -> Client | None:
+    """Return the client to work with: images that are persisted on one can be read there only.
+
+    Raises
+    ------
+    ComputeError
+        If the user gave another one.
+    """
+    holder = given.client
+    if holder is None or holder is client:
+        return client
+    place = _address(holder)
+    if client is None:
+        log.info("%s are persisted at %s: the work is done there", given.name, place)
+    elif _address(client) != place:
+        msg = f"`client` must be the one that the images are persisted with; they are at {place}, and it is connected to {_address(client)}. Pass that client, or images that are not persisted."
+        raise ComputeError(msg)
+    return holder
+
+
+def _address(client: Client) -> str:
+    """Return the address of the scheduler of a client."""
+    return str(client.scheduler.address) if client.scheduler is not None else "a closed scheduler"
 
 
 def images_of(store: RunStore) -> ImageStore | None:

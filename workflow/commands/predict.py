@@ -10,6 +10,7 @@ import numpy as np
 
 from workflow.chunks import choose_block_rows
 from workflow.commands.base import (
+    client_for,
     executor_for_bytes,
     open_given,
     readable_images,
@@ -93,6 +94,7 @@ def predict(
     require_labels(store)
     target = Path(out).absolute()
     given = open_given(images, config)
+    client = client_for(given, client)
     _require_place_for_labels(target)
     work = target.with_name(f"{target.name}.{given.digest}.work")
     with executor_for_bytes(work / "shared", config, client, given.n_bytes, progress) as executor:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import kept_settings, open_given, settings_for
+from workflow.commands.base import client_for, kept_settings, open_given, settings_for
 from workflow.commands.forecast import describe_run, note_run, process_bytes
 from workflow.config import FROM_RUN, as_yaml, flatten
 from workflow.engine.client import executor_for
@@ -79,6 +79,7 @@ def run_workflow(
         loaded = settings_for(out, loaded)
     config = loaded.config
     given = open_given(images, config)
+    client = client_for(given, client)
     sizes = Sizes.of(steps.STEPS, given.source, config)
     check_settings(steps.STEPS, sizes)
     store = RunStore.create(out)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.chunks import choose_block_rows
-from workflow.commands.base import executor_for_bytes, open_given, readable_images, stored_config
+from workflow.commands.base import (
+    client_for,
+    executor_for_bytes,
+    open_given,
+    readable_images,
+    stored_config,
+)
 from workflow.engine.partitions import partitions
 from workflow.engine.staleness import step_plans
 from workflow.errors import ConfigError, ImagesError
@@ -83,6 +89,7 @@ def update(
     config = stored_config(store, overrides)
     with store.lock():
         given = open_given(images, config)
+        client = client_for(given, client)
         _require_new_images(store, given)
         work = store.path / layout.WIP / f"update-{given.digest}"
         shared = work / "shared"

@@ -1,6 +1,7 @@
 """The configuration of a run."""
 
 from workflow.config.compute import ComputeSettings
+from workflow.config.dask_settings import dask_places, describe_dask_settings
 from workflow.config.fields import Section
 from workflow.config.load import (
     FROM_RUN,
@@ -20,6 +21,8 @@ __all__ = [
     "Section",
     "as_yaml",
     "config_model",
+    "dask_places",
+    "describe_dask_settings",
     "flatten",
     "known_keys",
     "load_config",

@@ -95,7 +95,9 @@ def render(data: ReportData) -> str:
         element("title", f"{headline(data.summary)} - {data.title}"),
         element("style", Html(STYLE_SHEET)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    page = f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    # Python keeps bytes of a path that it cannot decode as surrogates, which UTF-8 cannot hold.
+    return page.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _notes(data: ReportData) -> Html:
