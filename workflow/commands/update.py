@@ -15,10 +15,11 @@ from workflow.commands.base import (
 )
 from workflow.engine.partitions import partitions
 from workflow.engine.staleness import step_plans
+from workflow.engine.summary import summarize
 from workflow.errors import ConfigError, ImagesError
 from workflow.pca import merge_moments, moments_to_arrays, principal_components
 from workflow.runstore import RunStore, layout
-from workflow.runstore.files import discard, write_arrays
+from workflow.runstore.files import discard, write_arrays, write_json
 from workflow.runstore.manifest import digest
 from workflow.steps.pca import (
     PcaSettings,
@@ -150,8 +151,12 @@ def _update(
     record.details = components_details(found)
     staged = store.wip("update")
     arrays = moments_model(merged) | components_model(found)
+    moves = store.stage_model("pca", arrays, components_attrs(found), staged)
+    if (store.path / layout.SUMMARY).exists():
+        write_json(staged / layout.SUMMARY, summarize(steps.STEPS, store))
+        moves = [*moves, (staged / layout.SUMMARY, store.path / layout.SUMMARY)]
     # The manifest, with the update noted, is saved together with the moves.
-    store.replace(store.stage_model("pca", arrays, components_attrs(found), staged))
+    store.replace(moves)
     discard(staged)
     discard(place)
     return {
