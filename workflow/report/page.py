@@ -95,9 +95,7 @@ def render(data: ReportData) -> str:
         element("title", f"{headline(data.summary)} - {data.title}"),
         element("style", Html(STYLE_SHEET)),
     )
-    page = f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
-    # Python keeps bytes of a path that it cannot decode as surrogates, which UTF-8 cannot hold.
-    return page.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
 
 
 def _notes(data: ReportData) -> Html:
