@@ -199,7 +199,7 @@ class Run:
         return members.open_labels(target)
 
     def update(self, images: Any) -> dict[str, Any]:
-        """Merge new images into the stored moments.
+        """Merge new images into the stored moments; they get no labels, see `predict`.
 
         Parameters
         ----------
