@@ -5,7 +5,7 @@ import logging
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from tests.conftest import picture_set
 from tests.runs.helpers import SETTINGS, labels_of, make_run
@@ -81,7 +81,8 @@ def test_run__works_on_the_client_that_holds_the_images(images, client, tmp_path
     given = make_run(images, tmp_path / "given", client, **{"tree.n_resamples": 0})
     np.testing.assert_array_equal(labels_of(store)["label"], labels_of(given)["label"])
     with (
-        Client(processes=False, n_workers=1, dashboard_address=None, set_as_default=False) as other,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as other,
         pytest.raises(ComputeError, match=r"`client` must be the one .* Pass that client"),
     ):
         make_run(held, tmp_path / "other", other)
