@@ -67,7 +67,7 @@ def place(tmp_path_factory, workers):
         patch.chdir(folder)
         for name, value in workers.items():
             patch.setenv(name, value)
-        ended = {shlex.join(words): main(words[3:]) for words in commands()}
+        ended = {shlex.join(words): main(words[1:]) for words in commands()}
     return folder, ended
 
 
@@ -78,14 +78,14 @@ def test_readme_commands__all_succeed(place):
 
 
 def test_readme_commands__are_ours_and_name_every_command():
-    assert all(words[:3] == ["python", "-m", "workflow"] for words in commands())
+    assert all(words[0] == "overcluster" for words in commands())
     missing = [
         name
         for name in program.commands
-        if f"`{name}" not in README and not re.search(rf"workflow {name}\b", README)
+        if f"`{name}" not in README and not re.search(rf"overcluster {name}\b", README)
     ]
     assert [name for name in missing if f"make {name}" not in README] == []
-    run = {words[3] for words in commands()}
+    run = {words[1] for words in commands()}
     assert {
         "plan",
         "run",

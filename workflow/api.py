@@ -206,7 +206,7 @@ class Run:
         return members.open_labels(target)
 
     def update(self, images: Any) -> dict[str, Any]:
-        """Merge new images into the stored moments.
+        """Merge new images into the stored moments; they get no labels, see `predict`.
 
         Parameters
         ----------
@@ -259,6 +259,7 @@ def run(
     config: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     compute: str | None = None,
+    fresh_settings: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Find the clusters of images; the same call again resumes where it stopped.
@@ -270,7 +271,9 @@ def run(
         uint8, uint16, float16, float32 or float64.  Zarr and ``.npy`` are read
         in place, everything else is copied into the run folder.
     out : path
-        The run folder: new, empty, or one that was begun with the same images.
+        The run folder: new, empty, or one that was begun with the same images,
+        which keeps its settings: they win over the defaults, what is given
+        here wins over them.
     client : distributed.Client, optional
         Where to run; workers on this machine are started by default.
     config : path, optional
@@ -280,6 +283,8 @@ def run(
         ``{"pca.n_components": 50}``.
     compute : str, optional
         A name or file of ``cluster_configs/``, or ``tcp://HOST:PORT``.
+    fresh_settings : bool
+        Whether the settings of an existing run folder are left aside.
     progress : bool, optional
         Whether progress is shown: in a notebook as bars under the cell, in a
         terminal as a bar, in a log as lines.  By default it is.
@@ -301,5 +306,7 @@ def run(
         raise ComputeError(msg)
     loaded = load_config(config, settings or {}, compute=compute)
     with watched(Path(out).name, enabled=progress is not False) as shown:
-        store = run_workflow(images, out, loaded, client=client, progress=shown)
+        store = run_workflow(
+            images, out, loaded, client=client, fresh_settings=fresh_settings, progress=shown
+        )
     return Run(store.path, client=client)

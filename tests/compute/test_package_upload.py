@@ -132,6 +132,15 @@ def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_pat
         upload_package(client)
 
 
+def test_package__reaches_workers_started_beside_a_file_of_its_name(tmp_path):
+    (tmp_path / "workflow.py").write_text("X = 1\n")
+    with opened(tmp_path) as (_, client):
+        upload_package(client)
+        folders = {Path(folder) for folder in run_by_value(client, package_file)}
+        assert folders.pop().is_relative_to(tmp_path / "cache")
+        client.run(get_ready)
+
+
 def test_package__of_another_version_is_refused(tmp_path):
     with opened(tmp_path, n_workers=0) as (place, client):
         shutil.copytree(FOLDER, place.libraries / "workflow")

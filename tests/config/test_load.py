@@ -85,6 +85,9 @@ def test_load_config__names_what_is_wrong(words, match):
         ("pca: {n_components: [}\n", "must be a readable YAML file"),
         ("pca:\n  n_comp: 3\n", "must be a known one; got `pca.n_comp`"),
         (b"\xff\xfe\x00", "must be a readable YAML file"),
+        ("pca:\n  whiten: true\nseed: 3\npca: {}\n", "`pca` in line 1 and again in line 4"),
+        ("tree:\n  flows: two\n\n  flows: two\n", "`tree.flows` in line 2 and again in line 4"),
+        ("pca.whiten: true\npca:\n  whiten: true\n", "`pca.whiten` in line 1 and again in line 3"),
     ],
 )
 def test_load_config__refuses_a_bad_file(tmp_path, content, match):
@@ -94,6 +97,58 @@ def test_load_config__refuses_a_bad_file(tmp_path, content, match):
         load(file=file)
     with pytest.raises(ConfigError, match="does not exist"):
         load(file=tmp_path / "missing.yaml")
+
+
+def test_load_config__a_file_may_merge_what_it_then_overrides(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("tree: &kept {flows: two}\npca: {}\n")
+    assert load(file=file).config.tree.flows == "two"
+    file.write_text("pca:\n  <<: {n_components: 3, whiten: true}\n  n_components: 4\n")
+    pca = load(file=file).config.pca
+    assert (pca.n_components, pca.whiten) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("WORKFLOW_PCA_N_COMPONENTS", "WORKFLOW_PCA__N_COMPONENTS"),
+        ("WORKFLOW_BLOCK__ROWS", "block_rows"),
+        ("WORKFLOW_TREE__SIZE", "must be a known one"),
+    ],
+)
+def test_environment__what_is_surely_meant_for_us_is_refused(name, right):
+    with pytest.raises(ConfigError, match=right):
+        load(environment={name: "3"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("WORKFLOW_SED", "Did you mean WORKFLOW_SEED?"),
+        ("WORKFLOW_N_COMPONENTS", "Did you mean WORKFLOW_PCA__N_COMPONENTS?"),
+        ("WORKFLOW_TREE_MIN_CLUSTERSIZE", "Did you mean WORKFLOW_TREE__MIN_CLUSTER_SIZE?"),
+        ("WORKFLOW_OVERCLUSTR_NUMBER", "Print the known settings"),
+        ("WORKFLOW_RUN_ID", None),
+        ("WORKFLOW_NAME", None),
+    ],
+)
+def test_environment__what_is_like_a_setting_is_named(name, words, caplog):
+    assert load(environment={name: "3"}).config == load().config
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (words is not None)
+    assert all(text.startswith(f"{name} sets nothing") and words in text for text in said)
+
+
+def test_over__what_a_run_keeps_wins_over_the_defaults_only():
+    kept = {"seed": 4, "pca.n_components": 12, "tree.flows": "two"}
+    loaded = load("pca.n_components=auto", environment={"WORKFLOW_SEED": "5"}).over(kept)
+    assert loaded.config.seed == 5
+    assert loaded.config.pca.n_components == "auto"
+    assert loaded.config.tree.flows == "two"
+    assert loaded.origins["tree.flows"] == "the run folder"
+    assert loaded.origins["labels.noise"] == "default"
+    with pytest.raises(ConfigError, match=r"`seed` must be .*; got -1 \(from the run folder\)"):
+        load().over({"seed": -1})
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_render__is_balanced_and_has_every_part(page, blob_tree):
         "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on",
         "Doubtful: cluster 1.",
         "29 images are exact copies of another one.",
-        "python -m workflow duplicates /data/run",
+        "overcluster duplicates /data/run",
         "nearest: cluster 2",
     ):
         assert words in page.text, words
@@ -296,3 +296,12 @@ def test_report_data__refuses_what_does_not_fit(make_report, changes, match):
 def test_sheet__refuses_other_shapes():
     with pytest.raises(ValueError, match=r"got shape \(3, 4\) for 'x'"):
         Sheet("x", "", np.zeros((3, 4)))
+
+
+def test_render__paths_whose_bytes_are_no_text_of_the_locale(make_report):
+    """Python keeps such bytes as surrogates: those of UTF-8 are read, others are marked."""
+    under_ascii = "/data/\udcc3\udcbcbung"
+    assert "/data/übung" in Page(render(make_report(run_path=under_ascii))).text
+    page = render(make_report(run_path="/data/r\udcff1"))
+    page.encode()
+    assert "/data/r\ufffd1" in Page(page).text

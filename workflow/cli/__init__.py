@@ -1,5 +1,39 @@
 """The command line: words turned into one call each, our own errors printed in one line."""
 
-from workflow.cli.program import main
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words of the command line; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 2 the user's mistake, 1 anything else.
+    """
+    try:
+        # Dask reads its configuration when it is imported.
+        from workflow.cli.program import main as run_program
+    except ValueError as err:
+        if "dask config file" not in str(err):
+            raise
+        text = " ".join(str(err).split())
+        sys.stderr.write(
+            f"error: Dask must be able to read its configuration; {text}. Repair or remove that file.{os.linesep}"
+        )
+        return 2
+    return run_program(arguments)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from workflow.errors import ConfigError, one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -119,6 +121,7 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         verbose: int,
         **rest: Any,
     ) -> None:
+        _import_dask()
         # Knows all steps, and so imports them: help answers without.
         from workflow.steps import load_config
 
@@ -129,6 +132,21 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         )
 
     return wrapper
+
+
+def _import_dask() -> None:
+    """Import what reads Dask's configuration; where that is broken, say so."""
+    try:
+        import distributed  # noqa: F401
+    except Exception as err:
+        import dask.config
+
+        from workflow.config import dask_places
+
+        if not dask.config.collect():
+            raise
+        msg = f"Dask must be able to use its configuration; it cannot ({one_line(err)}). Repair it or move it away: {dask_places()}."
+        raise ConfigError(msg) from err
 
 
 def set_up_logging(verbose: int) -> None:
@@ -158,12 +176,10 @@ class _StderrHandler(logging.Handler):
 
 def print_result(text: str, content: Any, *, as_json: bool) -> None:
     """Print a result for a person, or as one line of JSON."""
-    click.echo(json.dumps(content) if as_json else text)
+    # Whatever the locale is, and as it is where a path holds bytes that are no text.
+    click.echo((json.dumps(content) if as_json else text).encode("utf-8", "surrogateescape"))
 
 
 def given(loaded: LoadedConfig) -> dict[str, Any]:
     """Return the settings that the user set, by dotted key."""
-    from workflow.config import flatten
-
-    flat = flatten(loaded.config.model_dump(mode="json"))
-    return {key: flat[key] for key, origin in loaded.origins.items() if origin != "default"}
+    return loaded.given

@@ -124,8 +124,11 @@ def plan_command(
 
     What cannot fit the memory of a worker or the disk is refused.
     """
+    from workflow.commands.base import settings_for
     from workflow.commands.plan import plan
 
+    if out is not None:
+        loaded = settings_for(out, loaded)
     since_start = time.monotonic() - click.get_current_context().obj
     text, content = plan(
         images, loaded.config, out, with_pilot=not no_pilot, since_start=since_start
@@ -152,6 +155,11 @@ run images.zarr --whiten --n-clusters 30 --set tree.min_cluster_size=100""",
     type=click.IntRange(min=1),
     help="Cut the tree into about so many clusters at the end, as `recut` does.",
 )
+@click.option(
+    "--fresh-settings",
+    is_flag=True,
+    help="Leave the settings of an existing run folder aside; by default it keeps them.",
+)
 @setting_option(
     "--whiten",
     "pca.whiten",
@@ -162,7 +170,13 @@ run images.zarr --whiten --n-clusters 30 --set tree.min_cluster_size=100""",
 @reading_options
 @shared_options
 def run_command(
-    images: str, out: Path | None, n_clusters: int | None, loaded: LoadedConfig, *, as_json: bool
+    images: str,
+    out: Path | None,
+    n_clusters: int | None,
+    loaded: LoadedConfig,
+    *,
+    fresh_settings: bool,
+    as_json: bool,
 ) -> None:
     """Find the clusters of IMAGES.
 
@@ -174,7 +188,14 @@ def run_command(
 
     out = out or default_out(images)
     since_start = time.monotonic() - click.get_current_context().obj
-    store = run_workflow(images, out, loaded, n_clusters=n_clusters, since_start=since_start)
+    store = run_workflow(
+        images,
+        out,
+        loaded,
+        n_clusters=n_clusters,
+        fresh_settings=fresh_settings,
+        since_start=since_start,
+    )
     summary = read_summary(store)
     print_result(describe_summary(summary), summary, as_json=as_json)
 
@@ -250,14 +271,15 @@ def recut_command(
 @click.argument("images")
 @shared_options
 def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Merge new images into the stored moments of a run."""
+    """Merge new images into the moments of a run; they get no labels (see predict)."""
     from workflow.commands.update import update
 
     found = update(run, images, overrides=given(loaded))
     text = (
         f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
         f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
-        "Labels stay until `run` does the later steps again."
+        "The new images get no labels, now or by `run`, which does the later steps again for the images "
+        "of the run alone: `predict` gives them labels."
     )
     print_result(text, found, as_json=as_json)
 

@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
+from workflow.config import known_keys
 from workflow.engine.client import executor_for
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.engine.step import needed_for
-from workflow.errors import ImagesError, StoreError
+from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import open_input
-from workflow.runstore import layout, zarr_io
+from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings, copy_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from distributed import Client
 
-    from workflow.config import Config
+    from workflow.config import Config, LoadedConfig
     from workflow.ingest import ImagesInput
-    from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
+
+log = logging.getLogger(__name__)
 
 #: Up to so many bytes to read, the work is done in this process: sooner than workers start.
 MAX_HERE_BYTES = 256 * 2**20
 
 
-def stored_config(store: RunStore, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings that a run was last made with, some of them overridden.
+def kept_settings(store: RunStore) -> dict[str, Any]:
+    """Return the settings that a run was last made with, by dotted key.
 
     Where it ran is left out: that scheduler may be gone, and a stranger's run
     folder must not choose one.  So are settings that no step has any more.
     """
-    known = {step.name for step in steps.STEPS} | {"seed", "profile", "block_rows"}
-    stored = store.manifest.config.items()
-    kept = {key: value for key, value in stored if key.partition(".")[0] in known}
-    return steps.load_config(None, {**kept, **(overrides or {})}, environment={}).config
+    known = {key for key, _ in known_keys(steps.config_class()) if not key.startswith("compute.")}
+    return {key: value for key, value in store.manifest.config.items() if key in known}
+
+
+def stored_config(store: RunStore, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Return the settings that a run was last made with, some of them overridden."""
+    loaded = steps.load_config(None, overrides or {}, environment={})
+    return loaded.over(kept_settings(store)).config
 
 
 @contextlib.contextmanager
@@ -77,6 +84,13 @@ def require_labels(store: RunStore) -> None:
             raise StoreError(msg)
 
 
+def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
+    """Return settings over those of the run folder, where one was begun there."""
+    if not (Path(out) / layout.MANIFEST).is_file():
+        return loaded
+    return loaded.over(kept_settings(RunStore.open(out)))
+
+
 def open_given(images: Any, config: Config) -> ImagesInput:
     """Open images as a user gave them, as the settings say."""
     return open_input(images, **config.section(IngestSettings).reading)
@@ -96,6 +110,31 @@ def open_new(store: RunStore, images: Any, config: Config) -> ImagesInput:
         # A file that holds one image.
         return open_input(given.store.read(0, given.n_samples).reshape(1, *shape))
     return given
+
+
+def client_for(given: ImagesInput, client: Client | None) -> Client | None:
+    """Return the client to work with: images that are persisted on one can be read there only.
+
+    Raises
+    ------
+    ComputeError
+        If the user gave another one.
+    """
+    holder = given.client
+    if holder is None or holder is client:
+        return client
+    place = _address(holder)
+    if client is None:
+        log.info("%s are persisted at %s: the work is done there", given.name, place)
+    elif _address(client) != place:
+        msg = f"`client` must be the one that the images are persisted with; they are at {place}, and it is connected to {_address(client)}. Pass that client, or images that are not persisted."
+        raise ComputeError(msg)
+    return holder
+
+
+def _address(client: Client) -> str:
+    """Return the address of the scheduler of a client."""
+    return str(client.scheduler.address) if client.scheduler is not None else "a closed scheduler"
 
 
 def images_of(store: RunStore) -> ImageStore | None:

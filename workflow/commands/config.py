@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from workflow.config import flatten, known_keys
+from workflow.config import as_yaml, flatten, known_keys
 from workflow.config.compute import LOCAL_SETTINGS
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def describe_settings(loaded: LoadedConfig, *, with_all: bool = False) -> str:
             field = model.model_fields.get(name)
             title = "All steps." if field is None else field.description or ""
             sections[name] = [f"{name}: {title}" if name else title]
-        shown = content[key]["value"]
-        value = shown if isinstance(shown, str) else json.dumps(shown)
+        value = as_yaml(content[key]["value"])
         sections[name] += [
             f"  {key:{width}}  {value:12} {content[key]['origin']}",
             f"    {sentence}",

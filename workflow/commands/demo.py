@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.chunks import row_ranges
+from workflow.commands.base import settings_for
 from workflow.commands.report import report
 from workflow.commands.run import run_workflow
 from workflow.engine.summary import read_summary
@@ -36,6 +37,7 @@ def run_demo(out: Path, n_images: int, loaded: LoadedConfig) -> dict[str, Any]:
     dict
         The summary of the run, and under ``truth`` what the comparison says.
     """
+    loaded = settings_for(out, loaded)
     source = DemoSource(n_images=n_images, seed=loaded.config.seed)
     store = run_workflow(source, out, loaded)
     truth = compare(store, source)

@@ -202,8 +202,10 @@ def note_run(run: NotedRun) -> None:
 
 
 def process_bytes(client: Client) -> dict[str, int]:
-    """Return the peaks of the largest worker and of this process, as `NotedRun` has them."""
+    """Return the peaks of the largest worker and of this process; nothing where no worker is left."""
     workers: dict[str, int] = client.run(peak_rss_bytes)
+    if not workers:
+        return {}
     return {"worker_bytes": max(workers.values()), "leader_bytes": peak_rss_bytes()}
 
 

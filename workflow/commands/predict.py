@@ -11,6 +11,7 @@ from scipy.special import bdtrc
 
 from workflow.chunks import choose_block_rows
 from workflow.commands.base import (
+    client_for,
     executor_for_bytes,
     open_new,
     readable_images,
@@ -103,6 +104,7 @@ def predict(
     require_labels(store)
     target = Path(out).absolute()
     given = open_new(store, images, config)
+    client = client_for(given, client)
     _require_place_for_labels(target)
     work = target.with_name(f"{target.name}.{given.digest}.work")
     with executor_for_bytes(work / "shared", config, client, given.n_bytes, progress) as executor:

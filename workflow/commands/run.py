@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import is_known, open_given
+from workflow.commands.base import client_for, is_known, kept_settings, open_given, settings_for
 from workflow.commands.forecast import describe_run, note_run, process_bytes
 from workflow.commands.recut import recut
-from workflow.config import flatten
+from workflow.config import FROM_RUN, as_yaml, flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
 from workflow.engine.partitions import partitions
@@ -63,10 +63,14 @@ def run_workflow(
     *,
     n_clusters: int | None = None,
     client: Client | None = None,
+    fresh_settings: bool = False,
     progress: Progress | None = None,
     since_start: float = 0.0,
 ) -> RunStore:
     """Do every step that a run lacks.
+
+    A run folder keeps its settings: they win over the defaults, and what is
+    given wins over them.
 
     Parameters
     ----------
@@ -81,6 +85,8 @@ def run_workflow(
         cut is the configured one.
     client : distributed.Client, optional
         Where to run; opened from the settings by default.
+    fresh_settings : bool
+        Whether the settings of the run folder are left aside.
     progress : Progress, optional
         Where it is shown; stderr by default.
     since_start : float
@@ -96,14 +102,19 @@ def run_workflow(
     WorkflowError
         If the images, the settings or the run folder are not as required.
     """
-    config, begun = loaded.config, time.monotonic()
+    begun = time.monotonic()
+    if not fresh_settings:
+        loaded = settings_for(out, loaded)
+    config = loaded.config
     progress = progress or Progress()
     given = open_given(images, config)
+    client = client_for(given, client)
     sizes = Sizes.of(steps.STEPS, given.source, config)
     check_settings(steps.STEPS, sizes)
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
+        _tell_settings(store, loaded)
         for remark in remarks(given.source):
             log.warning("%s", remark)
         asked = {} if n_clusters is None else {"n_clusters": n_clusters}
@@ -198,6 +209,30 @@ def _checksums(store: RunStore) -> list[tuple[RowRange, int]]:
     ]
 
 
+def _tell_settings(store: RunStore, loaded: LoadedConfig) -> None:
+    """Say which settings of the run folder stay though they are no defaults, and which change."""
+    before, now = kept_settings(store), flatten(loaded.config.model_dump(mode="json"))
+    default = flatten(type(loaded.config)().model_dump(mode="json"))
+    stay = [
+        f"{key}={as_yaml(now[key])} (default {as_yaml(default[key])})"
+        for key, origin in loaded.origins.items()
+        if origin == FROM_RUN and now[key] != default[key]
+    ]
+    change = [
+        f"{key} was {as_yaml(value)}, is {as_yaml(now[key])} ({loaded.origins[key]})"
+        for key, value in before.items()
+        if now[key] != value
+    ]
+    if stay:
+        # A warning, since whoever calls from Python sees nothing less.
+        log.warning(
+            "the run folder keeps its settings: %s. --set KEY=VALUE changes one, --fresh-settings (fresh_settings=True) leaves them all aside.",
+            ", ".join(stay),
+        )
+    if change:
+        log.info("settings of the run folder change: %s", ", ".join(change))
+
+
 def describe_summary(summary: dict[str, Any]) -> str:
     """Return a summary for a person."""
     structure = {
@@ -205,10 +240,16 @@ def describe_summary(summary: dict[str, Any]) -> str:
         "none": " No structure was found: the images are one cluster.",
         "untested": " There are too few images to tell whether the clusters are real.",
     }[summary["structure"]]
+    merged = summary.get("n_samples_merged", 0)
+    unlabelled = (
+        f" The {merged:,} images that `update` merged count in the components only and have no labels: `predict` gives them some."
+        if merged
+        else ""
+    )
     noun = "cluster" if summary["n_clusters"] == 1 else "clusters"
     return (
         f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
         f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
         f"in {summary['seconds']['total']:.0f} s, start-up {summary['seconds']['start']:.0f} s."
-        f"{structure}\n{summary['report']}"
+        f"{structure}{unlabelled}\n{summary['report']}"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workflow import steps
 from workflow.chunks import choose_block_rows
 from workflow.commands.base import (
+    client_for,
     executor_for_bytes,
     is_known,
     open_new,
@@ -15,10 +16,11 @@ from workflow.commands.base import (
 )
 from workflow.engine.partitions import partitions
 from workflow.engine.staleness import step_plans
+from workflow.engine.summary import summarize
 from workflow.errors import ConfigError, ImagesError
 from workflow.pca import merge_moments, moments_to_arrays
 from workflow.runstore import RunStore, layout
-from workflow.runstore.files import discard, write_arrays
+from workflow.runstore.files import discard, write_arrays, write_json
 from workflow.runstore.manifest import digest
 from workflow.steps.pca import (
     PcaSettings,
@@ -28,6 +30,7 @@ from workflow.steps.pca import (
     components_details,
     components_model,
     moments_model,
+    n_merged,
     stored_moments,
     sum_moments,
 )
@@ -55,8 +58,9 @@ def update(
 ) -> dict[str, Any]:
     """Merge the moments of new images into those of a run, and find the components anew.
 
-    The scores, centroids and labels stay as they are, on the components they
-    were made with, until `run` does those steps again.
+    The new images get no labels, neither here nor by `run`; `predict` gives
+    them labels.  The scores, centroids and labels stay as they are, on the
+    components they were made with, until `run` does those steps again.
 
     Parameters
     ----------
@@ -74,7 +78,8 @@ def update(
     Returns
     -------
     dict
-        Number of images before and after, components, share of variance kept.
+        Number of images before and after and of all merged ones, which have no
+        labels; components, share of variance kept.
 
     Raises
     ------
@@ -87,6 +92,7 @@ def update(
     config = stored_config(store, overrides)
     with store.lock():
         given = open_new(store, images, config)
+        client = client_for(given, client)
         _require_new_images(store, given)
         work = store.path / layout.WIP / f"update-{given.digest}"
         shared = work / "shared"
@@ -148,8 +154,16 @@ def _update(
     record.details |= components_details(found)
     staged = store.wip("update")
     arrays = moments_model(merged) | components_model(found)
+    moves = store.stage_model("pca", arrays, components_attrs(found), staged)
+    if (store.path / layout.SUMMARY).exists():
+        write_json(staged / layout.SUMMARY, summarize(steps.STEPS, store))
+        moves = [*moves, (staged / layout.SUMMARY, store.path / layout.SUMMARY)]
     # The manifest, with the update noted, is saved together with the moves.
-    store.replace(store.stage_model("pca", arrays, components_attrs(found), staged))
+    store.replace(moves)
     discard(staged)
     discard(place)
-    return {"n_samples_before": before.n_samples, **components_details(found)}
+    return {
+        "n_samples_before": before.n_samples,
+        "n_samples_merged": n_merged(store),
+        **components_details(found),
+    }

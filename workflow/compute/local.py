@@ -11,6 +11,8 @@ import dask
 from distributed import Client, LocalCluster
 
 from workflow.compute.security import security_of
+from workflow.config import describe_dask_settings
+from workflow.errors import ComputeError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,23 +32,30 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": settings.failures,
     }
     security = security_of(settings)
-    with (
-        dask.config.set(config),
-        LocalCluster(
-            n_workers=None if settings.n_workers == "auto" else settings.n_workers,
-            threads_per_worker=settings.threads_per_worker,
-            memory_limit=settings.memory_limit,
-            processes=True,
-            silence_logs=logging.CRITICAL,
-            host="127.0.0.1",
-            security=security,
-            protocol="tcp://" if security is None else "tls://",
-            # Without the dashboard the scheduler still serves its health page: on any free port.
-            dashboard_address=_dashboard_address() if settings.dashboard else "127.0.0.1:0",
-            scheduler_kwargs={"dashboard": settings.dashboard},
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(config))
+        try:
+            cluster = LocalCluster(
+                n_workers=None if settings.n_workers == "auto" else settings.n_workers,
+                threads_per_worker=settings.threads_per_worker,
+                memory_limit=settings.memory_limit,
+                processes=True,
+                silence_logs=logging.CRITICAL,
+                host="127.0.0.1",
+                security=security,
+                protocol="tcp://" if security is None else "tls://",
+                # Without the dashboard the scheduler still serves its health page: on any free port.
+                dashboard_address=_dashboard_address() if settings.dashboard else "127.0.0.1:0",
+                scheduler_kwargs={"dashboard": settings.dashboard},
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except Exception as err:
+            advice = describe_dask_settings()
+            if not advice:
+                raise
+            msg = f"workers must start on this machine; they did not ({one_line(err)}).{advice}"
+            raise ComputeError(msg) from err
         yield client
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NAME, DISTRIBUTION = __name__.partition(".")[0], "overcluster"
 FOLDER = Path(__file__).resolve().parent.parent
+#: Tells our package from a user's own file or package of the same name.
+THIS_FILE = Path(__file__).resolve().relative_to(FOLDER)
 #: Libraries that tasks never import.
 CLIENT_ONLY = frozenset({"bokeh", "click", "dask-ml", "matplotlib", "rich"})
 NO_PACKAGE = "lacks the package"
@@ -55,7 +57,7 @@ def upload_package(client: Client) -> None:
         plugin = PackageUpload()
         arguments = plugin.digest, _requirements()
         problems = _run_everywhere(client, _problem, *arguments)
-        if len(problems) == 1 or NO_PACKAGE in problems.values():
+        if len(problems) == 1 or any((p or "").startswith(NO_PACKAGE) for p in problems.values()):
             client.run_on_scheduler(plugin.setup)
             register_worker_plugin(client, plugin)
             problems = _run_everywhere(client, _problem, *arguments)
@@ -107,8 +109,14 @@ def _digest(files: dict[str, bytes]) -> str:
 
 def _package_folder() -> Path | None:
     """Return the folder that the package is imported from, None where there is none."""
+    folder = Path(_origin()).parent
+    return folder if (folder / THIS_FILE).is_file() else None
+
+
+def _origin() -> str:
+    """Return the file that stands for the package here, also one of the user's with its name."""
     spec = importlib.util.find_spec(NAME)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+    return "" if spec is None or spec.origin is None else spec.origin
 
 
 def _requirements() -> list[str]:
@@ -131,7 +139,8 @@ def _problem(digest: str, requirements: list[str]) -> str | None:
         return f"lacks {', '.join(missing)}"
     folder = _package_folder()
     if folder is None:
-        return NO_PACKAGE
+        # In the folder that a worker was started in, or imported before.
+        return f"{NO_PACKAGE}, which {_origin()} hides" if _origin() else NO_PACKAGE
     return None if _digest(_python_files(folder)) == digest else f"has other code in {folder}"
 
 

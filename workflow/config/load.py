@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
+import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
 
     from workflow.config.models import Config
 
+log = logging.getLogger(__name__)
+
 #: Environment variables that set a value start so; two underscores part section and name.
 ENVIRONMENT_PREFIX = "WORKFLOW_"
+#: How alike a variable and a setting are that one was likely meant for the other.
+NEAR_VARIABLE = 0.8
+#: Where a setting comes from that nobody gave now, but somebody did when the run was last made.
+FROM_RUN = "the run folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +41,40 @@ class LoadedConfig:
     config : Config
         The merged settings.
     origins : dict of str to str
-        Dotted key -> ``default``, a file's name, a variable's name or
-        ``--set``.
+        Dotted key -> ``default``, a file's name, a variable's name,
+        ``--set``, or ``the run folder``.
     """
 
     config: Config
     origins: dict[str, str]
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that were given, by dotted key: those that are not defaults."""
+        flat = flatten(self.config.model_dump(mode="json"))
+        return {key: flat[key] for key, origin in self.origins.items() if origin != "default"}
+
+    def over(self, kept: Mapping[str, Any]) -> LoadedConfig:
+        """Return these settings over those of a run folder, which win over the defaults only.
+
+        Parameters
+        ----------
+        kept : mapping
+            Settings that a run was made with, by dotted key.
+
+        Returns
+        -------
+        LoadedConfig
+            The settings, with ``the run folder`` as the origin of what was kept.
+
+        Raises
+        ------
+        ConfigError
+            If a value of the run folder is out of its range.
+        """
+        merged = {key: (value, FROM_RUN) for key, value in kept.items()}
+        merged |= {key: (value, self.origins[key]) for key, value in self.given.items()}
+        return _validated(type(self.config), merged)
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -87,6 +124,22 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def as_yaml(value: Any) -> str:
+    """Return a value as ``--set`` and a YAML file take it.
+
+    Parameters
+    ----------
+    value : object
+        A JSON-able value of a setting.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def load_config(
     model: type[Config],
     file: Path | str | None = None,
@@ -130,6 +183,11 @@ def load_config(
             _refuse_removed(key, value, origin)
             _require_known(model, key, origin)
             merged[key] = (value, origin)
+    return _validated(model, merged)
+
+
+def _validated(model: type[Config], merged: Mapping[str, tuple[Any, str]]) -> LoadedConfig:
+    """Check values by dotted key, each with its origin; the others are defaults."""
     nested: dict[str, Any] = {}
     for key, (value, _) in merged.items():
         *sections, name = key.split(".")
@@ -157,12 +215,13 @@ def _layers(
     if file is not None:
         yield Path(file).name, flatten(read_yaml(Path(file)))
     variables = os.environ if environment is None else environment
-    for name in sorted(variables):
+    for name in sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX)):
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         # Other programs have variables that begin so: only what parts a section is surely ours.
-        is_ours = "." in key or key in model.model_fields
-        if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
+        if "." in key or key in model.model_fields:
             yield name, {key: _value(variables[name], key)}
+        else:
+            _look_for_mistyped(model, name, key)
     if compute is not None:
         yield f"--compute {compute}", _compute_layer(compute)
     for option, values in (options or {}).items():
@@ -171,6 +230,30 @@ def _layers(
         yield "argument", flatten(dict(assignments.items()))
     else:
         yield "--set", dict(_assignment(text) for text in assignments)
+
+
+def _look_for_mistyped(model: type[Config], name: str, words: str) -> None:
+    """Refuse a variable that is a setting but for its underscores; warn of one that is like one."""
+    keys = [key for key, _ in known_keys(model)]
+    variables = {key.replace(".", "_"): key for key in keys}
+    plain = re.sub("_+", "_", words)
+    if plain in variables:
+        msg = f"a variable must part section and name by two underscores; got {name}. Write {_variable(variables[plain])}."
+        raise ConfigError(msg)
+    near = [variables[n] for n in difflib.get_close_matches(plain, variables, 1, NEAR_VARIABLE)]
+    near += [key for key in keys if key.rpartition(".")[2] == plain]
+    sections = {key.partition(".")[0] for key in keys if "." in key}
+    parts = plain.split("_")
+    starts = ["_".join(parts[: n + 1]) for n in range(len(parts))]
+    if near:
+        log.warning("%s sets nothing. Did you mean %s?", name, _variable(near[0]))
+    elif any(difflib.get_close_matches(start, sections, 1, NEAR_VARIABLE) for start in starts):
+        log.warning("%s sets nothing. Print the known settings with `config`.", name)
+
+
+def _variable(key: str) -> str:
+    """Return the environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -196,7 +279,11 @@ def _value(text: str, key: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        # Before what is merged by `<<` is put between the keys.
+        keys = list(_keys_with_lines(node))
+        content = None if node is None else loader.construct_document(node)
     except FileNotFoundError:
         msg = f"the configuration must be a readable YAML file; {path} does not exist. Check the path."
         raise ConfigError(msg) from None
@@ -208,7 +295,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         msg = f"the configuration must hold sections; {path} holds a {type(content).__name__}. Write `section:` and indented settings."
         raise ConfigError(msg)
+    lines: dict[str, int] = {}
+    for key, line in keys:
+        if key in lines:
+            msg = f"a file must give each key once; {path} gives `{key}` in line {lines[key]} and again in line {line}. Remove one of them."
+            raise ConfigError(msg)
+        lines[key] = line
     return content
+
+
+def _keys_with_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the dotted keys of a file as they stand there, sections too, and their lines."""
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        key = f"{prefix}{name.value}"
+        yield key, name.start_mark.line + 1
+        yield from _keys_with_lines(value, f"{key}.")
 
 
 def site_folders() -> list[Path]:

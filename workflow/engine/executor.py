@@ -15,6 +15,7 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from workflow.compute import run_on_workers
+from workflow.config import describe_dask_settings
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
 from workflow.errors import ComputeError
 from workflow.mapper import merge_groups, pairwise, run_missing
@@ -348,12 +349,11 @@ def _result_of(future: Future[Any], *, spare_killed: bool) -> Any:
         if spare_killed:
             return err
         n_died = (KILLED_RETRIES + 1) * (err.allowed_failures + 1)
-        msg = f"workers must stay alive; {n_died} died over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on."
+        msg = f"workers must stay alive; {n_died} died over one task. Give workers more memory (compute.memory_limit), then run the same command again to go on.{describe_dask_settings()}"
         return ComputeError(msg)
     except (NoValidWorkerError, NoWorkerError):
-        return ComputeError(
-            "workers must stay alive; none is left. Run the same command again to go on."
-        )
+        msg = f"workers must stay alive; none is left. Run the same command again to go on.{describe_dask_settings()}"
+        return ComputeError(msg)
     except FutureCancelledError:
         msg = "the scheduler must stay up; the connection to it was lost. Start it, then run the same command again."
         return ComputeError(msg)

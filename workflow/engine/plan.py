@@ -6,11 +6,13 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 from dask.utils import format_bytes
 from distributed.worker_memory import parse_memory_limit
 
 from workflow.chunks import choose_block_rows
 from workflow.compute.scripts import worker_memory_of_job
+from workflow.config import dask_places
 from workflow.engine.partitions import partition_rows, partitions
 from workflow.errors import MemoryBudgetError
 from workflow.threads import n_processors
@@ -28,6 +30,10 @@ log = logging.getLogger(__name__)
 
 #: What a worker holds before it has done anything: Python (3.13 the most) and the packages [bytes].
 PROCESS_BYTES = 384 * 2**20
+
+
+#: Shares of its memory at which Dask pauses and ends a worker by default, which plans allow for.
+DASK_THRESHOLDS = {"pause": 0.8, "terminate": 0.95}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +226,8 @@ def check_memory(
     worst = max(tasks, key=lambda task: task.memory_bytes)
     n_threads = config.compute.threads_per_worker
     needed = PROCESS_BYTES + n_threads * sum(worst.parts.values())
+    for name, n_bytes in (("pause", PROCESS_BYTES), ("terminate", needed)):
+        _check_threshold(name, n_bytes, worker_bytes)
     if needed <= worker_bytes:
         return
     parts = {"process": PROCESS_BYTES, **worst.parts}
@@ -227,4 +235,18 @@ def check_memory(
     largest = max(worst.parts, key=lambda part: worst.parts[part], default="")
     advice = worst.advice.get(largest, "Use fewer workers")
     msg = f"task {worst.name} needs {format_bytes(needed)} ({made_of}) but a worker has {format_bytes(worker_bytes)}. {advice}, or raise compute.memory_limit to {format_bytes(int(needed * 1.1))}."
+    raise MemoryBudgetError(msg)
+
+
+def _check_threshold(name: str, needed: int, worker_bytes: int) -> None:
+    """Refuse a lowered threshold of Dask at which it would stop a worker that does as planned."""
+    key = f"distributed.worker.memory.{name}"
+    share = dask.config.get(key)
+    if (
+        not isinstance(share, float)
+        or not share < DASK_THRESHOLDS[name]
+        or needed <= share * worker_bytes
+    ):
+        return
+    msg = f"a worker must be let use {format_bytes(needed)}; Dask's configuration ({dask_places()}) sets {key} to {share:g}, so Dask stops it at {format_bytes(int(share * worker_bytes))}. Take that out, or raise compute.memory_limit to {format_bytes(int(needed / share * 1.1))}."
     raise MemoryBudgetError(msg)

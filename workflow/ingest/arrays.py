@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
+from distributed.client import futures_of
 
 from workflow.errors import ImagesError
 from workflow.runstore import zarr_io
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import dask.array as da
+    from distributed import Client
     from numpy.typing import NDArray
 
     from workflow.chunks import RowRange
@@ -110,7 +113,8 @@ class DaskSource(ArraySource):
 
     Notes
     -----
-    Blocks are written where Dask computes them, with its active scheduler.
+    Blocks are written where Dask computes them, with its active scheduler; of
+    a persisted array that must be `client`.
     """
 
     def __init__(self, array: da.Array) -> None:
@@ -122,6 +126,16 @@ class DaskSource(ArraySource):
     def fingerprint(self) -> dict[str, Any]:
         """Return shape, type and Dask's own name for the array."""
         return self._known("dask", name=self.array.name)
+
+    @property
+    def client(self) -> Client | None:
+        """The client on whose workers the array is persisted, None where it is lazy."""
+        try:
+            held = futures_of(self.array)
+        except CancelledError:
+            msg = "a persisted Dask array must still be on its workers; its client was closed or it was cancelled. Persist it again, and keep the client open."
+            raise ImagesError(msg) from None
+        return held[0].client if held else None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Compute and return images `start` to `stop` as rows."""

@@ -14,6 +14,8 @@ from workflow.runstore import zarr_io
 from workflow.runstore.manifest import digest
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from workflow.ingest.source import OnUnreadable
 
 
@@ -44,6 +46,11 @@ class ImagesInput:
     def path(self) -> Path | None:
         """Where the images lie, when they are read in place."""
         return None if self.store is None else self.store.path
+
+    @property
+    def client(self) -> Client | None:
+        """The Dask client whose workers hold the images, None where they lie elsewhere."""
+        return getattr(self.source, "client", None)
 
     @property
     def digest(self) -> str:

@@ -18,6 +18,12 @@ class Html(str):
     __slots__ = ()
 
 
+def _escaped(text: str) -> str:
+    """Return a text as HTML; bytes of a path that the locale does not know are read as UTF-8."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return html.escape(readable)
+
+
 def element(name: str, /, *children: str, **attributes: str | bool) -> Html:
     """Return one HTML element.
 
@@ -46,19 +52,17 @@ def element(name: str, /, *children: str, **attributes: str | bool) -> Html:
         if value is False:
             continue
         attribute = key.rstrip("_").replace("_", "-")
-        parts.append(
-            f" {attribute}" if value is True else f' {attribute}="{html.escape(str(value))}"'
-        )
+        parts.append(f" {attribute}" if value is True else f' {attribute}="{_escaped(str(value))}"')
     parts.append(">")
     if name not in _VOID:
-        parts += [child if isinstance(child, Html) else html.escape(child) for child in children]
+        parts += [child if isinstance(child, Html) else _escaped(child) for child in children]
         parts.append(f"</{name}>")
     return Html("".join(parts))
 
 
 def join(*parts: str) -> Html:
     """Return the parts one after the other, escaped where they are plain text."""
-    return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
+    return Html("".join(part if isinstance(part, Html) else _escaped(part) for part in parts))
 
 
 def section(title: str, hint: str, *parts: str) -> Html:

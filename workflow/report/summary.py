@@ -290,10 +290,10 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     Examples
     --------
     >>> duplicates_command({"duplicates": {"near_cells": 2}}, "my run")
-    "python -m workflow duplicates 'my run' --near"
+    "overcluster duplicates 'my run' --near"
     """
     near = dict(summary.get("duplicates") or {}).get("near_cells")
-    return f"python -m workflow duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
+    return f"overcluster duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -208,9 +208,10 @@ class PcaStep(Step):
         return f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance of {found['n_samples']:,} images"
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return how many components there are, and what they keep."""
+        """Return how many components there are, what they keep, and images they have from `update`."""
         details = store.step(self.name).details
-        return {name: details[name] for name in ("n_components", "variance_kept")}
+        found = {name: details[name] for name in ("n_components", "variance_kept")}
+        return {**found, "n_samples_merged": n_merged(store)}
 
 
 def _check_hashes(store: RunStore) -> Iterator[str]:
@@ -417,6 +418,11 @@ def image_checksums(context: Context) -> list[Any]:
     if not entries:
         return [None] * len(context.block_sizes)
     return flat_checksums(entries)
+
+
+def n_merged(store: RunStore) -> int:
+    """Return how many images `update` has merged into the moments; they get no labels."""
+    return sum(update["n_samples"] for update in store.manifest.updates)
 
 
 def find_components(state: MomentState, n_components: float | str) -> PrincipalComponents:

@@ -1,0 +1,88 @@
+"""A run folder keeps its settings; images persisted on a client are read there; update's are told."""
+
+import logging
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from tests.conftest import picture_set
+from tests.runs.helpers import SETTINGS, labels_of, make_run
+from workflow.commands.run import describe_summary, read_summary, run_workflow
+from workflow.commands.status import status
+from workflow.commands.update import update
+from workflow.engine.progress import Progress
+from workflow.errors import ComputeError
+from workflow.steps import load_config
+
+QUIET = Progress(enabled=False)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return picture_set(n=1500, n_sources=4, seed=2)[0]
+
+
+def again(images, store, client, *assignments, **options):
+    """Run on the folder with these settings alone."""
+    loaded = load_config(None, assignments, environment={})
+    return run_workflow(images, store.path, loaded, client=client, progress=QUIET, **options)
+
+
+def test_run__keeps_the_settings_of_the_folder(images, client, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="workflow")
+    np.save(tmp_path / "images.npy", images)
+    path = tmp_path / "images.npy"
+    store = make_run(path, tmp_path / "run", client, **{"tree.n_resamples": 0, "seed": 3})
+    before = labels_of(store)["label"].values
+    caplog.clear()
+
+    kept = again(path, store, client)
+    assert kept.manifest.config["tree.n_resamples"] == 0
+    assert kept.manifest.config["overcluster.n_centroids"] == SETTINGS["overcluster.n_centroids"]
+    assert "keeps its settings: seed=3 (default 0)" in caplog.text
+    assert "all steps are complete" in caplog.text
+    caplog.clear()
+
+    changed = again(path, store, client, "tree.n_resamples=20")
+    assert "tree.n_resamples was 0, is 20 (--set)" in caplog.text
+    assert "seed=3 (default 0)" in caplog.text
+    assert changed.manifest.config["seed"] == 3
+    np.testing.assert_array_equal(labels_of(changed)["label"].values, before)
+    caplog.clear()
+
+    fresh = again(path, store, client, "block_rows=512", fresh_settings=True)
+    assert "keeps its settings" not in caplog.text
+    assert "seed was 3, is 0 (default)" in caplog.text
+    assert fresh.manifest.config["overcluster.n_centroids"] == "auto"
+
+
+def test_update__its_images_get_no_labels_and_both_commands_say_so(images, client, tmp_path):
+    for name, part in (("old", images[:1000]), ("new", images[1000:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    store = make_run(tmp_path / "old.npy", tmp_path / "run", client, **{"tree.n_resamples": 0})
+    assert read_summary(store)["n_samples_merged"] == 0
+    assert "merged" not in describe_summary(read_summary(store))
+    found = update(store.path, tmp_path / "new.npy")
+    assert found["n_samples_merged"] == 500
+    assert status(store.path, verify=True)["damaged"] == []
+
+    run = again(tmp_path / "old.npy", store, client)
+    summary = read_summary(run)
+    assert (summary["n_samples"], summary["n_samples_merged"]) == (1000, 500)
+    assert labels_of(run).sizes["sample"] == 1000
+    assert "500 images that `update` merged" in describe_summary(summary)
+
+
+def test_run__works_on_the_client_that_holds_the_images(images, client, tmp_path):
+    held = client.persist(da.from_array(images, chunks=(400, 6, 6, 3)))
+    store = make_run(held, tmp_path / "held", None, **{"tree.n_resamples": 0})
+    given = make_run(images, tmp_path / "given", client, **{"tree.n_resamples": 0})
+    np.testing.assert_array_equal(labels_of(store)["label"], labels_of(given)["label"])
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as other,
+        pytest.raises(ComputeError, match=r"`client` must be the one .* Pass that client"),
+    ):
+        make_run(held, tmp_path / "other", other)
