@@ -84,7 +84,7 @@ def test_render__is_balanced_and_has_every_part(page, blob_tree):
         "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on",
         "Doubtful: cluster 1.",
         "2 centroids hold nothing but copies of an image (31 images).",
-        "python -m workflow duplicates /data/run",
+        "overcluster duplicates /data/run",
         "nearest: cluster 2",
     ):
         assert words in page.text, words
@@ -170,7 +170,7 @@ def test_render__few_and_many_clusters(make_report, n_clusters):
     ("structure", "n_clusters", "headline", "sentence"),
     [
         ("clusters", 2, "2 clusters in 9,000 images", "separate groups"),
-        ("none", 1, "No separate clusters in 9,000 images", "There were enough images"),
+        ("none", 1, "No separate clusters in 9,000 images", "No separate groups"),
         ("untested", 1, "Too few images to look for clusters: 9,000 images", "not the same as"),
         ("untested", 2, "2 clusters in 9,000 images", "not the same as"),
     ],

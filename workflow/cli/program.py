@@ -106,7 +106,8 @@ def plan_command(
 @shared_options
 def run_command(images: str, out: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Find the clusters of IMAGES; the same command again resumes."""
-    from workflow.commands.run import describe_summary, read_summary, run_workflow
+    from workflow.commands.run import read_summary, run_workflow
+    from workflow.report.summary import describe_summary
 
     summary = read_summary(run_workflow(images, out, loaded))
     print_result(describe_summary(summary), summary, as_json=as_json)
@@ -147,6 +148,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
 @click.option(
     "--layer", metavar="L", type=click.IntRange(min=0), help="Layer of the tree, 0 is the coarsest."
 )
+@click.option("--configured", is_flag=True, help="Bring back the cut that `run` made.")
 @shared_options
 def recut_command(
     run: Path,
@@ -155,17 +157,19 @@ def recut_command(
     layer: int | None,
     loaded: LoadedConfig,
     *,
+    configured: bool,
     as_json: bool,
 ) -> None:
-    """Give a run other labels from its stored tree, without the images."""
+    """Give a run other labels from its stored tree, and a page that shows them."""
     from workflow.commands.recut import recut
-    from workflow.commands.run import describe_summary
+    from workflow.report.summary import describe_summary
 
     summary = recut(
         run,
         n_clusters=n_clusters,
         min_cluster_size=min_cluster_size,
         layer=layer,
+        configured=configured,
         overrides=given(loaded),
     )
     print_result(describe_summary(summary), summary, as_json=as_json)
@@ -202,7 +206,9 @@ def predict_command(
     from workflow.commands.predict import predict
 
     found = predict(run, images, out, overrides=given(loaded))
-    text = f"{found['n_samples']:,} images in {found['n_clusters']} clusters, {found['noise_fraction']:.1%} noise: {out}"
+    images = "image" if found["n_samples"] == 1 else "images"
+    clusters = "cluster" if found["n_clusters"] == 1 else "clusters"
+    text = f"{found['n_samples']:,} {images} in {found['n_clusters']:,} {clusters}, {found['noise_fraction']:.1%} noise: {out}"
     print_result(text, found, as_json=as_json)
 
 

@@ -153,7 +153,7 @@ def _predict(
         basis=Basis(executor.share(basis), attrs["whiten"]),
         dtype=attrs["dtype"],
         centroids=executor.share({"centroids": centroids}),
-        labeller=Labeller.of(executor, stored_labels(store), settings, partial, names),
+        labeller=Labeller.of(executor, stored_labels(store), settings.rule, partial, names),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
     parts = partitions(images.n_samples, block_rows)

@@ -19,6 +19,7 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
 from workflow.runstore.manifest import software_versions
+from workflow.steps.tree import keep_or_undo_cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from workflow.engine.progress import Progress
     from workflow.ingest import ImagesInput
 
-__all__ = ["describe_summary", "read_summary", "run_workflow"]
+__all__ = ["read_summary", "run_workflow"]
 
 
 def run_workflow(
@@ -66,12 +67,14 @@ def run_workflow(
         If the images, the settings or the run folder are not as required.
     """
     config, begun = loaded.config, time.monotonic()
+    told = [key for key, origin in loaded.origins.items() if origin != "default"]
     given = open_given(images, config)
     sizes = Sizes.of(steps.STEPS, given.source, config)
     check_settings(steps.STEPS, sizes)
     store = RunStore.create(out)
     with store.lock():
         _adopt_images(store, given)
+        keep_or_undo_cut(store, told)
         plans = step_plans(steps.STEPS, store, config)
         log_plans(plans)
         if progress is not None:
@@ -117,18 +120,3 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
     ]
     msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing)}. Give another --out."
     raise StoreError(msg)
-
-
-def describe_summary(summary: dict[str, Any]) -> str:
-    """Return a summary for a person."""
-    structure = {
-        "clusters": "",
-        "none": " No structure was found: the images are one cluster.",
-        "untested": " There are too few images to tell whether the clusters are real.",
-    }[summary["structure"]]
-    noun = "cluster" if summary["n_clusters"] == 1 else "clusters"
-    return (
-        f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
-        f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
-        f"in {summary['seconds']['total']:.0f} s.{structure}\n{summary['report']}"
-    )
