@@ -144,7 +144,7 @@ def test_opening_sentences__without_structure_that_comes_first():
         "n_resamples": 20,
     }
     meaning, number = opening_sentences(summary)
-    assert meaning.startswith("No separate groups were found.")
+    assert meaning.startswith("No separate groups were found, so all images form one cluster")
     assert number.startswith("Mostly none are found when the counts")
     number, meaning = opening_sentences({**summary, "structure": "clusters", "n_clusters": 2})
     assert "fall into separate groups" in meaning
@@ -211,9 +211,9 @@ def test_partitions__are_offered_with_their_sizes_and_commands():
     assert "That into 43" in text
     assert "label_suggested" in text
     assert partition_commands(summary, "my run") == [
-        ("15 parts of 90 images to 4,000 images", "overcluster recut 'my run' --layer 1"),
+        ("15 parts of 90 to 4,000 images", "overcluster recut 'my run' --layer 1"),
         (
-            "43 parts of 75 images to 1,200 images (suggested)",
+            "43 parts of 75 to 1,200 images (suggested)",
             "overcluster recut 'my run' --layer 2",
         ),
     ]
@@ -244,7 +244,7 @@ def test_brightness_sentence__only_where_most_of_the_separation_is_brightness(al
     text = " ".join(
         opening_sentences({**summary, "brightness": {"explained": 0.8, "along": along}})
     )
-    assert ("The clusters follow brightness: 90 % of the separation" in text) == is_said
+    assert ("The clusters follow brightness: 90.0 % of the separation" in text) == is_said
 
 
 def test_describe_summary__in_the_right_number():
@@ -259,7 +259,9 @@ def test_describe_summary__in_the_right_number():
         "partitions": OFFERS,
     }
     first, *_, command, last = describe_summary(summary).splitlines()
-    assert first == "No separate clusters in 9,000 images; 0 % noise, from 600 centroids, in 12 s."
+    assert (
+        first == "No separate clusters in 9,000 images; 0 % noise, from 600 centroids, in 12.0 s."
+    )
     assert command.endswith("overcluster recut /data/run --layer 2")
     assert last == "/data/run/report.html"
     one = describe_summary({**summary, "structure": "clusters", "partitions": []})
@@ -340,6 +342,6 @@ def test_duplicates__sentence_and_command():
     )
     command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
     assert shlex.split(command) == [
-        "python", "-m", "workflow", "duplicates", "/data/my run; rm x", "--near",
+        "overcluster", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
     assert not duplicates_command({"duplicates": {"exact_cells": 2}}).endswith("--near")

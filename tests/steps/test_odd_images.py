@@ -13,6 +13,7 @@ from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.steps import odd_images
 from workflow.steps.odd_images import find_outliers, strongest_outliers
+from workflow.steps.projection import stored_scores
 from workflow.steps.report import ContactSheets
 
 N_LONE, N_GROUPS, N_ALIKE = 6, 4, 9
@@ -29,7 +30,7 @@ def planted(client, tmp_path_factory):
     alike = (alike + rng.normal(0, 2, alike.shape)).round().clip(0, 255)
     whole = np.concatenate([images, lone, alike]).astype(np.uint8)
     np.save(folder / "images.npy", whole)
-    settings = {**SETTINGS, "overcluster.n_centroids": 30}
+    settings = {**SETTINGS, "overcluster.n_centroids": 14}
     run = workflow.run(
         folder / "images.npy", folder / "run", client=client, settings=settings, progress=False
     )
@@ -56,19 +57,22 @@ def test_strongest_outliers__equal_a_search_through_everything(planted, monkeypa
 
 
 def test_find_outliers__tells_lone_images_from_small_groups(planted):
+    """By definition: a group has another outlying image that is nearer than the centroid."""
     store, whole = planted
     lone, grouped, n_near = find_outliers(store, 48)
-    first_alike = len(whole) - N_GROUPS * N_ALIKE
-    labels = labels_of(store)
-    assert (n_near > 0).all()
-    together = [row for row in (*lone.row, *grouped.row) if row >= first_alike]
-    assert together, "some of the groups share a centroid with others"
-    for row in together:
-        mates = np.arange(first_alike, len(whole)).reshape(N_GROUPS, N_ALIKE)
-        mates = mates[(mates == row).any(axis=1)][0]
-        share = labels["centroid"].values[mates] == labels["centroid"].values[row]
-        far = labels["outlier_score"].values[mates] > 0.5
-        assert (row in grouped.row) == (np.count_nonzero(share & far) > 1)
+    labels, scores = labels_of(store), stored_scores(store).read(0, len(whole)).astype(np.float64)
+    score, centroid = labels["outlier_score"].values, labels["centroid"].values
+    best = strongest_outliers(store, 48)
+    expected = {}
+    for row in best.row.tolist():
+        far = np.flatnonzero((centroid == centroid[row]) & (score > 0.5))
+        far = sorted(set(far.tolist()) - {row}, key=lambda r: (-score[r], r))[:8]
+        gaps = np.linalg.norm(scores[far] - scores[row], axis=1)
+        expected[row] = np.count_nonzero(gaps < labels["distance"].values[row])
+    assert {row for row, n in expected.items() if n == 0} == set(lone.row.tolist())
+    assert [expected[row] for row in grouped.row.tolist()] == n_near.tolist()
+    assert len(lone.row)
+    assert len(grouped.row)
 
 
 def test_sheets__show_each_odd_image_once(planted):

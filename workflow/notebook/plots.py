@@ -76,10 +76,11 @@ class RunPlots:
     def thresholds(self, ax: Axes | None = None) -> Axes:
         """Draw the number of clusters against how strict the test of their borders is."""
         store = self._store()
-        found = clusters_by_threshold(store, stored_tree(store))
-        steps = _there(
-            found, "thresholds", "no threshold decided the clusters of the present labels"
-        )
+        tree = stored_tree(store)
+        why = "no threshold decided the clusters of the present labels"
+        if not len(tree.n_clusters_by_threshold):
+            why = "there were too few images to test borders"
+        steps = _there(clusters_by_threshold(store, tree), "thresholds", why)
         return draw_on(lambda axes: plot_clusters_by_threshold(axes, steps), ax)
 
     def certainty(self, ax: Axes | None = None) -> Axes:

@@ -197,7 +197,7 @@ def whitened_sentence(summary: Mapping[str, Any]) -> str:
         return f"{tried} they fall into {found}. To have them for all images: {again}."
     before = _along(summary.get("brightness"))
     after = _along(trial.get("brightness"))
-    if before > MOSTLY > after:
+    if trial.get("brightness") and before > MOSTLY > after:
         return (
             f"{tried} they show no separate groups either, but partitions follow brightness less "
             f"({format_share(after)} of the separation instead of {format_share(before)}). To "
