@@ -154,7 +154,15 @@ def cluster_of_rows(
 
     Parameters
     ----------
-    nearest, sq_distance, labels, noise, max_outlier_score
+    nearest : int array of shape (n_samples, 2 or more)
+        Nearest centroids by rising distance; -1 where there is none.
+    sq_distance : float array of the same shape
+        Squared distances [score squared].
+    labels : CentroidLabels
+        What each centroid passes on.
+    noise : {"keep", "resolve"}, default "keep"
+        As for `label_rows`.
+    max_outlier_score : float or None, default 0.8
         As for `label_rows`.
 
     Returns

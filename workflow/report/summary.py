@@ -118,7 +118,8 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
     meaning = "" if structure is None else structure_sentence(structure)
     texts = [number_sentence(summary), meaning]
     texts = texts[::-1] if structure == "none" else texts
-    return _filled(*texts, *partition_sentences(summary), brightness_sentence(summary))
+    offered = partition_sentence(summary), brightness_sentence(summary), whitened_sentence(summary)
+    return _filled(*texts, *offered)
 
 
 def _filled(*texts: str) -> list[str]:
@@ -140,24 +141,23 @@ def _requested_sentences(summary: Mapping[str, Any]) -> list[str]:
     return _filled(f"{asked} {verdict}".strip(), number_sentence(summary))
 
 
-def partition_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return which partitions one cluster can be divided into, and whether whitening would help."""
+def partition_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which partitions one cluster can be divided into."""
     offers = summary.get("partitions") or []
-    texts = []
-    if offers:
-        numbers = [format_count(offer["n_clusters"]) for offer in offers]
-        listed = numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} or {numbers[-1]}"
-        best = next(offer for offer in offers if offer["is_suggested"])
-        verdict = "no border was found to be real"
-        if summary.get("structure") == "untested":
-            verdict = "no border could be tested"
-        texts.append(
-            f"The tree can divide the images into {listed} parts all the same: partitions, useful "
-            f"to sort images, of which {verdict}. That into "
-            f"{best['n_clusters']:,} keeps similar images together best (largest modularity) and is "
-            "stored as `label_suggested`."
-        )
-    return [*texts, *_filled(whitened_sentence(summary))]
+    if not offers:
+        return ""
+    numbers = [format_count(offer["n_clusters"]) for offer in offers]
+    listed = numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} or {numbers[-1]}"
+    best = next(offer for offer in offers if offer["is_suggested"])
+    verdict = "no border was found to be real"
+    if summary.get("structure") == "untested":
+        verdict = "no border could be tested"
+    return (
+        f"The tree can divide the images into {listed} parts all the same: partitions, useful "
+        f"to sort images, of which {verdict}. That into "
+        f"{best['n_clusters']:,} keeps similar images together best (largest modularity) and is "
+        "stored as `label_suggested`."
+    )
 
 
 def partition_commands(summary: Mapping[str, Any], run_path: str = "RUN") -> list[tuple[str, str]]:
