@@ -22,6 +22,7 @@ from workflow.notebook.live import watched
 from workflow.notebook.plots import RunPlots
 from workflow.runstore import RunStore, layout
 from workflow.steps import load_config
+from workflow.steps.odd_images import strongest_outliers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,13 +124,16 @@ class Run:
         place = self.path / layout.LABELS
         return members.rows_with_images(place, rows, images_of(store))
 
-    def outliers(self, n: int = 100) -> xr.Dataset:
+    def outliers(self, n: int = 100, *, distinct: bool = False) -> xr.Dataset:
         """Return the images with the highest outlier scores, highest first; see `members`.
 
         Parameters
         ----------
         n : int
             How many at most.
+        distinct : bool
+            Whether each centroid gives one image at most, so that many of a
+            kind do not crowd out the others.
 
         Returns
         -------
@@ -137,7 +141,10 @@ class Run:
             As `dataset`, in memory, with ``images`` where they are at hand.
         """
         store = RunStore.open(self.path)
-        rows = members.best_rows(store, n, "outlier_score")
+        if distinct:
+            rows = strongest_outliers(store, n).row
+        else:
+            rows = members.best_rows(store, n, "outlier_score")
         place = self.path / layout.LABELS
         return members.rows_with_images(place, rows, images_of(store))
 
@@ -153,6 +160,7 @@ class Run:
         *,
         min_cluster_size: int | None = None,
         layer: int | None = None,
+        configured: bool = False,
     ) -> Run:
         """Give the run other labels from its stored tree; return the run itself.
 
@@ -164,6 +172,8 @@ class Run:
             Fewest images of a cluster.
         layer : int, optional
             Layer of the tree, 0 is the coarsest.
+        configured : bool
+            Whether the cut that the run was configured with is brought back instead.
 
         Returns
         -------
@@ -176,6 +186,7 @@ class Run:
                 n_clusters=n_clusters,
                 min_cluster_size=min_cluster_size,
                 layer=layer,
+                configured=configured,
                 client=self._client,
                 progress=progress,
             )

@@ -109,7 +109,7 @@ def test_shown_tree__has_the_clusters_of_the_labels_also_after_a_recut(copied):
         (label,) = store.read_model("centroid_label")
         np.testing.assert_array_equal(tree.label, label)
         assert len(tree.selected) == tree.n_clusters == label.max() + 1
-    assert "another cut" in Page(Run(copied)._repr_html_()).text
+    assert "as requested" in Page(Run(copied)._repr_html_()).text
 
 
 def test_dataset__is_chosen_from_by_label(made):

@@ -170,7 +170,7 @@ def test_render__few_and_many_clusters(make_report, n_clusters):
     ("structure", "n_clusters", "headline", "sentence"),
     [
         ("clusters", 2, "2 clusters in 9,000 images", "separate groups"),
-        ("none", 1, "No separate clusters in 9,000 images", "There were enough images"),
+        ("none", 1, "No separate clusters in 9,000 images", "No separate groups"),
         ("untested", 1, "Too few images to look for clusters: 9,000 images", "not the same as"),
         ("untested", 2, "2 clusters in 9,000 images", "not the same as"),
     ],

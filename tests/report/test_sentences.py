@@ -10,6 +10,7 @@ from workflow.report.summary import (
     MAX_NAMED,
     compared_methods,
     cut_words,
+    describe_summary,
     doubtful_names,
     doubtful_sentence,
     duplicates_command,
@@ -19,6 +20,7 @@ from workflow.report.summary import (
     method_sentence,
     number_sentence,
     opening_sentences,
+    partition_commands,
     plateau_words,
 )
 
@@ -142,7 +144,7 @@ def test_opening_sentences__without_structure_that_comes_first():
         "n_resamples": 20,
     }
     meaning, number = opening_sentences(summary)
-    assert meaning.startswith("No separate groups were found.")
+    assert meaning.startswith("No separate groups were found, so all images form one cluster")
     assert number.startswith("Mostly none are found when the counts")
     number, meaning = opening_sentences({**summary, "structure": "clusters", "n_clusters": 2})
     assert "fall into separate groups" in meaning
@@ -168,9 +170,102 @@ def test_opening_sentences__untested_is_a_suggestion():
 def test_cut_words__and_certainty_is_not_known(asked, words):
     summary = {"cut": asked, "n_clusters_interval": [1, 2], "n_resamples": 20}
     assert cut_words(summary) == words
-    assert number_sentence(summary) == (
-        f"This is another cut of the stored tree ({words}): how sure its clusters are is not known."
+    assert number_sentence(summary) == "How sure these clusters are is not known."
+
+
+@pytest.mark.parametrize(
+    ("structure", "verdict"),
+    [
+        ("none", "The automatic test found no separate groups in these images."),
+        ("clusters", "The automatic test did find separate groups in these images: 7 clusters."),
+        ("untested", "There were too few images to test whether they fall into groups."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"cut": {"n_clusters": 10}}, "10 clusters requested"),
+        ({"is_requested": True, "tree_method": "modularity"}, "method modularity"),
+    ],
+)
+def test_opening_sentences__of_a_partition_that_was_asked_for(structure, verdict, how, words):
+    summary = {"n_samples": 9000, "n_clusters": 10, "structure": structure, "n_clusters_tested": 7}
+    summary |= how
+    first = opening_sentences(summary)[0]
+    assert first == (
+        f"This is a partition that you asked for ({words}); its borders were not tested. {verdict}"
     )
+    assert headline(summary) == "9,000 images divided into 10 clusters, as requested"
+
+
+OFFERS = [
+    {"layer": 1, "n_clusters": 15, "largest": 4000, "smallest": 90, "is_suggested": False},
+    {"layer": 2, "n_clusters": 43, "largest": 1200, "smallest": 75, "is_suggested": True},
+]
+
+
+def test_partitions__are_offered_with_their_sizes_and_commands():
+    summary = {"n_samples": 9000, "n_clusters": 1, "structure": "none", "partitions": OFFERS}
+    text = " ".join(opening_sentences(summary))
+    assert "15 or 43 parts" in text
+    assert "That into 43" in text
+    assert "label_suggested" in text
+    assert partition_commands(summary, "my run") == [
+        ("15 parts of 90 to 4,000 images", "overcluster recut 'my run' --layer 1"),
+        (
+            "43 parts of 75 to 1,200 images (suggested)",
+            "overcluster recut 'my run' --layer 2",
+        ),
+    ]
+    assert partition_commands({"n_samples": 3, "n_clusters": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("trial", "words"),
+    [
+        ({"n_clusters": 4, "brightness": None}, "they fall into 4 separate groups. To have"),
+        ({"n_clusters": 1, "brightness": {"along": 0.2}}, "follow brightness less"),
+        ({"n_clusters": 1, "brightness": {"along": 0.8}}, "no separate groups either."),
+        ({"n_clusters": 1, "brightness": None}, "no separate groups either."),
+    ],
+)
+def test_whitened_sentence__says_what_was_measured(trial, words):
+    summary = {"n_samples": 9000, "n_clusters": 1, "structure": "none"}
+    summary |= {"brightness": {"explained": 0.9, "along": 0.7}}
+    text = " ".join(opening_sentences({**summary, "whitened": {"n_samples": 5000, **trial}}))
+    assert "Whitened scores of 5,000 images were tried: " in text
+    assert words in text
+    assert ("pca.whiten=true" in text) == ("either." not in text)
+
+
+@pytest.mark.parametrize(("along", "is_said"), [(0.3, False), (0.9, True)])
+def test_brightness_sentence__only_where_most_of_the_separation_is_brightness(along, is_said):
+    summary = {"n_samples": 9000, "n_clusters": 3, "structure": "clusters"}
+    text = " ".join(
+        opening_sentences({**summary, "brightness": {"explained": 0.8, "along": along}})
+    )
+    assert ("The clusters follow brightness: 90.0 % of the separation" in text) == is_said
+
+
+def test_describe_summary__in_the_right_number():
+    summary = {
+        "n_samples": 9000,
+        "n_clusters": 1,
+        "structure": "none",
+        "noise_fraction": 0.0,
+        "n_centroids": 600,
+        "seconds": {"total": 12.0},
+        "report": "/data/run/report.html",
+        "partitions": OFFERS,
+    }
+    first, *_, command, last = describe_summary(summary).splitlines()
+    assert (
+        first == "No separate clusters in 9,000 images; 0 % noise, from 600 centroids, in 12.0 s."
+    )
+    assert command.endswith("overcluster recut /data/run --layer 2")
+    assert last == "/data/run/report.html"
+    one = describe_summary({**summary, "structure": "clusters", "partitions": []})
+    assert one.startswith("1 cluster in 9,000 images;")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +342,6 @@ def test_duplicates__sentence_and_command():
     )
     command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
     assert shlex.split(command) == [
-        "python", "-m", "workflow", "duplicates", "/data/my run; rm x", "--near",
+        "overcluster", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
     assert not duplicates_command({"duplicates": {"exact_groups": 2}}).endswith("--near")

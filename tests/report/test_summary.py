@@ -78,7 +78,7 @@ def test_summary_rows__of_another_cut():
     for key in ("n_clusters_interval", "n_resamples", "doubtful_clusters", "plateau"):
         del summary[key]
     rows = dict(summary_rows(summary))
-    assert rows["another cut of the tree"] == "clusters of 900 images or more"
+    assert rows["requested cut of the tree"] == "clusters of 900 images or more"
     assert rows["clusters by other methods"] == (
         "contrast by itself finds 10, density 3, modularity 11"
     )

@@ -9,11 +9,12 @@ from distributed import Client, LocalCluster
 
 from tests.conftest import picture_set
 from tests.runs.helpers import SETTINGS, labels_of, make_run
-from workflow.commands.run import describe_summary, read_summary, run_workflow
+from workflow.commands.run import read_summary, run_workflow
 from workflow.commands.status import status
 from workflow.commands.update import update
 from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
+from workflow.report.summary import describe_summary
 from workflow.steps import load_config
 
 QUIET = Progress(enabled=False)

@@ -13,14 +13,19 @@ import pytest
 
 from tests.conftest import picture_set, spawn_cli
 from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from workflow.commands import recut as recut_module
 from workflow.commands.recut import recut
+from workflow.commands.report import report
+from workflow.commands.run import run_workflow
 from workflow.commands.status import status
 from workflow.commands.update import update
+from workflow.config import LoadedConfig
+from workflow.engine.progress import Progress
 from workflow.engine.step import by_name, dependents
 from workflow.engine.summary import read_summary
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, journal
-from workflow.steps import STEPS
+from workflow.steps import STEPS, load_config
 
 NAMES = [step.name for step in STEPS]
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
@@ -201,10 +206,50 @@ def test_recut__and_back(npy, uninterrupted, client, tmp_path):
     summary = recut(store.path, n_clusters=3)
     assert summary["n_clusters"] == 3
     assert len(np.unique(labels_of(store)["label_resolved"])) == 3
-    assert status(store.path)["steps"]["tree"]["state"] == "stale"
+    found = status(store.path, verify=True)
+    assert {step["state"] for step in found["steps"].values()} == {"complete"}
+    assert found["damaged"] == []
+    assert recut(store.path, configured=True)["cut"] == "configured"
+    assert_same_labels(labels_of(uninterrupted), labels_of(store))
     assert status(store.path, verify=True)["damaged"] == []
+
+
+def test_run__keeps_a_cut_by_hand_unless_it_is_told_settings(
+    npy, uninterrupted, client, tmp_path, caplog
+):
+    store = make_run(npy, tmp_path / "run", client)
+    recut(store.path, n_clusters=3)
+    page, plain = (store.path / "report.html").read_text(), load_config(None, {}, environment={})
+    known = load_config(None, SETTINGS, environment={})
+    with caplog.at_level(logging.INFO, logger="workflow"):
+        # As the same settings come from a folder: nothing is told.
+        loaded = LoadedConfig(known.config, plain.origins)
+        run_workflow(npy, store.path, loaded, client=client, progress=Progress(enabled=False))
+    assert "the cut by hand is kept" in caplog.text
+    assert "recut" in caplog.text
+    assert read_summary(store)["n_clusters"] == 3
+    assert (store.path / "report.html").read_text() == page
     again = make_run(npy, tmp_path / "run", client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
+    assert read_summary(again)["cut"] == "configured"
+
+
+def test_recut__stopped_before_the_page_leaves_it_to_be_written(npy, client, tmp_path, monkeypatch):
+    store = make_run(npy, tmp_path / "run", client)
+
+    def stop(*_):
+        raise StopHereError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recut_module, "write_report", stop)
+        with pytest.raises(StopHereError):
+            recut(store.path, n_clusters=3)
+    assert status(store.path)["steps"]["report"]["state"] == "partial"
+    assert read_summary(store)["n_clusters"] == 3
+    assert "divided into 3 clusters" not in (store.path / "report.html").read_text()
+    report(store.path)
+    assert status(store.path)["steps"]["report"]["state"] == "complete"
+    assert "divided into 3 clusters" in (store.path / "report.html").read_text()
 
 
 def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, monkeypatch):

@@ -62,15 +62,18 @@ def test_page__holds_what_the_tree_and_the_summary_hold(finished):
     [
         ("contrast", 8, DEFAULT_RATIO, (DEFAULT_RATIO, 0.9)),
         # The test found twelve, which were not believed.
-        ("contrast", 12, DEFAULT_RATIO, None),
+        ("contrast", 12, None, None),
         ("density", 8, None, None),
     ],
 )
-def test_ladder__marks_what_made_the_clusters(finished, method, found, chosen, plateau):
+def test_ladder__only_where_it_made_the_clusters(finished, method, found, chosen, plateau):
     steps = np.array([[0.5, 1], [0.8, 6], [DEFAULT_RATIO, found], [0.9, found], [0.95, 13]])
     tree = replace(stored_tree(finished), method=method, n_clusters_by_threshold=steps)
     assert tree.n_clusters == 8
     ladder = clusters_by_threshold(finished, tree)
+    if chosen is None:
+        assert ladder is None
+        return
     np.testing.assert_array_equal(ladder.threshold, steps[:, 0])
     np.testing.assert_array_equal(ladder.n_clusters, steps[:, 1])
     assert (ladder.chosen, ladder.plateau) == (chosen, plateau)
@@ -89,12 +92,14 @@ def test_page__written_again_is_the_same(finished):
 
 def test_page__of_another_cut_claims_no_certainty(finished, client):
     recut(finished.path, n_clusters=3)
-    page = report(finished.path).read_text()
+    page = (finished.path / "report.html").read_text()
+    assert report(finished.path).read_text() == page
     store = RunStore.open(finished.path)
     assert read_summary(store)["n_clusters"] == 3
-    assert "<h1>3 clusters in 4,000 images</h1>" in page
+    assert "<h1>4,000 images divided into 3 clusters, as requested</h1>" in page
     # Said once, in words.
-    assert page.count("another cut of the stored tree (3 clusters requested)") == 1
+    assert page.count("a partition that you asked for (3 clusters requested)") == 1
+    assert "separate groups: between" not in page
     assert "{&#x27;n_clusters" not in page
     assert "doubtful" not in page.replace("doubtful clusters", "")
     assert "redrawn" not in page
@@ -132,9 +137,14 @@ def test_sheets__show_what_a_search_through_everything_finds(
         np.testing.assert_array_equal(sheet.images, pictures[0][rows])
         assert (sheet.kind, sheet.cluster) == ("cluster", cluster)
     assert (n_fetched > 0) == with_images
-    odd = kept[np.argsort(-labels["outlier_score"].values[kept], kind="stable")[:48]]
-    assert sheets[-1].kind == "outliers"
-    np.testing.assert_array_equal(sheets[-1].images, pictures[0][odd])
+    rows = np.arange(4000) if with_images else kept
+    ranked = rows[np.argsort(-labels["outlier_score"].values[rows], kind="stable")]
+    first = np.unique(labels["centroid"].values[ranked], return_index=True)[1]
+    odd = pictures[0][ranked[np.sort(first)[:48]]]
+    shown = [sheet for sheet in sheets if sheet.kind == "outliers"]
+    assert shown[0].title == "Strongest outliers"
+    both = np.concatenate([sheet.images for sheet in shown])
+    assert sorted(image.tobytes() for image in both) == sorted(image.tobytes() for image in odd)
     noise = [sheet for sheet in sheets if sheet.kind == "noise"]
     assert len(noise) == bool((labels["label"].values[kept] < 0).any())
 

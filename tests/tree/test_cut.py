@@ -31,7 +31,7 @@ def test_any_number_of_clusters_can_be_had(tree):
     for n_clusters in (1, 2, 5, 9, 10, 13, 40):
         got = cut(tree, n_clusters=n_clusters)
         assert got.n_clusters == n_clusters == len(np.unique(got.label[got.label >= 0]))
-        assert got.structure == ("clusters" if n_clusters > 1 else "none")
+        assert (got.structure, got.is_requested) == (tree.structure, True)
     assert (cut(tree, n_clusters=1).label == 0).all()
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from workflow.errors import ConfigError
 from workflow.graph import Graph
 from workflow.steps.tree import TreeSettings
-from workflow.tree import METHODS, build_tree, method_names, method_of
+from workflow.tree import METHODS, ClusterTree, build_tree, cut, method_names, method_of
 
 
 def test_methods__are_the_words_of_the_settings():
@@ -43,6 +43,27 @@ def test_methods__build_trees_that_bear_their_name(name, blobs):
     assert tree.n_clusters_by_method[name] == tree.n_clusters
     assert tree.has_threshold == (tree.plateau is not None) == (name == "contrast")
     assert (len(tree.n_clusters_by_threshold) > 0) == (name != "hdbscan")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_structure__is_what_the_automatic_test_says_whatever_method_was_asked_for(
+    name, blobs, structureless, dimensions
+):
+    """Also after a cut: a partition that was asked for is no evidence."""
+    of_sets = {"normal": (structureless["normal"], dimensions["normal"]), "blobs": (blobs[0], 8.0)}
+    for which, (cells, dimension) in of_sets.items():
+        data = {"graph": cells.graph, "dimension": dimension, "mean_distance": cells.mean_distance}
+        auto = build_tree(cells.centroids, cells.population, **data)
+        tree = build_tree(cells.centroids, cells.population, method=name, **data)
+        assert not auto.is_requested
+        assert auto.structure == ("none" if which == "normal" else "clusters")
+        assert (tree.structure, tree.n_clusters_tested) == (auto.structure, auto.n_clusters)
+        assert tree.is_requested == (not np.array_equal(tree.label, auto.label))
+        other = cut(tree, n_clusters=3)
+        assert (other.structure, other.n_clusters_tested) == (auto.structure, auto.n_clusters)
+        assert other.is_requested
+        again = ClusterTree.from_arrays(other.to_arrays(), other.attrs())
+        assert (again.is_requested, again.n_clusters_tested) == (True, auto.n_clusters)
 
 
 def test_noise_graph__follows_flows_or_the_spacing_of_images():

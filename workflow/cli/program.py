@@ -184,7 +184,8 @@ def run_command(
     file, or a folder of pictures. The same command again goes on where it was stopped, and does
     again only what a changed setting makes necessary.
     """
-    from workflow.commands.run import default_out, describe_summary, read_summary, run_workflow
+    from workflow.commands.run import default_out, read_summary, run_workflow
+    from workflow.report.summary import describe_summary
 
     out = out or default_out(images)
     since_start = time.monotonic() - click.get_current_context().obj
@@ -238,6 +239,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
 @click.option(
     "--layer", metavar="L", type=click.IntRange(min=0), help="Layer of the tree, 0 is the coarsest."
 )
+@click.option("--configured", is_flag=True, help="Bring back the cut that `run` made.")
 @shared_options
 def recut_command(
     run: Path,
@@ -246,21 +248,23 @@ def recut_command(
     layer: int | None,
     loaded: LoadedConfig,
     *,
+    configured: bool,
     as_json: bool,
 ) -> None:
     """Cut the stored tree of a run elsewhere.
 
-    The labels, the summary and what follows from them are replaced in one move. The images are
-    not needed.
+    The labels, the summary and what follows from them are replaced in one move, and the page is
+    written anew. The images are not needed.
     """
     from workflow.commands.recut import recut
-    from workflow.commands.run import describe_summary
+    from workflow.report.summary import describe_summary
 
     summary = recut(
         run,
         n_clusters=n_clusters,
         min_cluster_size=min_cluster_size,
         layer=layer,
+        configured=configured,
         overrides=given(loaded),
     )
     print_result(describe_summary(summary), summary, as_json=as_json)

@@ -12,6 +12,7 @@ from workflow.commands.report import report
 from workflow.commands.run import run_workflow
 from workflow.engine.summary import read_summary
 from workflow.ingest import DemoSource
+from workflow.report.formatting import format_count
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_json
 from workflow.steps.labels import stored_counts
@@ -109,7 +110,7 @@ def describe(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"images     {found['n_samples']:,} of 16x16x3, made",
-            f"sources    {truth['n_sources']} made, {truth['n_clusters']} clusters found",
+            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found",
             f"ARI        {truth['ari']:.3f} over the images that have a source",
             f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
             f"centroids  {found['n_centroids']:,}, on {found['n_components']} components",

@@ -170,7 +170,7 @@ def _predict(
         labeller=Labeller.of(
             executor,
             stored_labels(store),
-            settings,
+            settings.rule,
             partial,
             names,
             usual_distance=usual_distance,

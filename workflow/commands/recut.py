@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import executor_for_bytes, require_labels, stored_config
+from workflow.commands.base import executor_for_bytes, images_of, require_labels, stored_config
 from workflow.engine.partitions import partitions
-from workflow.engine.summary import summarize
+from workflow.engine.summary import summarize, write_summary
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
+from workflow.steps.cluster_numbers import number_clusters
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
+    described_clusters,
     label_images,
     label_model,
-    labels_of_centroids,
     reported_counts,
 )
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.report import write_report
 from workflow.steps.tree import stored_tree
 from workflow.tree import cut
 
@@ -45,15 +47,17 @@ def recut(
     n_clusters: int | None = None,
     min_cluster_size: int | None = None,
     layer: int | None = None,
+    configured: bool = False,
     client: Client | None = None,
     overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Cut the stored tree elsewhere and write the labels that follow.
+    """Cut the stored tree elsewhere and write the labels that follow, and the page.
 
     ``labels.zarr``, ``summary.json`` and the labels of the centroids are
-    replaced together; the cut is recorded in the manifest.  Nothing of the
-    images, scores or centroids is read but each image's nearest centroids.
+    replaced together; the cut is recorded in the manifest.  Then the page is
+    written anew; until it is, the run says that it is not.  Of images and
+    scores only what the page shows is read, beside each image's nearest centroids.
 
     Parameters
     ----------
@@ -61,6 +65,8 @@ def recut(
         The run folder.
     n_clusters, min_cluster_size, layer : int, optional
         How to cut: about so many clusters, none of fewer images, a layer of the tree.
+    configured : bool
+        Whether the cut that `run` made is brought back instead.
     client : distributed.Client, optional
         Where to run; opened where there is much to do.
     overrides : mapping, optional
@@ -86,17 +92,21 @@ def recut(
     config = stored_config(store, overrides)
     with store.lock():
         require_labels(store)
-        _check(asked, store.manifest.images["shape"][0])
+        _check(asked, store.manifest.images["shape"][0], configured=configured)
         n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
         shared = store.path / layout.WIP / "shared-recut"
         with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
-            return _recut(store, config, executor, asked)
+            _recut(store, config, executor, asked)
+        write_report(steps.STEPS, store, config, images_of(store))
+        store.finish("report")
+        return write_summary(steps.STEPS, store)
 
 
-def _check(asked: Mapping[str, int], n_samples: int) -> None:
+def _check(asked: Mapping[str, int], n_samples: int, *, configured: bool) -> None:
     """Refuse a cut that no tree of so many images has."""
-    if not asked:
-        msg = "`recut` must be told how; got none of --n-clusters, --min-cluster-size, --layer. Give one."
+    if configured == bool(asked):
+        got = "--configured and others" if asked else "none"
+        msg = f"`recut` must be told how: --n-clusters, --min-cluster-size, --layer, or --configured alone; got {got}. Give one."
         raise ConfigError(msg)
     size = asked.get("min_cluster_size", 0)
     if size > n_samples:
@@ -104,30 +114,30 @@ def _check(asked: Mapping[str, int], n_samples: int) -> None:
         raise ConfigError(msg)
 
 
-def _recut(
-    store: RunStore, config: Config, executor: Executor, asked: dict[str, Any]
-) -> dict[str, Any]:
-    """Write the labels of another cut, then put all that follows from it in place in one move."""
-    tree = cut(stored_tree(store), **asked)
-    labels = labels_of_centroids(store, tree)
+def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str, Any]) -> None:
+    """Write the labels of a cut, then put all that follows from it in place in one move."""
+    tree = stored_tree(store)
+    tree = cut(tree, **asked) if asked else tree
+    parts, rule = partitions(*rows_and_blocks(store)), config.section(LabelsSettings).rule
+    numbered = number_clusters(executor, store, tree, rule, parts)
+    labels, (found, suggested) = numbered.clusters.labels, described_clusters(store, numbered)
     place = store.wip("recut")
     place.mkdir()
     # The present labels have the file names of the images, where there are any.
     present = store.path / layout.LABELS
     paths = present if "path" in zarr_io.array_names(present) else None
-    settings = config.section(LabelsSettings)
-    labeller = Labeller.of(executor, labels, settings, place / layout.LABELS, paths)
+    target = place / layout.LABELS
+    labeller = Labeller.of(executor, labels, rule, target, paths, suggested=suggested)
     journal = Journal(place / JOURNAL, store.step("labels").key)
-    reports = label_images(executor, store, labeller, partitions(*rows_and_blocks(store)), journal)
-    store.manifest.cut = {
-        "requested": asked,
-        "found": {
-            "method": tree.method,
-            "structure": tree.structure,
-            "min_cluster_size": tree.min_cluster_size,
-            "n_clusters": tree.n_clusters,
-        },
+    reports = label_images(executor, store, labeller, parts, journal)
+    found |= {
+        "method": tree.method,
+        "min_cluster_size": tree.min_cluster_size,
+        "n_clusters": tree.n_clusters,
     }
+    store.manifest.cut = {"requested": asked, "found": found} if asked else {}
+    # Until it is written anew, the page shows the cut before.
+    store.step("report").state = "partial"
     model = store.stage_model("labels", label_model(labels), None, place)
     summary = summarize(steps.STEPS, store, reported_counts(reports).summary())
     write_json(place / layout.SUMMARY, summary)
@@ -140,4 +150,3 @@ def _recut(
         ]
     )
     discard(place)
-    return summary

@@ -29,16 +29,16 @@ from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import software_versions
 from workflow.steps.report import tell_times
+from workflow.steps.tree import keep_or_undo_cut
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from workflow.chunks import RowRange
-    from workflow.config import Config, LoadedConfig
-    from workflow.engine.staleness import StepPlan
+    from workflow.config import LoadedConfig
     from workflow.ingest import ImagesInput
 
-__all__ = ["default_out", "describe_summary", "read_summary", "run_workflow"]
+__all__ = ["default_out", "read_summary", "run_workflow"]
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def run_workflow(
         If the images, the settings or the run folder are not as required.
     """
     begun = time.monotonic()
+    told = [*loaded.given, *(["settings"] if fresh_settings else [])]
     if not fresh_settings:
         loaded = settings_for(out, loaded)
     config = loaded.config
@@ -118,7 +119,9 @@ def run_workflow(
         for remark in remarks(given.source):
             log.warning("%s", remark)
         asked = {} if n_clusters is None else {"n_clusters": n_clusters}
-        plans = _plans(store, config, keeps_cut=bool(asked))
+        if not asked:
+            keep_or_undo_cut(store, told)
+        plans = step_plans(steps.STEPS, store, config)
         log_plans(store, plans)
         any_due = any(plan.is_due for plan in plans)
         progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])
@@ -152,24 +155,20 @@ def run_workflow(
                 note_run(describe_run(store, sizes, given.digest, held, start))
         write_summary(steps.STEPS, store)
     compute_settings = {f"compute.{key}": value for key, value in config.compute}
-    if asked and store.manifest.cut.get("asked") != asked:
-        summary = recut(out, **asked, client=client, overrides=compute_settings, progress=progress)
+    if asked and store.manifest.cut.get("requested") != asked:
+        summary = recut(
+            out,
+            n_clusters=n_clusters,
+            client=client,
+            overrides=compute_settings,
+            progress=progress,
+        )
         n_configured = store.step("tree").details["n_clusters"]
         log.info(
             "cut: %s clusters as asked for, in place of %s", summary["n_clusters"], n_configured
         )
         return RunStore.open(out)
     return store
-
-
-def _plans(store: RunStore, config: Config, *, keeps_cut: bool) -> list[StepPlan]:
-    """Return what is to be done; where the tree is cut again at the end, a cut makes no step stale."""
-    cut = store.manifest.cut
-    if keeps_cut:
-        store.manifest.cut = {}
-    plans = step_plans(steps.STEPS, store, config)
-    store.manifest.cut = cut
-    return plans
 
 
 def _adopt_images(store: RunStore, given: ImagesInput) -> None:
@@ -231,25 +230,3 @@ def _tell_settings(store: RunStore, loaded: LoadedConfig) -> None:
         )
     if change:
         log.info("settings of the run folder change: %s", ", ".join(change))
-
-
-def describe_summary(summary: dict[str, Any]) -> str:
-    """Return a summary for a person."""
-    structure = {
-        "clusters": "",
-        "none": " No structure was found: the images are one cluster.",
-        "untested": " There are too few images to tell whether the clusters are real.",
-    }[summary["structure"]]
-    merged = summary.get("n_samples_merged", 0)
-    unlabelled = (
-        f" The {merged:,} images that `update` merged count in the components only and have no labels: `predict` gives them some."
-        if merged
-        else ""
-    )
-    noun = "cluster" if summary["n_clusters"] == 1 else "clusters"
-    return (
-        f"{summary['n_clusters']:,} {noun} in {summary['n_samples']:,} images, "
-        f"{summary['noise_fraction']:.1%} noise, from {summary['n_centroids']:,} centroids "
-        f"in {summary['seconds']['total']:.0f} s, start-up {summary['seconds']['start']:.0f} s."
-        f"{structure}{unlabelled}\n{summary['report']}"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflow.labels.centroids import CentroidLabels, centroid_labels
 from workflow.labels.memberships import MAX_OUTLIER_SCORE, N_TOP, top_memberships
 from workflow.labels.noise import NOISE_LABEL, resolve_noise
-from workflow.labels.rows import RowLabels, label_rows
+from workflow.labels.rows import RowLabels, cluster_of_rows, label_rows
 
 __all__ = [
     "MAX_OUTLIER_SCORE",
@@ -14,6 +14,7 @@ __all__ = [
     "CentroidLabels",
     "RowLabels",
     "centroid_labels",
+    "cluster_of_rows",
     "label_rows",
     "resolve_noise",
     "top_memberships",

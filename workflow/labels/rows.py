@@ -118,12 +118,7 @@ def label_rows(
     first, second = nearest[:, 0].astype(np.int32), nearest[:, 1].astype(np.int32)
     resolved = labels.label_resolved[first]
     score = _outlier_score(sq_distance[:, 0], labels, first)
-    label = resolved
-    if noise == "keep" and labels.has_noise and max_outlier_score is not None:
-        limit = score_limits(labels, max_outlier_score)[first]
-        label = np.where(score > limit, np.int32(NOISE_LABEL), resolved)
-    elif noise == "keep":
-        label = labels.label[first]
+    label = _cluster(first, score, labels, noise, max_outlier_score)
     is_noise = label < 0
     margin = _margin(sq_distance, (second >= 0) & (labels.label_resolved[second] != resolved))
     top_label, top_membership = top_memberships(
@@ -145,6 +140,60 @@ def label_rows(
         top_label=top_label,
         top_membership=top_membership,
     )
+
+
+def cluster_of_rows(
+    nearest: NDArray[np.integer[Any]],
+    sq_distance: NDArray[np.floating[Any]],
+    labels: CentroidLabels,
+    *,
+    noise: Literal["keep", "resolve"] = "keep",
+    max_outlier_score: float | None = MAX_OUTLIER_SCORE,
+) -> NDArray[np.int32]:
+    """Return the label of rows alone, as `label_rows` gives it.
+
+    Parameters
+    ----------
+    nearest : int array of shape (n_samples, 2 or more)
+        Nearest centroids by rising distance; -1 where there is none.
+    sq_distance : float array of the same shape
+        Squared distances [score squared].
+    labels : CentroidLabels
+        What each centroid passes on.
+    noise : {"keep", "resolve"}, default "keep"
+        As for `label_rows`.
+    max_outlier_score : float or None, default 0.8
+        As for `label_rows`.
+
+    Returns
+    -------
+    int32 array of shape (n_samples,)
+        Cluster, -1 for noise unless noise is resolved.
+
+    Raises
+    ------
+    ValueError
+        As `label_rows` does.
+    """
+    _check_arguments(nearest, noise, max_outlier_score)
+    first = nearest[:, 0].astype(np.int32)
+    score = _outlier_score(sq_distance[:, 0], labels, first)
+    return _cluster(first, score, labels, noise, max_outlier_score)
+
+
+def _cluster(
+    first: NDArray[np.int32],
+    score: NDArray[np.float32],
+    labels: CentroidLabels,
+    noise: str,
+    max_outlier_score: float | None,
+) -> NDArray[np.int32]:
+    """Return the label of rows by their nearest centroid and their outlier score."""
+    if noise == "keep" and labels.has_noise and max_outlier_score is not None:
+        limit = score_limits(labels, max_outlier_score)[first]
+        return np.where(score > limit, np.int32(NOISE_LABEL), labels.label_resolved[first])
+    of_centroids = labels.label if noise == "keep" else labels.label_resolved
+    return of_centroids[first]
 
 
 def _check_arguments(

@@ -36,7 +36,7 @@ class Drawable(Protocol):
     def members(self, label: int, n: int = ..., *, weakest: bool = ...) -> xr.Dataset:
         """Return images of one cluster."""
 
-    def outliers(self, n: int = ...) -> xr.Dataset:
+    def outliers(self, n: int = ..., *, distinct: bool = ...) -> xr.Dataset:
         """Return the images with the highest outlier scores."""
 
 
@@ -76,8 +76,11 @@ class RunPlots:
     def thresholds(self, ax: Axes | None = None) -> Axes:
         """Draw the number of clusters against how strict the test of their borders is."""
         store = self._store()
-        found = clusters_by_threshold(store, stored_tree(store))
-        steps = _there(found, "thresholds", "there were too few images to test borders")
+        tree = stored_tree(store)
+        why = "no threshold decided the clusters of the present labels"
+        if not len(tree.n_clusters_by_threshold):
+            why = "there were too few images to test borders"
+        steps = _there(clusters_by_threshold(store, tree), "thresholds", why)
         return draw_on(lambda axes: plot_clusters_by_threshold(axes, steps), ax)
 
     def certainty(self, ax: Axes | None = None) -> Axes:
@@ -110,9 +113,11 @@ class RunPlots:
         return axes
 
     def outliers(self, n: int = 30, *, columns: int = 15, ax: Axes | None = None) -> Axes:
-        """Show the images with the highest outlier scores."""
-        axes = self._images(self._run.outliers(n), columns, ax)
-        axes.set_title(f"{n} highest outlier scores", loc="left")
+        """Show the images with the highest outlier scores, one of each centroid at most."""
+        found = self._run.outliers(n, distinct=True)
+        axes = self._images(found, columns, ax)
+        title = f"{found.sizes['sample']} highest outlier scores, one of each centroid"
+        axes.set_title(title, loc="left")
         return axes
 
     def contact_sheet(

@@ -8,6 +8,7 @@ from workflow.report.data import (
     ReportData,
     Sheet,
     cluster_sheet,
+    copies_sheet,
     noise_sheet,
     outlier_sheet,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Sheet",
     "cluster_sheet",
     "contact_sheet",
+    "copies_sheet",
     "live_html",
     "noise_sheet",
     "outlier_sheet",

@@ -299,8 +299,10 @@ def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet
     return Sheet("Noise", caption, images, "noise")
 
 
-def outlier_sheet(images: NDArray[Any] | None, scores: NDArray[Any]) -> Sheet:
-    """Return the sheet of the strongest outliers, with the range of their scores as caption.
+def outlier_sheet(
+    images: NDArray[Any] | None, scores: NDArray[Any], n_near: NDArray[Any] | None = None
+) -> Sheet:
+    """Return a sheet of the strongest outliers, with the range of their scores as caption.
 
     Parameters
     ----------
@@ -308,13 +310,40 @@ def outlier_sheet(images: NDArray[Any] | None, scores: NDArray[Any]) -> Sheet:
         The images, strongest first.
     scores : float array of shape (m,)
         Their outlier scores.
+    n_near : int array of shape (m,), optional
+        How many other outliers are near each; by default the images are alone.
 
     Returns
     -------
     Sheet
         Of kind ``"outliers"``.
     """
-    caption = "no outlier scores"
+    caption = "none at hand"
     if len(scores):
         caption = f"outlier score {float(np.max(scores)):.3g} down to {float(np.min(scores)):.3g}"
-    return Sheet("Strongest outliers", caption, images, "outliers")
+    if n_near is None:
+        title, words = "Strongest outliers", "lone images, at most one of each centroid"
+    else:
+        title = "Small groups far out"
+        words = f"one image of each; {int(np.min(n_near)) + 1:,} or more images lie together"
+    return Sheet(title, f"{words}; {caption}", images, "outliers")
+
+
+def copies_sheet(sizes: NDArray[Any], images: NDArray[Any] | None) -> Sheet:
+    """Return the sheet of images that come many times, the most frequent first.
+
+    Parameters
+    ----------
+    sizes : int array of shape (m,) [images]
+        Copies and near-copies of each.
+    images : array of shape (m, height, width[, channels]), or None
+        One of each.
+
+    Returns
+    -------
+    Sheet
+        Of kind ``"outliers"``.
+    """
+    found = " to ".join(f"{size:,}" for size in sorted({int(np.min(sizes)), int(np.max(sizes))}))
+    caption = f"one image of each pile of copies or near-copies; {found} images each"
+    return Sheet("Copies", caption, images, "outliers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workflow.report.figures import drawing_style, inline_svg, new_figure
@@ -13,11 +13,17 @@ from workflow.report.header import share_bar
 from workflow.report.markup import Html, element, table
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.style import NOTEBOOK_SHEET
-from workflow.report.summary import doubtful_sentence, headline, opening_sentences, summary_rows
+from workflow.report.summary import (
+    doubtful_sentence,
+    headline,
+    opening_sentences,
+    partition_commands,
+    summary_rows,
+)
 from workflow.report.tree_plot import plot_condensed_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workflow.report.data import CondensedTree, ReportData
 
@@ -53,6 +59,7 @@ def run_html(data: ReportData, token: str) -> str:
             element("h4", headline(summary)),
             *_notes(data.notes),
             *(element("p", sentence) for sentence in sentences if sentence),
+            *_partitions(summary),
             share_bar(data),
             element(
                 "div", table((), _key_rows(data), numeric=1), *_sizes(data, token), class_="beside"
@@ -198,6 +205,17 @@ def _sizes(data: ReportData, token: str) -> list[Html]:
     words = f"Images of each of {format_count(len(data.cluster_size), 'cluster')}"
     svg = _scoped(inline_svg(figure, f"sizes-{token}", words))
     return [element("figure", svg, class_="plot")]
+
+
+def _partitions(summary: Mapping[str, Any]) -> list[Html]:
+    """Return the partitions that one cluster can be divided into, and the calls that do it."""
+    rows = [
+        (words, element("code", f"run.recut(layer={offer['layer']})"))
+        for (words, _), offer in zip(
+            partition_commands(summary), summary.get("partitions") or [], strict=True
+        )
+    ]
+    return [table((), rows)] if rows else []
 
 
 def _gallery(data: ReportData) -> list[Html]:

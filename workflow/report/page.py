@@ -26,7 +26,7 @@ from workflow.report.plots import (
     plot_variance,
 )
 from workflow.report.style import STYLE_SHEET
-from workflow.report.summary import headline, summary_rows
+from workflow.report.summary import headline, partition_commands, summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def render(data: ReportData) -> str:
                 "main",
                 _notes(data),
                 _truth(data),
+                _partitions(data),
                 _gallery(data),
                 sizes_section(data),
                 _tree(data),
@@ -136,6 +137,19 @@ def _truth(data: ReportData) -> Html:
     ]
     hint = "These images were made for a demonstration, so it is known where each came from."
     return section("Beside the truth", hint, table((), rows, numeric=1))
+
+
+def _partitions(data: ReportData) -> Html:
+    """Return the partitions that one cluster can be divided into, with their commands, or nothing."""
+    offers = partition_commands(data.summary, data.run_path)
+    if not offers:
+        return Html("")
+    hint = (
+        "Parts, not groups that were found. Each command makes one of them the labels of the run, and "
+        "this page a page of it."
+    )
+    rows = [(words, element("code", command)) for words, command in offers]
+    return section("Partitions to look at", hint, table((), rows))
 
 
 def _gallery(data: ReportData) -> Html:

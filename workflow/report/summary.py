@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.report.formatting import (
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
 
 #: Remark on a cluster that is not found again often enough.
 DOUBTFUL_MARK = "doubtful"
-#: What each value of ``structure`` means, in one or two sentences.
+#: The program, as users type it.
+PROGRAM = "overcluster"
+#: Share of the separation of clusters that lies along brightness, above which they follow it.
+MOSTLY = 0.5
+#: What each value of ``structure`` means for the clusters that the test found, in one or two sentences.
 STRUCTURE_SENTENCES = {
     "clusters": (
         "The images fall into separate groups: between these clusters there are fewer images "
         "than inside them."
     ),
     "none": (
-        "No separate groups were found. There were enough images to see groups, had there been "
-        "any, so all images form one cluster, label 0."
+        "No separate groups were found, so all images form one cluster, label 0. Groups that "
+        "overlap, or that have few images, cannot be told from one."
     ),
     "untested": (
         "There were too few images to tell whether they fall into groups: what follows is a "
@@ -71,6 +76,11 @@ _ELSEWHERE = frozenset(
         "doubtful_clusters",
         "duplicates",
         "cut",
+        "is_requested",
+        "n_clusters_tested",
+        "partitions",
+        "whitened",
+        "brightness",
         "n_unreadable",
     }
 )
@@ -79,11 +89,20 @@ _ELSEWHERE = frozenset(
 def headline(summary: Any) -> str:
     """Return what a run found, in one line."""
     images = format_count(summary["n_samples"], "image")
+    if _is_requested(summary):
+        return (
+            f"{images} divided into {format_count(summary['n_clusters'], 'cluster')}, as requested"
+        )
     if summary.get("structure") == "none":
         return f"No separate clusters in {images}"
     if summary.get("structure") == "untested" and summary["n_clusters"] <= 1:
         return f"Too few images to look for clusters: {images}"
     return f"{format_count(summary['n_clusters'], 'cluster')} in {images}"
+
+
+def _is_requested(summary: Mapping[str, Any]) -> bool:
+    """Whether a method or a cut that was asked for made the clusters, and not the automatic test."""
+    return bool(summary.get("is_requested") or cut_words(summary))
 
 
 def structure_sentence(structure: Any) -> str:
@@ -94,21 +113,127 @@ def structure_sentence(structure: Any) -> str:
 def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
     """Return what was found: how firm the number of clusters is, and what it means."""
     structure = summary.get("structure")
+    if _is_requested(summary):
+        return [*_requested_sentences(summary), *_filled(brightness_sentence(summary))]
     meaning = "" if structure is None else structure_sentence(structure)
     texts = [number_sentence(summary), meaning]
-    return [text for text in (texts[::-1] if structure == "none" else texts) if text]
+    texts = texts[::-1] if structure == "none" else texts
+    offered = partition_sentence(summary), brightness_sentence(summary), whitened_sentence(summary)
+    return _filled(*texts, *offered)
+
+
+def _filled(*texts: str) -> list[str]:
+    """Return the texts that say something."""
+    return [text for text in texts if text]
+
+
+def _requested_sentences(summary: Mapping[str, Any]) -> list[str]:
+    """Return that clusters were asked for, and what the automatic test says of the images."""
+    how = cut_words(summary) or f"method {_title(summary.get('tree_method'))}"
+    asked = f"This is a partition that you asked for ({how}); its borders were not tested."
+    n_tested = summary.get("n_clusters_tested")
+    verdict = {
+        "none": "The automatic test found no separate groups in these images.",
+        "clusters": "The automatic test did find separate groups in these images"
+        + (f": {format_count(n_tested, 'cluster')}." if n_tested else "."),
+        "untested": "There were too few images to test whether they fall into groups.",
+    }.get(str(summary.get("structure")), "")
+    return _filled(f"{asked} {verdict}".strip(), number_sentence(summary))
+
+
+def partition_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which partitions one cluster can be divided into."""
+    offers = summary.get("partitions") or []
+    if not offers:
+        return ""
+    numbers = [format_count(offer["n_clusters"]) for offer in offers]
+    listed = numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} or {numbers[-1]}"
+    best = next(offer for offer in offers if offer["is_suggested"])
+    verdict = "no border was found to be real"
+    if summary.get("structure") == "untested":
+        verdict = "no border could be tested"
+    return (
+        f"The tree can divide the images into {listed} parts all the same: partitions, useful "
+        f"to sort images, of which {verdict}. That into "
+        f"{best['n_clusters']:,} keeps similar images together best (largest modularity) and is "
+        "stored as `label_suggested`."
+    )
+
+
+def partition_commands(summary: Mapping[str, Any], run_path: str = "RUN") -> list[tuple[str, str]]:
+    """Return each offered partition in words, and the command that makes its labels those of the run.
+
+    Parameters
+    ----------
+    summary : mapping
+        Summary of a run.
+    run_path : str
+        Run folder.
+
+    Returns
+    -------
+    list of (str, str)
+        Words, command.
+    """
+    rows = []
+    for offer in summary.get("partitions") or []:
+        largest, smallest = (format_count(offer[name]) for name in ("largest", "smallest"))
+        words = f"{offer['n_clusters']:,} parts of {smallest} to {largest} images"
+        if offer["is_suggested"]:
+            words += " (suggested)"
+        rows.append((words, f"{PROGRAM} recut {shlex.quote(run_path)} --layer {offer['layer']}"))
+    return rows
+
+
+def whitened_sentence(summary: Mapping[str, Any]) -> str:
+    """Return what whitened scores of some images gave, where that was tried."""
+    trial = summary.get("whitened")
+    if not trial or summary["n_clusters"] != 1:
+        return ""
+    tried = f"Whitened scores of {format_count(trial['n_samples'], 'image')} were tried:"
+    again = "`--set pca.whiten=true`, into another run folder"
+    if trial["n_clusters"] > 1:
+        found = format_count(trial["n_clusters"], "separate group")
+        return f"{tried} they fall into {found}. To have them for all images: {again}."
+    before = _along(summary.get("brightness"))
+    after = _along(trial.get("brightness"))
+    if trial.get("brightness") and before > MOSTLY > after:
+        return (
+            f"{tried} they show no separate groups either, but partitions follow brightness less "
+            f"({format_share(after)} of the separation instead of {format_share(before)}). To "
+            f"have those: {again}."
+        )
+    return f"{tried} they show no separate groups either."
+
+
+def brightness_sentence(summary: Mapping[str, Any]) -> str:
+    """Return that clusters follow the brightness of the images, where they do."""
+    shares = summary.get("brightness") or {}
+    if _along(shares) <= MOSTLY:
+        return ""
+    what = "The suggested parts" if summary["n_clusters"] == 1 else "The clusters"
+    return (
+        f"{what} follow brightness: {format_share(shares['along'])} of the separation between them "
+        f"lies along the mean brightness of an image, and they tell {format_share(shares['explained'])} "
+        "of its variance."
+    )
+
+
+def _along(shares: Mapping[str, float] | None) -> float:
+    """Return the share of a separation that lies along brightness; 0 where it is not known."""
+    return float((shares or {}).get("along", 0.0))
 
 
 def number_sentence(summary: Mapping[str, Any]) -> str:
     """Return how firm the number of clusters is."""
-    if cut := cut_words(summary):
-        return f"This is another cut of the stored tree ({cut}): how sure its clusters are is not known."
+    if cut_words(summary):
+        return "How sure these clusters are is not known."
     found, n_resamples = interval_words(summary), summary.get("n_resamples")
     sentences = []
     if found:
         low, high = summary["n_clusters_interval"]
         found = f"Mostly {found} clusters are" if low < high else "Mostly the same number is"
-        if summary.get("structure") == "none" and high == 1:
+        if summary.get("structure") == "none" and high == 1 and not _is_requested(summary):
             found = "Mostly none are"
         sentences.append(f"{found} found {' or '.join(_ways(summary))}.")
     if n_resamples == 0:
@@ -293,7 +418,24 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     "overcluster duplicates 'my run' --near"
     """
     near = dict(summary.get("duplicates") or {}).get("near_cells")
-    return f"overcluster duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
+    return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
+
+
+def describe_summary(summary: Mapping[str, Any]) -> str:
+    """Return a summary for a terminal: what was found, what to do next, where the page is."""
+    noise = format_share(float(summary["noise_fraction"]))
+    centroids = format_count(summary["n_centroids"], "centroid")
+    took = summary["seconds"]
+    seconds = f"{format_seconds(took['total'])}, start {format_seconds(took.get('start', 0.0))}"
+    lines = [f"{headline(summary)}; {noise} noise, from {centroids}, in {seconds}."]
+    lines += opening_sentences(summary)
+    if merged := summary.get("n_samples_merged"):
+        lines.append(
+            f"The {format_count(merged, 'image')} that `update` merged count in the components only and have no labels: `predict` gives them some."
+        )
+    run_path = str(Path(summary["report"]).parent)
+    lines += [f"  {words}: {line}" for words, line in partition_commands(summary, run_path)]
+    return "\n".join([*lines, str(summary["report"])])
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -321,7 +463,7 @@ def _written(summary: Mapping[str, Any], keys: tuple[_Row, ...]) -> list[tuple[s
 def _in_words(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what takes several keys to say."""
     rows = [
-        ("another cut of the tree", cut_words(summary)),
+        ("requested cut of the tree", cut_words(summary)),
         ("number of clusters, mostly", interval_words(summary)),
         ("thresholds of this number", plateau_words(summary)),
         ("clusters by other methods", compared_methods(summary)),

@@ -12,7 +12,7 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import read_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -54,6 +54,11 @@ def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRa
             waiting = following
         if waiting is not None:
             yield waiting[0], waiting[1].result()
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether images of this shape can be looked at."""
+    return len(shape) in (2, 3) and min(shape[:2]) > 1
 
 
 def described(specs: Mapping[str, ArraySpec], arrays: Mapping[str, Any]) -> ModelArrays:

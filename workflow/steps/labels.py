@@ -14,15 +14,21 @@ from workflow.engine.partitions import flat_checksums, n_rows, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
-from workflow.graph import Graph
-from workflow.labels import N_TOP, CentroidLabels, centroid_labels, label_rows
+from workflow.labels import N_TOP, CentroidLabels, cluster_of_rows, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
-from workflow.steps.base import described
+from workflow.steps.base import described, is_picture
 from workflow.steps.centroid_graph import EDGES
+from workflow.steps.cluster_numbers import Rule, number_clusters
 from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
-from workflow.steps.tree import CENTROID_BYTES, stored_tree
+from workflow.steps.suggestions import (
+    BrightnessOf,
+    offered_partitions,
+    suggested_layer,
+    whitened_trial,
+)
+from workflow.steps.tree import CENTROID_BYTES, stored_tree, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
     from workflow.steps.base import ModelArrays
-    from workflow.tree import ClusterTree
+    from workflow.steps.cluster_numbers import Numbered
 
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096
@@ -75,6 +81,16 @@ LABELS: dict[str, ArraySpec] = {
         ("sample", "rank"), "float32", "1", "their shares; what is missing to 1 is noise"
     ),
 }
+#: Where the answer is one cluster and the tree has useful partitions.
+SUGGESTED = "label_suggested"
+SUGGESTED_LABELS = {
+    SUGGESTED: ArraySpec(
+        ("sample",),
+        "int32",
+        "cluster",
+        "label in the suggested partition, as `recut` would give it",
+    ),
+}
 #: Arrays of ``model.zarr``.
 ARRAYS = {
     "centroid_label": ArraySpec(("centroid",), "int32", "cluster", "cluster; -1 is noise"),
@@ -91,6 +107,10 @@ ARRAYS = {
 }
 
 
+#: What the step notes of the clusters and the summary repeats, where there is something to say.
+FOUND = ("partitions", "brightness", "whitened")
+
+
 class LabelsSettings(Section):
     """Labels carried from centroids to images."""
 
@@ -100,16 +120,17 @@ class LabelsSettings(Section):
     """Images above (0.7 in noise centroids) are noise where the tree found any, 0.5 to below 1 (0.8: two radii); off: those of noise centroids."""
 
     @property
-    def outlier_limit(self) -> float | None:
-        """The largest outlier score that is not noise; None where centroids decide."""
-        return None if self.max_outlier_score == "off" else float(self.max_outlier_score)
+    def rule(self) -> Rule:
+        """How images get their labels."""
+        limit = None if self.max_outlier_score == "off" else float(self.max_outlier_score)
+        return Rule(self.noise, limit)
 
 
 class LabelsStep(Step):
     """Give each image the label of its nearest centroid."""
 
     name = "labels"
-    version = 2
+    version = 3
     section = LabelsSettings
     settings = ("labels.noise", "labels.max_outlier_score")
     reads = ("overcluster", "centroid_graph", "tree")
@@ -117,18 +138,33 @@ class LabelsStep(Step):
 
     def run(self, context: Context) -> None:
         """Label the centroids, then the images."""
-        store = context.store
-        labels = labels_of_centroids(store, stored_tree(store))
+        store, executor = context.store, context.executor
+        rule = context.config.section(LabelsSettings).rule
+        if store.manifest.cut.get("is_undone"):
+            store.manifest.cut = {}
+        tree = stored_tree(store)
+        numbered = number_clusters(executor, store, tree, rule, context.partitions)
+        write_tree(store, numbered.tree)
+        if asked := store.manifest.cut.get("requested"):
+            from workflow.tree import cut
+
+            recut = cut(numbered.tree, **asked)
+            numbered = number_clusters(executor, store, recut, rule, context.partitions)
+        labels = numbered.clusters.labels
         store.write_model(self.name, label_model(labels))
+        found, suggested = described_clusters(store, numbered)
+        if len(numbered.clusters.sizes) == 1:
+            trial = whitened_trial(store, context.config.seed, _brightness(store))
+            found |= {"whitened": trial}
         target = store.path / layout.WIP / layout.LABELS
         journal = store.journal(self.name, "blocks", needs=(target,))
         if not journal.entries:
             target = store.wip(layout.LABELS)
-        settings = context.config.section(LabelsSettings)
-        labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
-        reports = label_images(context.executor, store, labeller, context.partitions, journal)
+        labeller = Labeller.of(executor, labels, rule, target, context.paths(), suggested=suggested)
+        reports = label_images(executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
-        store.step(self.name).details = {"usual_distance": usual_distance(context.executor, target)}
+        usual = {"usual_distance": usual_distance(executor, target)}
+        store.step(self.name).details = found | usual
         store.replace([(target, store.path / layout.LABELS)])
 
     def outputs(self, run: Path) -> list[Path]:
@@ -164,42 +200,53 @@ class LabelsStep(Step):
         counts = stored_counts(store)
         return f"{counts.n_samples:,} images labelled, {counts.n_noise:,} of them noise"
 
+    def stale_reason(self, store: RunStore) -> str:
+        """Return that a cut by hand is undone."""
+        is_undone = store.manifest.cut.get("is_undone")
+        return "it was recut, the configured cut comes back" if is_undone else ""
+
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return how many images got which label."""
-        return stored_counts(store).summary()
+        """Return how many images got which label, and what to look at beside it."""
+        found = store.step(self.name).details | store.manifest.cut.get("found", {})
+        known = {name: found[name] for name in FOUND if found.get(name)}
+        return stored_counts(store).summary() | known
 
 
 def _check_labels(store: RunStore) -> Iterator[str]:
     """Check the labels, and what lies beside them."""
     checksums: list[Any] = flat_checksums(store.noted("labels", "blocks"))
-    if any(len(block) != len(LABELS) for block in checksums):
+    labels = store.path / layout.LABELS
+    names = [*LABELS, *(SUGGESTED_LABELS.keys() & set(zarr_io.array_names(labels)))]
+    if any(len(block) != len(names) for block in checksums):
         yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
         return
-    labels = store.path / layout.LABELS
-    yield from check_rows_of_step(store, "labels", "blocks", labels, list(LABELS))
-    yield from check_beside(store, labels, set(LABELS))
+    yield from check_rows_of_step(store, "labels", "blocks", labels, names)
+    yield from check_beside(store, labels, set(names))
 
 
-def labels_of_centroids(store: RunStore, tree: ClusterTree) -> CentroidLabels:
-    """Return everything about each centroid that its images need to know."""
-    centroids, population, rms_radius, indptr, indices, weights = store.read_model(
-        "centroids",
-        "population",
-        "rms_radius",
-        "graph_indptr",
-        "graph_indices",
-        "graph_weights_three",
-    )
-    graph = Graph(indptr, indices, weights)
-    dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
-    return centroid_labels(
-        tree.label,
-        tree.membership,
-        tree.noise_graph(graph, centroids, dimension),
-        centroids=centroids,
-        rms_radius=rms_radius,
-        population=population,
-    )
+def described_clusters(
+    store: RunStore, numbered: Numbered
+) -> tuple[dict[str, Any], CentroidLabels | None]:
+    """Return what there is to say of clusters beside their sizes, and the suggested partition."""
+    suggested, offers = None, []
+    if len(numbered.clusters.sizes) == 1:
+        n_samples = store.manifest.images["shape"][0]
+        offers = offered_partitions(store, numbered.layers, n_samples)
+        if (layer := suggested_layer(offers)) is not None:
+            suggested = numbered.layers[layer].labels
+    brightness, shares = _brightness(store), None
+    if brightness is not None:
+        mean, population = store.read_model("centroid_mean", "population")
+        shown = numbered.clusters.labels if suggested is None else suggested
+        shares = brightness.shares(shown.label_resolved, mean, population)
+    return {"partitions": offers, "brightness": shares}, suggested
+
+
+def _brightness(store: RunStore) -> BrightnessOf | None:
+    """Return what tells the brightness of images; None where they are vectors."""
+    if not is_picture(store.manifest.images["shape"][1:]):
+        return None
+    return BrightnessOf(store, is_whitened=store.model_attrs("projection")["whiten"])
 
 
 def label_model(labels: CentroidLabels) -> ModelArrays:
@@ -218,10 +265,16 @@ def _field(name: str) -> str:
     return name.removeprefix("centroid_")
 
 
-def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:
+def create_labels(
+    target: Path,
+    n_samples: int,
+    block_rows: int,
+    paths: Path | None,
+    specs: Mapping[str, ArraySpec] = LABELS,
+) -> None:
     """Make the empty arrays of a labels store."""
     zarr_io.create_group(target)
-    for name, spec in LABELS.items():
+    for name, spec in specs.items():
         zarr_io.create_rows_array(
             target,
             name,
@@ -270,8 +323,8 @@ class Labeller:
     """How images get their labels, and where those are written."""
 
     centroid_labels: StoredArrays
-    noise: Literal["keep", "resolve"]
-    max_outlier_score: float | None
+    suggested: StoredArrays | None
+    rule: Rule
     target: Path
     paths: Path | None
     usual_distance: float | None = None
@@ -281,31 +334,35 @@ class Labeller:
         cls,
         executor: Executor,
         labels: CentroidLabels,
-        settings: LabelsSettings,
+        rule: Rule,
         target: Path,
         paths: Path | None,
         *,
+        suggested: CentroidLabels | None = None,
         usual_distance: float | None = None,
     ) -> Labeller:
-        """Return what labels images as the settings say; tasks share the labels of the centroids."""
-        shared = executor.share(labels.to_arrays())
-        return cls(shared, settings.noise, settings.outlier_limit, target, paths, usual_distance)
+        """Return what labels images; tasks share the labels of the centroids."""
+        other = None if suggested is None else executor.share(suggested.to_arrays())
+        return cls(executor.share(labels.to_arrays()), other, rule, target, paths, usual_distance)
+
+    @property
+    def specs(self) -> dict[str, ArraySpec]:
+        """The arrays that are written."""
+        return LABELS | ({} if self.suggested is None else SUGGESTED_LABELS)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
-        labels: RowLabels = label_rows(
-            block.nearest,
-            block.sq_distance,
-            _shared_labels(self.centroid_labels),
-            noise=self.noise,
-            max_outlier_score=self.max_outlier_score,
-        )
-        return {name: getattr(labels, name) for name in LABELS}
+        found, how = (block.nearest, block.sq_distance), self.rule._asdict()
+        labels: RowLabels = label_rows(*found, _shared_labels(self.centroid_labels), **how)
+        arrays = {name: getattr(labels, name) for name in LABELS}
+        if self.suggested is not None:
+            arrays[SUGGESTED] = cluster_of_rows(*found, _shared_labels(self.suggested), **how)
+        return arrays
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy the file names along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
-        names = [*LABELS, *([] if self.paths is None else ["path"])]
+        names = [*self.specs, *([] if self.paths is None else ["path"])]
         with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:
                 arrays = self.label(block)
@@ -366,7 +423,8 @@ def write_labels(
     labeller: Labeller = task.labeller
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop
-        create_labels(labeller.target, last, partitions[0].blocks[0].n_rows, labeller.paths)
+        block_rows = partitions[0].blocks[0].n_rows
+        create_labels(labeller.target, last, block_rows, labeller.paths, labeller.specs)
     items = {partition.index: partition for partition in partitions}
     return executor.run(name, task, items, journal=journal, n_rows=n_rows)
 

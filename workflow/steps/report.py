@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -15,13 +16,14 @@ from workflow.engine.step import Step
 from workflow.engine.summary import summarize
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
-from workflow.steps.base import part_files
+from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings
+from workflow.steps.odd_images import copied_images, find_outliers
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from workflow.engine.context import Context
     from workflow.engine.plan import Sizes
     from workflow.report import Certainty, ClustersByThreshold, CondensedTree, Sheet
-    from workflow.report.data import SheetKind
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import PartFile
@@ -74,7 +75,7 @@ class ReportStep(Step):
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with the labels that are read; drawing takes the same time for all."""
-        return 1.0 + 2.5e-8 * sizes.n_samples
+        return 1.0 + 5e-8 * sizes.n_samples
 
     def client_bytes(self, sizes: Sizes) -> int:
         """Return the labels of the previews; the images themselves are few at a time."""
@@ -195,7 +196,7 @@ def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | No
 
 
 def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThreshold | None:
-    """Return the number of clusters at each threshold; None where nothing could be tested."""
+    """Return the number of clusters at each threshold; None where it did not decide those shown."""
     from workflow.report import ClustersByThreshold
     from workflow.tree import DEFAULT_RATIO
 
@@ -203,15 +204,16 @@ def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThres
     if not len(by_threshold):
         return None
     numbers = by_threshold[:, 1].astype(np.int64)
-    used = tree.has_threshold and not store.manifest.cut
-    # The test may find borders that are not believed: then the plateau is not of the clusters shown.
+    # Another method or cut made other clusters, and borders that are found may not be believed.
     same = bool((numbers[by_threshold[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
+    if store.manifest.cut or not tree.has_threshold or not same:
+        return None
     return ClustersByThreshold(
         by_threshold[:, 0],
         numbers,
-        chosen=DEFAULT_RATIO if used else None,
+        chosen=DEFAULT_RATIO,
         name="threshold (low: strict, high: mild)",
-        plateau=tree.plateau if used and same else None,
+        plateau=tree.plateau,
     )
 
 
@@ -264,39 +266,30 @@ class Shown(NamedTuple):
 
     Attributes
     ----------
-    kind : {"cluster", "noise", "outliers"}
-        Of what.
-    kept : int64 array
-        Numbers of pictures among the kept ones.
-    fetched : int64 array
-        Rows of images to fetch beside them.
-    cluster, size : int
-        The cluster, and images that it has; of noise only the images.
-    score : float32 array
-        Outlier scores of the pictures, of outliers only.
+    rows : int64 array
+        The images.
+    sheet : callable
+        Makes the sheet of their pictures.
     """
 
-    kind: SheetKind
-    kept: NDArray[np.int64]
-    fetched: NDArray[np.int64] = np.empty(0, np.int64)
-    cluster: int = -1
-    size: int = 0
-    score: NDArray[np.float32] = np.empty(0, np.float32)
+    rows: NDArray[np.int64]
+    sheet: Callable[[NDArray[Any]], Sheet]
 
 
 class ContactSheets(Sequence["Sheet"]):
-    """Contact sheets: the largest clusters, noise, the strongest outliers.
+    """Contact sheets: the largest clusters, noise, the strongest outliers, copies.
 
     Empty where the images are vectors.  Pictures are read, those of one sheet,
     whenever it is asked for: from the files of those kept while the run read
-    its images, and from the images themselves where a cluster has too few.
+    its images, and from the images themselves where those do not hold them.
 
     Parameters
     ----------
     store : RunStore
         A run whose labels are complete.
     images : ImageStore or None
-        Where pictures of small clusters are fetched; None shows kept ones only.
+        Where pictures that were not kept are fetched; None shows kept ones only,
+        and looks for outliers among them only.
     summary : mapping
         Summary of the run.
     n_clusters, n_images : int
@@ -317,6 +310,8 @@ class ContactSheets(Sequence["Sheet"]):
         self._shown: list[Shown] = []
         if not is_picture(self._image_shape):
             return
+        from workflow.report import cluster_sheet, noise_sheet
+
         self._kept = Previews(store)
         labels = _labels_at(store, self._kept.rows)
         # Few clusters of very many are shown, and so are few of their pictures.
@@ -325,13 +320,35 @@ class ContactSheets(Sequence["Sheet"]):
         for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
             fetched = fetch.rows_of(cluster, min(n_images, size) - len(kept))
-            self._shown.append(Shown("cluster", kept, fetched, cluster, size))
+            rows = np.concatenate([self._kept.rows[kept], fetched])
+            self._show(rows, partial(cluster_sheet, cluster, size, self._n_samples))
         noise = np.flatnonzero(labels["label"] < 0)
         if len(noise):
             n_noise = round(summary["noise_fraction"] * self._n_samples)
-            self._shown.append(Shown("noise", _spread(noise, labels, N_ODD), size=n_noise))
-        odd = np.argsort(-labels["outlier_score"], kind="stable")[:N_ODD]
-        self._shown.append(Shown("outliers", odd, score=labels["outlier_score"][odd]))
+            rows = self._kept.rows[_spread(noise, labels, N_ODD)]
+            self._show(rows, partial(noise_sheet, n_noise, self._n_samples))
+        self._show_odd(store)
+
+    def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
+        """Add a sheet."""
+        self._shown.append(Shown(rows, sheet))
+
+    def _show_odd(self, store: RunStore) -> None:
+        """Add the sheets of lone outliers, of small groups far out, and of copies."""
+        from workflow.report import copies_sheet, outlier_sheet
+
+        at_hand = None if self._images is not None else self._kept.rows
+        lone, grouped, n_near = find_outliers(store, N_ODD, at_hand)
+        self._show(lone.row, partial(outlier_sheet, scores=lone.outlier_score))
+        if len(grouped.row):
+            score = grouped.outlier_score
+            self._show(grouped.row, partial(outlier_sheet, scores=score, n_near=n_near))
+        rows, sizes = copied_images(store, N_ODD)
+        if at_hand is not None:
+            here = np.isin(rows, at_hand)
+            rows, sizes = rows[here], sizes[here]
+        if len(rows):
+            self._show(rows, partial(copies_sheet, sizes))
 
     def __len__(self) -> int:
         """Return how many sheets there are."""
@@ -345,25 +362,17 @@ class ContactSheets(Sequence["Sheet"]):
         """Return a sheet with its pictures."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        from workflow.report import cluster_sheet, noise_sheet, outlier_sheet
-
-        shown = self._shown[index]
-        pictures = self._kept.pictures(shown.kept)
-        if len(shown.fetched):
+        rows, sheet = self._shown[index]
+        place = np.searchsorted(self._kept.rows, rows)
+        is_kept = np.isin(rows, self._kept.rows)
+        kept = self._kept.pictures(place[is_kept]).reshape(-1, *self._image_shape)
+        pictures = np.empty((len(rows), *self._image_shape), kept.dtype)
+        pictures[is_kept] = kept
+        for number in np.flatnonzero(~is_kept):
             assert self._images is not None
-            read = [self._images.read(int(row), int(row) + 1) for row in shown.fetched]
-            pictures = np.concatenate([pictures, *read])
-        pictures = pictures.reshape(-1, *self._image_shape)
-        if shown.kind == "cluster":
-            return cluster_sheet(shown.cluster, shown.size, self._n_samples, pictures)
-        if shown.kind == "noise":
-            return noise_sheet(shown.size, self._n_samples, pictures)
-        return outlier_sheet(pictures, shown.score)
-
-
-def is_picture(shape: tuple[int, ...]) -> bool:
-    """Whether images of this shape can be looked at."""
-    return len(shape) in (2, 3) and min(shape[:2]) > 1
+            row = int(rows[number])
+            pictures[number] = self._images.read(row, row + 1).reshape(self._image_shape)
+        return sheet(pictures)
 
 
 class Previews:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +19,7 @@ from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from workflow.engine.context import Context
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.steps.base import ModelArrays
     from workflow.tree import ClusterTree
+
+log = logging.getLogger(__name__)
 
 #: Names of the tree's own arrays in ``model.zarr`` start so.
 PREFIX = "tree_"
@@ -60,7 +64,7 @@ class TreeStep(Step):
     """Find the clusters in the centroid graph, on the leading process."""
 
     name = "tree"
-    version = 2
+    version = 3
     section = TreeSettings
     settings = (
         "profile",
@@ -107,17 +111,14 @@ class TreeStep(Step):
             mean_distance=mean_distance,
             n_resamples=settings.n_resamples,
         )
-        store.write_model(self.name, tree_model(tree), tree.attrs())
-        store.step(self.name).details = tree_details(tree)
-        store.manifest.cut = {}
+        write_tree(store, tree)
+        if store.manifest.cut:
+            log.info("the cut by hand is undone: it was one of the tree before")
+            store.manifest.cut = {}
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the tree."""
         return [layout.model_array(run, name) for name in ("zarr.json", "tree_label")]
-
-    def stale_reason(self, store: RunStore) -> str:
-        """Return that the run was cut by hand: the configured cut comes back."""
-        return "it was recut, the configured cut comes back" if store.manifest.cut else ""
 
     def check(self, sizes: Sizes) -> None:
         """Refuse clusters that must be larger than the images are many."""
@@ -151,9 +152,11 @@ class TreeStep(Step):
         found = details | cut.get("found", {})
         names = OF_THE_TREE if cut else (*OF_THE_TREE, *OF_THE_CUT)
         return {
-            "structure": found["structure"],
+            "structure": details["structure"],
             "tree_method": found["method"],
             "min_cluster_size": found["min_cluster_size"],
+            "is_requested": bool(cut) or details.get("is_requested", False),
+            "n_clusters_tested": details.get("n_clusters_tested"),
             "cut": cut.get("requested", "configured"),
             **{name: details[name] for name in names if name in details},
         }
@@ -166,6 +169,12 @@ def tree_model(tree: ClusterTree) -> ModelArrays:
     return numbered_dims(prefixed(PREFIX, arrays)) | layers
 
 
+def write_tree(store: RunStore, tree: ClusterTree) -> None:
+    """Put a tree into the model, and what is said of it into the manifest."""
+    store.write_model(TreeStep.name, tree_model(tree), tree.attrs())
+    store.step(TreeStep.name).details = tree_details(tree)
+
+
 def tree_details(tree: ClusterTree) -> dict[str, Any]:
     """Return what the manifest and the summary say of a tree."""
     doubtful = np.flatnonzero(tree.certainty.is_doubtful)
@@ -174,6 +183,8 @@ def tree_details(tree: ClusterTree) -> dict[str, Any]:
         "n_clusters": tree.n_clusters,
         "min_cluster_size": tree.min_cluster_size,
         "structure": tree.structure,
+        "n_clusters_tested": tree.n_clusters_tested,
+        "is_requested": tree.is_requested,
         "tree_reason": tree.reason,
         "n_clusters_by_method": tree.n_clusters_by_method,
         "n_clusters_interval": list(tree.n_clusters_interval),
@@ -200,4 +211,24 @@ def shown_tree(store: RunStore) -> ClusterTree:
     from workflow.tree import cut
 
     tree, asked = stored_tree(store), store.manifest.cut.get("requested")
-    return cut(tree, **asked) if asked else tree
+    if not asked:
+        return tree
+    other = cut(tree, **asked)
+    (label,) = store.read_model("centroid_label")
+    both = (other.label >= 0) & (label >= 0)
+    number = np.zeros(other.n_clusters, np.int64)
+    number[other.label[both]] = label[both]
+    return other.renumbered(np.argsort(number))
+
+
+def keep_or_undo_cut(store: RunStore, told: Iterable[str]) -> None:
+    """Keep the cut by hand of a run that goes on as it is; undo it where settings were told."""
+    if not store.manifest.cut or store.manifest.cut.get("is_undone"):
+        return
+    if any(not key.startswith("compute.") for key in told):
+        store.manifest.cut["is_undone"] = True
+    else:
+        log.info(
+            "the cut by hand is kept; `overcluster recut %s --configured` brings the configured one back",
+            shlex.quote(str(store.path)),
+        )

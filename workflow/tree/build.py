@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from workflow.graph import Graph
     from workflow.tree.cluster_tree import ClusterTree
+    from workflow.tree.method import Method
     from workflow.tree.nodes import Nodes
 
 
@@ -103,7 +104,7 @@ def build_tree(
     nodes = make_nodes(centroids, population, graph)
     images = np.asarray(population, np.int64)
     _check_numbers(dimension, min_log_density_rise, n_resamples)
-    requested = None if method == AUTO else Choice(method_of(method), "it was asked for")
+    requested = None if method == AUTO else method_of(method)
     size = _whole_number("min_cluster_size", min_cluster_size)
     check_choices(cluster_selection_method, 1 if size is None else size)
     problem = Problem(
@@ -117,16 +118,25 @@ def build_tree(
         mean_distance=_mean_distances(mean_distance, nodes, images),
         testable=is_testable(images),
     )
-    tree = _built(problem, requested or choose(problem))
+    tree = _built(problem, requested)
     if not n_resamples:
         return tree
     return replace(tree, certainty=assess(problem, tree, n_resamples))
 
 
-def _built(problem: Problem, choice: Choice) -> ClusterTree:
-    """Build the tree that was chosen, with how many clusters the other methods find."""
+def _built(problem: Problem, requested: Method | None) -> ClusterTree:
+    """Build the tree of a method, or of the one chosen, with what the test and other methods find."""
+    tested = choose(problem)
+    choice = tested if requested is None else Choice(requested, "it was asked for")
     method = choice.method
     tree = assemble(problem.leaves(method), choice.cut or method.cut(problem), method=method.name)
+    by_test = problem.labelling(tested.method, tested.cut)
+    same = np.array_equal(by_test.label[tree.node], tree.label)
+    if problem.testable:
+        n_tested = len(by_test.selected)
+        structure = "clusters" if n_tested > 1 else "none"
+        tree = replace(tree, structure=structure, n_clusters_tested=n_tested)
+    tree = replace(tree, is_requested=not same)
     found = {
         other.name: len(problem.labelling(other).selected)
         for other in METHODS.values()

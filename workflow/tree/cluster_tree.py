@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -63,8 +63,9 @@ class ClusterTree:
     method : str
         Name of the method that made the tree (`workflow.tree.methods`).
     structure : str
-        ``"clusters"``; ``"none"`` for one cluster; ``"untested"`` where there
-        are too few images to tell.
+        What the automatic test says of the images, whatever method and cut made
+        the clusters: ``"clusters"``; ``"none"`` for one cluster;
+        ``"untested"`` where there are too few images to tell.
     cluster_selection_method : str
         ``"eom"`` or ``"leaf"``: how clusters were chosen.
     min_cluster_size : int [images]
@@ -102,6 +103,11 @@ class ClusterTree:
         Number of clusters that each method finds, where that is known.
     certainty : Certainty
         How sure the clusters are; unknown for a tree that was cut elsewhere.
+    n_clusters_tested : int, optional
+        Number of clusters that the automatic test finds; None where it cannot tell.
+    is_requested : bool
+        Whether a method or a cut that was asked for made the clusters, and not
+        the automatic test.
     """
 
     method: str
@@ -123,6 +129,8 @@ class ClusterTree:
     reason: str = ""
     n_clusters_by_method: dict[str, int] = field(default_factory=dict)
     certainty: Certainty = field(default_factory=Certainty.unknown)
+    n_clusters_tested: int | None = None
+    is_requested: bool = False
 
     @property
     def n_clusters(self) -> int:
@@ -206,6 +214,36 @@ class ClusterTree:
         images = self.population[rows], self.population[graph.indices]
         return graph._replace(weights=1 / image_spacing(length, *images, dimension))
 
+    def renumbered(self, order: NDArray[np.integer[Any]]) -> Self:
+        """Return the tree with its clusters in another order.
+
+        Parameters
+        ----------
+        order : int array of shape (n_clusters,)
+            Present number of each cluster, in the new order.
+
+        Returns
+        -------
+        ClusterTree
+            The same clusters and layers; layers keep their numbers.
+        """
+        rank = _ranks(order)
+        sure = self.certainty
+        if len(sure.recovery):
+            sure = replace(
+                sure,
+                recovery=sure.recovery[order],
+                border=sure.border[order],
+                nearest=rank[sure.nearest[order]],
+            )
+        return replace(
+            self,
+            selected=self.selected[order],
+            label=rank[self.label],
+            persistence=self.persistence[order],
+            certainty=sure,
+        )
+
     @property
     def n_centroids(self) -> int:
         """Number of centroids."""
@@ -241,6 +279,8 @@ class ClusterTree:
             "n_clusters": self.n_clusters,
             "reason": self.reason,
             "n_clusters_by_method": self.n_clusters_by_method,
+            "n_clusters_tested": self.n_clusters_tested,
+            "is_requested": self.is_requested,
         }
 
     @classmethod
@@ -290,7 +330,16 @@ class ClusterTree:
                 str(k): int(v) for k, v in attrs.get("n_clusters_by_method", {}).items()
             },
             certainty=Certainty(**_fields_of(Certainty, a)),
+            n_clusters_tested=attrs.get("n_clusters_tested"),
+            is_requested=bool(attrs.get("is_requested", False)),
         )
+
+
+def _ranks(order: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Return the new number of each cluster; the last entry serves noise, which stays -1."""
+    rank = np.full(len(order) + 1, -1, np.int32)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
 def _fields_of(part: type, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -37,16 +37,14 @@ def assemble(leaves: Leaves, how: Cut, *, method: str) -> ClusterTree:
     Returns
     -------
     ClusterTree
-        With labels of the default cut and its layers.
+        With labels of the default cut and its layers; whether they are
+        structure is for a test to say.
     """
     condensed, labelling = label_cut(leaves, how)
     layers, cuts = nested_layers(leaves, how)
-    structure = "clusters" if len(labelling.selected) > 1 else "none"
-    if not is_testable(leaves.population):
-        structure = "untested"
     return ClusterTree(
         method=method,
-        structure=structure,
+        structure="untested",
         cluster_selection_method=how.selection,
         min_cluster_size=how.min_cluster_size,
         min_prominence=how.min_prominence,
@@ -140,12 +138,9 @@ def cut(
     else:
         how = Cut(size, tree.min_prominence, selection)
     condensed, labelling = label_cut(leaves, how)
-    structure = tree.structure
-    if structure != "untested":
-        structure = "clusters" if len(labelling.selected) > 1 else "none"
     return dataclasses.replace(
         tree,
-        structure=structure,
+        is_requested=True,
         cluster_selection_method=how.selection,
         min_cluster_size=how.min_cluster_size,
         min_prominence=how.min_prominence,

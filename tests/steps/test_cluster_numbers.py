@@ -1,0 +1,103 @@
+"""Labels are numbered by falling number of images, and every place that numbers clusters agrees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import workflow
+from tests.runs.helpers import labels_of
+from tests.steps.test_labels import noisy_blobs
+from workflow.runstore import RunStore
+from workflow.steps.tree import shown_tree, stored_tree
+from workflow.tree import cut
+
+
+@pytest.fixture(scope="module")
+def run(client, tmp_path_factory):
+    """Blobs of unequal width in noise: by their centroids they are in another order than by their images."""
+    folder = tmp_path_factory.mktemp("numbers")
+    points, source = noisy_blobs(n=16_000, n_clusters=15, n_features=6, noise=0.15, seed=4)
+    width = np.linspace(0.5, 2.0, 15)[source][:, None]
+    points += np.where(source[:, None] < 0, 0, width).astype(np.float32) * np.random.default_rng(
+        0
+    ).normal(0, 0.5, points.shape).astype(np.float32)
+    np.save(folder / "points.npy", points)
+    settings = {"block_rows": 2048}
+    made = workflow.run(
+        folder / "points.npy", folder / "run", client=client, settings=settings, progress=False
+    )
+    assert made.n_clusters > 8
+    return made
+
+
+def assert_falling(run):
+    """Hold the numbers against the images of each."""
+    store = RunStore.open(run.path)
+    label = labels_of(store)["label"].values
+    sizes = np.bincount(label[label >= 0], minlength=run.n_clusters)
+    assert (np.diff(sizes) <= 0).all(), sizes
+    np.testing.assert_array_equal(run.summary["cluster_sizes"], sizes)
+    tree = shown_tree(store)
+    (of_centroid,) = store.read_model("centroid_label")
+    both = (tree.label >= 0) & (of_centroid >= 0)
+    np.testing.assert_array_equal(tree.label[both], of_centroid[both])
+    return tree
+
+
+def test_run__numbers_clusters_and_layers_by_their_images(run):
+    store = RunStore.open(run.path)
+    tree = assert_falling(run)
+    by_centroids = np.bincount(tree.label[tree.label >= 0], tree.population[tree.label >= 0])
+    assert (np.diff(by_centroids) > 0).any(), "the data must tell the two orders apart"
+    assert any((layer == tree.label).all() for layer in tree.layers)
+    with_images = run.predict(np.load(store.manifest.images["path"])).load()
+    np.testing.assert_array_equal(with_images["label"], labels_of(store)["label"])
+
+
+def test_run__says_of_each_cluster_what_is_known_of_it(run):
+    """What the tree knows of a cluster goes with it to its new number."""
+    tree = stored_tree(RunStore.open(run.path))
+    own = cut(tree, min_cluster_size=tree.min_cluster_size)
+    members = {tuple(np.flatnonzero(own.label == c)): c for c in range(own.n_clusters)}
+    for cluster in range(tree.n_clusters):
+        same = members[tuple(np.flatnonzero(tree.label == cluster))]
+        assert tree.persistence[cluster] == own.persistence[same]
+        assert tree.selected[cluster] == own.selected[same]
+    assert run.summary["doubtful_clusters"] == np.flatnonzero(tree.certainty.is_doubtful).tolist()
+    order = np.random.default_rng(0).permutation(tree.n_clusters)
+    other = tree.renumbered(order)
+    for new, old in enumerate(order):
+        np.testing.assert_array_equal(other.label == new, tree.label == old)
+        for name in ("recovery", "border"):
+            mine, before = getattr(other.certainty, name), getattr(tree.certainty, name)
+            assert mine[new] == before[old]
+        assert order[other.certainty.nearest[new]] == tree.certainty.nearest[old]
+
+
+@pytest.mark.parametrize("how", [{"n_clusters": 5}, {"min_cluster_size": 900}])
+def test_recut__numbers_clusters_by_their_images(run, how):
+    run.recut(**how)
+    assert_falling(run)
+    run.recut(configured=True)
+    assert_falling(run)
+
+
+def test_recut__to_a_layer_gives_the_numbers_of_the_layer(run):
+    layers = stored_tree(RunStore.open(run.path)).layers
+    for number, layer in enumerate(layers):
+        run.recut(layer=number)
+        tree = assert_falling(run)
+        np.testing.assert_array_equal(tree.label, layer)
+    run.recut(configured=True)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"labels.noise": "resolve"}, {"labels.max_outlier_score": "off"}]
+)
+def test_run__numbers_by_the_labels_that_the_settings_give(run, client, settings):
+    path = RunStore.open(run.path).manifest.images["path"]
+    again = workflow.run(
+        path, run.path, client=client, settings={"block_rows": 2048, **settings}, progress=False
+    )
+    assert_falling(again)
