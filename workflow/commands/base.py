@@ -14,7 +14,7 @@ from workflow.errors import ImagesError, StoreError
 from workflow.ingest import open_input
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard
-from workflow.steps.ingest import IngestSettings, copy_images
+from workflow.steps.ingest import IngestSettings, copy_images, require_two
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,8 +78,10 @@ def require_labels(store: RunStore) -> None:
 
 
 def open_given(images: Any, config: Config) -> ImagesInput:
-    """Open images as a user gave them, as the settings say."""
-    return open_input(images, **config.section(IngestSettings).reading)
+    """Open the images of a run as a user gave them, as the settings say; refuse a single one."""
+    given = open_input(images, **config.section(IngestSettings).reading)
+    require_two(given.n_samples, given.name)
+    return given
 
 
 def open_new(store: RunStore, images: Any, config: Config) -> ImagesInput:
