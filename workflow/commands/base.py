@@ -17,7 +17,7 @@ from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import open_input
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
-from workflow.steps.ingest import IngestSettings, copy_images
+from workflow.steps.ingest import IngestSettings, copy_images, require_two
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,8 +92,10 @@ def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
 
 
 def open_given(images: Any, config: Config) -> ImagesInput:
-    """Open images as a user gave them, as the settings say."""
-    return open_input(images, **config.section(IngestSettings).reading)
+    """Open the images of a run as a user gave them, as the settings say; refuse a single one."""
+    given = open_input(images, **config.section(IngestSettings).reading)
+    require_two(given.n_samples, given.name)
+    return given
 
 
 def open_new(store: RunStore, images: Any, config: Config) -> ImagesInput:

@@ -61,7 +61,7 @@ class IngestStep(Step):
                 "unreadable": list(report.unreadable[:MAX_LISTED]),
             }
         images = context.images
-        _require_two(images.n_samples, given.name)
+        require_two(images.n_samples, given.name)
         store.manifest.images |= {
             "shape": [int(length) for length in images.shape],
             "dtype": str(images.dtype),
@@ -70,10 +70,6 @@ class IngestStep(Step):
         # Of files that had to be copied the size is known only now.
         limit = worker_memory(context.config.compute, context.executor.client)
         check_memory(context.steps, images, context.config, limit)
-
-    def check(self, sizes: Sizes) -> None:
-        """Refuse a single image: there is nothing to compare it with."""
-        _require_two(sizes.n_samples, "the source")
 
     def results(self, run: Path) -> list[Path]:
         """Return the copy of the images."""
@@ -116,7 +112,7 @@ def describe_skipped(n_files: int, names: Sequence[str]) -> str:
     return f", {n_files:,} {'file' if n_files == 1 else 'files'} skipped ({shown})"
 
 
-def _require_two(n_samples: int, name: str) -> None:
+def require_two(n_samples: int, name: str) -> None:
     """Refuse fewer images than have a spread."""
     if n_samples < 2:
         msg = f"a run must have two images or more; {name} has {n_samples}. Give more images, or move the sample dimension to the front."
