@@ -124,7 +124,9 @@ def test_tree__nothing_that_belongs_to_the_centroids_is_rounded_silently(rows):
         CentroidTree().fit(rows, mean_distance=np.full(200, 1 + 1j))
     pair = (np.r_[0, 1, np.full(199, 2)], np.array([1, 0]))
     for weights in (np.array([2.5, 2.5]), np.array([1 + 1j, 1 + 1j])):
-        with pytest.raises(ConfigError, match=f"integers; got weights of {weights.dtype}"):
+        with pytest.raises(
+            ConfigError, match=rf"whole numbers; got others as weights \({weights.dtype}\)"
+        ):
             CentroidTree().fit(rows, graph=Graph(*pair, weights))
 
 

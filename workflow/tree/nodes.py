@@ -172,8 +172,8 @@ def _check_graph(graph: Graph, n_centroids: int) -> tuple[Graph, NDArray[np.int6
     """Return the graph as int64 and its weights of two, or say what is wrong with it."""
     parts = {name: np.asarray(part) for name, part in graph._asdict().items() if part is not None}
     for name, part in parts.items():
-        if part.size and part.dtype.kind not in "iu":
-            msg = f"graph must hold integers; got {name} of {part.dtype}. Pass counts of images."
+        if part.dtype.kind not in "biuf" or not (np.isfinite(part) & (part == np.rint(part))).all():
+            msg = f"graph must hold whole numbers; got others as {name} ({part.dtype}). Pass counts of images."
             raise ConfigError(msg)
         parts[name] = part.astype(np.int64, copy=False)
     indptr, indices, weights = parts["indptr"], parts["indices"], parts["weights"]
