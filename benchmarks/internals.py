@@ -23,7 +23,7 @@ from workflow.steps.overcluster import (
     SampleItem,
     ShuffleTask,
 )
-from workflow.steps.pca import MomentsTask, merge_part_files
+from workflow.steps.pca import LargestTask, MomentsTask, merge_part_files
 from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask
 from workflow.steps.report import N_ODD, ReportSettings
 from workflow.steps.tree import TreeSettings

@@ -77,7 +77,9 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
         layout.scores(RUN), "scores", (n_images, N_COMPONENTS), np.dtype(np.float32)
     )
     basis = internals.Basis(STORED, whiten=False)
-    how = internals.Labeller(STORED, "keep", 0.8, RUN / layout.LABELS, RUN)
+    how = internals.Labeller(
+        STORED, STORED, internals.LabelsSettings().rule, RUN / layout.LABELS, RUN
+    )
     folder, nearest = RUN / "overcluster" / "parts" / "assign-0", layout.nearest(RUN)
     n_sample = sample_size(n_images, n_centroids)
     sample = StoredRows(layout.sample(RUN), "sample", (n_sample, N_COMPONENTS), scores.dtype)
@@ -96,6 +98,7 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
     samples = [internals.SampleItem(p, n) for p, n in zip(parts, n_of, strict=True)]
     passes: Mapping[str, tuple[Any, Sequence[Any]]] = {
         "pca": (internals.MomentsTask(images, "integer", DEFAULT_RANK, folder), parts),
+        "pca, largest": (internals.LargestTask(images, from_first=False), parts),
         "projection": (
             internals.ProjectionTask(images, basis, "float32", folder, folder),
             projected,

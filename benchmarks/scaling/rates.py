@@ -218,7 +218,8 @@ class _Bench:
         )
         target = self.folder / "labels.zarr"
         internals.create_labels(target, self.images.n_samples, self.n_rows, None)
-        how = internals.Labeller.of(self.executor, found, internals.LabelsSettings(), target, None)
+        rule = internals.LabelsSettings().rule
+        how = internals.Labeller.of(self.executor, found, rule, target, None)
         return self.timed(internals.LabelsTask(self.folder / "nearest.zarr", how), self.parts)
 
     def tree(self) -> float:

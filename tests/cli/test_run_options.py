@@ -77,7 +77,7 @@ def test_run__names_its_folder_first_and_refuses_images_of_another_folder(
 def test_shape__is_an_option_of_what_hints_at_it(run_cli, photos, command):
     status, _, err = run_cli(command, photos)
     assert status == 2
-    hint = re.search(r"Add for example (--shape \S+)\.$", err.strip())[1].split()
+    hint = re.search(r"Add for example (--\S.*)\.$", err.strip())[1].split()
     assert run_cli(command, photos, *hint, *QUICK)[0] == 0
 
 

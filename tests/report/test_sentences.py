@@ -254,13 +254,14 @@ def test_describe_summary__in_the_right_number():
         "structure": "none",
         "noise_fraction": 0.0,
         "n_centroids": 600,
-        "seconds": {"total": 12.0},
+        "seconds": {"start": 2.0, "total": 12.0},
         "report": "/data/run/report.html",
         "partitions": OFFERS,
     }
     first, *_, command, last = describe_summary(summary).splitlines()
     assert (
-        first == "No separate clusters in 9,000 images; 0 % noise, from 600 centroids, in 12.0 s."
+        first
+        == "No separate clusters in 9,000 images; 0 % noise, from 600 centroids, in 12.0 s, start 2.0 s."
     )
     assert command.endswith("overcluster recut /data/run --layer 2")
     assert last == "/data/run/report.html"
