@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 USUAL_ROWS = 24
 #: Features whose bounds rule a leaf out row by row; those of most variance come first.
 BOX_FEATURES = 16
+#: That equal rows stay in one part, as `split_rows` takes it.
+IS_DISTINCT = True
 #: Place of the lowest bit of a word of 32, by the product with a de Bruijn sequence.
 _DE_BRUIJN = np.uint32(0x077CB531)
 _BIT_PLACE = np.zeros(32, np.int64)
@@ -55,7 +57,7 @@ class Leaves(NamedTuple):
     ----------
     rows : float32 array of shape (n_rows, n_features)
         Rows, leaf by leaf.
-    index : int64 array of shape (n_rows,)
+    number : int64 array of shape (n_rows,)
         Number of each row in the whole data.
     start : int64 array of shape (n_leaves + 1,)
         Where each leaf begins, and the end.
@@ -66,7 +68,7 @@ class Leaves(NamedTuple):
     """
 
     rows: NDArray[np.float32]
-    index: NDArray[np.int64]
+    number: NDArray[np.int64]
     start: NDArray[np.int64]
     panels: NDArray[np.float32]
     low: NDArray[np.float32]
@@ -177,7 +179,7 @@ def leaf_order(rows: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np
     n_rows = rows.shape[0]
     if n_rows <= LEAF_ROWS:
         return np.arange(n_rows), np.array([0, n_rows])
-    splits = split_rows(rows, -(-n_rows // USUAL_ROWS), False)
+    splits = split_rows(rows, -(-n_rows // USUAL_ROWS), not IS_DISTINCT)
     order, start = splits.order, splits.start
     for _ in range(2):
         centers = leaf_centers(rows, order, start)
@@ -196,7 +198,7 @@ def leaf_order(rows: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np
             continue
         # Parts of a split are equal to one row, so each fits.
         members = order[first:stop]
-        parts = split_rows(rows[members], n_parts, False)
+        parts = split_rows(rows[members], n_parts, not IS_DISTINCT)
         order[first:stop] = members[parts.order]
         for part in range(n_parts):
             found[n_leaves] = first + parts.start[part]
@@ -455,7 +457,7 @@ def search_leaves(
                         if bits:
                             row = chosen[tile + i]
                             _keep(
-                                bits, found[i], begin, other.index, nearest[row], sq_distance[row]
+                                bits, found[i], begin, other.number, nearest[row], sq_distance[row]
                             )
 
 
@@ -464,17 +466,17 @@ def _keep(
     bits: np.uint32,
     found: NDArray[np.float32],
     begin: int,
-    index: NDArray[np.int64],
+    number: NDArray[np.int64],
     nearest: NDArray[np.int64],
     sq_distance: NDArray[np.float32],
 ) -> None:
-    """Put the places that are near among the nearest of a row, by distance, then by index."""
+    """Put the places that are near among the nearest of a row, by distance, then by number."""
     last = nearest.size - 1
     while bits:
         lowest = bits & (~bits + np.uint32(1))
         bits ^= lowest
         place = _BIT_PLACE[np.uint32(lowest * _DE_BRUIJN) >> np.uint32(27)]
-        value, candidate = found[place], index[begin + place]
+        value, candidate = found[place], number[begin + place]
         if value > sq_distance[last] or (value == sq_distance[last] and candidate > nearest[last]):
             continue
         at = last
@@ -487,3 +489,63 @@ def _keep(
             at -= 1
         sq_distance[at] = value
         nearest[at] = candidate
+
+
+@compiled
+def nearest_columns(
+    points: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    block_start: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    n_nearest: int,
+) -> NDArray[np.int64]:
+    """Return the columns nearest to each point among those of some blocks, nearest first.
+
+    Parameters
+    ----------
+    points : float32 array of shape (n_points, n_features)
+        Points.
+    columns : float32 array of shape (n_features, n_columns)
+        Other points, side by side.
+    block_start : int64 array of shape (n_blocks + 1,)
+        Where each block of columns begins, and the end.
+    blocks : int64 array of shape (n_points, n)
+        The blocks that each point is compared with, no block twice; -1 for none.
+    n_nearest : int
+        Columns wanted.
+
+    Returns
+    -------
+    int64 array of shape (n_points, n_nearest)
+        Columns by rising (distance, place among those of the blocks); -1 where there are fewer.
+    """
+    found = np.full((points.shape[0], n_nearest), -1)
+    sums = np.empty(columns.shape[1], np.float32)
+    number = np.empty(columns.shape[1], np.int64)
+    for point in range(points.shape[0]):
+        n_seen = 0
+        for block in blocks[point]:
+            if block < 0:
+                continue
+            first, stop = block_start[block], block_start[block + 1]
+            _sums_to(points[point], columns[:, first:stop], sums[n_seen : n_seen + stop - first])
+            for column in range(first, stop):
+                number[n_seen] = column
+                n_seen += 1
+        here = sums[:n_seen]
+        if n_seen > n_nearest:
+            bound = np.partition(here, n_nearest - 1)[n_nearest - 1]
+            # Those below the bound, then as many of those at it as there is room for.
+            n_equal = n_nearest - np.sum(here < bound)
+            n_kept = 0
+            for i in range(n_seen):
+                is_equal = here[i] == bound
+                if here[i] < bound or (is_equal and n_equal > 0):
+                    n_equal -= is_equal
+                    here[n_kept], number[n_kept] = here[i], number[i]
+                    n_kept += 1
+            n_seen = n_kept
+        order = np.argsort(here[:n_seen], kind="mergesort")
+        for i in range(n_seen):
+            found[point, i] = number[order[i]]
+    return found

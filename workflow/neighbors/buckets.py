@@ -42,11 +42,6 @@ class Distinct(NamedTuple):
     copy_start: NDArray[np.int64]
     copies: NDArray[np.int64]
 
-    @property
-    def index(self) -> NDArray[np.int64]:
-        """Lowest number of each row."""
-        return self.copies[self.copy_start[:-1]]
-
     def take(self, places: NDArray[np.integer[Any]]) -> Distinct:
         """Return some of the rows, in the order given."""
         size = np.diff(self.copy_start)[places]
@@ -162,7 +157,7 @@ class Bucket:
 
     def leaves(self) -> Leaves:
         """Return what the search reads of the bucket, in float32."""
-        rows = np.ascontiguousarray(self.rows, np.float32)
+        rows = np.array(self.rows, np.float32, order="C")
         panels, low, high = lay_out(rows, self.start)
         return Leaves(rows, self.copies[self.copy_start[:-1]], self.start, panels, low, high)
 

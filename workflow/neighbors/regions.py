@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import route_rows, split_rows
+from workflow.neighbors._kernels import IS_DISTINCT, route_rows, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,5 +127,5 @@ def build_regions(sample: NDArray[Any], n_regions: int) -> Regions:
     largest = float(np.abs(sample).max(initial=0))
     scale = 2.0 ** -np.frexp(largest / SCALED_MAX)[1] if largest > 0 else 1.0
     rows = np.unique(sample.astype(np.float32) * np.float32(scale) + np.float32(0), axis=0)
-    splits = split_rows(frozen(rows), min(n_regions, len(rows)), True)  # noqa: FBT003
+    splits = split_rows(frozen(rows), min(n_regions, len(rows)), IS_DISTINCT)
     return Regions(scale, splits.feature, splits.threshold, splits.branch)

@@ -52,13 +52,13 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    index : int64 array of shape (n_rows, n_found)
+    number : int64 array of shape (n_rows, n_found)
         Numbers of the images by rising (distance, number); -1 where there are fewer.
     distance : float32 array of shape (n_rows, n_found)
         Distances; infinite where there is none [score].
     """
 
-    index: NDArray[np.int64]
+    number: NDArray[np.int64]
     distance: NDArray[np.float32]
 
 
@@ -93,8 +93,8 @@ def search_bucket(
     """
     bucket = load(home)
     leaves = bucket.leaves()
-    nearest, sq_distance = _nothing(len(leaves.rows), k + 1)
-    copies = [_copies(bucket)]
+    nearest, sq_distance = nothing_found(len(leaves.rows), k + 1)
+    copies = [copies_of(bucket)]
     gap = np.maximum(boxes.low[home] - boxes.high, boxes.low - boxes.high[home]).clip(0)
     order = np.argsort(np.einsum("ij,ij->i", gap, gap), kind="stable")
     waiting = [home, *(int(other) for other in order if other != home)]
@@ -104,9 +104,9 @@ def search_bucket(
         low, high = boxes.low[number : number + 1], boxes.high[number : number + 1]
         if near_regions(leaves.low, leaves.high, limit, low, high)[0]:
             other = load(number)
-            copies.append(_copies(other))
+            copies.append(copies_of(other))
             _visit(leaves, other.leaves(), nearest, sq_distance)
-    return _expanded(nearest, sq_distance, copies, scale)
+    return expanded(nearest, sq_distance, copies, scale)
 
 
 def _visit(
@@ -123,21 +123,33 @@ def _visit(
     search_leaves(home, other, *lists, nearest, sq_distance)
 
 
-def _nothing(n_rows: int, n_found: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def nothing_found(n_rows: int, n_found: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the state of a search that has found nothing."""
     nearest = np.full((n_rows, n_found), np.iinfo(np.int64).max)
     return nearest, np.full((n_rows, n_found), np.inf, np.float32)
 
 
-def _copies(bucket: Bucket) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the lowest number of each row that has copies, and the copies with that of each."""
+def copies_of(
+    bucket: Bucket, leaves: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the lowest number of each row that has copies, and the copies with that of each.
+
+    Of all leaves of a bucket, or of some.
+    """
     size = np.diff(bucket.copy_start)
-    is_several = np.repeat(size > 1, size)
+    if leaves is not None:
+        is_wanted = np.zeros(len(bucket.start) - 1, np.bool_)
+        is_wanted[leaves] = True
+        size = np.where(np.repeat(is_wanted, np.diff(bucket.start)), size, 1)
+    if (size == 1).all():
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    size, is_wanted = np.diff(bucket.copy_start), size > 1
+    is_several = np.repeat(is_wanted, size)
     lowest = np.repeat(bucket.copies[bucket.copy_start[:-1]], size)
     return lowest[is_several], bucket.copies[is_several]
 
 
-def _expanded(
+def expanded(
     nearest: NDArray[np.int64],
     sq_distance: NDArray[np.float32],
     copies: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
@@ -200,8 +212,8 @@ def without_self(found: Found, number: NDArray[np.int64]) -> tuple[Any, Any]:
     distance : float32 array of shape (n_rows, n_found - 1)
         Their distances; infinite where there are fewer [score].
     """
-    is_self = found.index == number[:, None]
+    is_self = found.number == number[:, None]
     # One of many copies is not among the first of them: the last one is left out.
     is_self[~is_self.any(axis=1), -1] = True
-    shape = len(number), found.index.shape[1] - 1
-    return found.index[~is_self].reshape(shape), found.distance[~is_self].reshape(shape)
+    shape = len(number), found.number.shape[1] - 1
+    return found.number[~is_self].reshape(shape), found.distance[~is_self].reshape(shape)
