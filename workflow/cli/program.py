@@ -222,6 +222,19 @@ def duplicates_command(
     print_result(describe(found, near=near), found, as_json=as_json)
 
 
+@program.command("neighbors")
+@click.argument("run", type=Path)
+@click.option("--of", metavar="INDEX", required=True, type=int, help="The image, counted from 0.")
+@shared_options
+def neighbors_command(run: Path, of: int, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """List the images most like one image."""
+    del loaded
+    from workflow.commands.neighbors import describe, neighbors
+
+    found = neighbors(run, of)
+    print_result(describe(found), found, as_json=as_json)
+
+
 @program.command("report")
 @click.argument("run", type=Path)
 @shared_options

@@ -16,6 +16,7 @@ REPORT = "report.html"
 IMAGES = "images.zarr"
 LABELS = "labels.zarr"
 MODEL = "model.zarr"
+NEIGHBORS = "neighbors.zarr"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

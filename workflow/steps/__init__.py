@@ -9,6 +9,7 @@ from workflow.config import load_config as load_config_of
 from workflow.steps.centroid_graph import CentroidGraphStep
 from workflow.steps.ingest import IngestStep
 from workflow.steps.labels import LabelsStep
+from workflow.steps.neighbors import NeighborsStep
 from workflow.steps.overcluster import OverclusterStep
 from workflow.steps.pca import PcaStep
 from workflow.steps.projection import ProjectionStep
@@ -29,6 +30,7 @@ STEPS: list[Step] = [
     IngestStep(),
     PcaStep(),
     ProjectionStep(),
+    NeighborsStep(),
     OverclusterStep(),
     CentroidGraphStep(),
     TreeStep(),
