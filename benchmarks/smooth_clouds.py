@@ -28,7 +28,7 @@ METHODS = (MapEquation(), *(Modularity(resolution) for resolution in RESOLUTIONS
 SIZES = np.array([3, 4, 6, 9, 13, 18, 26, 37, 52, 75, 105, 150, 210, 300])
 MIDDLES = np.sqrt(SIZES * np.append(SIZES[1:] - 1.0, 450.0))
 #: Fewest communities that a mean or the lowest half per cent is taken of.
-FEWEST = 30
+FEWEST, FEWEST_STEEP = 30, 4
 TAIL = 0.005
 
 
@@ -80,12 +80,12 @@ def communities(cloud):
     return found[0], np.concatenate(found)
 
 
-def by_size(values, sizes, statistic):
+def by_size(values, sizes, statistic, fewest=FEWEST):
     """Statistic of the log odds in each bin of sizes; NaN of too few."""
     place = np.searchsorted(SIZES, sizes, side="right") - 1
     return np.array(
         [
-            statistic(values[place == i]) if np.count_nonzero(place == i) >= FEWEST else np.nan
+            statistic(values[place == i]) if np.count_nonzero(place == i) >= fewest else np.nan
             for i in range(len(SIZES))
         ]
     )
@@ -100,6 +100,11 @@ def filled(row, fall=0.0):
 
 def tail(values):
     return np.quantile(values, TAIL)
+
+
+def below(values):
+    """How far the lowest of a steep cloud lie below a mean of 0, in units of the normal's tail."""
+    return np.quantile(values, TAIL, method="lower") / ndtri(TAIL)
 
 
 def main():
@@ -119,9 +124,9 @@ def main():
             row = np.argmin(np.abs(np.log(key)[:, None] - np.log(a[:, 2])), axis=0)
             for place in range(len(key)):
                 here = a[row == place]
-                if len(here) >= FEWEST:
-                    below = (center[place] - by_size(here[:, 1], here[:, 0], tail)) / -ndtri(TAIL)
-                    spread[place] = np.fmax(spread[place], below)
+                against = here[:, 1] - np.interp(np.log(here[:, 0]), np.log(MIDDLES), center[place])
+                worst = by_size(against, here[:, 0], below, FEWEST_STEEP)
+                spread[place] = np.fmax(spread[place], worst)
     lines = ["dimension,size,center,spread"]
     for i, d in enumerate(key):
         for j, m in enumerate(MIDDLES):

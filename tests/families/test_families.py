@@ -87,7 +87,7 @@ def test_find_families__nothing_depends_on_further_columns_of_neighbors():
 
 def test_find_families__another_method():
     rows, source = sources()
-    found = families_of(rows, method=Modularity(60.0))
+    found = families_of(rows, method=Modularity(10.0))
     both = (source >= 0) & (found.family >= 0)
     assert both.sum() >= 0.8 * (source >= 0).sum()
     assert adjusted_rand_score(source[both], found.family[both]) >= 0.9

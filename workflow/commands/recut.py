@@ -13,6 +13,7 @@ from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
+from workflow.steps.families import families_of
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
@@ -116,7 +117,8 @@ def _recut(
     present = store.path / layout.LABELS
     paths = present if "path" in zarr_io.array_names(present) else None
     settings = config.section(LabelsSettings)
-    labeller = Labeller.of(executor, labels, settings, place / layout.LABELS, paths)
+    target = place / layout.LABELS
+    labeller = Labeller.of(executor, labels, settings, target, paths, families_of(store))
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, partitions(*rows_and_blocks(store)), journal)
     store.manifest.cut = {

@@ -17,6 +17,7 @@ IMAGES = "images.zarr"
 LABELS = "labels.zarr"
 MODEL = "model.zarr"
 NEIGHBORS = "neighbors.zarr"
+FAMILIES = "families.zarr"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

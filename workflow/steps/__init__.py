@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.config import Config, LoadedConfig, config_model
 from workflow.config import load_config as load_config_of
 from workflow.steps.centroid_graph import CentroidGraphStep
+from workflow.steps.families import FamiliesStep
 from workflow.steps.ingest import IngestStep
 from workflow.steps.labels import LabelsStep
 from workflow.steps.neighbors import NeighborsStep
@@ -31,6 +32,7 @@ STEPS: list[Step] = [
     PcaStep(),
     ProjectionStep(),
     NeighborsStep(),
+    FamiliesStep(),
     OverclusterStep(),
     CentroidGraphStep(),
     TreeStep(),

@@ -20,6 +20,8 @@ from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
 from workflow.steps.centroid_graph import EDGES
+from workflow.steps.families import ROWS as FAMILY_ROWS
+from workflow.steps.families import families_of
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.tree import CENTROID_BYTES, stored_tree
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096
 #: Bytes of the labels of an image, and of what a task holds of one.
-LABEL_BYTES, TASK_BYTES = 52, 320
+LABEL_BYTES, TASK_BYTES = 60, 340
 #: Arrays of ``RUN/labels.zarr``, and of what ``predict`` writes.
 LABELS: dict[str, ArraySpec] = {
     "label": ArraySpec(("sample",), "int32", "cluster", "cluster of the image; -1 is noise"),
@@ -111,7 +113,7 @@ class LabelsStep(Step):
     version = 2
     section = LabelsSettings
     settings = ("labels.noise", "labels.max_outlier_score")
-    reads = ("overcluster", "centroid_graph", "tree")
+    reads = ("overcluster", "centroid_graph", "tree", "families")
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
@@ -124,7 +126,9 @@ class LabelsStep(Step):
         if not journal.entries:
             target = store.wip(layout.LABELS)
         settings = context.config.section(LabelsSettings)
-        labeller = Labeller.of(context.executor, labels, settings, target, context.paths())
+        labeller = Labeller.of(
+            context.executor, labels, settings, target, context.paths(), families_of(store)
+        )
         reports = label_images(context.executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
         store.replace([(target, store.path / layout.LABELS)])
@@ -211,10 +215,13 @@ def _field(name: str) -> str:
     return name.removeprefix("centroid_")
 
 
-def create_labels(target: Path, n_samples: int, block_rows: int, paths: Path | None) -> None:
+def create_labels(
+    target: Path, n_samples: int, block_rows: int, paths: Path | None, families: Path | None = None
+) -> None:
     """Make the empty arrays of a labels store."""
     zarr_io.create_group(target)
-    for name, spec in LABELS.items():
+    specs = LABELS if families is None else LABELS | FAMILY_ROWS
+    for name, spec in specs.items():
         zarr_io.create_rows_array(
             target,
             name,
@@ -267,6 +274,7 @@ class Labeller:
     max_outlier_score: float | None
     target: Path
     paths: Path | None
+    families: Path | None = None
 
     @classmethod
     def of(
@@ -276,10 +284,11 @@ class Labeller:
         settings: LabelsSettings,
         target: Path,
         paths: Path | None,
+        families: Path | None = None,
     ) -> Labeller:
         """Return what labels images as the settings say; tasks share the labels of the centroids."""
         shared = executor.share(labels.to_arrays())
-        return cls(shared, settings.noise, settings.outlier_limit, target, paths)
+        return cls(shared, settings.noise, settings.outlier_limit, target, paths, families)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
@@ -293,16 +302,19 @@ class Labeller:
         return {name: getattr(labels, name) for name in LABELS}
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
-        """Label the blocks of a partition, write them, copy the file names along; return the report."""
+        """Label the blocks of a partition, write them, copy names and families along; return the report."""
         checksums, counts, bytes_read, bytes_written = [], [], 0, 0
-        names = [*LABELS, *([] if self.paths is None else ["path"])]
+        copied = [(self.paths, "path")] if self.paths is not None else []
+        if self.families is not None:
+            copied += [(self.families, name) for name in FAMILY_ROWS]
+        names = [*LABELS, *(name for _, name in copied)]
         with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:
                 arrays = self.label(block)
                 for name, array in arrays.items():
                     writers[name].append(array)
-                if self.paths is not None:
-                    writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
+                for group, name in copied:
+                    writers[name].append(zarr_io.read_rows(group, name, *block.rows))
                 checksums.append([zarr_io.crc(array) for array in arrays.values()])
                 counts.append(count_labels(arrays["label"]))
                 bytes_read += block.bytes_read
@@ -352,7 +364,8 @@ def write_labels(
     labeller: Labeller = task.labeller
     if not journal.entries:
         last = partitions[-1].blocks[-1].stop
-        create_labels(labeller.target, last, partitions[0].blocks[0].n_rows, labeller.paths)
+        n_rows_of_block = partitions[0].blocks[0].n_rows
+        create_labels(labeller.target, last, n_rows_of_block, labeller.paths, labeller.families)
     items = {partition.index: partition for partition in partitions}
     return executor.run(name, task, items, journal=journal, n_rows=n_rows)
 

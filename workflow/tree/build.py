@@ -39,6 +39,8 @@ def build_tree(
     min_log_density_rise: float = MIN_LOG_DENSITY_RISE,
     mean_distance: ArrayLike | None = None,
     n_resamples: int = 0,
+    has_clusters: bool | None = None,
+    joins_images: bool = False,
 ) -> ClusterTree:
     """Build the hierarchy of the centroids and cut it into clusters.
 
@@ -82,6 +84,13 @@ def build_tree(
     n_resamples : int
         Trees to build on redrawn counts, to tell how sure the clusters are
         (`ClusterTree.certainty`); 0 leaves that unknown.
+    has_clusters : bool, optional
+        What a test of the images themselves says, where there are too few for
+        a test of the tree: with ``"auto"``, False leaves one cluster, and the
+        structure is not ``"untested"``.
+    joins_images : bool
+        Whether `graph` adds up the graph of the images between centroids,
+        instead of counting who has which centroids among the nearest.
 
     Returns
     -------
@@ -116,8 +125,12 @@ def build_tree(
         min_log_density_rise=min_log_density_rise,
         mean_distance=_mean_distances(mean_distance, nodes, images),
         testable=is_testable(images),
+        has_clusters=has_clusters,
+        joins_images=joins_images,
     )
     tree = _built(problem, requested or choose(problem))
+    if tree.structure == "untested" and has_clusters is not None and requested is None:
+        tree = replace(tree, structure="clusters" if tree.n_clusters > 1 else "none")
     if not n_resamples:
         return tree
     return replace(tree, certainty=assess(problem, tree, n_resamples))
