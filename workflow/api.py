@@ -157,7 +157,8 @@ class Run:
         StoreError
             If the run has none.
         """
-        return xr.open_zarr(require_neighbors(RunStore.open(self.path)))
+        found: xr.Dataset = xr.open_zarr(require_neighbors(RunStore.open(self.path)))
+        return found
 
     def recut(
         self,

@@ -5,21 +5,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
+from tests.neighbors.references import by_brute_force
 from workflow.neighbors import build_regions, nearest_neighbors
 from workflow.neighbors.regions import REGION_ROWS
-
-
-def by_brute_force(X, k):
-    """Return (index, distance) by rising (distance, index), the row itself left out."""
-    X = X.astype(np.float64)
-    index = np.empty((len(X), k), np.int64)
-    distance = np.empty((len(X), k))
-    for row in range(len(X)):
-        apart = ((X - X[row]) ** 2).sum(axis=1)
-        apart[row] = np.inf
-        order = np.lexsort((np.arange(len(X)), apart))[:k]
-        index[row], distance[row] = order, np.sqrt(apart[order])
-    return index, distance
 
 
 def swiss_roll(n, rng):
@@ -130,6 +118,6 @@ def test_build_regions__copies_draw_no_borders():
     rng = np.random.default_rng(0)
     half = np.concatenate([np.zeros((10_000, 3)), rng.normal(size=(10_000, 3))]).astype(np.float32)
     regions = build_regions(half, 8)
-    size = np.bincount(regions.route(regions.scaled(half[10_000:], np.dtype(np.float32))))
+    size = np.bincount(regions.route(regions.scaled(half[10_000:])))
     assert len(size) == 8
     assert size.min() > 1000

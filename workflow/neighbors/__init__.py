@@ -30,7 +30,14 @@ from workflow.neighbors.chosen import (
     sample_leaves,
     search_chosen,
 )
-from workflow.neighbors.regions import Regions, build_regions, region_count, sample_rows
+from workflow.neighbors.regions import (
+    Regions,
+    build_regions,
+    packed,
+    region_count,
+    sample_rows,
+    unpacked,
+)
 from workflow.neighbors.search import Boxes, Found, box_of, search_bucket, without_self
 from workflow.neighbors.whole import nearest_neighbors
 
@@ -55,11 +62,13 @@ __all__ = [
     "nearest_in_bucket",
     "nearest_neighbors",
     "numbered_rows",
+    "packed",
     "region_centers",
     "region_count",
     "sample_leaves",
     "sample_rows",
     "search_bucket",
     "search_chosen",
+    "unpacked",
     "without_self",
 ]

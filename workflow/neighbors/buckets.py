@@ -9,6 +9,7 @@ import numpy as np
 
 from workflow.compiling import frozen
 from workflow.neighbors._kernels import Leaves, lay_out, leaf_centers, leaf_order
+from workflow.neighbors.regions import packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +129,7 @@ class Bucket:
     Attributes
     ----------
     rows : array of shape (n_rows, n_features)
-        Scaled rows, float32 or float16.
+        Scaled rows: float32, or float16, as `packed` returns them.
     copy_start, copies : int64 arrays
         As `Distinct` has them.
     start : int64 array of shape (n_leaves + 1,)
@@ -137,6 +138,8 @@ class Bucket:
         Where the leaves of each region begin, and the end.
     centers : float32 array of shape (n_leaves, n_features)
         Mean of each leaf.
+    bases : float32 array of shape (n_regions, n_features)
+        What rows in float16 are counted from; of no length where they are float32.
     """
 
     rows: NDArray[Any]
@@ -145,6 +148,7 @@ class Bucket:
     start: NDArray[np.int64]
     region_start: NDArray[np.int64]
     centers: NDArray[np.float32]
+    bases: NDArray[np.float32]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the attributes by name."""
@@ -155,15 +159,25 @@ class Bucket:
         """Return the bucket whose attributes these are."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
-    def leaves(self) -> Leaves:
-        """Return what the search reads of the bucket, in float32."""
-        rows = np.array(self.rows, np.float32, order="C")
-        panels, low, high = lay_out(rows, self.start)
-        return Leaves(rows, self.copies[self.copy_start[:-1]], self.start, panels, low, high)
+    def leaves(self, part: NDArray[np.int64] | None = None) -> Leaves:
+        """Return all leaves of the bucket, or some, as the search reads them."""
+        if part is None:
+            part = np.arange(len(self.start) - 1)
+        size = np.diff(self.start)[part]
+        start = np.concatenate([[0], np.cumsum(size)])
+        source = np.repeat(self.start[part] - start[:-1], size) + np.arange(start[-1])
+        rows = np.asarray(self.rows[source])
+        if len(self.bases):
+            region = np.searchsorted(self.region_start, part, side="right") - 1
+            rows = unpacked(rows, self.bases[np.repeat(region, size)])
+        return Leaves(rows, self.copies[self.copy_start[source]], start, *lay_out(rows, start))
 
 
 def make_bucket(
-    distinct: Distinct, region: NDArray[np.integer[Any]], regions: range
+    distinct: Distinct,
+    region: NDArray[np.integer[Any]],
+    regions: range,
+    bases: NDArray[np.float32] | None = None,
 ) -> tuple[Bucket, NDArray[np.int64]]:
     """Put the rows of some regions into leaves.
 
@@ -175,6 +189,8 @@ def make_bucket(
         Region of each.
     regions : range
         The regions of the bucket.
+    bases : float32 array of shape (n_regions, n_features), optional
+        Centre of each of them, to pack rows by; rows stay as they are by default.
 
     Returns
     -------
@@ -201,6 +217,11 @@ def make_bucket(
     sorted_rows = distinct.take(places)
     place = np.empty(len(places), np.int64)
     place[places] = np.arange(len(places))
-    rows = np.ascontiguousarray(sorted_rows.rows, np.float32)
+    rows: NDArray[Any] = np.ascontiguousarray(sorted_rows.rows, np.float32)
     centers = leaf_centers(rows, np.arange(len(rows)), start)
-    return Bucket(*sorted_rows, start, np.array(region_start), centers), place
+    if bases is None:
+        bases = np.empty((0, rows.shape[1]), np.float32)
+    else:
+        rows = packed(rows, bases[region[places] - regions.start])
+    shape = sorted_rows.copy_start, sorted_rows.copies, start, np.array(region_start)
+    return Bucket(rows, *shape, centers, bases), place

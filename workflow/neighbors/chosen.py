@@ -185,7 +185,7 @@ def search_chosen(
     for number, part, start, wanted in _by_bucket(np.concatenate(lists), table, home):
         other = load(number)
         copies.append(copies_of(other, part))
-        search_lists(leaves, some_leaves(other, part), start, wanted, nearest, sq_distance)
+        search_lists(leaves, other.leaves(part), start, wanted, nearest, sq_distance)
     return expanded(nearest, sq_distance, copies, scale)
 
 
@@ -209,16 +209,6 @@ def _by_bucket(chosen: NDArray[np.int64], table: Centers, home: int) -> Any:
         part, wanted = np.unique(chosen[is_here] - table.first_leaf(number), return_inverse=True)
         start = np.concatenate([[0], np.cumsum(is_here.sum(axis=1))])
         yield number, part, start, wanted.astype(np.int32)
-
-
-def some_leaves(bucket: Bucket, part: NDArray[np.int64]) -> Leaves:
-    """Return some leaves of a bucket, as the search reads them."""
-    size = np.diff(bucket.start)[part]
-    start = np.concatenate([[0], np.cumsum(size)])
-    source = np.repeat(bucket.start[part] - start[:-1], size) + np.arange(start[-1])
-    rows = bucket.rows[source].astype(np.float32)
-    number = bucket.copies[bucket.copy_start[source]]
-    return Leaves(rows, number, start, *lay_out(rows, start))
 
 
 class Sampled(NamedTuple):
@@ -296,10 +286,10 @@ def sample_leaves(table: Centers, load: Callable[[int], Bucket], k: int) -> Samp
             lambda other: _centers_of(load(other // table.step), other % table.step),
             MAX_LEAVES,
         )
-        leaf = some_leaves(bucket, np.array([inside]))
+        leaf = bucket.leaves(np.array([inside]))
         found = nothing_found(len(leaf.rows), k + 1)
         for other, part, start, wanted in _by_bucket(lists[:, :N_SAMPLED], table, home):
-            search_lists(leaf, some_leaves(load(other), part), start, wanted, *found)
+            search_lists(leaf, load(other).leaves(part), start, wanted, *found)
         rows.append(leaf.rows)
         places.append(number * LEAF_ROWS + np.arange(len(leaf.rows)))
         chosen.append(lists)

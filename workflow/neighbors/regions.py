@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import IS_DISTINCT, route_rows, split_rows
+from workflow.neighbors._kernels import IS_DISTINCT, leaf_centers, route_rows, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +37,15 @@ class Regions:
         Scaled rows up to it take the first branch.
     branch : int64 array of shape (n_regions - 1, 2)
         The split that follows, or ``-1 - region``.
+    centers : float32 array of shape (n_regions, n_features)
+        Mean of the sample in each region.
     """
 
     scale: float
     feature: NDArray[np.int64]
     threshold: NDArray[np.float32]
     branch: NDArray[np.int64]
+    centers: NDArray[np.float32]
 
     @property
     def n_regions(self) -> int:
@@ -56,30 +59,29 @@ class Regions:
             "feature": self.feature,
             "threshold": self.threshold,
             "branch": self.branch,
+            "centers": self.centers,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Regions:
         """Return the regions whose attributes these are."""
-        return cls(float(arrays["scale"]), arrays["feature"], arrays["threshold"], arrays["branch"])
+        names = ("feature", "threshold", "branch", "centers")
+        return cls(float(arrays["scale"]), *(arrays[name] for name in names))
 
-    def scaled(self, rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return rows in the unit of the regions, as they are searched.
+    def scaled(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return rows in the unit of the regions.
 
         Parameters
         ----------
         rows : float array of shape (n_rows, n_features)
             Rows [score].
-        dtype : numpy.dtype
-            float32, or float16, which rounds them to three digits.
 
         Returns
         -------
-        array of shape (n_rows, n_features)
+        float32 array of shape (n_rows, n_features)
             The rows times `scale`; zeros are all positive, so that equal rows have equal bytes.
         """
-        found = rows.astype(np.float32) * np.float32(self.scale) + np.float32(0)
-        return np.clip(found, -MAX_HALF, MAX_HALF).astype(dtype) if dtype.itemsize == 2 else found
+        return rows.astype(np.float32) * np.float32(self.scale) + np.float32(0)
 
     def route(self, rows: NDArray[Any]) -> NDArray[np.int32]:
         """Return the region of each row.
@@ -128,4 +130,29 @@ def build_regions(sample: NDArray[Any], n_regions: int) -> Regions:
     scale = 2.0 ** -np.frexp(largest / SCALED_MAX)[1] if largest > 0 else 1.0
     rows = np.unique(sample.astype(np.float32) * np.float32(scale) + np.float32(0), axis=0)
     splits = split_rows(frozen(rows), min(n_regions, len(rows)), IS_DISTINCT)
-    return Regions(scale, splits.feature, splits.threshold, splits.branch)
+    centers = leaf_centers(rows, splits.order, splits.start)
+    return Regions(scale, splits.feature, splits.threshold, splits.branch, centers)
+
+
+def packed(rows: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return rows in half the bytes: what is between them and the centre of their region.
+
+    Parameters
+    ----------
+    rows : float32 array of shape (n_rows, n_features)
+        Scaled rows.
+    centers : float32 array of shape (n_rows, n_features)
+        Centre of the region of each.
+
+    Returns
+    -------
+    float16 array of shape (n_rows, n_features)
+        With errors of 1/4,000 of the distance to the centre at most; `unpacked` undoes it.
+    """
+    found: NDArray[np.float16] = np.clip(rows - centers, -MAX_HALF, MAX_HALF).astype(np.float16)
+    return found
+
+
+def unpacked(rows: NDArray[np.float16], centers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what `packed` has packed, but for the last digits."""
+    return rows.astype(np.float32) + centers

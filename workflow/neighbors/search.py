@@ -42,8 +42,8 @@ class Boxes(NamedTuple):
 
 def box_of(bucket: Bucket) -> Boxes:
     """Return the bounds of one bucket, shape (1, n_features)."""
-    rows = bucket.rows.astype(np.float32)
-    low, high = rows.min(axis=0, initial=np.inf), rows.max(axis=0, initial=-np.inf)
+    leaves = bucket.leaves()
+    low, high = leaves.low.min(axis=0, initial=np.inf), leaves.high.max(axis=0, initial=-np.inf)
     return Boxes(low[None], high[None])
 
 

@@ -67,7 +67,7 @@ def nearest_neighbors(
         msg = f"`X` must have rows and columns, `k` be at least 1, `recall` be between 0 and 1; got shape {X.shape}, {k} and {recall}."
         raise ValueError(msg)
     regions = build_regions(X, region_count(len(X)))
-    rows = regions.scaled(X, np.dtype(np.float32))
+    rows = regions.scaled(X)
     distinct, place = merge_equal([numbered_rows(rows, 0)], k + 1)
     region = regions.route(distinct.rows)
     step = bucket_regions(regions.n_regions)

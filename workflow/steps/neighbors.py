@@ -37,15 +37,16 @@ from workflow.neighbors import (
     merge_nearest,
     nearest_in_bucket,
     numbered_rows,
+    packed,
     region_centers,
     region_count,
     sample_leaves,
     sample_rows,
     search_bucket,
     search_chosen,
+    unpacked,
     without_self,
 )
-from workflow.overcluster import draw_rows, sample_counts
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
@@ -115,6 +116,7 @@ class NeighborsStep(Step):
             # Without arrays: that the step is complete shows in a group, which may be empty.
             place = store.wip(layout.NEIGHBORS)
             zarr_io.create_group(place, {"found": False, "reason": reason})
+            zarr_io.consolidate(place)
             store.replace([(place, final)])
             store.step(self.name).details = {"found": False, "reason": reason}
             return
@@ -278,11 +280,6 @@ class Work:
         return cls(folder, n, settings.k, n <= settings.exact_up_to, settings.recall)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the copy of the scores that is searched."""
-        return np.dtype(np.float32 if self.is_exact else np.float16)
-
-    @property
     def index_dtype(self) -> str:
         """Type of the numbers of images."""
         return "int32" if self.n_samples <= MAX_INT32 else "int64"
@@ -422,7 +419,7 @@ def _make_buckets(
     items = {unit.index: unit for unit in units}
     context.run_partitions(step, sort, done, items=items, name="neighbors: sort")
     counts = Counts.noted(store, units)
-    shared = context.executor.share({"offsets": counts.offsets})
+    shared = context.executor.share({"offsets": counts.offsets, "centers": regions.centers})
     make = LeavesTask(work, shared, regions.n_regions)
     buckets = counts.buckets()
     context.run_partitions(step, make, leaves, items=buckets, name="neighbors: leaves")
@@ -445,14 +442,9 @@ def _regions(context: Context, work: Work) -> Regions:
     journal = store.journal(NeighborsStep.name, "regions", needs=(path,))
     if not journal.entries:
         n = context.n_samples
-        counts = context.split(sample_counts(context.block_sizes, sample_rows(n)).tolist())
-        items = [
-            (partition, n_drawn)
-            for partition, n_drawn in zip(context.partitions, counts, strict=True)
-        ]
         regions: Regions = context.executor.reduce(
             partial(_draw, stored_scores(store)),
-            items,
+            context.partitions,
             _stacked,
             partial(_built, region_count(n)),
         )
@@ -460,15 +452,18 @@ def _regions(context: Context, work: Work) -> Regions:
     return Regions.from_arrays(read_arrays(path, journal.entries[0]["file_crc"]))
 
 
-def _draw(scores: Rows, item: tuple[Partition, list[int]]) -> NDArray[Any]:
-    """Return rows drawn from the blocks of a partition, whatever the seed."""
-    drawn = []
-    for rows, n_drawn in zip(item[0].blocks, item[1], strict=True):
-        block = scores.read(*rows)
-        drawn.append(
-            block[draw_rows(len(block), n_drawn, generator(0, "neighbors/sample", rows.start))]
-        )
-    return np.concatenate(drawn)
+def _draw(scores: Rows, partition: Partition) -> NDArray[Any]:
+    """Return the rows of a partition that are in the sample: whatever the seed, and the partition."""
+    n = scores.n_samples
+    n_drawn = sample_rows(n)
+    # One of each of so many equal pieces of all rows.
+    within = generator(0, "neighbors/sample").random(n_drawn)
+    drawn = ((np.arange(n_drawn) + within) * (n / n_drawn)).astype(np.int64).clip(max=n - 1)
+    found = []
+    for start, stop in partition.blocks:
+        here = drawn[slice(*np.searchsorted(drawn, (start, stop)))]
+        found.append(scores.read(start, stop)[here - start])
+    return np.concatenate(found)
 
 
 def _stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
@@ -493,14 +488,16 @@ class SortTask:
         """Bring equal rows together, sort them by region, write them."""
         regions = Regions.from_arrays(self.regions.load())
         first, work = unit.blocks[0].start, self.work
-        rows = np.empty((unit.n_rows, self.scores.n_features), work.dtype)
+        rows = np.empty((unit.n_rows, self.scores.n_features), np.float32)
         n_bytes = 0
         for block in unit.blocks:
             read = self.scores.read(*block)
-            rows[block.start - first : block.stop - first] = regions.scaled(read, work.dtype)
+            rows[block.start - first : block.stop - first] = regions.scaled(read)
             n_bytes += read.nbytes
         distinct, place = merge_equal([numbered_rows(rows, first)], work.k + 1)
         region = regions.route(distinct.rows)
+        if not work.is_exact:
+            distinct = distinct._replace(rows=packed(distinct.rows, regions.centers[region]))
         by_region = np.argsort(region, kind="stable")
         sorted_rows = distinct.take(by_region)
         rank = np.empty(len(by_region), np.int32)
@@ -535,27 +532,29 @@ class LeavesTask:
 
     def __call__(self, item: BucketItem) -> dict[str, Any]:
         """Gather the rows, bring equal ones together, put them into leaves, write them."""
-        offsets, work = self.shared.load()["offsets"], self.work
-        parts, regions, n_bytes = [], [], 0
+        arrays, work = self.shared.load(), self.work
+        offsets = arrays["offsets"]
+        step = bucket_regions(self.n_regions)
+        span = range(item.index * step, min((item.index + 1) * step, self.n_regions))
+        bases = None if work.is_exact else arrays["centers"][span.start : span.stop]
+        parts = [numbered_rows(np.empty((0, arrays["centers"].shape[1]), np.float32), 0)]
+        regions, n_bytes = [np.empty(0, np.int32)], 0
         for unit in np.flatnonzero(offsets[:, item.index] < offsets[:, item.index + 1]):
             start, stop = offsets[unit, item.index : item.index + 2].tolist()
             places = _places(part_path(work.sorted, int(unit)))
             copy_start = places["copy_start"].read_range(start, stop + 1).astype(np.int64)
             copies = places["copies"].read_range(*copy_start[[0, -1]].tolist())
             rows = places["rows"].read_range(start, stop)
-            parts.append(Distinct(rows, copy_start - copy_start[0], copies.astype(np.int64)))
-            regions.append(places["region"].read_range(start, stop))
+            region = places["region"].read_range(start, stop)
             n_bytes += rows.nbytes + copies.nbytes + 8 * len(rows)
-        step = bucket_regions(self.n_regions)
-        span = range(item.index * step, min((item.index + 1) * step, self.n_regions))
-        if not parts:
-            width = _places(part_path(work.sorted, 0))["rows"].shape[1]
-            parts = [numbered_rows(np.empty((0, width), work.dtype), 0)]
-            regions = [np.empty(0, np.int32)]
+            if bases is not None:
+                rows = unpacked(rows, bases[region - span.start])
+            parts.append(Distinct(rows, copy_start - copy_start[0], copies.astype(np.int64)))
+            regions.append(region)
         distinct, place = merge_equal(parts, work.k + 1)
-        region = np.empty(len(distinct.rows), np.int32)
-        region[place] = np.concatenate(regions)
-        bucket, at = make_bucket(distinct, region, span)
+        of_row = np.empty(len(distinct.rows), np.int32)
+        of_row[place] = np.concatenate(regions)
+        bucket, at = make_bucket(distinct, of_row, span, bases)
         boxes, (centers, n_leaves) = box_of(bucket), region_centers(bucket)
         path = part_path(work.buckets, item.index)
         arrays = bucket.to_arrays() | {
@@ -625,7 +624,7 @@ def _bucket_of(path: Path, written_ns: int) -> Bucket:
     places = _places_of(path, written_ns)
     arrays = {
         name: places[name].read_range(0, places[name].shape[0])
-        for name in ("copy_start", "copies", "start", "region_start", "centers")
+        for name in ("copy_start", "copies", "start", "region_start", "centers", "bases")
     }
     for name in ("copy_start", "copies"):
         arrays[name] = arrays[name].astype(np.int64, copy=False)
