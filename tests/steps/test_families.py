@@ -71,7 +71,9 @@ def test_recut__keeps_the_families(found, client):
 
 def test_run__without_families_labels_hold_none(images, client, tmp_path):
     settings = FEW | {"families.enabled": False}
-    run = workflow.run(images[0], tmp_path / "run", client=client, settings=settings, progress=False)
+    run = workflow.run(
+        images[0], tmp_path / "run", client=client, settings=settings, progress=False
+    )
     assert "family" not in run.dataset
     summary = summary_of(run)
     assert (summary["families"], summary["n_families"]) == ("untested", 0)

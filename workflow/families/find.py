@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from workflow.families.methods import Method
     from workflow.graph import Graph
 
-#: Fewest images of a family.
-MIN_SIZE = 3
+#: Fewest and most images of a family: far beyond the sizes of the table nothing can be told.
+MIN_SIZE, MAX_SIZE = 3, 1_000
 #: Expected share of false families among those that pass.
 SIGNIFICANCE = 0.01
 #: An image whose scale is larger than that of its neighbours by more than this lies alone.
-MAX_SPARSITY = 1.5
+MAX_SPARSITY = 1.7
 #: Exemplars of a family.
 N_EXEMPLARS = 5
 
@@ -131,7 +131,7 @@ def find_families(
     community = (method or MapEquation()).find(graph)
     size, conductance, inside, total = measure(graph, community)
     dimension = ambient_dimension(read_rows(representatives(community)))
-    tested = (size >= MIN_SIZE) & np.isfinite(dimension)
+    tested = (size >= MIN_SIZE) & (size <= MAX_SIZE) & np.isfinite(dimension)
     expected, p = np.ones(len(size)), np.ones(len(size))
     expected[tested], p[tested] = against_smooth(
         conductance[tested], size[tested], dimension[tested]

@@ -76,7 +76,7 @@ class FamiliesSettings(Section):
     """Weight of chance in the modularity: the larger, the smaller the communities."""
     significance: float = Field(default=0.01, gt=0, lt=1)
     """Expected share of false families among those found."""
-    max_sparsity: float = Field(default=1.5, gt=0)
+    max_sparsity: float = Field(default=1.7, gt=0)
     """Images whose neighbours are farther than this times those of their neighbours lie alone."""
 
 
