@@ -15,7 +15,13 @@ from sklearn.metrics import adjusted_rand_score
 
 import workflow
 from tests.conftest import picture_set
-from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import (
+    SETTINGS,
+    assert_same_labels,
+    labels_of,
+    make_run,
+    without_families,
+)
 from workflow.commands.status import status
 from workflow.engine.summary import read_summary
 
