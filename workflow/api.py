@@ -11,6 +11,7 @@ import xarray as xr
 
 from workflow.commands.base import images_of
 from workflow.commands.duplicates import duplicates
+from workflow.commands.neighbors import require_neighbors
 from workflow.commands.predict import far_out_sentence, is_unlike, predict
 from workflow.commands.recut import recut
 from workflow.commands.report import report
@@ -153,6 +154,21 @@ class Run:
         """Cluster of each image: int32 Dask array of shape (n_samples,), -1 is noise."""
         labels: da.Array = xr.open_zarr(self.path / layout.LABELS)["label"].data
         return labels
+
+    @property
+    def neighbors(self) -> xr.Dataset:
+        """The nearest neighbours of each image, lazy: ``index`` and ``distance``, nearest first.
+
+        Both are of shape (n_samples, k), Dask arrays behind ``.data``; -1 and
+        infinity where there are fewer than k other images.
+
+        Raises
+        ------
+        StoreError
+            If the run has none.
+        """
+        found: xr.Dataset = xr.open_zarr(require_neighbors(RunStore.open(self.path)))
+        return found
 
     def recut(
         self,

@@ -25,6 +25,11 @@ def labels_of(store):
         return labels.load()
 
 
+def without_families(labels):
+    """Return labels as new images have them: families are found among the images of a run."""
+    return labels.drop_vars(["family", "family_strength"], errors="ignore")
+
+
 def assert_same_labels(first, second):
     """Hold two labels stores against each other, bit for bit."""
     assert set(first) == set(second)

@@ -39,7 +39,7 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 #: Titles of the help, and the commands under them; those not named come last.
 COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
-    "With a run": ("recut", "predict", "update", "duplicates"),
+    "With a run": ("recut", "predict", "update", "duplicates", "neighbors"),
     "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
     "Settings and places": ("config", "compute"),
 }
@@ -323,6 +323,19 @@ def duplicates_command(
 
     found = duplicates(run, near=near, limit=limit)
     print_result(describe(found, near=near), found, as_json=as_json)
+
+
+@program.command("neighbors", example="neighbors my-run --of 123")
+@click.argument("run", type=Path)
+@click.option("--of", metavar="INDEX", required=True, type=int, help="The image, counted from 0.")
+@shared_options
+def neighbors_command(run: Path, of: int, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """List the images most like one image."""
+    del loaded
+    from workflow.commands.neighbors import describe, neighbors
+
+    found = neighbors(run, of)
+    print_result(describe(found), found, as_json=as_json)
 
 
 @program.command("report", example="report my-run")

@@ -14,6 +14,7 @@ from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
 from workflow.steps.cluster_numbers import number_clusters
+from workflow.steps.families import families_of
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
@@ -127,7 +128,9 @@ def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str,
     present = store.path / layout.LABELS
     paths = present if "path" in zarr_io.array_names(present) else None
     target = place / layout.LABELS
-    labeller = Labeller.of(executor, labels, rule, target, paths, suggested=suggested)
+    labeller = Labeller.of(
+        executor, labels, rule, target, paths, suggested=suggested, families=families_of(store)
+    )
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, parts, journal)
     found |= {

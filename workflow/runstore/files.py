@@ -237,6 +237,55 @@ class ArrayPlace(NamedTuple):
             raise _damaged(path)
         return cls(path, member.first_byte, member.shape, member.dtype)
 
+    @classmethod
+    def find_all(cls, path: Path) -> dict[str, ArrayPlace]:
+        """Look all arrays of a file up; its checksum is not compared.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged or gone, or holds no arrays by rows.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
+        except DAMAGED:
+            raise _damaged(path) from None
+        return {name: cls.find(path, name) for name in names}
+
+    def read_range(self, start: int, stop: int) -> NDArray[Any]:
+        """Return consecutive rows, shape (stop - start, ...).
+
+        Raises
+        ------
+        StoreError
+            If the file ends before the last of them, or is gone.
+        """
+        count = math.prod(self.shape[1:])
+        place = self.first_byte + start * count * self.dtype.itemsize
+        try:
+            found = np.fromfile(self.path, self.dtype, (stop - start) * count, offset=place)
+        except OSError:
+            raise _damaged(self.path) from None
+        if len(found) < (stop - start) * count:
+            raise _damaged(self.path)
+        return found.reshape(stop - start, *self.shape[1:])
+
+    def map(self) -> NDArray[Any]:
+        """Return the array, read where and when it is looked at; closed with its last reference.
+
+        Raises
+        ------
+        StoreError
+            If the file is gone or too short.
+        """
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        try:
+            return np.memmap(self.path, self.dtype, "r", self.first_byte, self.shape)
+        except (OSError, ValueError):
+            raise _damaged(self.path) from None
+
     def read(self, rows: Iterable[int]) -> NDArray[Any]:
         """Return rows in the order given, shape (n_rows, ...).
 

@@ -16,6 +16,8 @@ REPORT = "report.html"
 IMAGES = "images.zarr"
 LABELS = "labels.zarr"
 MODEL = "model.zarr"
+NEIGHBORS = "neighbors.zarr"
+FAMILIES = "families.zarr"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

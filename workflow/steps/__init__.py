@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from workflow.config import Config, LoadedConfig, config_model
 from workflow.config import load_config as load_config_of
 from workflow.steps.centroid_graph import CentroidGraphStep
+from workflow.steps.families import FamiliesStep
 from workflow.steps.ingest import IngestStep
 from workflow.steps.labels import LabelsStep
+from workflow.steps.neighbors import NeighborsStep
 from workflow.steps.overcluster import OverclusterStep
 from workflow.steps.pca import PcaStep
 from workflow.steps.projection import ProjectionStep
@@ -29,6 +31,8 @@ STEPS: list[Step] = [
     IngestStep(),
     PcaStep(),
     ProjectionStep(),
+    NeighborsStep(),
+    FamiliesStep(),
     OverclusterStep(),
     CentroidGraphStep(),
     TreeStep(),

@@ -20,6 +20,8 @@ from workflow.schema import ArraySpec
 from workflow.steps.base import described, is_picture
 from workflow.steps.centroid_graph import EDGES
 from workflow.steps.cluster_numbers import Rule, number_clusters
+from workflow.steps.families import ROWS as FAMILY_ROWS
+from workflow.steps.families import families_of
 from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.suggestions import (
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096
 #: Bytes of the labels of an image, and of what a task holds of one.
-LABEL_BYTES, TASK_BYTES = 52, 320
+LABEL_BYTES, TASK_BYTES = 60, 340
 #: Arrays of ``RUN/labels.zarr``, and of what ``predict`` writes.
 LABELS: dict[str, ArraySpec] = {
     "label": ArraySpec(("sample",), "int32", "cluster", "cluster of the image; -1 is noise"),
@@ -133,7 +135,7 @@ class LabelsStep(Step):
     version = 3
     section = LabelsSettings
     settings = ("labels.noise", "labels.max_outlier_score")
-    reads = ("overcluster", "centroid_graph", "tree")
+    reads = ("overcluster", "centroid_graph", "tree", "families")
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
@@ -160,7 +162,15 @@ class LabelsStep(Step):
         journal = store.journal(self.name, "blocks", needs=(target,))
         if not journal.entries:
             target = store.wip(layout.LABELS)
-        labeller = Labeller.of(executor, labels, rule, target, context.paths(), suggested=suggested)
+        labeller = Labeller.of(
+            executor,
+            labels,
+            rule,
+            target,
+            context.paths(),
+            suggested=suggested,
+            families=families_of(store),
+        )
         reports = label_images(executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
         usual = {"usual_distance": usual_distance(executor, target)}
@@ -328,6 +338,7 @@ class Labeller:
     target: Path
     paths: Path | None
     usual_distance: float | None = None
+    families: Path | None = None
 
     @classmethod
     def of(
@@ -340,15 +351,22 @@ class Labeller:
         *,
         suggested: CentroidLabels | None = None,
         usual_distance: float | None = None,
+        families: Path | None = None,
     ) -> Labeller:
         """Return what labels images; tasks share the labels of the centroids."""
         other = None if suggested is None else executor.share(suggested.to_arrays())
-        return cls(executor.share(labels.to_arrays()), other, rule, target, paths, usual_distance)
+        shared = executor.share(labels.to_arrays())
+        return cls(shared, other, rule, target, paths, usual_distance, families)
+
+    @property
+    def own(self) -> dict[str, ArraySpec]:
+        """The arrays that follow from the nearest centroids."""
+        return LABELS | ({} if self.suggested is None else SUGGESTED_LABELS)
 
     @property
     def specs(self) -> dict[str, ArraySpec]:
         """The arrays that are written."""
-        return LABELS | ({} if self.suggested is None else SUGGESTED_LABELS)
+        return self.own | ({} if self.families is None else FAMILY_ROWS)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
@@ -360,16 +378,19 @@ class Labeller:
         return arrays
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
-        """Label the blocks of a partition, write them, copy the file names along; return the report."""
+        """Label the blocks of a partition, write them, copy names and families along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
-        names = [*self.specs, *([] if self.paths is None else ["path"])]
+        copied = [(self.paths, "path")] if self.paths is not None else []
+        if self.families is not None:
+            copied += [(self.families, name) for name in FAMILY_ROWS]
+        names = [*self.own, *(name for _, name in copied)]
         with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:
                 arrays = self.label(block)
                 for name, array in arrays.items():
                     writers[name].append(array)
-                if self.paths is not None:
-                    writers["path"].append(zarr_io.read_rows(self.paths, "path", *block.rows))
+                for group, name in copied:
+                    writers[name].append(zarr_io.read_rows(group, name, *block.rows))
                 checksums.append([zarr_io.crc(array) for array in arrays.values()])
                 counts.append(count_labels(arrays["label"]))
                 if self.usual_distance is not None:

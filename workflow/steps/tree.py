@@ -14,7 +14,7 @@ from workflow.config.fields import AutoInt, Section
 from workflow.engine.step import Step
 from workflow.errors import ConfigError
 from workflow.graph import Graph
-from workflow.runstore import layout
+from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
 
@@ -75,7 +75,7 @@ class TreeStep(Step):
         "tree.cluster_selection_method",
         "tree.n_resamples",
     )
-    reads = ("overcluster", "centroid_graph")
+    reads = ("overcluster", "centroid_graph", "families")
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
@@ -98,6 +98,10 @@ class TreeStep(Step):
             "two": Graph(indptr, indices, two),
             "three": Graph(indptr, indices, three),
         }[settings.flows]
+        coarse = store.step("families").details.get("coarse", {})
+        joins_images = coarse.get("has_clusters") is not None and not coarse["is_clumped"]
+        if joins_images:
+            graph = _ties(store, len(centroids))
         method = "hdbscan" if context.config.profile == "reference" else settings.method
         tree = build_tree(
             centroids,
@@ -110,6 +114,8 @@ class TreeStep(Step):
             dimension=store.model_attrs("centroid_graph")["intrinsic_dimension"],
             mean_distance=mean_distance,
             n_resamples=settings.n_resamples,
+            has_clusters=coarse.get("has_clusters"),
+            joins_images=joins_images,
         )
         write_tree(store, tree)
         if store.manifest.cut:
@@ -160,6 +166,17 @@ class TreeStep(Step):
             "cut": cut.get("requested", "configured"),
             **{name: details[name] for name in names if name in details},
         }
+
+
+def _ties(store: RunStore, n_centroids: int) -> Graph:
+    """Return the graph of the images, of which there are few, added up between centroids."""
+    from workflow.families import ties_between
+
+    n = store.manifest.images["shape"][0]
+    place = store.path / layout.NEIGHBORS
+    index, distance = (zarr_io.read_rows(place, name, 0, n) for name in ("index", "distance"))
+    nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", 0, n)
+    return ties_between(index, distance, nearest[:, 0], n_centroids)
 
 
 def tree_model(tree: ClusterTree) -> ModelArrays:

@@ -72,7 +72,15 @@ def choose(problem: Problem) -> Choice:
     density = problem.labelling(DENSITY).label
     apart = _lie_apart(problem, density)
     if not problem.testable:
-        few = "there are too few images for a test, and clusters"
+        if problem.has_clusters is False:
+            return Choice(
+                MODULARITY,
+                "communities of the images are tied to each other as those of a smooth cloud",
+                Cut(problem.min_size(), np.finfo(np.float64).max, "leaf"),
+            )
+        few = "there are too few images for a test of the tree, and clusters"
+        if problem.has_clusters is None:
+            few = "there are too few images for a test, and clusters"
         if apart:
             return Choice(DENSITY, f"{few} lie apart")
         return Choice(MODULARITY, f"{few} do not lie apart")

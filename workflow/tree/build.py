@@ -40,6 +40,8 @@ def build_tree(
     min_log_density_rise: float = MIN_LOG_DENSITY_RISE,
     mean_distance: ArrayLike | None = None,
     n_resamples: int = 0,
+    has_clusters: bool | None = None,
+    joins_images: bool = False,
 ) -> ClusterTree:
     """Build the hierarchy of the centroids and cut it into clusters.
 
@@ -83,6 +85,13 @@ def build_tree(
     n_resamples : int
         Trees to build on redrawn counts, to tell how sure the clusters are
         (`ClusterTree.certainty`); 0 leaves that unknown.
+    has_clusters : bool, optional
+        What a test of the images themselves says, where there are too few for
+        a test of the tree: with ``"auto"``, False leaves one cluster, and the
+        structure is not ``"untested"``.
+    joins_images : bool
+        Whether `graph` adds up the graph of the images between centroids,
+        instead of counting who has which centroids among the nearest.
 
     Returns
     -------
@@ -117,6 +126,8 @@ def build_tree(
         min_log_density_rise=min_log_density_rise,
         mean_distance=_mean_distances(mean_distance, nodes, images),
         testable=is_testable(images),
+        has_clusters=has_clusters,
+        joins_images=joins_images,
     )
     tree = _built(problem, requested)
     if not n_resamples:
@@ -132,7 +143,7 @@ def _built(problem: Problem, requested: Method | None) -> ClusterTree:
     tree = assemble(problem.leaves(method), choice.cut or method.cut(problem), method=method.name)
     by_test = problem.labelling(tested.method, tested.cut)
     same = np.array_equal(by_test.label[tree.node], tree.label)
-    if problem.testable:
+    if problem.testable or problem.has_clusters is not None:
         n_tested = len(by_test.selected)
         structure = "clusters" if n_tested > 1 else "none"
         tree = replace(tree, structure=structure, n_clusters_tested=n_tested)

@@ -80,6 +80,10 @@ class Problem:
         Mean distance of the images of a node to it.
     testable : bool
         Whether there are enough images to tell structure from chance.
+    has_clusters : bool, optional
+        Where there are not: what a test of the images themselves says.
+    joins_images : bool
+        Whether the graph adds up that of the images.
     redrawn : Redrawn, optional
         Where redrawn counts come from.
     """
@@ -93,6 +97,8 @@ class Problem:
     min_log_density_rise: float
     mean_distance: NDArray[np.float64] | None
     testable: bool
+    has_clusters: bool | None = None
+    joins_images: bool = False
     redrawn: Redrawn | None = None
 
     @cached_property
@@ -125,7 +131,7 @@ class Problem:
     @property
     def resolution(self) -> float:
         """Resolution of the communities."""
-        return RESOLUTION if self.testable else UNTESTED_RESOLUTION
+        return RESOLUTION if self.testable or self.joins_images else UNTESTED_RESOLUTION
 
     @cached_property
     def community(self) -> NDArray[np.int64]:

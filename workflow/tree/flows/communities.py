@@ -102,6 +102,26 @@ def find_communities(
     return max(in_threads(optimized, range(n_starts)), key=itemgetter(0))[1]
 
 
+def modularity_communities(graph: Graph, resolution: float = 1.0) -> NDArray[np.int64]:
+    """Return a partition of a graph of large modularity, its nodes visited in their order.
+
+    Parameters
+    ----------
+    graph : Graph
+        As for `find_communities`.
+    resolution : float
+        Weight of chance.
+
+    Returns
+    -------
+    int64 array of shape (n_nodes,)
+        Community of each node, from 0; each is connected.
+    """
+    if not len(graph.indices):
+        return np.arange(graph.n_nodes)
+    return renumbered(_optimize(graph, resolution)[0])
+
+
 def improved_communities(
     graph: Graph, start: NDArray[np.int64], *, resolution: float = 1.0
 ) -> NDArray[np.int64]:

@@ -1,0 +1,89 @@
+"""The graph of the images from their nearest neighbours: inner loops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.compiling import compiler
+from workflow.graph import Graph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+compiled = compiler(__file__, "../graph.py")
+
+#: Weight of an edge of length zero that both ends have.  Weights are whole numbers, so that their sums
+#: are exact in any order, and no answer hangs on the last bit of a distance.
+FULL = 1 << 20
+
+
+@compiled
+def edge_weight(distance: float, scale: float, other_scale: float) -> float:
+    """Return the weight of an edge, from 0 to `FULL` / 2 for each end that has it."""
+    if distance == 0:
+        return FULL // 2
+    both = scale * other_scale
+    return np.rint(FULL / 2 * np.exp(-distance * distance / both)) if both > 0 else 0.0
+
+
+@compiled
+def symmetric_graph(
+    index: NDArray[np.int32], distance: NDArray[np.float32], scale: NDArray[np.float64]
+) -> Graph:
+    """Return the graph of lists of neighbours, symmetric by the mean; columns rise in each row."""
+    n, k = index.shape
+    indptr = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        for rank in range(k):
+            j = index[i, rank]
+            if j >= 0 and j != i:
+                indptr[i + 1] += 1
+                indptr[j + 1] += 1
+    indptr = np.cumsum(indptr)
+    # First, per node, the lists that it stands in, in order; then its own.
+    free = indptr[:-1].copy()
+    ends, weights = np.empty(indptr[n], np.int32), np.empty(indptr[n])
+    for i in range(n):
+        for rank in range(k):
+            j = index[i, rank]
+            if j >= 0 and j != i:
+                ends[free[j]] = i
+                weights[free[j]] = edge_weight(distance[i, rank], scale[i], scale[j])
+                free[j] += 1
+    for i in range(n):
+        for rank in range(k):
+            j = index[i, rank]
+            if j >= 0 and j != i:
+                ends[free[i]] = j
+                weights[free[i]] = edge_weight(distance[i, rank], scale[i], scale[j])
+                free[i] += 1
+    # An edge that both ends have stands twice in a row: add up.  Edges without weight are left out.
+    start, n_kept = np.zeros(n + 1, np.int64), 0
+    for i in range(n):
+        begin, end = indptr[i], indptr[i + 1]
+        order = np.argsort(ends[begin:end], kind="mergesort")
+        row_ends, row_weights = ends[begin:end][order], weights[begin:end][order]
+        first = n_kept
+        for place in range(end - begin):
+            if row_weights[place] <= 0:
+                continue
+            if n_kept > first and ends[n_kept - 1] == row_ends[place]:
+                weights[n_kept - 1] += row_weights[place]
+            else:
+                ends[n_kept], weights[n_kept] = row_ends[place], row_weights[place]
+                n_kept += 1
+        start[i + 1] = n_kept
+    return Graph(start, ends[:n_kept].copy(), weights[:n_kept].copy(), None)
+
+
+@compiled
+def weight_inside(graph: Graph, community: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weight of each node's edges to its own community."""
+    inside = np.zeros(len(community))
+    for node in range(len(community)):
+        for entry in range(graph.indptr[node], graph.indptr[node + 1]):
+            if community[graph.indices[entry]] == community[node]:
+                inside[node] += graph.weights[entry]
+    return inside

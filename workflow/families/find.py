@@ -1,0 +1,250 @@
+"""Families: communities of the graph of the images that a smooth cloud does not have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from workflow.families._graph_kernels import weight_inside
+from workflow.families.ambient import ambient_dimension, representatives
+from workflow.families.methods import MapEquation
+from workflow.families.neighbor_graph import N_NEIGHBORS, local_scales, neighbor_graph
+from workflow.families.smooth import against_smooth, benjamini_hochberg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from workflow.families.methods import Method
+    from workflow.graph import Graph
+
+#: Fewest and most images of a family: far beyond the sizes of the table nothing can be told.
+MIN_SIZE, MAX_SIZE = 3, 1_000
+#: Expected share of false families among those that pass.
+SIGNIFICANCE = 0.01
+#: An image whose scale is larger than that of its neighbours by more than this lies alone.
+MAX_SPARSITY = 1.7
+#: Exemplars of a family.
+N_EXEMPLARS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Families:
+    """Groups of images of the same source.
+
+    Attributes
+    ----------
+    family : int32 array of shape (n_samples,)
+        Family of each image, from 0, the largest first; -1 for none.
+    strength : float32 array of shape (n_samples,)
+        Share of the weight of an image's edges that stays in its family, 0 to
+        1; 0 for images of none.
+    size : int64 array of shape (n_families,) [images]
+        Images of each family.
+    conductance : float64 array of shape (n_families,)
+        Weight that leaves its community over the weight of its images.
+    expected : float64 array of shape (n_families,)
+        What that is in a smooth cloud of the same dimension, of the same size.
+    dimension : float64 array of shape (n_families,)
+        Dimension around the family.
+    p : float64 array of shape (n_families,)
+        How probable a conductance as low is in a smooth cloud.
+    exemplars : int64 array of shape (n_families, 5)
+        Rows of its most central images, most central first; -1 where fewer.
+    n_tested : int
+        Communities that were tested.
+    state : {"found", "none", "untested"}
+        Whether there are families; untested where there are too few images.
+    """
+
+    family: NDArray[np.int32]
+    strength: NDArray[np.float32]
+    size: NDArray[np.int64]
+    conductance: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    dimension: NDArray[np.float64]
+    p: NDArray[np.float64]
+    exemplars: NDArray[np.int64]
+    n_tested: int
+    state: Literal["found", "none", "untested"]
+
+    @property
+    def n_families(self) -> int:
+        """Number of families."""
+        return len(self.size)
+
+
+def find_families(
+    index: NDArray[np.int32],
+    distance: NDArray[np.float32],
+    read_rows: Callable[[NDArray[np.int64]], NDArray[Any]],
+    *,
+    method: Method | None = None,
+    significance: float = SIGNIFICANCE,
+    max_sparsity: float = MAX_SPARSITY,
+) -> Families:
+    """Find the communities of the images that a smooth cloud does not have.
+
+    Parameters
+    ----------
+    index : int32 array of shape (n_samples, n_neighbors)
+        Nearest neighbours of each image, by (distance, index), not itself; -1
+        where missing.  The first 15 are used; fewer than 15 columns are only
+        allowed of fewer than 16 images.
+    distance : float32 array of shape (n_samples, n_neighbors) [score]
+        Their distances, infinite where missing.
+    read_rows : callable
+        Returns the scores of some images, given their rows, as an array of
+        shape (n_rows, n_components).  One image of each community is asked for.
+    method : Method, optional
+        How to find communities; the map equation if None.
+    significance : float
+        Expected share of false families among those found.
+    max_sparsity : float
+        Images whose distance to the seventh neighbour is more than this many
+        times the median of that of their neighbours lie alone.
+
+    Returns
+    -------
+    Families
+        Nothing is drawn: the same arrays give the same families.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not as above.
+
+    Notes
+    -----
+    In a smooth cloud the graph looks the same everywhere, whatever the density,
+    and the conductance of a community depends on the dimension and its size
+    alone.  A community is kept if its own is lower than chance allows
+    (`workflow.families.smooth`), corrected for how many are tested.  The
+    dimension is that at the distance of the next communities
+    (`workflow.families.ambient`).  Memory is some 40 bytes an edge.
+    """
+    _check(index, distance)
+    graph = neighbor_graph(index, distance)
+    community = (method or MapEquation()).find(graph)
+    size, conductance, inside, total = measure(graph, community)
+    dimension = ambient_dimension(read_rows(representatives(community)))
+    tested = (size >= MIN_SIZE) & (size <= MAX_SIZE) & np.isfinite(dimension)
+    expected, p = np.ones(len(size)), np.ones(len(size))
+    expected[tested], p[tested] = against_smooth(
+        conductance[tested], size[tested], dimension[tested]
+    )
+    passed = np.zeros(len(size), bool)
+    passed[tested] = benjamini_hochberg(p[tested], significance)
+    member = passed[community] & ~lies_alone(index, distance, max_sparsity)
+    left = np.bincount(community[member], minlength=len(size))
+    kept = np.flatnonzero(left >= MIN_SIZE)
+    kept = kept[np.argsort(-left[kept], kind="stable")]
+    number = np.full(len(size), -1, np.int32)
+    number[kept] = np.arange(len(kept))
+    family = np.where(member, number[community], -1).astype(np.int32)
+    strength = np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
+    found: Literal["found", "none"] = "found" if len(kept) else "none"
+    return Families(
+        family=family,
+        strength=np.where(family >= 0, strength, 0).astype(np.float32),
+        size=left[kept],
+        conductance=conductance[kept],
+        expected=expected[kept],
+        dimension=dimension[kept],
+        p=p[kept],
+        exemplars=_central(family, inside, len(kept)),
+        n_tested=int(np.count_nonzero(tested)),
+        state=found if tested.any() else "untested",
+    )
+
+
+def measure(
+    graph: Graph, community: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return size and conductance of communities, and the weight of each image inside and in all.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph of the images.
+    community : int64 array of shape (n_samples,)
+        Community of each image; every number from 0 is used.
+
+    Returns
+    -------
+    size : int64 array of shape (n_communities,) [images]
+        Images of each community.
+    conductance : float64 array of shape (n_communities,)
+        Weight that leaves it over the weight of its images; 1 without edges.
+    inside, total : float64 arrays of shape (n_samples,)
+        Weight of the edges of an image to its own community, and of all.
+    """
+    inside, total = weight_inside(graph, community), graph.weight_sums()
+    size = np.bincount(community)
+    volume = np.bincount(community, total)
+    held = np.bincount(community, inside)
+    conductance = 1 - np.divide(held, volume, out=np.zeros_like(held), where=volume > 0)
+    return size, conductance, inside, total
+
+
+def lies_alone(
+    index: NDArray[np.int32], distance: NDArray[np.float32], max_sparsity: float
+) -> NDArray[np.bool_]:
+    """Return which images lie in a much sparser place than their neighbours.
+
+    Parameters
+    ----------
+    index, distance : arrays of shape (n_samples, n_neighbors)
+        As for `find_families`.
+    max_sparsity : float
+        Largest ratio of their scale to the median of their neighbours'.
+
+    Returns
+    -------
+    bool array of shape (n_samples,)
+        Images without neighbours do, exact copies of each other do not.
+    """
+    index = index[:, :N_NEIGHBORS]
+    scale = local_scales(distance)
+    around = np.where(index >= 0, scale[index], np.nan)
+    has_any = (index >= 0).any(axis=1)
+    around[~has_any] = 0
+    return ~has_any | (scale > max_sparsity * np.nanmedian(around, axis=1))
+
+
+def _central(
+    family: NDArray[np.int32], inside: NDArray[np.float64], n_families: int
+) -> NDArray[np.int64]:
+    """Return the members of each family with most weight inside, of equals the first."""
+    order = np.lexsort((-inside, family))
+    order = order[np.count_nonzero(family < 0) :]
+    start = np.searchsorted(family[order], np.arange(n_families + 1))
+    place = start[:-1, None] + np.arange(N_EXEMPLARS)
+    there = place < start[1:, None]
+    return np.where(there, order[np.where(there, place, 0)] if len(order) else -1, -1)
+
+
+def _check(index: NDArray[Any], distance: NDArray[Any]) -> None:
+    """Raise ValueError unless these are lists of neighbours."""
+    n_samples = len(index)
+    if index.ndim != 2 or index.shape != distance.shape:
+        msg = (
+            "`index` and `distance` must both be of shape (n_samples, n_neighbors); "
+            f"got {index.shape} and {distance.shape}. Pass those of one search."
+        )
+        raise ValueError(msg)
+    if index.shape[1] < min(N_NEIGHBORS, n_samples - 1):
+        msg = (
+            f"families need {N_NEIGHBORS} neighbours of each image; got {index.shape[1]} of "
+            f"{n_samples} images. Set neighbors.k to at least {N_NEIGHBORS}."
+        )
+        raise ValueError(msg)
+    if n_samples and not (index.min(initial=0) >= -1 and index.max(initial=-1) < n_samples):
+        msg = (
+            f"`index` must hold rows of the {n_samples} images or -1; got {index.min()} to "
+            f"{index.max()}. Pass the neighbours among the same images."
+        )
+        raise ValueError(msg)

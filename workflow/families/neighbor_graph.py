@@ -1,0 +1,74 @@
+"""The graph of the images: each with its nearest neighbours, near ones heavier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.families._graph_kernels import symmetric_graph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workflow.graph import Graph
+
+#: Neighbours of an image that the graph is made of: what the table of smooth clouds was made with.
+N_NEIGHBORS = 15
+#: The neighbour whose distance is the scale of an image.
+SCALE_RANK = 7
+
+
+def local_scales(distance: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the distance of each image to its seventh neighbour, or the last that it has.
+
+    Parameters
+    ----------
+    distance : float array of shape (n_samples, n_neighbors) [score]
+        Distances to the nearest neighbours, rising; infinite where missing.
+
+    Returns
+    -------
+    float64 array of shape (n_samples,) [score]
+        0 where an image has no neighbour.
+    """
+    known = np.isfinite(distance[:, :SCALE_RANK])
+    last = np.maximum(known.sum(axis=1) - 1, 0)
+    scale = distance[np.arange(len(distance)), last].astype(np.float64)
+    return np.where(known.any(axis=1), scale, 0.0)
+
+
+def neighbor_graph(index: NDArray[np.int32], distance: NDArray[np.float32]) -> Graph:
+    """Make the graph of the nearest neighbours.
+
+    Parameters
+    ----------
+    index : int32 array of shape (n_samples, n_neighbors)
+        Nearest neighbours of each image, nearest first, not itself; -1 where
+        missing.  At most the first 15 are used.
+    distance : float32 array of shape (n_samples, n_neighbors) [score]
+        Their distances.
+
+    Returns
+    -------
+    Graph
+        Symmetric, weights whole numbers in float64, columns rise in each row.
+
+    Notes
+    -----
+    Weights are ``exp(-d_ij**2 / (s_i s_j))`` with the scales of
+    `local_scales` [1]_, and half of that where only one of the two names the
+    other.  They are rounded to whole numbers: sums are exact in any order, and
+    no community hangs on the last bit of a distance.
+
+    References
+    ----------
+    .. [1] L. Zelnik-Manor and P. Perona, "Self-tuning spectral clustering",
+       NIPS 17, 2004.
+    """
+    used = slice(0, N_NEIGHBORS)
+    return symmetric_graph(
+        np.ascontiguousarray(index[:, used], np.int32),
+        np.ascontiguousarray(distance[:, used], np.float32),
+        local_scales(distance),
+    )

@@ -1,0 +1,309 @@
+"""families: groups of images of the same source, found on the graph of the nearest neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from workflow.chunks import row_ranges
+from workflow.config.fields import Section
+from workflow.engine.plan import TaskPlan
+from workflow.engine.step import Step
+from workflow.engine.verify import check_rows_of_step
+from workflow.errors import ConfigError
+from workflow.families import coarse_test, find_families, method_of
+from workflow.families.neighbor_graph import N_NEIGHBORS
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
+from workflow.schema import ArraySpec
+from workflow.steps.base import described
+from workflow.steps.neighbors import NeighborsSettings
+from workflow.steps.projection import score_row_bytes, stored_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.engine.context import Context
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.mapper import Rows
+    from workflow.runstore import RunStore
+
+#: Images up to which the graph is held by one task, and what that takes of each image [bytes].
+MAX_IMAGES, IMAGE_BYTES = 1_000_000, 1_400
+#: Images below which the tree cannot test its clusters, and they are tested here.
+FEW_IMAGES = 5_000
+#: Arrays of ``RUN/families.zarr``, which the labels take over.
+ROWS = {
+    "family": ArraySpec(("sample",), "int32", "family", "family of the image; -1 is none"),
+    "family_strength": ArraySpec(
+        ("sample",), "float32", "1", "share of the image's ties that stay in its family, 0 to 1"
+    ),
+}
+#: Arrays of ``model.zarr``.
+ARRAYS = {
+    "family_size": ArraySpec(("family",), "int64", "image", "images of each family"),
+    "family_conductance": ArraySpec(
+        ("family",), "float64", "1", "weight that leaves the family over the weight of its images"
+    ),
+    "family_expected": ArraySpec(
+        ("family",), "float64", "1", "conductance of such a community of a smooth cloud"
+    ),
+    "family_dimension": ArraySpec(("family",), "float64", "1", "dimension around the family"),
+    "family_p": ArraySpec(
+        ("family",), "float64", "1", "probability of a conductance as low in a smooth cloud"
+    ),
+    "family_exemplars": ArraySpec(
+        ("family", "exemplar"), "int64", "image", "most central images; -1 where fewer"
+    ),
+}
+
+
+class FamiliesSettings(Section):
+    """Groups of images of the same source."""
+
+    enabled: bool | Literal["auto"] = "auto"
+    """Whether they are looked for; auto: where there are neighbours and at most a million images."""
+    method: Literal["map-equation", "modularity"] = "map-equation"
+    """How communities of the graph are found."""
+    resolution: float = Field(default=32.0, gt=0)
+    """Weight of chance in the modularity: the larger, the smaller the communities."""
+    significance: float = Field(default=0.01, gt=0, lt=1)
+    """Expected share of false families among those found."""
+    max_sparsity: float = Field(default=1.7, gt=0)
+    """Images whose neighbours are farther than this times those of their neighbours lie alone."""
+
+
+class FamiliesStep(Step):
+    """Find the families of the images."""
+
+    name = "families"
+    section = FamiliesSettings
+    settings = (
+        "families.enabled",
+        "families.method",
+        "families.resolution",
+        "families.significance",
+        "families.max_sparsity",
+    )
+    reads = ("projection", "neighbors")
+    arrays = ARRAYS
+
+    def run(self, context: Context) -> None:
+        """Find them in one task, then write the family of each image, partition by partition."""
+        store = context.store
+        final, target = store.path / layout.FAMILIES, store.path / layout.WIP / layout.FAMILIES
+        reason = _why_not(context)
+        if reason:
+            # Without arrays: that the step is complete shows in a group, which may be empty.
+            place = store.wip(layout.FAMILIES)
+            zarr_io.create_group(place, {"families": "untested", "reason": reason})
+            store.replace([(place, final)])
+            store.step(self.name).details = _details("untested", reason=reason)
+            return
+        settings = context.config.section(FamiliesSettings)
+        found = store.folder(self.name) / "found.npz"
+        found.parent.mkdir(parents=True, exist_ok=True)
+        journal = context.rows_journal(
+            self.name, target, {name: spec.dtype for name, spec in ROWS.items()}
+        )
+        if not journal.entries or not found.exists():
+            task = FindTask(
+                store.path / layout.NEIGHBORS,
+                stored_scores(store),
+                context.block_rows,
+                settings,
+                found,
+            )
+            (details,) = context.executor.map(call, [task])
+            arrays = read_arrays(found, names=tuple(ARRAYS))
+            store.write_model(self.name, described(ARRAYS, arrays), details)
+            for name, spec in ROWS.items():
+                attrs = {"units": spec.unit, "long_name": spec.description}
+                zarr_io.write_attrs(target, attrs, name)
+            zarr_io.write_attrs(target, {"families": details["families"]})
+            zarr_io.consolidate(target)
+        context.run_partitions(self.name, CopyTask(found, target), journal)
+        store.step(self.name).details = dict(store.model_attrs(self.name))
+        store.replace([(target, final)])
+        discard(found)
+
+    def outputs(self, run: Path) -> list[Path]:
+        """Return the families."""
+        return [run / layout.FAMILIES / zarr_io.GROUP_METADATA]
+
+    def results(self, run: Path) -> list[Path]:
+        """Return the families."""
+        return [run / layout.FAMILIES]
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse families where no neighbours are looked for, or too few."""
+        neighbors = sizes.config.section(NeighborsSettings)
+        if sizes.config.section(FamiliesSettings).enabled is not True:
+            return
+        if neighbors.enabled is False:
+            msg = "families.enabled needs the nearest neighbours; neighbors.enabled is false. Set it to true, too."
+            raise ConfigError(msg)
+        if neighbors.k < N_NEIGHBORS:
+            msg = f"families.enabled needs {N_NEIGHBORS} neighbours of each image; neighbors.k is {neighbors.k}. Raise it."
+            raise ConfigError(msg)
+
+    def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
+        """Return the task that holds the graph, and the pass that writes rows."""
+        if not _is_planned(sizes):
+            return []
+        n = sizes.n_samples
+        read = n * (8 * sizes.config.section(NeighborsSettings).k + score_row_bytes(sizes))
+        advice = {"graph": "Set families.enabled=false"}
+        return [
+            TaskPlan("families: find", 1, read, 8 * n, {"graph": IMAGE_BYTES * n}, advice),
+            TaskPlan(
+                "families: write", sizes.n_partitions, 8 * n, 8 * n, {"rows": 24 * sizes.block_rows}
+            ),
+        ]
+
+    def growth(self, sizes: Sizes) -> float:
+        """Return the growth with images; one task does nearly all."""
+        return 0.3 + 3e-5 * sizes.n_samples if _is_planned(sizes) else 0.0
+
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the family of each image."""
+        record = store.step(self.name)
+        if record.state == "complete" and families_of(store) is not None:
+            place = store.path / layout.FAMILIES
+            yield from check_rows_of_step(store, self.name, "blocks", place, list(ROWS))
+
+    def summary(self, store: RunStore) -> Mapping[str, Any]:
+        """Return how many families there are, and the share of the images in them."""
+        details = store.step(self.name).details
+        return {name: details[name] for name in ("n_families", "family_fraction", "families")}
+
+
+def families_of(store: RunStore) -> Path | None:
+    """Return the Zarr group with the family of each image; None where none were looked for."""
+    place = store.path / layout.FAMILIES
+    if store.step(FamiliesStep.name).state != "complete" or not place.exists():
+        return None
+    return place if "family" in zarr_io.array_names(place) else None
+
+
+def _details(
+    state: str, *, n_families: int = 0, family_fraction: float = 0.0, **more: Any
+) -> dict[str, Any]:
+    """Return what the manifest says of families."""
+    return {
+        "families": state,
+        "n_families": n_families,
+        "family_fraction": family_fraction,
+        **more,
+    }
+
+
+def _is_planned(sizes: Sizes) -> bool:
+    """Return whether families will be looked for, as far as the settings say."""
+    enabled = sizes.config.section(FamiliesSettings).enabled
+    neighbors = sizes.config.section(NeighborsSettings)
+    if neighbors.enabled is False or neighbors.k < N_NEIGHBORS:
+        return False
+    return enabled is True or (enabled == "auto" and sizes.n_samples <= MAX_IMAGES)
+
+
+def _why_not(context: Context) -> str:
+    """Return why families are not looked for; empty where they are."""
+    settings = context.config.section(FamiliesSettings)
+    neighbors = context.store.step("neighbors").details
+    if settings.enabled is False:
+        return "families.enabled is false"
+    if not neighbors.get("found"):
+        return f"there are no nearest neighbours: {neighbors.get('reason')}"
+    if neighbors["k"] < N_NEIGHBORS:
+        return f"{N_NEIGHBORS} neighbours of each image are needed; neighbors.k is {neighbors['k']}"
+    if settings.enabled == "auto" and context.n_samples > MAX_IMAGES:
+        return f"there are more than {MAX_IMAGES} images; families.enabled=true takes about {IMAGE_BYTES * context.n_samples / 2**30:.0f} GiB of memory"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class FindTask:
+    """The families of all images, left in a file."""
+
+    neighbors: Path
+    scores: Rows
+    block_rows: int
+    settings: FamiliesSettings
+    place: Path
+
+    def __call__(self) -> dict[str, Any]:
+        """Read the neighbours, find the families, and write what was found."""
+        n, settings = self.scores.n_samples, self.settings
+        index = np.empty((n, N_NEIGHBORS), np.int32)
+        distance = np.empty((n, N_NEIGHBORS), np.float32)
+        for rows in row_ranges(n, self.block_rows):
+            part = slice(rows.start, rows.stop)
+            index[part] = zarr_io.read_rows(self.neighbors, "index", *rows)[:, :N_NEIGHBORS]
+            distance[part] = zarr_io.read_rows(self.neighbors, "distance", *rows)[:, :N_NEIGHBORS]
+        found = find_families(
+            index,
+            distance,
+            self._read,
+            method=method_of(settings.method, settings.resolution),
+            significance=settings.significance,
+            max_sparsity=settings.max_sparsity,
+        )
+        arrays = {
+            "family": found.family,
+            "family_strength": found.strength,
+            **{name: getattr(found, name.removeprefix("family_")) for name in ARRAYS},
+        }
+        write_arrays(self.place, arrays)
+        coarse = {}
+        if n < FEW_IMAGES:
+            coarse = {"coarse": coarse_test(index, distance, self._read)._asdict()}
+        return _details(
+            found.state,
+            n_families=found.n_families,
+            family_fraction=float(np.mean(found.family >= 0)),
+            n_tested=found.n_tested,
+            **coarse,
+        )
+
+    def _read(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of rising rows."""
+        found = []
+        for rows in row_ranges(self.scores.n_samples, self.block_rows):
+            first, last = np.searchsorted(chosen, [rows.start, rows.stop])
+            if last > first:
+                found.append(self.scores.read(*rows)[chosen[first:last] - rows.start])
+        return np.concatenate(found).astype(np.float32)
+
+
+def call(task: FindTask) -> dict[str, Any]:
+    """Do the task."""
+    return task()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTask:
+    """The family of the images of a partition."""
+
+    found: Path
+    target: Path
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Copy the rows of each block."""
+        places = {name: ArrayPlace.find(self.found, name) for name in ROWS}
+        checksums, n_bytes = [], 0
+        with zarr_io.rows_writers(self.target, ROWS, partition.start) as writers:
+            for rows in partition.blocks:
+                arrays = {name: place.read_range(*rows) for name, place in places.items()}
+                for name, array in arrays.items():
+                    writers[name].append(array)
+                checksums.append([zarr_io.crc(array) for array in arrays.values()])
+                n_bytes += sum(array.nbytes for array in arrays.values())
+        return {"crc": checksums, "bytes_read": n_bytes, "bytes_written": n_bytes}
