@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
-        workflow/tree workflow/labels workflow/chunks.py workflow/numerics.py workflow/graph.py
+        workflow/tree workflow/labels workflow/neighbors workflow/chunks.py workflow/numerics.py workflow/graph.py
 
 .PHONY: demo test test-slurm test-sites check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
 
