@@ -301,21 +301,21 @@ def _table(stored: StoredArrays) -> tuple[Boxes, Centers]:
 
 
 def _load_bucket(path: Path) -> Bucket:
-    """Return a bucket, looked up once per process while it is among the last ones."""
-    return _bucket_of(path, path.stat().st_mtime_ns)
+    """Return a bucket; its rows are read when they are looked at."""
+    # Rows that are mapped count as memory of the process: they are not kept.
+    rows = _places(path)["rows"].map()
+    return Bucket(rows=rows, **_bucket_without_rows(path, path.stat().st_mtime_ns))
 
 
-@lru_cache(maxsize=64)
-def _bucket_of(path: Path, written_ns: int) -> Bucket:
-    """Return a bucket that was written at a time; its rows are read when they are looked at."""
+@lru_cache(maxsize=32)
+def _bucket_without_rows(path: Path, written_ns: int) -> dict[str, NDArray[Any]]:
+    """Return all of a bucket but its rows; kept while it is among the last ones."""
     places = _places_of(path, written_ns)
-    arrays = {
-        name: places[name].read_range(0, places[name].shape[0])
-        for name in ("copy_start", "copies", "start", "region_start", "centers", "bases")
-    }
+    names = ("copy_start", "copies", "start", "region_start", "centers", "bases")
+    arrays = {name: places[name].read_range(0, places[name].shape[0]) for name in names}
     for name in ("copy_start", "copies"):
         arrays[name] = arrays[name].astype(np.int64, copy=False)
-    return Bucket(rows=places["rows"].map(), **arrays)
+    return arrays
 
 
 @dataclass(frozen=True, slots=True)

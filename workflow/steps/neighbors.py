@@ -70,7 +70,7 @@ NEIGHBORS = {
 #: With ``auto``, seconds that the step may take by the plan, and the share of the free disk.
 AUTO_SECONDS, AUTO_DISK = 900.0, 0.8
 #: Bytes of scores of the largest unit of sorting, in float32.
-UNIT_BYTES = BLOCK_BYTES
+UNIT_BYTES = BLOCK_BYTES // 2
 #: What to change where so much memory is not there.
 ADVICE = {"rows": "Lower pca.n_components", "found": "Lower neighbors.k"}
 
