@@ -11,8 +11,8 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
-        workflow/tree workflow/labels workflow/families workflow/chunks.py workflow/numerics.py \
-        workflow/graph.py workflow/estimators.py
+        workflow/tree workflow/labels workflow/neighbors workflow/families workflow/chunks.py \
+        workflow/numerics.py workflow/graph.py workflow/estimators.py
 
 .PHONY: demo test test-slurm test-sites check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
 

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from workflow.config import flatten, known_keys
 from workflow.steps import STEPS, config_class, model_arrays
 from workflow.steps.labels import LABELS
+from workflow.steps.neighbors import NEIGHBORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +98,11 @@ def type_name(annotation: object) -> str:
 
 #: Page -> marker -> table.
 TABLES = {
-    "formats.md": {"labels": lambda: arrays(LABELS), "model": lambda: arrays(model_arrays())},
+    "formats.md": {
+        "labels": lambda: arrays(LABELS),
+        "neighbors": lambda: arrays(NEIGHBORS),
+        "model": lambda: arrays(model_arrays()),
+    },
     "settings.md": {"settings": settings},
 }
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Version of the notes and of what `Step.growth` counts: older notes are left aside.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Runs that are noted, the last ones.
 MAX_RUNS = 100
 #: Packages whose versions change how long a run takes.

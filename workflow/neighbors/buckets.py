@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import Leaves, lay_out, leaf_centers, leaf_order
+from workflow.neighbors._leaf_kernels import leaf_centers, leaf_order
+from workflow.neighbors._search_kernels import Leaves, lay_out
 from workflow.neighbors.regions import packed, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -44,7 +45,18 @@ class Distinct(NamedTuple):
     copies: NDArray[np.int64]
 
     def take(self, places: NDArray[np.integer[Any]]) -> Distinct:
-        """Return some of the rows, in the order given."""
+        """Return some of the rows, in the order given.
+
+        Parameters
+        ----------
+        places : int array of shape (n,)
+            Which of them.
+
+        Returns
+        -------
+        Distinct
+            Those rows, with their copies.
+        """
         size = np.diff(self.copy_start)[places]
         start = np.concatenate([[0], np.cumsum(size)])
         source = np.repeat(self.copy_start[:-1][places] - start[:-1], size) + np.arange(start[-1])
@@ -52,12 +64,36 @@ class Distinct(NamedTuple):
 
 
 def bucket_regions(n_regions: int) -> int:
-    """Return how many consecutive regions make a bucket."""
+    """Return how many consecutive regions make a bucket.
+
+    Parameters
+    ----------
+    n_regions : int
+        All regions.
+
+    Returns
+    -------
+    int
+        More where there are very many.
+    """
     return min(MAX_REGIONS, max(1, n_regions // MIN_BUCKETS))
 
 
 def numbered_rows(rows: NDArray[Any], first: int) -> Distinct:
-    """Return rows numbered from `first`, each taken as different."""
+    """Return rows numbered from `first`, each taken as different.
+
+    Parameters
+    ----------
+    rows : float array of shape (n_rows, n_features)
+        Scaled rows.
+    first : int
+        Number of the first of them.
+
+    Returns
+    -------
+    Distinct
+        The rows, not copied.
+    """
     return Distinct(rows, np.arange(len(rows) + 1), np.arange(first, first + len(rows)))
 
 
@@ -154,13 +190,19 @@ class Bucket:
         """Return the attributes by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Bucket:
-        """Return the bucket whose attributes these are."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-
     def leaves(self, part: NDArray[np.int64] | None = None) -> Leaves:
-        """Return all leaves of the bucket, or some, as the search reads them."""
+        """Return all leaves of the bucket, or some, as the search reads them.
+
+        Parameters
+        ----------
+        part : int array of shape (n,), optional
+            Which leaves; all by default.
+
+        Returns
+        -------
+        Leaves
+            Rows in float32, side by side.
+        """
         if part is None:
             part = np.arange(len(self.start) - 1)
         size = np.diff(self.start)[part]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._kernels import Leaves, lay_out, leaf_limits, near_leaves, nearest_columns
-from workflow.neighbors._kernels import search_leaves as search_lists
+from workflow.neighbors._leaf_kernels import nearest_columns
+from workflow.neighbors._search_kernels import Leaves, lay_out, leaf_limits, near_leaves
+from workflow.neighbors._search_kernels import search_leaves as search_lists
 from workflow.neighbors._tiles import LEAF_ROWS
 from workflow.neighbors.search import copies_of, expanded, nothing_found
 
@@ -49,17 +50,35 @@ class Centers(NamedTuple):
         """Number of the first leaf of each region, counted over all; and their number."""
         return np.concatenate([[0], np.cumsum(self.n_leaves)])
 
-    def span(self, bucket: int) -> slice:
-        """Return the regions of a bucket."""
-        return slice(bucket * self.step, (bucket + 1) * self.step)
-
     def first_leaf(self, bucket: int) -> int:
-        """Return the number of the first leaf of a bucket, counted over all."""
+        """Return the number of the first leaf of a bucket, counted over all.
+
+        Parameters
+        ----------
+        bucket : int
+            The bucket.
+
+        Returns
+        -------
+        int
+            Leaves of all buckets before it.
+        """
         return int(self.leaf_start[bucket * self.step])
 
 
 def region_centers(bucket: Bucket) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the centre and the number of leaves of each region of a bucket."""
+    """Return what a table of all regions needs of a bucket.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        The bucket.
+
+    Returns
+    -------
+    tuple of arrays
+        The centre and the number of leaves of each of its regions.
+    """
     n_leaves = np.diff(bucket.region_start)
     centers = np.zeros((len(n_leaves), bucket.centers.shape[1]), np.float32)
     for region in np.flatnonzero(n_leaves):
@@ -74,7 +93,20 @@ def region_centers(bucket: Bucket) -> tuple[NDArray[np.float32], NDArray[np.int6
 def center_table(
     parts: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], step: int
 ) -> Centers:
-    """Return the table of all regions from what `region_centers` says of each bucket."""
+    """Return the table of all regions.
+
+    Parameters
+    ----------
+    parts : sequence of tuple of arrays
+        What `region_centers` says of each bucket, in their order.
+    step : int
+        Regions of a bucket.
+
+    Returns
+    -------
+    Centers
+        The table.
+    """
     centers, n_leaves = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Centers(centers, n_leaves, step)
 
@@ -336,7 +368,18 @@ def nearest_in_bucket(sampled: Sampled, bucket: Bucket, first_leaf: int, k: int)
 
 
 def merge_nearest(left: Nearest, right: Nearest) -> Nearest:
-    """Return the nearest of two disjoint sets of rows."""
+    """Return the nearest of two disjoint sets of rows.
+
+    Parameters
+    ----------
+    left, right : Nearest
+        What was found in each, for the same sampled rows.
+
+    Returns
+    -------
+    Nearest
+        What is nearest in both; the order of the two does not matter.
+    """
     place = np.concatenate([left.place, right.place], axis=1)
     sq_distance = np.concatenate([left.sq_distance, right.sq_distance], axis=1)
     order = np.lexsort((place, sq_distance), axis=1)[:, : left.place.shape[1]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import IS_DISTINCT, leaf_centers, route_rows, split_rows
+from workflow.neighbors._leaf_kernels import IS_DISTINCT, leaf_centers, route_rows, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,18 @@ class Regions:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Regions:
-        """Return the regions whose attributes these are."""
+        """Return the regions whose attributes these are.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What `to_arrays` gave.
+
+        Returns
+        -------
+        Regions
+            The same regions.
+        """
         names = ("feature", "threshold", "branch", "centers")
         return cls(float(arrays["scale"]), *(arrays[name] for name in names))
 
@@ -102,12 +113,34 @@ class Regions:
 
 
 def region_count(n_samples: int) -> int:
-    """Return into how many regions rows are split, by their number alone."""
+    """Return into how many regions rows are split, by their number alone.
+
+    Parameters
+    ----------
+    n_samples : int
+        All rows.
+
+    Returns
+    -------
+    int
+        At least one.
+    """
     return max(1, -(-n_samples // REGION_ROWS))
 
 
 def sample_rows(n_samples: int) -> int:
-    """Return how many rows the splits are made on."""
+    """Return how many rows the splits are made on.
+
+    Parameters
+    ----------
+    n_samples : int
+        All rows.
+
+    Returns
+    -------
+    int
+        So many of them, at most all.
+    """
     return min(n_samples, max(REGION_ROWS, SAMPLE_ROWS * region_count(n_samples)))
 
 
@@ -154,5 +187,18 @@ def packed(rows: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[n
 
 
 def unpacked(rows: NDArray[np.float16], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what `packed` has packed, but for the last digits."""
+    """Return what `packed` has packed, but for the last digits.
+
+    Parameters
+    ----------
+    rows : float16 array of shape (n_rows, n_features)
+        What `packed` returned.
+    centers : float32 array of shape (n_rows, n_features)
+        Centre of the region of each.
+
+    Returns
+    -------
+    float32 array of shape (n_rows, n_features)
+        Scaled rows.
+    """
     return rows.astype(np.float32) + centers

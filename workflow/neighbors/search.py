@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._kernels import (
+from workflow.neighbors._search_kernels import (
     leaf_limits,
     near_leaves,
     near_regions,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.neighbors._kernels import Leaves
+    from workflow.neighbors._search_kernels import Leaves
     from workflow.neighbors.buckets import Bucket
 
 #: Number of a neighbour that is not there.
@@ -41,7 +41,18 @@ class Boxes(NamedTuple):
 
 
 def box_of(bucket: Bucket) -> Boxes:
-    """Return the bounds of one bucket, shape (1, n_features)."""
+    """Return the bounds of one bucket.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        The bucket.
+
+    Returns
+    -------
+    Boxes
+        Of shape (1, n_features).
+    """
     leaves = bucket.leaves()
     low, high = leaves.low.min(axis=0, initial=np.inf), leaves.high.max(axis=0, initial=-np.inf)
     return Boxes(low[None], high[None])
@@ -132,9 +143,21 @@ def nothing_found(n_rows: int, n_found: int) -> tuple[NDArray[np.int64], NDArray
 def copies_of(
     bucket: Bucket, leaves: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the lowest number of each row that has copies, and the copies with that of each.
+    """Return the copies of rows of a bucket, where there are some.
 
-    Of all leaves of a bucket, or of some.
+    Parameters
+    ----------
+    bucket : Bucket
+        The bucket.
+    leaves : int array, optional
+        Leaves that are asked for; all by default.
+
+    Returns
+    -------
+    lowest : int64 array of shape (n,)
+        Lowest number of a row that has copies.
+    copies : int64 array of shape (n,)
+        The row itself or a copy of it.
     """
     size = np.diff(bucket.copy_start)
     if leaves is not None:
