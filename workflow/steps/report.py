@@ -245,7 +245,8 @@ def _steps(store: RunStore) -> list[dict[str, Any]]:
             "rows": store.manifest.images["shape"][0],
             "bytes_read": record.counters.get("bytes_read"),
             "bytes_written": record.counters.get("bytes_written"),
-            "peak_rss_bytes": record.counters.get("peak_rss_bytes"),
+            # Of the step that writes the page it is not known yet; the whole run's is put in later.
+            "peak_rss_bytes": None if name == "report" else record.counters.get("peak_rss_bytes"),
         }
         for name, record in store.manifest.steps.items()
     ]
