@@ -24,7 +24,7 @@ from workflow.centroid_graph import (
 )
 from workflow.chunks import RowRange, choose_block_rows
 from workflow.graph import Graph
-from workflow.labels import RowLabels, centroid_labels, label_rows
+from workflow.labels import RowLabels, centroid_labels, label_rows, order_by_size
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import (
     CellSums,
@@ -137,6 +137,10 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
         rms_radius=cells.rms_radius,
         population=cells.population,
     )
+    # As a run numbers them: by their images.
+    label = label_rows(nearest, sq_distance, labels).label
+    order = order_by_size(tree.label, np.bincount(label[label >= 0], minlength=tree.n_clusters))
+    tree, labels = tree.renumbered(order), labels.renumbered(order)
     return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
 
 

@@ -121,7 +121,7 @@ def test_n_clusters__is_run_and_recut_in_one_and_makes_nothing_stale(run_cli, im
     assert (status, last_json(out)["n_clusters"]) == (0, 2)
     one, two = (manifest_of(tmp_path / name) for name in ("one", "two"))
     assert one["cut"] == two["cut"]
-    assert one["cut"]["asked"] == {"n_clusters": 2}
+    assert one["cut"]["requested"] == {"n_clusters": 2}
     with (
         xr.open_zarr(tmp_path / "one/labels.zarr") as a,
         xr.open_zarr(tmp_path / "two/labels.zarr") as b,
@@ -144,7 +144,8 @@ def test_seconds__are_the_same_on_the_command_line_and_on_the_page(run_cli, imag
     parts = {name: value for name, value in seconds.items() if name != "total"}
     assert seconds["start"] > 0
     assert seconds["total"] == pytest.approx(sum(parts.values()), abs=0.002)
-    assert f"in {seconds['total']:.0f} s, start-up {seconds['start']:.0f} s." in out
+    total, start = format_seconds(seconds["total"]), format_seconds(seconds["start"])
+    assert f"in {total}, start {start}." in out
     page = (tmp_path / "run/report.html").read_text()
     told = re.findall(r'<span data-time="(total|report)">([^<]*)</span>', page)
     assert told

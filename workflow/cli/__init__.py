@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,15 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 done, 2 the user's mistake, 1 anything else.
     """
-    try:
-        # Dask reads its configuration when it is imported.
-        from workflow.cli.program import main as run_program
-    except ValueError as err:
-        if "dask config file" not in str(err):
-            raise
-        text = " ".join(str(err).split())
-        sys.stderr.write(
-            f"error: Dask must be able to read its configuration; {text}. Repair or remove that file.{os.linesep}"
-        )
-        return 2
+    from workflow.cli.program import main as run_program
+
     return run_program(arguments)

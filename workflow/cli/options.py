@@ -139,6 +139,9 @@ def _import_dask() -> None:
     try:
         import distributed  # noqa: F401
     except Exception as err:
+        if "dask config file" in str(err):
+            msg = f"Dask must be able to read its configuration; {one_line(err)}. Repair or remove that file."
+            raise ConfigError(msg) from err
         import dask.config
 
         from workflow.config import dask_places

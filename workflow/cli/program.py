@@ -275,7 +275,10 @@ def recut_command(
 @click.argument("images")
 @shared_options
 def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Merge new images into the moments of a run; they get no labels (see predict)."""
+    """Merge new images into the moments of a run, without labels.
+
+    `predict` gives them labels; `run` does the later steps again for the images of the run alone.
+    """
     from workflow.commands.update import update
 
     found = update(run, images, overrides=given(loaded))

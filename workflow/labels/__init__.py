@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow.labels.centroids import CentroidLabels, centroid_labels
+from workflow.labels.centroids import CentroidLabels, centroid_labels, order_by_size
 from workflow.labels.memberships import MAX_OUTLIER_SCORE, N_TOP, top_memberships
 from workflow.labels.noise import NOISE_LABEL, resolve_noise
 from workflow.labels.rows import RowLabels, cluster_of_rows, label_rows
@@ -16,6 +16,7 @@ __all__ = [
     "centroid_labels",
     "cluster_of_rows",
     "label_rows",
+    "order_by_size",
     "resolve_noise",
     "top_memberships",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +84,45 @@ class CentroidLabels:
             Equal to what `to_arrays` was called on.
         """
         return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
+
+    def renumbered(self, order: NDArray[np.integer[Any]]) -> CentroidLabels:
+        """Return the same labels with the clusters in another order.
+
+        Parameters
+        ----------
+        order : int array of shape (n_clusters,)
+            Present number of each cluster, in the new order.
+
+        Returns
+        -------
+        CentroidLabels
+            Noise stays -1.
+        """
+        rank = np.full(len(order) + 1, -1, np.int32)
+        rank[order] = np.arange(len(order))
+        return replace(self, label=rank[self.label], label_resolved=rank[self.label_resolved])
+
+
+def order_by_size(
+    label: NDArray[np.integer[Any]], sizes: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Return the clusters by falling size, those of equal size by their lowest centroid.
+
+    Parameters
+    ----------
+    label : int array of shape (n_centroids,)
+        Cluster of each centroid, -1 for noise.
+    sizes : int array of shape (n_clusters,) [images]
+        Images of each cluster.
+
+    Returns
+    -------
+    int64 array of shape (n_clusters,)
+        Number of each cluster, the largest first.
+    """
+    lowest = np.full(len(sizes) + 1, len(label))
+    np.minimum.at(lowest, label, np.arange(len(label)))
+    return np.lexsort((lowest[:-1], -sizes))
 
 
 def centroid_labels(

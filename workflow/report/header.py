@@ -65,10 +65,14 @@ def _duplicates(data: ReportData) -> list[Html]:
 
 
 def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a page says of the time of the whole run, by the names that `timed` marks."""
+    """Return what a page says of time and memory of the whole run, by the names that `timed` marks."""
     total = float(summary["seconds"]["total"])
     rate = format_count(round(summary["n_samples"] / total), "image")
-    return {"total": format_seconds(total), "rate": f"{rate} a second, start-up included"}
+    return {
+        "total": format_seconds(total),
+        "rate": f"{rate} a second, start-up included",
+        "memory": format_bytes(summary.get("peak_rss_bytes") or 0),
+    }
 
 
 def _key_figures(data: ReportData) -> list[Html]:
@@ -93,10 +97,10 @@ def _key_figures(data: ReportData) -> list[Html]:
         tiles.append(("centroids", format_count(summary["n_centroids"]), hint))
     total = dict(summary.get("seconds") or {}).get("total")
     if total:
-        time, rate = run_times(summary).values()
+        time, rate, _ = run_times(summary).values()
         tiles.append(("time", timed("total", time), timed("rate", rate)))
-    if summary.get("peak_rss_bytes"):
-        tiles.append(("memory", format_bytes(summary["peak_rss_bytes"]), "largest process"))
+    if peak := summary.get("peak_rss_bytes"):
+        tiles.append(("memory", timed("memory", format_bytes(peak)), "largest process"))
     return [
         element(
             "div",

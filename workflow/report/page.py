@@ -100,7 +100,7 @@ def render(data: ReportData) -> str:
 
 
 def with_times(page: str, summary: Mapping[str, Any]) -> str:
-    """Return a page with the times of its run, among them its own, which nobody knew while it was made.
+    """Return a page with time and memory of its run, which nobody knew while it was made.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def with_times(page: str, summary: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        The same page; nothing but times differs.
+        The same page; nothing but these differs.
     """
     own = format_seconds(float(summary["seconds"]["report"]))
     return retimed(page, {**run_times(summary), "report": own})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from workflow.graph import Graph
-from workflow.labels import CentroidLabels, centroid_labels, cluster_of_rows
+from workflow.labels import CentroidLabels, centroid_labels, cluster_of_rows, order_by_size
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def number_clusters(
     found = [of_centroids.label(one) for one in trees]
     sizes = _count_images(executor, store, found, rule, partitions)
     orders = [
-        _by_size(one.label, count[: one.n_clusters])
+        order_by_size(one.label, count[: one.n_clusters])
         for one, count in zip(trees, sizes, strict=True)
     ]
     labelled = [
-        Labelled(_renumbered(labels, order), count[order])
+        Labelled(labels.renumbered(order), count[order])
         for labels, count, order in zip(found, sizes, orders, strict=True)
     ]
     layers = [one.renumbered(order).label for one, order in zip(trees[1:], orders[1:], strict=True)]
@@ -226,17 +226,3 @@ def _add(
 ) -> dict[int, NDArray[np.int64]]:
     """Add counts of disjoint images."""
     return {index: images + right[index] for index, images in left.items()}
-
-
-def _by_size(label: NDArray[np.int32], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the clusters by falling size, those of equal size by their lowest centroid."""
-    lowest = np.full(len(sizes) + 1, len(label))
-    np.minimum.at(lowest, label, np.arange(len(label)))
-    return np.lexsort((lowest[:-1], -sizes))
-
-
-def _renumbered(labels: CentroidLabels, order: NDArray[np.int64]) -> CentroidLabels:
-    """Return labels of centroids with the clusters in another order."""
-    rank = np.full(len(order) + 1, -1, np.int32)
-    rank[order] = np.arange(len(order))
-    return replace(labels, label=rank[labels.label], label_resolved=rank[labels.label_resolved])

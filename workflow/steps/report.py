@@ -236,19 +236,22 @@ def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
 def _steps(store: RunStore) -> list[dict[str, Any]]:
     """Return time, bytes and memory of the steps, after the start; what is not counted is None."""
     start = {"name": "start", "seconds": store.manifest.start_seconds}
-    steps = [
-        {
-            "name": name,
-            # It is by the time that somebody reads this.
-            "state": "complete" if name == "report" else record.state,
-            "seconds": record.seconds,
-            "rows": store.manifest.images["shape"][0],
-            "bytes_read": record.counters.get("bytes_read"),
-            "bytes_written": record.counters.get("bytes_written"),
-            "peak_rss_bytes": record.counters.get("peak_rss_bytes"),
-        }
-        for name, record in store.manifest.steps.items()
-    ]
+    counted = ("bytes_read", "bytes_written", "peak_rss_bytes")
+    steps = []
+    for name, record in store.manifest.steps.items():
+        is_own = name == "report"
+        # What the step that writes the page has counted is not known yet, and it is complete by
+        # the time that somebody reads this.
+        counters = {} if is_own else record.counters
+        steps.append(
+            {
+                "name": name,
+                "state": "complete" if is_own else record.state,
+                "seconds": record.seconds,
+                "rows": store.manifest.images["shape"][0],
+                **{key: counters.get(key) for key in counted},
+            }
+        )
     return [start, *steps]
 
 
