@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import warnings
 from typing import TYPE_CHECKING
 
 import dask
@@ -34,6 +35,9 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
     security = security_of(settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))
+        # Another program may take the port of the dashboard after it was found free.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message=r"Port \d+ is already in use")
         try:
             cluster = LocalCluster(
                 n_workers=None if settings.n_workers == "auto" else settings.n_workers,
