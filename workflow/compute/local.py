@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -35,11 +35,8 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
     security = security_of(settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))
-        # Another program may take the port of the dashboard after it was found free.
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", message=r"Port \d+ is already in use")
         try:
-            cluster = LocalCluster(
+            cluster = _local_cluster(
                 n_workers=None if settings.n_workers == "auto" else settings.n_workers,
                 threads_per_worker=settings.threads_per_worker,
                 memory_limit=settings.memory_limit,
@@ -61,6 +58,13 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
             msg = f"workers must start on this machine; they did not ({one_line(err)}).{advice}"
             raise ComputeError(msg) from err
         yield client
+
+
+def _local_cluster(**how: Any) -> LocalCluster:
+    """Start a cluster, without a warning where another program has just taken the dashboard's port."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Port \d+ is already in use")
+        return LocalCluster(**how)
 
 
 def _dashboard_address() -> str:
