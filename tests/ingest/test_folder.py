@@ -313,20 +313,36 @@ def test_folder__all_16_bits_are_kept_when_asked_for(tmp_path):
     deep = rng.integers(0, 4096, (4, 5, 1)).astype(np.uint16)
     (tmp_path / "deep/a.png").write_bytes(png_of_16_bits(deep))
     Image.fromarray(deep[..., 0]).save(tmp_path / "deep/b.tif")
-    byte = rng.integers(0, 256, (4, 5)).astype(np.uint8)
-    Image.fromarray(byte).save(tmp_path / "deep/c.png")
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "deep/black.png")
     (tmp_path / "deep/d.png").write_bytes(png_of_16_bits(np.repeat(deep, 3, axis=2)))
     found = ingested(tmp_path / "deep", tmp_path / "i.zarr", dtype="uint16")
-    assert sorted(found) == ["a.png", "b.tif", "c.png"]
+    assert sorted(found) == ["a.png", "b.tif", "black.png"]
     np.testing.assert_array_equal(found["a.png"], deep[..., 0])
     np.testing.assert_array_equal(found["b.tif"], deep[..., 0])
-    np.testing.assert_array_equal(found["c.png"] / 65535, byte / 255)
     colour = folder.decode(tmp_path / "deep/a.png", (4, 5, 4), np.uint16)
     np.testing.assert_array_equal(colour[..., :3], np.repeat(deep, 3, axis=2))
     assert (colour[..., 3] == 65535).all()
     smaller = folder.decode(tmp_path / "deep/a.png", (2, 2), np.uint16)
     exact = np.asarray(Image.fromarray(deep[..., 0].astype(np.float32)).resize((2, 2)))
     np.testing.assert_allclose(smaller, exact, atol=1)
+
+
+@pytest.mark.parametrize("n_bits", [12, 16])
+def test_folder__files_of_8_and_16_bits_have_one_scale_or_are_refused(tmp_path, n_bits):
+    rng = np.random.default_rng(0)
+    (tmp_path / "mixed").mkdir()
+    deep = rng.integers(0, 1 << n_bits, (4, 5, 1)).astype(np.uint16)
+    deep[0, 0] = (1 << n_bits) - 1
+    (tmp_path / "mixed/deep.png").write_bytes(png_of_16_bits(deep))
+    byte = rng.integers(0, 256, (4, 5)).astype(np.uint8)
+    Image.fromarray(byte).save(tmp_path / "mixed/byte.png")
+    if n_bits == 12:
+        with pytest.raises(ImagesError, match=r"1 of 2 files in .* use 4,096 of 65,536 values"):
+            ingested(tmp_path / "mixed", tmp_path / "i.zarr", dtype="uint16")
+        return
+    found = ingested(tmp_path / "mixed", tmp_path / "i.zarr", dtype="uint16")
+    np.testing.assert_array_equal(found["byte.png"] / 65535, byte / 255)
+    np.testing.assert_array_equal(found["deep.png"], deep[..., 0])
 
 
 def test_folder__file_names_that_are_no_text():

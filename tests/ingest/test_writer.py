@@ -164,6 +164,15 @@ def test_ingest__other_images_at_the_destination(tmp_path, images, source):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_ingest__takes_the_place_of_a_copy_of_which_nothing_is_finished(tmp_path, images, source):
+    target = tmp_path / "i.zarr"
+    with pytest.raises(KilledError):
+        ingest(source, target, block_rows=16, runner=KilledRunner(0))
+    assert (tmp_path / "i.zarr.partial").exists()
+    ingest(ArraySource(images[:40]), target, block_rows=16)
+    np.testing.assert_array_equal(xr.open_zarr(target)["images"], images[:40])
+
+
 def test_ingest__other_images_half_copied(tmp_path, images, source):
     target = tmp_path / "i.zarr"
     with pytest.raises(KilledError):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def ingest_command(source: str, images: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Copy images into a Zarr store.
 
-    SOURCE is a folder of PNG, JPEG, BMP, TIFF or WebP files, .npz, HDF5 (FILE::DATASET) or a raw
-    binary file. The same command again goes on where it was stopped.
+    SOURCE is a folder of image files (PNG, JPEG, TIFF, GIF, WebP and others), .npz, HDF5
+    (FILE::DATASET) or a raw binary file. The same command again goes on where it was stopped.
     """
     from workflow.commands.ingest import describe_copy, ingest_to
 

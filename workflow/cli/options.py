@@ -85,7 +85,7 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         "--dtype",
         "ingest.dtype",
         metavar="T",
-        help="Type of the values, for raw binary files: uint8, uint16, float16, float32 or float64.",
+        help="Type of the values, for raw binary files: uint8, uint16, float16, float32 or float64; of image files uint8 or uint16.",
     )
     both: Callable[..., None] = shape(dtype(command))
     return both

@@ -29,7 +29,7 @@ from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import software_versions
 from workflow.steps.report import tell_times
-from workflow.steps.tree import keep_or_undo_cut
+from workflow.steps.tree import tell_kept_cut, undo_cut
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -120,9 +120,11 @@ def run_workflow(
             log.warning("%s", remark)
         asked = {} if n_clusters is None else {"n_clusters": n_clusters}
         if not asked:
-            keep_or_undo_cut(store, told)
+            undo_cut(store, told)
         plans = step_plans(steps.STEPS, store, config)
         log_plans(store, plans)
+        if not asked:
+            tell_kept_cut(store, plans)
         any_due = any(plan.is_due for plan in plans)
         progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])
         store.manifest.config = flatten(config.model_dump(mode="json"))
@@ -145,7 +147,8 @@ def run_workflow(
                     held = process_bytes(executor.client)
                 started = since_start + time.monotonic() - begun
                 context = Context(store, config, executor, given, steps.STEPS)
-                note_start(context, started, is_whole=is_whole)
+                is_resumed = any(plan.state == "partial" for plan in plans)
+                note_start(context, started, is_resumed=is_resumed)
                 run_steps(context, plans)
             discard(store.path / layout.WIP)
             tell_times(steps.STEPS, store)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -35,7 +36,7 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))
         try:
-            cluster = LocalCluster(
+            cluster = _local_cluster(
                 n_workers=None if settings.n_workers == "auto" else settings.n_workers,
                 threads_per_worker=settings.threads_per_worker,
                 memory_limit=settings.memory_limit,
@@ -57,6 +58,13 @@ def local_client(settings: ComputeSettings) -> Iterator[Client]:
             msg = f"workers must start on this machine; they did not ({one_line(err)}).{advice}"
             raise ComputeError(msg) from err
         yield client
+
+
+def _local_cluster(**how: Any) -> LocalCluster:
+    """Start a cluster, without a warning where another program has just taken the dashboard's port."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Port \d+ is already in use")
+        return LocalCluster(**how)
 
 
 def _dashboard_address() -> str:

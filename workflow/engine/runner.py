@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def note_start(context: Context, seconds: float, *, is_whole: bool) -> None:
+def note_start(context: Context, seconds: float, *, is_resumed: bool) -> None:
     """Record and tell the time before the first step.
 
     Parameters
@@ -29,11 +29,11 @@ def note_start(context: Context, seconds: float, *, is_whole: bool) -> None:
         The run, locked; its workers are there.
     seconds : float
         What program and workers took to start [s].
-    is_whole : bool
-        Whether nothing was done before: else the starts add up, as the seconds of steps do.
+    is_resumed : bool
+        Whether a step goes on in its middle: then the starts add up, as the seconds of that step do.
     """
     store, client = context.store, context.executor.client
-    store.manifest.start_seconds = seconds + (0.0 if is_whole else store.manifest.start_seconds)
+    store.manifest.start_seconds = seconds + (store.manifest.start_seconds if is_resumed else 0.0)
     store.save()
     context.executor.progress.finish("start", store.manifest.start_seconds)
     n_workers = 1 if client is None else len(client.nthreads())

@@ -40,7 +40,11 @@ def begin(partial: Path, key: str, *, overwrite: bool) -> None:
     if partial.exists():
         if journal.is_file() and Journal.key_of(journal) == key:
             return
-        if any(p.name != NOTES for p in partial.iterdir()) or journal.is_file():
+        if journal.is_file() and not any(_entries(partial)):
+            # Nothing of the other copy is finished that could be lost.
+            with lock(partial):
+                discard(partial)
+        elif any(p.name != NOTES for p in partial.iterdir()) or journal.is_file():
             msg = f"{partial} must be new or an unfinished copy of the same images; it is of other images or settings, or the images have changed. Remove it, then run the same command again."
             raise StoreError(msg)
     try:
@@ -75,6 +79,12 @@ def open_journal(
         if index in known and _is_written(partial, rows, known[index])
     }
     return journal
+
+
+def _entries(partial: Path) -> Iterator[Mapping[int, Any]]:
+    """Yield what each journal of an unfinished copy tells of."""
+    for path in _journal(partial, WHOLE).parent.glob("*.jsonl"):
+        yield Journal.read(path)[1]
 
 
 def _journal(partial: Path, name: str) -> Path:

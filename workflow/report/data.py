@@ -345,5 +345,5 @@ def copies_sheet(sizes: NDArray[Any], images: NDArray[Any] | None) -> Sheet:
         Of kind ``"outliers"``.
     """
     found = " to ".join(f"{size:,}" for size in sorted({int(np.min(sizes)), int(np.max(sizes))}))
-    caption = f"one image of each pile of copies or near-copies; {found} images each"
+    caption = f"one image of each centroid that holds nothing but copies or near-copies; {found} images each"
     return Sheet("Copies", caption, images, "outliers")

@@ -93,11 +93,19 @@ def headline(summary: Any) -> str:
         return (
             f"{images} divided into {format_count(summary['n_clusters'], 'cluster')}, as requested"
         )
+    if is_one_image(summary):
+        return f"All {images} are equal"
     if summary.get("structure") == "none":
         return f"No separate clusters in {images}"
     if summary.get("structure") == "untested" and summary["n_clusters"] <= 1:
         return f"Too few images to look for clusters: {images}"
     return f"{format_count(summary['n_clusters'], 'cluster')} in {images}"
+
+
+def is_one_image(summary: Mapping[str, Any]) -> bool:
+    """Whether all images are copies of one."""
+    found = dict(summary.get("duplicates") or {})
+    return found.get("exact_groups") == 1 and found.get("exact_images") == summary["n_samples"]
 
 
 def _is_requested(summary: Mapping[str, Any]) -> bool:
@@ -115,6 +123,8 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
     structure = summary.get("structure")
     if _is_requested(summary):
         return [*_requested_sentences(summary), *_filled(brightness_sentence(summary))]
+    if is_one_image(summary):
+        return ["There is nothing to tell apart."]
     meaning = "" if structure is None else structure_sentence(structure)
     texts = [number_sentence(summary), meaning]
     texts = texts[::-1] if structure == "none" else texts
@@ -431,7 +441,7 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     lines += opening_sentences(summary)
     if merged := summary.get("n_samples_merged"):
         lines.append(
-            f"The {format_count(merged, 'image')} that `update` merged count in the components only and have no labels: `predict` gives them some."
+            f"The {format_count(merged, 'image')} that `update` merged count in the components only and have no labels; `predict` labels them."
         )
     run_path = str(Path(summary["report"]).parent)
     lines += [f"  {words}: {line}" for words, line in partition_commands(summary, run_path)]

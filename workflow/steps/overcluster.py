@@ -238,7 +238,8 @@ class OverclusterStep(Step):
         n_iter, n_empty = found["n_iter"], found["n_centroids_requested"] - found["n_centroids"]
         rounds = "1 round" if n_iter == 1 else f"{n_iter} rounds"
         empty = f"; {n_empty:,} more got no image and were dropped" if n_empty else ""
-        return f"{found['n_centroids']:,} centroids after {rounds}{empty}"
+        n = found["n_centroids"]
+        return f"{n:,} {'centroid' if n == 1 else 'centroids'} after {rounds}{empty}"
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many centroids there are, and which of them are made of duplicates."""

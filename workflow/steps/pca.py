@@ -205,7 +205,11 @@ class PcaStep(Step):
     def describe(self, store: RunStore) -> str:
         """Return how much the components keep."""
         found = store.step(self.name).details
-        return f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance of {found['n_samples']:,} images"
+        n = found["n_components"]
+        keep = "1 component keeps" if n == 1 else f"{n:,} components keep"
+        return (
+            f"{keep} {found['variance_kept']:.1%} of the variance of {found['n_samples']:,} images"
+        )
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many components there are, what they keep, and images they have from `update`."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from workflow.engine.context import Context
     from workflow.engine.plan import Sizes
+    from workflow.engine.staleness import StepPlan
     from workflow.runstore import RunStore
     from workflow.steps.base import ModelArrays
     from workflow.tree import ClusterTree
@@ -238,13 +239,16 @@ def shown_tree(store: RunStore) -> ClusterTree:
     return other.renumbered(np.argsort(number))
 
 
-def keep_or_undo_cut(store: RunStore, told: Iterable[str]) -> None:
-    """Keep the cut by hand of a run that goes on as it is; undo it where settings were told."""
-    if not store.manifest.cut or store.manifest.cut.get("is_undone"):
-        return
-    if any(not key.startswith("compute.") for key in told):
+def undo_cut(store: RunStore, given: Iterable[str]) -> None:
+    """Undo the cut by hand of a run where settings are given; a run that goes on as it is keeps it."""
+    if store.manifest.cut and any(not key.startswith("compute.") for key in given):
         store.manifest.cut["is_undone"] = True
-    else:
+
+
+def tell_kept_cut(store: RunStore, plans: Iterable[StepPlan]) -> None:
+    """Say that a cut by hand is kept, where the tree is, too."""
+    is_new = any(plan.is_due for plan in plans if plan.name == TreeStep.name)
+    if store.manifest.cut and not store.manifest.cut.get("is_undone") and not is_new:
         log.info(
             "the cut by hand is kept; `overcluster recut %s --configured` brings the configured one back",
             shlex.quote(str(store.path)),

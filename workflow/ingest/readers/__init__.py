@@ -92,7 +92,7 @@ def open_source(
     if paths.is_folder(path):
         return open_folder(path, name, how._replace(shape=how.shape or like_shape))
     if path.suffix.lower() not in READERS:
-        msg = f"images must be {SUPPORTED}; got {path} ({path.suffix or 'no suffix'}). Convert them to one of these."
+        msg = f"images must be {SUPPORTED}; got {path} ({path.suffix or 'no suffix'}). Convert them to one of these; a picture file is read as a folder that holds it."
         raise ImagesError(msg)
     filled = how._replace(shape=how.shape or like_shape, dtype=how.dtype or like_dtype)
     source = READERS[path.suffix.lower()](path, name, filled)

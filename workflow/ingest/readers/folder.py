@@ -141,6 +141,11 @@ class FolderSource(BaseSource):
         if largest and self.dtype == np.uint8 and max(largest) < LEAST_DEEP:
             msg = f"image files of 16 bits must use their range where 8 bits are kept; the largest value in {self.folder} is {max(largest)}, which leaves {(max(largest) >> 8) + 1} levels. Set ingest.dtype=uint16 to keep all bits of grey files, or convert the files to 8 bits."
             raise ImagesError(msg)
+        if largest and self.dtype == np.uint16 and max(largest) < LEAST_DEEP:
+            n_deep = sum(report["n_deep"] for report in reports.values())
+            if n_deep < decoded.n_samples:
+                msg = f"image files of 8 and of 16 bits must have one scale where they are mixed; {n_deep:,} of {decoded.n_samples:,} files in {self.folder} have 16 bits and use {max(largest) + 1:,} of 65,536 values, the others fill the range. Put them into folders of their own, or convert them to the same depth."
+                raise ImagesError(msg)
         write_json(folder / "ends.json", ends.tolist())
         return decoded
 
@@ -175,7 +180,11 @@ class DecodePart:
             np.save(file, block, allow_pickle=False)
         held = {"paths": good, "unreadable": bad, "crc": zarr_io.crc(block)}
         write_json(_part(self.folder, index, "json"), held)
-        return {"n_images": len(good), "largest": max(largest, default=0)}
+        return {
+            "n_images": len(good),
+            "largest": max([0, *largest]),
+            "n_deep": sum(value >= 0 for value in largest),
+        }
 
 
 @dataclass(frozen=True)
@@ -313,7 +322,7 @@ def decode(path: Path, image_shape: tuple[int, ...], dtype: DTypeLike = np.uint8
 
 
 def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> Decoded:
-    """Read one image file as `decode` does, and the largest value if it has 16 bits."""
+    """Read one image file as `decode` does, and the largest value if it has 16 bits, else -1."""
     n_channels = image_shape[2] if len(image_shape) == 3 else 1
     size = image_shape[1], image_shape[0]
     try:
@@ -323,7 +332,7 @@ def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             is_deep = is_grey or ";16" in str(opened.tile)
             opened.load()
             image = ImageOps.exif_transpose(opened)
-            largest = _largest(image) if is_deep else 0
+            largest = _largest(image) if is_deep else -1
             if is_grey:
                 image = Image.fromarray(np.asarray(image).astype(np.uint16))
             values: NDArray[Any]
