@@ -122,7 +122,7 @@ def test_exploring__cuts_the_tree_and_finds_what_was_doubled(execute):
     groups = re.findall(r"^(\d+) times: \[([\d, ]+)\]", text, flags=re.MULTILINE)
     assert [int(size) for size, _ in groups] == [5, 3, 2]
     assert groups[0][1].split(", ")[0] == "7"
-    assert len(outputs(notebook, "image/png")) == 12
+    assert len(outputs(notebook, "image/png")) == 11
 
 
 @of_jupyter

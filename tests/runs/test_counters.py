@@ -90,8 +90,11 @@ def test_scores__are_written_once_and_read_twice(watched):
     """By the drawing of the sample and by the last pass; the rounds read the sample."""
     store, watch = watched
     assert watch.times(watch.writes, "scores") == {1}
-    assert watch.times(watch.reads, "scores") == {2}
     scores = zarr_io.StoredRows.open(store.path / "projection" / "scores.zarr", "scores")
+    times = np.array([watch.reads["scores", row] for row in range(scores.n_samples)])
+    # The page looks again at those around its outliers.
+    assert times.min() == 2
+    assert np.count_nonzero(times > 2) < 1000
     n_bytes = 4 * scores.n_samples * scores.n_features
     kept = sum(f.stat().st_size for f in (store.path / "projection" / "kept").iterdir())
     counted = store.manifest.steps["projection"].counters
@@ -117,4 +120,5 @@ def test_page__shows_what_was_counted(watched):
     assert shown["projection"]["written"] != ""
     # What is not counted is not called zero.
     assert shown["tree"]["read"] == ""
-    assert all(row["memory"] for row in shown.values())
+    # Not known of the step that writes the page.
+    assert {name for name, row in shown.items() if not row["memory"]} == {"start", "report"}

@@ -95,7 +95,9 @@ def test_run__brings_no_more_than_centroids_or_moments(path, npy, client, tmp_pa
     # Of a task some numbers, and of a label how many images have it.
     assert watch.n_tasks > 4 * 32
     assert max(watch.reports) <= limit
-    assert watch.reads == {}, "rows are read by workers"
+    # Rows are read by workers, but for those around the outliers of the page, one at a time.
+    assert set(watch.reads) <= {"scores"}
+    assert watch.reads.get("scores", 0) <= centroids.shape[1]
 
 
 def test_seeding__of_candidates_is_the_same_on_workers_and_leaves_nothing(
@@ -125,7 +127,7 @@ def test_run__killed_while_seeding_seeds_anew_with_the_same_bits(
     run_tasks = Executor.map
 
     def stops(executor, function, items):
-        if getattr(function, "func", function).__name__ == "_recluster":
+        if getattr(getattr(function, "func", None), "__name__", "") == "_recluster":
             raise StopError
         return run_tasks(executor, function, items)
 

@@ -52,6 +52,10 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
+#: Rows of the summary that are told once the run is complete, and their names among its times.
+LATER = {"time": "total", "memory of the largest process": "memory"}
+
+
 def render(data: ReportData) -> str:
     """Return the report of a run as one HTML page.
 
@@ -285,7 +289,7 @@ def _settings(data: ReportData) -> Html:
         head = ("setting", "value", "from")[:width]
         folded.append(("Settings", table(head, [row[:width] for row in rows])))
     summary = [
-        (name, timed("total", value) if name == "time" else value)
+        (name, timed(LATER[name], value) if name in LATER else value)
         for name, value in summary_rows(data.summary)
     ]
     folded.append(("Summary", table((), summary)))

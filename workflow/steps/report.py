@@ -248,7 +248,8 @@ def _steps(store: RunStore) -> list[dict[str, Any]]:
                 "name": name,
                 "state": "complete" if is_own else record.state,
                 "seconds": record.seconds,
-                "rows": store.manifest.images["shape"][0],
+                # And so no rate.
+                "rows": None if is_own else store.manifest.images["shape"][0],
                 **{key: counters.get(key) for key in counted},
             }
         )
