@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import last_json, picture_set
 from workflow.commands.run import default_out
-from workflow.report.formatting import format_seconds
+from workflow.formatting import format_seconds
 
 QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
 

@@ -303,7 +303,7 @@ def predict_command(
 ) -> None:
     """Label new images by the clusters of a run."""
     from workflow.commands.predict import far_out_sentence, predict
-    from workflow.report.formatting import format_count
+    from workflow.formatting import format_count
 
     found = predict(run, images, out, overrides=given(loaded))
     images_found = format_count(found["n_samples"], "image")

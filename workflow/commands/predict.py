@@ -21,7 +21,7 @@ from workflow.commands.base import (
 from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import StoreError
-from workflow.report.formatting import format_count
+from workflow.formatting import format_count
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
-from workflow.report.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.markup import Html, element, timed
 from workflow.report.summary import (
     doubtful_sentence,

@@ -8,7 +8,7 @@ import numpy as np
 
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.graph import Graph
-from workflow.overcluster import NearestCentroids, Overcluster, cell_sums
+from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.steps.overcluster import N_NEAREST, stored_sample
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def whitened_trial(
 
     None where they are too few for the test.
     """
+    # scikit-learn comes with the estimator, and is slow to import.
+    from workflow.overcluster import Overcluster
     from workflow.tree import build_tree
 
     sample = stored_sample(store)
