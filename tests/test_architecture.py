@@ -4,15 +4,20 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+import workflow.commands
 from workflow.config import flatten
 from workflow.engine.step import by_name
 from workflow.steps import STEPS, config_class
 
+#: Libraries that are slow to import, for a page, an estimator, or packed values.
+SLOW = {"matplotlib", "pandas", "sklearn", "xarray"}
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [step.name for step in STEPS]
 
@@ -98,3 +103,14 @@ def test_public_functions__say_what_they_take_give_back_and_raise():
         if lacks:
             lacking[name] = lacks
     assert lacking == {}
+
+
+def test_steps_and_commands__import_nothing_that_few_of_them_need():
+    """What every worker and every command would wait for, a second and more."""
+    names = ["workflow.steps"]
+    names += [
+        f"workflow.commands.{m.name}" for m in pkgutil.iter_modules(workflow.commands.__path__)
+    ]
+    code = f"import sys, {', '.join(names)}; print(sorted({SLOW} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Lengths, medians and smallest entries, which several steps use."""
+"""Lengths, ranks, medians and smallest entries, which several steps use."""
 
 from __future__ import annotations
 
@@ -49,6 +49,29 @@ def edge_lengths(
         difference = position[start[part]] - position[end[part]]
         length[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     return length
+
+
+def ranks(order: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Return the place of each number in an order; indexed by -1 it gives -1.
+
+    Parameters
+    ----------
+    order : int array of shape (n,)
+        The numbers 0 to n - 1, in some order.
+
+    Returns
+    -------
+    int32 array of shape (n + 1,)
+        The inverse permutation, then -1: labels with noise can be renumbered by it.
+
+    Examples
+    --------
+    >>> ranks(np.array([2, 0, 1]))[np.array([2, 1, -1])].tolist()
+    [0, 2, -1]
+    """
+    rank = np.full(len(order) + 1, -1, np.int32)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
 def weighted_median(values: NDArray[Any], weights: NDArray[np.integer[Any]]) -> float:

@@ -11,17 +11,9 @@ import xarray as xr
 import zarr
 from PIL import Image
 
+from tests.cli.conftest import QUICK
 from tests.conftest import last_json, picture_set
 from workflow.cli.program import program
-
-QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
-
-
-@pytest.fixture
-def images(tmp_path):
-    path = tmp_path / "images.npy"
-    np.save(path, picture_set(n=1200, n_sources=4)[0])
-    return path
 
 
 def test_commands__are_those_of_the_contract():

@@ -11,18 +11,10 @@ import pytest
 import xarray as xr
 from PIL import Image
 
+from tests.cli.conftest import QUICK
 from tests.conftest import last_json, picture_set
 from workflow.commands.run import default_out
-from workflow.report.formatting import format_seconds
-
-QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
-
-
-@pytest.fixture
-def images(tmp_path):
-    path = tmp_path / "images.npy"
-    np.save(path, picture_set(n=1200, n_sources=4)[0])
-    return path
+from workflow.formatting import format_seconds
 
 
 @pytest.fixture

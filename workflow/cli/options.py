@@ -15,7 +15,6 @@ from workflow.errors import ConfigError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workflow.config import LoadedConfig
 
 #: Where the options of settings are noted until the settings are loaded.
 NOTED = "workflow.settings"
@@ -181,8 +180,3 @@ def print_result(text: str, content: Any, *, as_json: bool) -> None:
     """Print a result for a person, or as one line of JSON."""
     # Whatever the locale is, and as it is where a path holds bytes that are no text.
     click.echo((json.dumps(content) if as_json else text).encode("utf-8", "surrogateescape"))
-
-
-def given(loaded: LoadedConfig) -> dict[str, Any]:
-    """Return the settings that the user set, by dotted key."""
-    return loaded.given

@@ -18,7 +18,6 @@ from workflow.cli.ingest import (
 )
 from workflow.cli.options import (
     Command,
-    given,
     print_result,
     reading_options,
     setting_option,
@@ -212,7 +211,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
     """
     from workflow.commands.status import status
 
-    found = status(run, verify=verify, overrides=given(loaded))
+    found = status(run, verify=verify, overrides=loaded.given)
     lines = [
         f"{name:15} {step['state']:9} {step['seconds']:8.1f} s  {step['reason']}".rstrip()
         for name, step in found["steps"].items()
@@ -265,7 +264,7 @@ def recut_command(
         min_cluster_size=min_cluster_size,
         layer=layer,
         configured=configured,
-        overrides=given(loaded),
+        overrides=loaded.given,
     )
     print_result(describe_summary(summary), summary, as_json=as_json)
 
@@ -281,7 +280,7 @@ def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: boo
     """
     from workflow.commands.update import update
 
-    found = update(run, images, overrides=given(loaded))
+    found = update(run, images, overrides=loaded.given)
     text = (
         f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
         f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
@@ -303,9 +302,9 @@ def predict_command(
 ) -> None:
     """Label new images by the clusters of a run."""
     from workflow.commands.predict import far_out_sentence, predict
-    from workflow.report.formatting import format_count
+    from workflow.formatting import format_count
 
-    found = predict(run, images, out, overrides=given(loaded))
+    found = predict(run, images, out, overrides=loaded.given)
     images_found = format_count(found["n_samples"], "image")
     clusters = format_count(found["n_clusters"], "cluster")
     text = f"{images_found} in {clusters}, {found['noise_fraction']:.1%} noise: {out}"
@@ -348,7 +347,7 @@ def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Write the page RUN/report.html again."""
     from workflow.commands.report import report
 
-    path = report(run, overrides=given(loaded))
+    path = report(run, overrides=loaded.given)
     print_result(str(path), {"report": str(path)}, as_json=as_json)
 
 
@@ -369,7 +368,7 @@ def compute_check_command(
     from workflow.commands.compute_check import check_site, format_check
     from workflow.steps import load_config
 
-    checked = load_config(None, given(loaded), compute=name, environment={})
+    checked = load_config(None, loaded.given, compute=name, environment={})
     found = check_site(checked.config, images, out)
     print_result(format_check(found), found, as_json=as_json)
     if found["problems"]:

@@ -11,8 +11,8 @@ from workflow.commands.base import settings_for
 from workflow.commands.report import report
 from workflow.commands.run import run_workflow
 from workflow.engine.summary import read_summary
+from workflow.formatting import format_count
 from workflow.ingest import DemoSource
-from workflow.report.formatting import format_count
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_json
 from workflow.steps.labels import stored_counts

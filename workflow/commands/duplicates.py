@@ -11,7 +11,7 @@ from workflow.commands.base import images_of, require_labels
 from workflow.engine.progress import Progress
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
-from workflow.report.formatting import format_count
+from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.duplicates import (

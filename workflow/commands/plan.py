@@ -24,6 +24,7 @@ from workflow.engine.plan import (
     worker_memory,
 )
 from workflow.errors import StoreError
+from workflow.formatting import format_count
 from workflow.ingest import remarks
 from workflow.steps.projection import n_previews
 from workflow.threads import n_processors
@@ -253,7 +254,7 @@ def _head(content: dict[str, Any], sizes: Sizes, *, is_local: bool) -> list[str]
         workers = "those elsewhere are not asked; seconds are those of one on this machine"
     return [
         f"images      {sizes.n_samples:,} of {sizes.n_features} features, {sizes.dtype}, {format_bytes(sizes.n_samples * sizes.image_bytes)}",
-        f"blocks      {content['n_blocks']:,} of {sizes.block_rows:,} images at most, in {sizes.n_partitions:,} {'task' if sizes.n_partitions == 1 else 'tasks'} for each pass",
+        f"blocks      {content['n_blocks']:,} of {sizes.block_rows:,} images at most, in {format_count(sizes.n_partitions, 'task')} for each pass",
         f"components  {content['n_components']} at most; centroids {content['n_centroids']:,}",
         f"workers     {workers}; {format_bytes(limit) + ' each' if limit else 'no limit of memory'}",
         f"disk        {format_bytes(content['bytes_written'])} needed at most, {format_bytes(content['bytes_free'])} free",

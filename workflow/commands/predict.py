@@ -21,7 +21,7 @@ from workflow.commands.base import (
 from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import StoreError
-from workflow.report.formatting import format_count
+from workflow.formatting import format_count
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
@@ -217,7 +217,8 @@ def far_out_sentence(found: Mapping[str, Any]) -> str:
 def is_unlike(found: Mapping[str, Any]) -> bool:
     """Return whether more than a tenth of the images lie far out, and that is not by chance (5 %)."""
     n_far, n = found["n_far_out"], found["n_samples"]
-    # Chance of as many or more of them, each with the probability of an image like the run's.
+    # Chance of as many or more of them, each with the probability of an image like the run's; of one
+    # alone that is 0.05, and counts.
     return bool(n_far) and n_far > n / 10 and bdtrc(n_far - 1, n, LIKE_SHARE) < 0.051
 
 

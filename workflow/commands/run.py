@@ -15,18 +15,16 @@ from workflow.commands.recut import recut
 from workflow.config import FROM_RUN, as_yaml, flatten
 from workflow.engine.client import executor_for
 from workflow.engine.context import Context
-from workflow.engine.partitions import partitions
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.progress import Progress
 from workflow.engine.runner import log_plans, note_start, run_steps
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
-from workflow.engine.verify import rows_and_blocks
+from workflow.engine.verify import block_checksums
 from workflow.errors import StoreError
 from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
-from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import software_versions
 from workflow.steps.report import tell_times
 from workflow.steps.tree import tell_kept_cut, undo_cut
@@ -34,7 +32,6 @@ from workflow.steps.tree import tell_kept_cut, undo_cut
 if TYPE_CHECKING:
     from distributed import Client
 
-    from workflow.chunks import RowRange
     from workflow.config import LoadedConfig
     from workflow.ingest import ImagesInput
 
@@ -157,8 +154,8 @@ def run_workflow(
                 start = time.monotonic() - begun - worked
                 note_run(describe_run(store, sizes, given.digest, held, start))
         write_summary(steps.STEPS, store)
-    compute_settings = {f"compute.{key}": value for key, value in config.compute}
     if asked and store.manifest.cut.get("requested") != asked:
+        compute_settings = {f"compute.{key}": value for key, value in config.compute}
         summary = recut(
             out,
             n_clusters=n_clusters,
@@ -187,7 +184,7 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
         log.info(
             "names or times of the images differ: comparing their values with those of the run"
         )
-        expected = _checksums(store)
+        expected = block_checksums(store, "pca/moments")
         compared = store.path / layout.WIP / "compared"
         if expected and same_values(
             given.source, known["shape"], known["dtype"], expected, compared
@@ -198,17 +195,6 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
     differing = [key for key, value in given.fingerprint.items() if known.get(key) != value]
     msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing) or 'kind'}. Give another --out."
     raise StoreError(msg)
-
-
-def _checksums(store: RunStore) -> list[tuple[RowRange, int]]:
-    """Return the blocks of images that a run has read, and their checksums."""
-    _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
-    cut = partitions(*rows_and_blocks(store)) if entries else []
-    return [
-        pair
-        for index, entry in entries.items()
-        for pair in zip(cut[index].blocks, entry["crc"], strict=True)
-    ]
 
 
 def _tell_settings(store: RunStore, loaded: LoadedConfig) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.chunks import row_ranges
-from workflow.engine.partitions import flat_checksums, part_path
+from workflow.engine.partitions import flat_checksums, part_path, partitions
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import crc_of_file
@@ -17,6 +17,7 @@ from workflow.runstore.journal import Journal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from workflow.chunks import RowRange
     from workflow.runstore import RunStore
 
 
@@ -92,6 +93,17 @@ def check_rows(
                 yield f"{what}: checksum differs"
 
 
+def block_checksums(store: RunStore, journal: str) -> list[tuple[RowRange, int]]:
+    """Return the blocks that a journal tells of, in their order, and their checksums."""
+    _, entries = Journal.read(store.path / f"{journal}.jsonl")
+    cut = partitions(*rows_and_blocks(store)) if entries else []
+    return [
+        pair
+        for index, entry in sorted(entries.items())
+        for pair in zip(cut[index].blocks, entry["crc"], strict=True)
+    ]
+
+
 def check_images(store: RunStore, journal: str) -> Iterator[str]:
     """Check the images, copied or where they were given, against the checksums of a journal."""
     known, copied = store.manifest.images, store.path / layout.IMAGES
@@ -112,9 +124,7 @@ def check_images(store: RunStore, journal: str) -> Iterator[str]:
     except (ImagesError, StoreError) as err:
         yield f"{name}: cannot be read ({err})"
         return
-    _, entries = Journal.read(store.path / f"{journal}.jsonl")
-    ranges = row_ranges(*rows_and_blocks(store))
-    for rows, expected in zip(ranges, flat_checksums(entries), strict=False):
+    for rows, expected in block_checksums(store, journal):
         try:
             found = zarr_io.crc(images.read(*rows))
         except StoreError as err:

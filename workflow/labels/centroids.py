@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.labels.noise import NOISE_LABEL, noise_targets
-from workflow.numerics import edge_lengths, weighted_median
+from workflow.numerics import edge_lengths, ranks, weighted_median
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,8 +98,7 @@ class CentroidLabels:
         CentroidLabels
             Noise stays -1.
         """
-        rank = np.full(len(order) + 1, -1, np.int32)
-        rank[order] = np.arange(len(order))
+        rank = ranks(order)
         return replace(self, label=rank[self.label], label_resolved=rank[self.label_resolved])
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.formatting import format_count, format_share
 from workflow.report.certainty_plots import (
     plot_certainty,
     plot_clusters_by_threshold,
     plot_resampled,
 )
 from workflow.report.figures import plot_box
-from workflow.report.formatting import format_count, format_share
 from workflow.report.markup import Html, element, section, table
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.summary import DOUBTFUL_MARK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from workflow.report.formatting import format_count, format_share
+from workflow.formatting import format_count, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

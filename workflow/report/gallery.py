@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from workflow.formatting import format_count
 from workflow.report.contact_sheets import (
     channel_remark,
     columns_within,
@@ -12,7 +13,6 @@ from workflow.report.contact_sheets import (
     shown_range,
 )
 from workflow.report.figures import cluster_colour
-from workflow.report.formatting import format_count
 from workflow.report.markup import Html, element, join
 from workflow.report.summary import DOUBTFUL_MARK
 

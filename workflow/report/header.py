@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
-from workflow.report.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.markup import Html, element, timed
 from workflow.report.summary import (
     doubtful_sentence,
@@ -97,8 +97,8 @@ def _key_figures(data: ReportData) -> list[Html]:
         tiles.append(("centroids", format_count(summary["n_centroids"]), hint))
     total = dict(summary.get("seconds") or {}).get("total")
     if total:
-        time, rate, _ = run_times(summary).values()
-        tiles.append(("time", timed("total", time), timed("rate", rate)))
+        times = run_times(summary)
+        tiles.append(("time", timed("total", times["total"]), timed("rate", times["rate"])))
     if peak := summary.get("peak_rss_bytes"):
         tiles.append(("memory", timed("memory", format_bytes(peak)), "largest process"))
     return [

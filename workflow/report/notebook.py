@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from workflow.formatting import format_count, format_seconds, format_share
 from workflow.report.figures import drawing_style, inline_svg, new_figure
-from workflow.report.formatting import format_count, format_seconds, format_share
 from workflow.report.gallery import gallery
 from workflow.report.header import share_bar
 from workflow.report.markup import Html, element, table

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.report.clusters import sizes_section
-from workflow.report.figures import drawing_style, plot_box
-from workflow.report.formatting import (
+from workflow.formatting import (
     format_bytes,
     format_count,
     format_seconds,
     format_share,
     format_value,
 )
+from workflow.report.clusters import sizes_section
+from workflow.report.figures import drawing_style, plot_box
 from workflow.report.gallery import gallery
 from workflow.report.header import page_header, run_times
 from workflow.report.markup import Html, element, join, retimed, section, table, timed

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from workflow.formatting import format_count, format_seconds, label_thousands
 from workflow.report.figures import ACCENT, GRID, INK, MUTED, cluster_colour
-from workflow.report.formatting import format_count, format_seconds, label_thousands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow.report.formatting import (
+from workflow.formatting import (
     format_bytes,
     format_count,
     format_seconds,

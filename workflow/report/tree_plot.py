@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from matplotlib.collections import PolyCollection
 
+from workflow.formatting import label_thousands
 from workflow.report.figures import INK, NOISE_COLOUR, cluster_colour
-from workflow.report.formatting import label_thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from workflow.config.fields import Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
 from workflow.errors import ImagesError
+from workflow.formatting import format_count
 from workflow.ingest import ingest
 from workflow.runstore import layout
 
@@ -109,7 +110,7 @@ def describe_skipped(n_files: int, names: Sequence[str]) -> str:
     if not n_files:
         return ""
     shown = ", ".join(names[:MAX_SHOWN]) + (", ..." if n_files > MAX_SHOWN else "")
-    return f", {n_files:,} {'file' if n_files == 1 else 'files'} skipped ({shown})"
+    return f", {format_count(n_files, 'file')} skipped ({shown})"
 
 
 def require_two(n_samples: int, name: str) -> None:

@@ -18,6 +18,7 @@ from workflow.engine.plan import TaskPlan, worker_count
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
 from workflow.errors import ConfigError
+from workflow.formatting import format_count
 from workflow.overcluster import (
     CellSums,
     NearestCentroids,
@@ -236,10 +237,9 @@ class OverclusterStep(Step):
         """Return how many centroids there are, and what became of those asked for."""
         found = store.step(self.name).details
         n_iter, n_empty = found["n_iter"], found["n_centroids_requested"] - found["n_centroids"]
-        rounds = "1 round" if n_iter == 1 else f"{n_iter} rounds"
         empty = f"; {n_empty:,} more got no image and were dropped" if n_empty else ""
-        n = found["n_centroids"]
-        return f"{n:,} {'centroid' if n == 1 else 'centroids'} after {rounds}{empty}"
+        centroids = format_count(found["n_centroids"], "centroid")
+        return f"{centroids} after {format_count(n_iter, 'round')}{empty}"
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many centroids there are, and which of them are made of duplicates."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.graph import Graph
-from workflow.overcluster import NearestCentroids, Overcluster, cell_sums
+from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.steps.overcluster import N_NEAREST, stored_sample
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.overcluster import CellSums
     from workflow.runstore import RunStore
     from workflow.steps.cluster_numbers import Labelled
     from workflow.tree import ClusterTree
@@ -58,14 +59,15 @@ def suggested_layer(offers: Sequence[dict[str, Any]]) -> int | None:
 
 
 def modularity(graph: Graph, label: NDArray[np.integer[Any]]) -> float:
-    """Return the share of the flow inside of clusters, less what chance would leave there."""
-    rows, weights = graph.rows(), graph.weights.astype(np.float64)
-    total = weights.sum()
-    if not total:
+    """Return the share of the flow inside of clusters, less what chance would leave there; 0 without flow."""
+    from workflow.tree.flows import communities
+
+    if not graph.weights.any():
         return 0.0
-    inside = weights[label[rows] == label[graph.indices]].sum() / total
-    degree = np.bincount(label[rows] - label.min(), weights) / total
-    return float(inside - np.square(degree).sum())
+    # Noise is a cluster of its own.
+    community = (label - label.min()).astype(np.int64)
+    flows = graph._replace(weights=graph.weights.astype(np.float64))
+    return communities.modularity(flows, community, 1.0)
 
 
 class BrightnessOf:
@@ -139,6 +141,8 @@ def whitened_trial(
 
     None where they are too few for the test.
     """
+    # scikit-learn comes with the estimator, and is slow to import.
+    from workflow.overcluster import Overcluster
     from workflow.tree import build_tree
 
     sample = stored_sample(store)
@@ -149,13 +153,11 @@ def whitened_trial(
     if n_centroids < 2:
         return None
     centroids = Overcluster(n_centroids, seed=seed).fit(rows).cluster_centers_
-    nearest, sq_distance = NearestCentroids.build(centroids).query(rows, k=N_NEAREST)
-    cells = cell_sums(rows, 0, nearest, sq_distance, len(centroids))
+    nearest, cells = _assigned(rows, centroids)
     occupied = cells.population > 0
     if not occupied.all():
         centroids = centroids[occupied]
-        nearest, sq_distance = NearestCentroids.build(centroids).query(rows, k=N_NEAREST)
-        cells = cell_sums(rows, 0, nearest, sq_distance, len(centroids))
+        nearest, cells = _assigned(rows, centroids)
     graph = centroid_graph(count_pairs(nearest, len(centroids)), len(centroids))
     tree = build_tree(
         centroids,
@@ -172,6 +174,14 @@ def whitened_trial(
         shares = brightness.shares(label, centroids, cells.population, is_whitened=True)
         found["brightness"] = shares
     return found
+
+
+def _assigned(
+    rows: NDArray[np.float32], centroids: NDArray[Any]
+) -> tuple[NDArray[np.int32], CellSums]:
+    """Return the nearest centroids of rows, and the sums of the cells."""
+    nearest, sq_distance = NearestCentroids.build(centroids).query(rows, k=N_NEAREST)
+    return nearest, cell_sums(rows, 0, nearest, sq_distance, len(centroids))
 
 
 def _best_layer(tree: ClusterTree, graph: Graph) -> NDArray[np.int32] | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from workflow.config.fields import AutoInt, Section
 from workflow.engine.step import Step
 from workflow.errors import ConfigError
+from workflow.formatting import format_count
 from workflow.graph import Graph
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
@@ -150,8 +151,8 @@ class TreeStep(Step):
     def describe(self, store: RunStore) -> str:
         """Return how many clusters the tree has."""
         found = store.step(self.name).details
-        noun = "cluster" if found["n_clusters"] == 1 else "clusters"
-        return f"{found['n_clusters']:,} {noun} of at least {found['min_cluster_size']:,} images ({found['method']})"
+        clusters = format_count(found["n_clusters"], "cluster")
+        return f"{clusters} of at least {found['min_cluster_size']:,} images ({found['method']})"
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return the method, why it was chosen, what others find, and how sure the clusters are."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from workflow.errors import StoreError
+from workflow.numerics import ranks
 from workflow.tree.certainty import Certainty
 from workflow.tree.condensed_tree import CondensedTree
 from workflow.tree.contrast.constants import DEFAULT_RATIO
@@ -227,7 +228,7 @@ class ClusterTree:
         ClusterTree
             The same clusters and layers; layers keep their numbers.
         """
-        rank = _ranks(order)
+        rank = ranks(order)
         sure = self.certainty
         if len(sure.recovery):
             sure = replace(
@@ -333,13 +334,6 @@ class ClusterTree:
             n_clusters_tested=attrs.get("n_clusters_tested"),
             is_requested=bool(attrs.get("is_requested", False)),
         )
-
-
-def _ranks(order: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """Return the new number of each cluster; the last entry serves noise, which stays -1."""
-    rank = np.full(len(order) + 1, -1, np.int32)
-    rank[order] = np.arange(len(order))
-    return rank
 
 
 def _fields_of(part: type, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

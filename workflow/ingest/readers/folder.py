@@ -33,6 +33,7 @@ from workflow.runstore.files import read_json, write_json
 from workflow.runstore.journal import Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -137,17 +138,23 @@ class FolderSource(BaseSource):
             name, reason = next(iter(decoded.unreadable()), ("", ""))
             msg = f"there must be one readable image or more; {self.folder} has none in {len(names)} files (first: {name}, {reason}). Give more images."
             raise ImagesError(msg)
-        largest = [report["largest"] for report in reports.values() if report.get("largest")]
-        if largest and self.dtype == np.uint8 and max(largest) < LEAST_DEEP:
-            msg = f"image files of 16 bits must use their range where 8 bits are kept; the largest value in {self.folder} is {max(largest)}, which leaves {(max(largest) >> 8) + 1} levels. Set ingest.dtype=uint16 to keep all bits of grey files, or convert the files to 8 bits."
-            raise ImagesError(msg)
-        if largest and self.dtype == np.uint16 and max(largest) < LEAST_DEEP:
-            n_deep = sum(report["n_deep"] for report in reports.values())
-            if n_deep < decoded.n_samples:
-                msg = f"image files of 8 and of 16 bits must have one scale where they are mixed; {n_deep:,} of {decoded.n_samples:,} files in {self.folder} have 16 bits and use {max(largest) + 1:,} of 65,536 values, the others fill the range. Put them into folders of their own, or convert them to the same depth."
-                raise ImagesError(msg)
+        largest = max((report.get("largest", 0) for report in reports.values()), default=0)
+        if 0 < largest < LEAST_DEEP:
+            self._require_one_scale(largest, reports.values(), decoded.n_samples)
         write_json(folder / "ends.json", ends.tolist())
         return decoded
+
+    def _require_one_scale(
+        self, largest: int, reports: Iterable[Mapping[str, Any]], n_samples: int
+    ) -> None:
+        """Refuse files of 16 bits that use few of them, where that loses levels or mixes scales."""
+        if self.dtype == np.uint8:
+            msg = f"image files of 16 bits must use their range where 8 bits are kept; the largest value in {self.folder} is {largest}, which leaves {(largest >> 8) + 1} levels. Set ingest.dtype=uint16 to keep all bits of grey files, or convert the files to 8 bits."
+            raise ImagesError(msg)
+        n_deep = sum(report["n_deep"] for report in reports)
+        if n_deep < n_samples:
+            msg = f"image files of 8 and of 16 bits must have one scale where they are mixed; {n_deep:,} of {n_samples:,} files in {self.folder} have 16 bits and use {largest + 1:,} of 65,536 values, the others fill the range. Put them into folders of their own, or convert them to the same depth."
+            raise ImagesError(msg)
 
 
 @dataclass(frozen=True)
@@ -182,8 +189,8 @@ class DecodePart:
         write_json(_part(self.folder, index, "json"), held)
         return {
             "n_images": len(good),
-            "largest": max([0, *largest]),
-            "n_deep": sum(value >= 0 for value in largest),
+            "largest": max(largest, default=0),
+            "n_deep": sum(value > 0 for value in largest),
         }
 
 
@@ -322,7 +329,7 @@ def decode(path: Path, image_shape: tuple[int, ...], dtype: DTypeLike = np.uint8
 
 
 def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> Decoded:
-    """Read one image file as `decode` does, and the largest value if it has 16 bits, else -1."""
+    """Read one image file as `decode` does, and the largest value if it has 16 bits, else 0."""
     n_channels = image_shape[2] if len(image_shape) == 3 else 1
     size = image_shape[1], image_shape[0]
     try:
@@ -332,7 +339,7 @@ def _decoded(path: Path, image_shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             is_deep = is_grey or ";16" in str(opened.tile)
             opened.load()
             image = ImageOps.exif_transpose(opened)
-            largest = _largest(image) if is_deep else -1
+            largest = _largest(image) if is_deep else 0
             if is_grey:
                 image = Image.fromarray(np.asarray(image).astype(np.uint16))
             values: NDArray[Any]

@@ -1,0 +1,15 @@
+"""A small set of images, and settings that make runs of it quick."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture_set
+
+QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
+
+
+@pytest.fixture
+def images(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, picture_set(n=1200, n_sources=4)[0])
+    return path
