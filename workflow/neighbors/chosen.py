@@ -6,168 +6,160 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._leaf_kernels import nearest_columns
-from workflow.neighbors._search_kernels import Leaves, lay_out, leaf_limits, near_leaves
-from workflow.neighbors._search_kernels import search_leaves as search_lists
+from workflow.compiling import frozen
 from workflow.neighbors._tiles import LEAF_ROWS
-from workflow.neighbors.search import copies_of, expanded, nothing_found
+from workflow.neighbors.leaves import (
+    NOTHING,
+    even_starts,
+    laid_out,
+    nearest_of_all,
+    nothing_found,
+    ranges,
+    search_lists,
+    visit_near,
+)
+from workflow.neighbors.search import copies_of, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from workflow.neighbors._kernels import Leaves
     from workflow.neighbors.buckets import Bucket
     from workflow.neighbors.search import Found
 
-#: Regions that the leaves of a leaf's list may lie in, and those that they are looked for among.
-N_REGIONS, N_REGIONS_AROUND = 32, 256
+#: Groups among whose leaves those nearest to a leaf are looked for.
+N_GROUPS = 64
 #: Most leaves that a leaf is compared with.
 MAX_LEAVES = 1024
-#: Leaves whose rows are searched exactly to learn how many leaves that takes.
-N_SAMPLED = 64
+#: Leaves of which some rows are searched exactly to learn how many leaves that takes, and those rows.
+N_SAMPLED, SAMPLED_ROWS = 128, 4
 
 
-class Centers(NamedTuple):
-    """Centres of regions, and where the regions lie.
+class Groups(NamedTuple):
+    """The groups of leaves of all buckets.
 
     Attributes
     ----------
-    centers : float32 array of shape (n_regions, n_features)
-        Mean of each region.
-    n_leaves : int64 array of shape (n_regions,)
-        Leaves of each.
-    step : int
-        Regions of a bucket.
+    centers : Leaves
+        Mean of the centres of the leaves of each group, numbered by group.
+    leaf_start : int64 array of shape (n_groups + 1,)
+        Number of the first leaf of each group, counted over all; and how many there are.
+    bucket_start : int64 array of shape (n_buckets + 1,)
+        First group of each bucket, and their number.
     """
 
-    centers: NDArray[np.float32]
-    n_leaves: NDArray[np.int64]
-    step: int
+    centers: Leaves
+    leaf_start: NDArray[np.int64]
+    bucket_start: NDArray[np.int64]
 
     @property
-    def leaf_start(self) -> NDArray[np.int64]:
-        """Number of the first leaf of each region, counted over all; and their number."""
-        return np.concatenate([[0], np.cumsum(self.n_leaves)])
-
-    def first_leaf(self, bucket: int) -> int:
-        """Return the number of the first leaf of a bucket, counted over all.
-
-        Parameters
-        ----------
-        bucket : int
-            The bucket.
-
-        Returns
-        -------
-        int
-            Leaves of all buckets before it.
-        """
-        return int(self.leaf_start[bucket * self.step])
+    def first_leaf(self) -> NDArray[np.int64]:
+        """Number of the first leaf of each bucket, counted over all; and how many there are."""
+        return self.leaf_start[self.bucket_start]
 
 
-def region_centers(bucket: Bucket) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what a table of all regions needs of a bucket.
-
-    Parameters
-    ----------
-    bucket : Bucket
-        The bucket.
-
-    Returns
-    -------
-    tuple of arrays
-        The centre and the number of leaves of each of its regions.
-    """
-    n_leaves = np.diff(bucket.region_start)
-    centers = np.zeros((len(n_leaves), bucket.centers.shape[1]), np.float32)
-    for region in np.flatnonzero(n_leaves):
-        leaves = slice(*bucket.region_start[region : region + 2])
-        weights = np.diff(bucket.start)[leaves]
-        # Sums along the first axis are added row by row, the same everywhere.
-        total = (bucket.centers[leaves].astype(np.float64) * weights[:, None]).sum(axis=0)
-        centers[region] = total / weights.sum()
-    return centers, n_leaves
-
-
-def center_table(
-    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], step: int
-) -> Centers:
-    """Return the table of all regions.
-
-    Parameters
-    ----------
-    parts : sequence of tuple of arrays
-        What `region_centers` says of each bucket, in their order.
-    step : int
-        Regions of a bucket.
-
-    Returns
-    -------
-    Centers
-        The table.
-    """
-    centers, n_leaves = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Centers(centers, n_leaves, step)
-
-
-def nearest_leaves(
-    centers: NDArray[np.float32],
-    region: int,
-    table: Centers,
-    load_centers: Callable[[int], NDArray[np.float32]],
-    n_leaves: int,
-) -> NDArray[np.int64]:
-    """Return the leaves nearest to some leaves of a region.
+def group_table(
+    centers: NDArray[np.float32], n_leaves: NDArray[np.int64], n_groups: NDArray[np.int64]
+) -> Groups:
+    """Return the table of all groups.
 
     Parameters
     ----------
     centers : float32 array of shape (n, n_features)
-        Centres of leaves of one region.
-    region : int
-        That region.
-    table : Centers
-        All regions.
-    load_centers : callable
-        Returns the centres of the leaves of a region.
+        Centre of each group, bucket by bucket.
+    n_leaves : int64 array of shape (n,)
+        Leaves of each group.
+    n_groups : int64 array of shape (n_buckets,)
+        Groups of each bucket.
+
+    Returns
+    -------
+    Groups
+        The table.
+    """
+    starts = (np.concatenate([[0], np.cumsum(size)]) for size in (n_leaves, n_groups))
+    return Groups(laid_out(centers, np.arange(len(centers)), even_starts(len(centers))), *starts)
+
+
+def nearest_leaves(
+    home: int, part: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket], n_leaves: int
+) -> NDArray[np.int64]:
+    """Return the leaves nearest to those of some groups of a bucket, by their centres.
+
+    Parameters
+    ----------
+    home : int
+        The bucket.
+    part : int64 array of shape (n,)
+        The groups, counted from the first of the bucket.
+    groups : Groups
+        All groups.
+    load : callable
+        Returns a bucket of that number.
     n_leaves : int
         Leaves wanted, at most.
 
     Returns
     -------
-    int64 array of shape (n, n_leaves)
-        Leaves, counted over all, nearest first; -1 where there are fewer.
+    int64 array of shape (n_leaves_of_part, n_leaves)
+        Leaves, counted over all, nearest first; `NOTHING` where there are fewer.
     """
-    is_there = np.flatnonzero(table.n_leaves)
-    one = np.zeros((1, 1), np.int64)
-    columns = np.ascontiguousarray(table.centers[is_there].T)
-    whole = np.array([0, len(is_there)])
-    around = nearest_columns(
-        table.centers[region : region + 1],
-        columns,
-        whole,
-        one,
-        min(N_REGIONS_AROUND, len(is_there)),
-    )[0]
-    around = np.sort(is_there[around])
-    columns = np.ascontiguousarray(table.centers[around].T)
-    whole = np.array([0, len(around)])
-    zeros = np.zeros((len(centers), 1), np.int64)
-    near = nearest_columns(centers, columns, whole, zeros, min(N_REGIONS, len(around)))
-    used, blocks = np.unique(near, return_inverse=True)
-    numbers = [around[place] for place in used]
-    found = [load_centers(int(number)) for number in numbers]
-    start = np.concatenate([[0], np.cumsum([len(part) for part in found])])
-    columns = np.ascontiguousarray(np.concatenate(found).T)
-    chosen = nearest_columns(centers, columns, start, blocks.reshape(near.shape), n_leaves)
-    leaf_start = table.leaf_start
-    leaf = np.concatenate([np.arange(leaf_start[n], leaf_start[n + 1]) for n in numbers])
-    return np.where(chosen < 0, -1, leaf[chosen])
+    first_leaf = groups.first_leaf
+
+    def centers(number: int, part: NDArray[np.int64]) -> Leaves:
+        bucket = load(number)
+        place, start = ranges(bucket.group_start, part)
+        return laid_out(bucket.centers[place], first_leaf[number] + place, start)
+
+    middle = groups.centers.rows[groups.bucket_start[home] + part]
+    points = laid_out(middle, np.arange(len(part)), even_starts(len(part)))
+    chosen = nearest_of_all(points, groups.centers, min(N_GROUPS, len(groups.leaf_start) - 1))
+    return _search(centers(home, part), chosen, groups.bucket_start, home, centers, n_leaves)[0]
+
+
+def _search(
+    points: Leaves,
+    chosen: NDArray[np.int64],
+    first: NDArray[np.int64],
+    home: int,
+    leaves_of: Callable[[int, NDArray[np.int64]], Leaves],
+    n_found: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the nearest of the points of each leaf among those of chosen leaves, bucket by bucket.
+
+    The bucket `home` comes first; ``first`` says where the leaves of each
+    bucket begin among all, and ``leaves_of`` returns some of a bucket.
+    """
+    found = nothing_found(len(points.rows), n_found)
+    for number, part, start, lists in _by_bucket(chosen, first, home):
+        search_lists(points, leaves_of(number, part), start, lists, *found)
+    return found
+
+
+def _by_bucket(
+    chosen: NDArray[np.int64], first: NDArray[np.int64], home: int
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield (bucket, its leaves on any list, start of each list, lists of places among those)."""
+    leaf, rank = np.nonzero(chosen != NOTHING)
+    wanted = chosen[leaf, rank]
+    # Empty buckets begin where the next one does.
+    bucket_of = np.searchsorted(first, wanted, side="right") - 1
+    order = np.argsort(bucket_of, kind="stable")
+    leaf, wanted = leaf[order], wanted[order]
+    numbers, begin = np.unique(bucket_of[order], return_index=True)
+    stops = np.append(begin[1:], len(order))
+    for place in np.argsort(numbers != home, kind="stable"):
+        here, number = slice(begin[place], stops[place]), int(numbers[place])
+        part, lists = np.unique(wanted[here] - first[number], return_inverse=True)
+        size = np.bincount(leaf[here], minlength=len(chosen))
+        yield number, part, np.concatenate([[0], np.cumsum(size)]), lists
 
 
 def search_chosen(
     home: int,
-    table: Centers,
+    groups: Groups,
     load: Callable[[int], Bucket],
     k: int,
     scale: float,
@@ -179,8 +171,8 @@ def search_chosen(
     ----------
     home : int
         The bucket.
-    table : Centers
-        All regions.
+    groups : Groups
+        All groups.
     load : callable
         Returns a bucket of that number; only what is needed of its rows is read.
     k : int
@@ -195,52 +187,18 @@ def search_chosen(
     Found
         ``k + 1`` images for each row.
     """
-    bucket = load(home)
-    lists = []
-    for region, (first, stop) in enumerate(
-        zip(bucket.region_start[:-1], bucket.region_start[1:], strict=True)
-    ):
-        if first < stop:
-            number = home * table.step + region
-            lists.append(
-                nearest_leaves(
-                    bucket.centers[first:stop],
-                    number,
-                    table,
-                    lambda other: _centers_of(load(other // table.step), other % table.step),
-                    n_leaves,
-                )
-            )
-    leaves = bucket.leaves()
-    nearest, sq_distance = nothing_found(len(leaves.rows), k + 1)
     copies = []
-    for number, part, start, wanted in _by_bucket(np.concatenate(lists), table, home):
-        other = load(number)
-        copies.append(copies_of(other, part))
-        search_lists(leaves, other.leaves(part), start, wanted, nearest, sq_distance)
-    return expanded(nearest, sq_distance, copies, scale)
 
+    def leaves(number: int, part: NDArray[np.int64]) -> Leaves:
+        bucket = load(number)
+        copies.append(copies_of(bucket, part))
+        return bucket.leaves(part)
 
-def _centers_of(bucket: Bucket, region: int) -> NDArray[np.float32]:
-    """Return the centres of the leaves of a region of a bucket."""
-    return bucket.centers[slice(*bucket.region_start[region : region + 2])]
-
-
-def _by_bucket(chosen: NDArray[np.int64], table: Centers, home: int) -> Any:
-    """Yield (bucket, its leaves on any list, start of each list, lists of places among those).
-
-    The bucket that is searched itself comes first.
-    """
-    first = table.leaf_start[:: table.step]
-    bucket_of = np.searchsorted(first, chosen, side="right") - 1
-    # Empty buckets begin where the next one does.
-    bucket_of[chosen < 0] = -1
-    numbers = [int(number) for number in np.unique(bucket_of) if number >= 0]
-    for number in sorted(numbers, key=lambda other: (other != home, other)):
-        is_here = bucket_of == number
-        part, wanted = np.unique(chosen[is_here] - table.first_leaf(number), return_inverse=True)
-        start = np.concatenate([[0], np.cumsum(is_here.sum(axis=1))])
-        yield number, part, start, wanted.astype(np.int32)
+    bucket = load(home)
+    every = np.arange(len(bucket.group_start) - 1)
+    chosen = nearest_leaves(home, every, groups, load, n_leaves)
+    found = _search(bucket.leaves(), chosen, groups.first_leaf, home, leaves, k + 1)
+    return expanded(*found, copies, scale)
 
 
 class Sampled(NamedTuple):
@@ -255,7 +213,8 @@ class Sampled(NamedTuple):
     start : int64 array of shape (n_leaves + 1,)
         Where each leaf begins, and the end.
     chosen : int64 array of shape (n_leaves, n_chosen)
-        Leaves that each may be compared with, counted over all, nearest first; -1 for none.
+        Leaves that each may be compared with, counted over all, nearest first; `NOTHING` for
+        none.
     limit : float32 array of shape (n_rows,)
         Squared distances that no neighbour exceeds.
     """
@@ -268,7 +227,7 @@ class Sampled(NamedTuple):
 
     def leaves(self) -> Leaves:
         """Return the leaves as the search reads them."""
-        return Leaves(self.rows, self.place, self.start, *lay_out(self.rows, self.start))
+        return laid_out(self.rows, self.place, self.start)
 
 
 class Nearest(NamedTuple):
@@ -286,13 +245,13 @@ class Nearest(NamedTuple):
     sq_distance: NDArray[np.float32]
 
 
-def sample_leaves(table: Centers, load: Callable[[int], Bucket], k: int) -> Sampled:
-    """Take some leaves evenly over all, and search a few leaves around each.
+def sample_leaves(groups: Groups, load: Callable[[int], Bucket], k: int) -> Sampled:
+    """Take some rows of some leaves evenly over all, and search a few leaves around each.
 
     Parameters
     ----------
-    table : Centers
-        All regions.
+    groups : Groups
+        All groups.
     load : callable
         Returns a bucket of that number.
     k : int
@@ -303,27 +262,25 @@ def sample_leaves(table: Centers, load: Callable[[int], Bucket], k: int) -> Samp
     Sampled
         The leaves, what each would be compared with, and a limit for each row.
     """
-    leaf_start = table.leaf_start
-    n_leaves = int(leaf_start[-1])
+    first_leaf = groups.first_leaf
+    n_leaves = int(first_leaf[-1])
     numbers = np.unique(np.linspace(0, n_leaves - 1, min(N_SAMPLED, n_leaves)).astype(np.int64))
     rows, places, chosen, limits = [], [], [], []
     for number in numbers:
-        region = int(np.searchsorted(leaf_start, number, side="right")) - 1
-        home = region // table.step
-        bucket, inside = load(home), number - table.first_leaf(home)
-        lists = nearest_leaves(
-            bucket.centers[inside : inside + 1],
-            region,
-            table,
-            lambda other: _centers_of(load(other // table.step), other % table.step),
-            MAX_LEAVES,
+        group = int(np.searchsorted(groups.leaf_start, number, side="right")) - 1
+        home = int(np.searchsorted(groups.bucket_start, group, side="right")) - 1
+        part = np.array([group - groups.bucket_start[home]])
+        lists = nearest_leaves(home, part, groups, load, MAX_LEAVES)
+        lists = lists[number - groups.leaf_start[group]][None]
+        leaf = load(home).leaves(np.array([number - first_leaf[home]]))
+        taken = np.unique(np.linspace(0, len(leaf.rows) - 1, SAMPLED_ROWS).astype(np.int64))
+        leaf = laid_out(leaf.rows[taken], taken, np.array([0, len(taken)]))
+        around = lists[:, :N_GROUPS]
+        found = _search(
+            leaf, around, first_leaf, home, lambda other, part: load(other).leaves(part), k + 1
         )
-        leaf = bucket.leaves(np.array([inside]))
-        found = nothing_found(len(leaf.rows), k + 1)
-        for other, part, start, wanted in _by_bucket(lists[:, :N_SAMPLED], table, home):
-            search_lists(leaf, load(other).leaves(part), start, wanted, *found)
         rows.append(leaf.rows)
-        places.append(number * LEAF_ROWS + np.arange(len(leaf.rows)))
+        places.append(number * LEAF_ROWS + taken)
         chosen.append(lists)
         limits.append(found[1][:, -1])
     start = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
@@ -359,11 +316,10 @@ def nearest_in_bucket(sampled: Sampled, bucket: Bucket, first_leaf: int, k: int)
     size = np.diff(bucket.start)
     within = np.arange(len(bucket.rows)) - np.repeat(bucket.start[:-1], size)
     leaf = first_leaf + np.repeat(np.arange(len(size)), size)
-    other = other._replace(number=leaf * LEAF_ROWS + within)
+    other = other._replace(number=frozen(leaf * LEAF_ROWS + within))
     place, sq_distance = nothing_found(len(sampled.rows), k + 1)
     sq_distance[:] = sampled.limit[:, None]
-    lists = near_leaves(home, leaf_limits(home.start, sq_distance), other, False)  # noqa: FBT003
-    search_lists(home, other, *lists, place, sq_distance)
+    visit_near(home, other, place, sq_distance)
     return Nearest(place, sq_distance)
 
 
@@ -422,7 +378,7 @@ def choose_effort(sampled: Sampled, nearest: Nearest, recall: float) -> Effort:
         As many leaves as are wanted; all that were looked at where those are too few.
     """
     leaf_of = np.repeat(np.arange(len(sampled.start) - 1), np.diff(sampled.start))
-    is_true = (nearest.place != sampled.place[:, None]) & (nearest.place < np.iinfo(np.int64).max)
+    is_true = (nearest.place != sampled.place[:, None]) & (nearest.place != NOTHING)
     rank = np.full(nearest.place.shape, sampled.chosen.shape[1])
     for leaf, chosen in enumerate(sampled.chosen):
         rank_of = np.argsort(chosen, kind="stable")
