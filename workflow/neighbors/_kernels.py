@@ -16,8 +16,8 @@ from workflow.neighbors._tiles import LEAF_ROWS, TILE_ROWS, tile_sq_distances
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Features whose bounds rule a leaf out row by row; those of most variance come first.
-BOX_FEATURES = 16
+#: Values at least that a rank is estimated from, and how often their range is halved.
+RANKED, HALVINGS = 512, 16
 #: Place of the lowest bit of a word of 32, by the product with a de Bruijn sequence.
 _DE_BRUIJN = np.uint32(0x077CB531)
 _BIT_PLACE = np.zeros(32, np.int64)
@@ -48,6 +48,24 @@ class Splits(NamedTuple):
     branch: NDArray[np.int64]
     order: NDArray[np.int64]
     start: NDArray[np.int64]
+
+
+class Lists(NamedTuple):
+    """What each leaf is compared with.
+
+    Attributes
+    ----------
+    start : int64 array of shape (n_leaves + 1,)
+        Where the list of each leaf begins, and the end.
+    number : int64 array of shape (n,)
+        Leaves on the lists.
+    rows : uint32 array of shape (n,)
+        A bit for each row of the leaf that is compared with it.
+    """
+
+    start: NDArray[np.int64]
+    number: NDArray[np.int64]
+    rows: NDArray[np.uint32]
 
 
 class Leaves(NamedTuple):
@@ -291,13 +309,15 @@ def find_near(
 def search_lists(
     home: Leaves,
     other: Leaves,
-    list_start: NDArray[np.int64],
-    lists: NDArray[np.int64],
+    lists: Lists,
+    n_box: int,
     nearest: NDArray[np.int64],
     sq_distance: NDArray[np.float32],
 ) -> None:
-    """Compare the rows of each leaf with those of the leaves on its list; keeps the nearest."""
-    n_box = min(BOX_FEATURES, home.rows.shape[1])
+    """Compare the rows of each leaf with those of the leaves on its list; keeps the nearest.
+
+    Bounds of the first ``n_box`` features rule a leaf out for a row.
+    """
     gap = np.empty(LEAF_ROWS, np.float32)
     chosen = np.empty(LEAF_ROWS, np.int64)
     columns = np.zeros((n_box, LEAF_ROWS), np.float32)
@@ -310,8 +330,8 @@ def search_lists(
         for i in range(size):
             for j in range(n_box):
                 columns[j, i] = home.rows[first + i, j]
-        for listed in range(list_start[leaf], list_start[leaf + 1]):
-            candidate = lists[listed]
+        for listed in range(lists.start[leaf], lists.start[leaf + 1]):
+            candidate, rows = lists.number[listed], lists.rows[listed]
             for i in range(LEAF_ROWS):
                 gap[i] = zero
             for j in range(n_box):
@@ -322,7 +342,8 @@ def search_lists(
             n_chosen = 0
             for i in range(size):
                 chosen[n_chosen] = first + i
-                n_chosen += gap[i] * factor <= sq_distance[first + i, k_last]
+                is_listed = (rows >> np.uint32(i)) & np.uint32(1)
+                n_chosen += is_listed != 0 and gap[i] * factor <= sq_distance[first + i, k_last]
             begin = other.start[candidate]
             n_places = other.start[candidate + 1] - begin
             is_place = np.uint32((np.uint64(1) << np.uint64(n_places)) - np.uint64(1))
@@ -348,6 +369,96 @@ def search_lists(
                             _keep(
                                 bits, found[i], begin, other.number, nearest[row], sq_distance[row]
                             )
+
+
+@compiled
+def narrow_lists(home: Leaves, other: Leaves, lists: Lists, n_wanted: int, new: Lists) -> None:
+    """Write lists of the rows of others that are nearest to each row, among the leaves on its list."""
+    most = 0
+    for leaf in range(home.start.size - 1):
+        most = max(most, lists.start[leaf + 1] - lists.start[leaf])
+    sq_distance = np.empty((LEAF_ROWS, most * LEAF_ROWS), np.float32)
+    listed_at = np.empty((LEAF_ROWS, most), np.int64)
+    scratch = np.empty(most * LEAF_ROWS, np.float32)
+    marks = np.empty((most, LEAF_ROWS), np.uint32)
+    n_filled = np.empty(LEAF_ROWS, np.int64)
+    chosen = np.empty(LEAF_ROWS, np.int64)
+    found = np.empty((TILE_ROWS, LEAF_ROWS), np.float32)
+    near = np.empty(TILE_ROWS, np.uint32)
+    infinite, n_new = np.float32(np.inf), 0
+    limits = (infinite, infinite, infinite, infinite)
+    for leaf in range(home.start.size - 1):
+        first, begin = home.start[leaf], lists.start[leaf]
+        size, n_listed = home.start[leaf + 1] - first, lists.start[leaf + 1] - begin
+        for i in range(size):
+            n_filled[i] = 0
+        for listed in range(n_listed):
+            candidate, rows = lists.number[begin + listed], lists.rows[begin + listed]
+            n_places, n_chosen = other.start[candidate + 1] - other.start[candidate], 0
+            for i in range(size):
+                chosen[n_chosen] = first + i
+                n_chosen += ((rows >> np.uint32(i)) & np.uint32(1)) != 0
+            for tile in range(0, n_chosen, TILE_ROWS):
+                last = n_chosen - 1
+                at = (
+                    chosen[tile],
+                    chosen[min(tile + 1, last)],
+                    chosen[min(tile + 2, last)],
+                    chosen[min(tile + 3, last)],
+                )
+                tile_sq_distances(home.rows, other.panels, at, candidate, limits, found, near)
+                for i in range(min(TILE_ROWS, n_chosen - tile)):
+                    row = chosen[tile + i] - first
+                    slot = n_filled[row]
+                    listed_at[row, slot] = listed
+                    for place in range(LEAF_ROWS):
+                        value = found[i, place] if place < n_places else infinite
+                        sq_distance[row, slot * LEAF_ROWS + place] = value
+                    n_filled[row] += 1
+            for place in range(LEAF_ROWS):
+                marks[listed, place] = 0
+        for row in range(size):
+            bit, values = np.uint32(1) << np.uint32(row), sq_distance[row]
+            limit = _about_rank(values, n_filled[row] * LEAF_ROWS, n_wanted, scratch)
+            for slot in range(n_filled[row]):
+                first_place, n_near = slot * LEAF_ROWS, 0
+                for place in range(LEAF_ROWS):
+                    n_near += values[first_place + place] <= limit
+                if n_near:
+                    listed = listed_at[row, slot]
+                    for place in range(LEAF_ROWS):
+                        if values[first_place + place] <= limit:
+                            marks[listed, place] |= bit
+        for listed in range(n_listed):
+            candidate = lists.number[begin + listed]
+            for place in range(LEAF_ROWS):
+                if marks[listed, place]:
+                    new.number[n_new] = other.number[other.start[candidate] + place]
+                    new.rows[n_new] = marks[listed, place]
+                    n_new += 1
+        new.start[leaf + 1] = n_new
+
+
+@compiled
+def _about_rank(
+    values: NDArray[np.float32], n_values: int, rank: int, scratch: NDArray[np.float32]
+) -> np.float32:
+    """Return about the value of a rank: that of some hundreds of the values, by halving."""
+    step = max(1, n_values // RANKED)
+    n, low, high = n_values // step, np.float32(0), np.float32(0)
+    for i in range(n):
+        scratch[i] = values[i * step]
+        if scratch[i] < np.inf:
+            high = max(high, scratch[i])
+    for _ in range(HALVINGS):
+        middle, n_below = (low + high) / np.float32(2), 0
+        for i in range(n):
+            n_below += scratch[i] <= middle
+        if n_below * step < rank:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 @compiled

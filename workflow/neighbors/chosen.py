@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from workflow.compiling import frozen
+from workflow.neighbors._kernels import Leaves, Lists, search_lists
 from workflow.neighbors._tiles import LEAF_ROWS
 from workflow.neighbors.leaves import (
     NOTHING,
+    all_lists,
     even_starts,
     laid_out,
-    nearest_of_all,
+    narrowed,
     nothing_found,
     ranges,
-    search_lists,
     visit_near,
 )
 from workflow.neighbors.search import copies_of, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from workflow.neighbors._kernels import Leaves
     from workflow.neighbors.buckets import Bucket
     from workflow.neighbors.search import Found
 
-#: Groups among whose leaves those nearest to a leaf are looked for.
-N_GROUPS = 64
-#: Most leaves that a leaf is compared with.
-MAX_LEAVES = 1024
+#: Leaves that a row may be compared with, of which the fewest are taken that find enough.
+EFFORTS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+#: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
+GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
+#: Groups whose rows are handled together.
+GROUPS_AT_ONCE = 32
 #: Leaves of which some rows are searched exactly to learn how many leaves that takes, and those rows.
 N_SAMPLED, SAMPLED_ROWS = 128, 4
 
@@ -83,78 +85,131 @@ def group_table(
     return Groups(laid_out(centers, np.arange(len(centers)), even_starts(len(centers))), *starts)
 
 
-def nearest_leaves(
-    home: int, part: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket], n_leaves: int
-) -> NDArray[np.int64]:
-    """Return the leaves nearest to those of some groups of a bucket, by their centres.
+def near_leaves(
+    points: Leaves,
+    group_of: NDArray[np.int64],
+    groups: Groups,
+    load: Callable[[int], Bucket],
+    n_leaves: int,
+) -> Lists:
+    """Return the leaves nearest to rows, by their centres.
 
     Parameters
     ----------
-    home : int
-        The bucket.
-    part : int64 array of shape (n,)
-        The groups, counted from the first of the bucket.
+    points : Leaves
+        The rows.
+    group_of : int64 array of shape (n,)
+        Group of each leaf, rising.
     groups : Groups
         All groups.
     load : callable
         Returns a bucket of that number.
     n_leaves : int
-        Leaves wanted, at most.
+        Leaves that each row wants.
 
     Returns
     -------
-    int64 array of shape (n_leaves_of_part, n_leaves)
-        Leaves, counted over all, nearest first; `NOTHING` where there are fewer.
+    Lists
+        Leaves, counted over all.
+
+    Notes
+    -----
+    A row looks at the leaves of the groups whose centres are nearest to it,
+    among those around its own group.
     """
-    first_leaf = groups.first_leaf
+    homes, first = np.unique(group_of, return_index=True)
+    first = np.append(first, len(group_of))
+    n, found = int(n_leaves * GROUPS_PER_LEAF), []
+    for begin in range(0, len(homes), GROUPS_AT_ONCE):
+        stop = min(begin + GROUPS_AT_ONCE, len(homes))
+        near = _joined(
+            [
+                _near_groups(_part(points, first[place], first[place + 1]), homes[place], groups, n)
+                for place in range(begin, stop)
+            ]
+        )
+        used, number = np.unique(near.number, return_inverse=True)
+        others, near = _centers(used, groups, load), near._replace(number=number)
+        found.append(narrowed(_part(points, first[begin], first[stop]), others, near, n_leaves))
+    return _joined(found)
 
-    def centers(number: int, part: NDArray[np.int64]) -> Leaves:
-        bucket = load(number)
-        place, start = ranges(bucket.group_start, part)
-        return laid_out(bucket.centers[place], first_leaf[number] + place, start)
 
-    middle = groups.centers.rows[groups.bucket_start[home] + part]
-    points = laid_out(middle, np.arange(len(part)), even_starts(len(part)))
-    chosen = nearest_of_all(points, groups.centers, min(N_GROUPS, len(groups.leaf_start) - 1))
-    return _search(centers(home, part), chosen, groups.bucket_start, home, centers, n_leaves)[0]
+def _joined(parts: list[Lists]) -> Lists:
+    """Return the lists of leaves that follow each other."""
+    sizes = np.concatenate([np.diff(part.start) for part in parts])
+    number, rows = (np.concatenate([part[field] for part in parts]) for field in (1, 2))
+    return Lists(np.concatenate([[0], np.cumsum(sizes)]), number, rows)
+
+
+def _part(leaves: Leaves, first: int, stop: int) -> Leaves:
+    """Return consecutive leaves."""
+    rows = slice(leaves.start[first], leaves.start[stop])
+    start = frozen(leaves.start[first : stop + 1] - leaves.start[first])
+    bounds = (array[first:stop] for array in leaves[3:])
+    return Leaves(leaves.rows[rows], leaves.number[rows], start, *bounds)
+
+
+def _near_groups(points: Leaves, home: int, groups: Groups, n_groups: int) -> Lists:
+    """Return the groups nearest to rows of a group, among those around it."""
+    middle = groups.centers.rows[home : home + 1]
+    one = laid_out(middle, np.zeros(1, np.int64), np.array([0, 1]))
+    every = all_lists(1, np.arange(len(groups.centers.start) - 1))
+    around = np.sort(narrowed(one, groups.centers, every, GROUPS_AROUND * n_groups).number)
+    others = laid_out(groups.centers.rows[around], around, even_starts(len(around)))
+    lists = all_lists(len(points.start) - 1, np.arange(len(others.start) - 1))
+    return narrowed(points, others, lists, n_groups)
+
+
+def _centers(used: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket]) -> Leaves:
+    """Return the centres of the leaves of some groups, which rise; a leaf for each group."""
+    found = []
+    number, start = ranges(groups.leaf_start, used)
+    begins = np.searchsorted(used, groups.bucket_start)
+    for home in np.flatnonzero(np.diff(begins)).tolist():
+        bucket = load(home)
+        part = used[begins[home] : begins[home + 1]] - groups.bucket_start[home]
+        found.append(bucket.centers[ranges(bucket.group_start, part)[0]])
+    return laid_out(np.concatenate(found), number, start)
 
 
 def _search(
     points: Leaves,
-    chosen: NDArray[np.int64],
+    lists: Lists,
     first: NDArray[np.int64],
     home: int,
     leaves_of: Callable[[int, NDArray[np.int64]], Leaves],
     n_found: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nearest of the points of each leaf among those of chosen leaves, bucket by bucket.
+    """Return the nearest of the points among those of the leaves on their lists, bucket by bucket.
 
     The bucket `home` comes first; ``first`` says where the leaves of each
     bucket begin among all, and ``leaves_of`` returns some of a bucket.
     """
     found = nothing_found(len(points.rows), n_found)
-    for number, part, start, lists in _by_bucket(chosen, first, home):
-        search_lists(points, leaves_of(number, part), start, lists, *found)
+    for number, part, listed in _by_bucket(lists, first, home):
+        search_lists(points, leaves_of(number, part), listed, 0, *found)
     return found
 
 
 def _by_bucket(
-    chosen: NDArray[np.int64], first: NDArray[np.int64], home: int
-) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield (bucket, its leaves on any list, start of each list, lists of places among those)."""
-    leaf, rank = np.nonzero(chosen != NOTHING)
-    wanted = chosen[leaf, rank]
+    lists: Lists, first: NDArray[np.int64], home: int
+) -> Iterator[tuple[int, NDArray[np.int64], Lists]]:
+    """Yield (bucket, its leaves on any list, lists of places among those)."""
+    n = len(lists.start) - 1
+    leaf = np.repeat(np.arange(n), np.diff(lists.start))
     # Empty buckets begin where the next one does.
-    bucket_of = np.searchsorted(first, wanted, side="right") - 1
+    bucket_of = np.searchsorted(first, lists.number, side="right") - 1
     order = np.argsort(bucket_of, kind="stable")
-    leaf, wanted = leaf[order], wanted[order]
     numbers, begin = np.unique(bucket_of[order], return_index=True)
     stops = np.append(begin[1:], len(order))
     for place in np.argsort(numbers != home, kind="stable"):
-        here, number = slice(begin[place], stops[place]), int(numbers[place])
-        part, lists = np.unique(wanted[here] - first[number], return_inverse=True)
-        size = np.bincount(leaf[here], minlength=len(chosen))
-        yield number, part, np.concatenate([[0], np.cumsum(size)]), lists
+        here, bucket = order[begin[place] : stops[place]], int(numbers[place])
+        wanted = lists.number[here] - first[bucket]
+        is_part = np.zeros(wanted.max() + 1, np.bool_)
+        is_part[wanted] = True
+        part, wanted = np.flatnonzero(is_part), (np.cumsum(is_part) - 1)[wanted]
+        start = np.concatenate([[0], np.cumsum(np.bincount(leaf[here], minlength=n))])
+        yield bucket, part, Lists(start, wanted, lists.rows[here])
 
 
 def search_chosen(
@@ -180,7 +235,7 @@ def search_chosen(
     scale : float
         What rows were multiplied by.
     n_leaves : int
-        Leaves that each leaf is compared with, the nearest by their centres.
+        Leaves that each row is compared with, the nearest by their centres.
 
     Returns
     -------
@@ -195,26 +250,27 @@ def search_chosen(
         return bucket.leaves(part)
 
     bucket = load(home)
-    every = np.arange(len(bucket.group_start) - 1)
-    chosen = nearest_leaves(home, every, groups, load, n_leaves)
-    found = _search(bucket.leaves(), chosen, groups.first_leaf, home, leaves, k + 1)
+    points = bucket.leaves()
+    size = np.diff(bucket.group_start)
+    group_of = np.repeat(groups.bucket_start[home] + np.arange(len(size)), size)
+    lists = near_leaves(points, group_of, groups, load, n_leaves)
+    found = _search(points, lists, groups.first_leaf, home, leaves, k + 1)
     return expanded(*found, copies, scale)
 
 
 class Sampled(NamedTuple):
-    """Leaves whose rows are searched exactly, to learn how many leaves it takes.
+    """Rows of some leaves that are searched exactly, to learn how many leaves it takes.
 
     Attributes
     ----------
     rows : float32 array of shape (n_rows, n_features)
-        Their rows, leaf by leaf, scaled.
+        The rows, leaf by leaf, scaled.
     place : int64 array of shape (n_rows,)
         Where each row lies: 32 times its leaf, counted over all, and its place there.
     start : int64 array of shape (n_leaves + 1,)
-        Where each leaf begins, and the end.
-    chosen : int64 array of shape (n_leaves, n_chosen)
-        Leaves that each may be compared with, counted over all, nearest first; `NOTHING` for
-        none.
+        Where the rows of each leaf begin, and the end.
+    group : int64 array of shape (n_leaves,)
+        Group of each leaf.
     limit : float32 array of shape (n_rows,)
         Squared distances that no neighbour exceeds.
     """
@@ -222,7 +278,7 @@ class Sampled(NamedTuple):
     rows: NDArray[np.float32]
     place: NDArray[np.int64]
     start: NDArray[np.int64]
-    chosen: NDArray[np.int64]
+    group: NDArray[np.int64]
     limit: NDArray[np.float32]
 
     def leaves(self) -> Leaves:
@@ -265,32 +321,22 @@ def sample_leaves(groups: Groups, load: Callable[[int], Bucket], k: int) -> Samp
     first_leaf = groups.first_leaf
     n_leaves = int(first_leaf[-1])
     numbers = np.unique(np.linspace(0, n_leaves - 1, min(N_SAMPLED, n_leaves)).astype(np.int64))
-    rows, places, chosen, limits = [], [], [], []
-    for number in numbers:
-        group = int(np.searchsorted(groups.leaf_start, number, side="right")) - 1
-        home = int(np.searchsorted(groups.bucket_start, group, side="right")) - 1
-        part = np.array([group - groups.bucket_start[home]])
-        lists = nearest_leaves(home, part, groups, load, MAX_LEAVES)
-        lists = lists[number - groups.leaf_start[group]][None]
+    rows, places = [], []
+    for number in numbers.tolist():
+        home = int(np.searchsorted(first_leaf, number, side="right")) - 1
         leaf = load(home).leaves(np.array([number - first_leaf[home]]))
         taken = np.unique(np.linspace(0, len(leaf.rows) - 1, SAMPLED_ROWS).astype(np.int64))
-        leaf = laid_out(leaf.rows[taken], taken, np.array([0, len(taken)]))
-        around = lists[:, :N_GROUPS]
-        found = _search(
-            leaf, around, first_leaf, home, lambda other, part: load(other).leaves(part), k + 1
-        )
-        rows.append(leaf.rows)
+        rows.append(leaf.rows[taken])
         places.append(number * LEAF_ROWS + taken)
-        chosen.append(lists)
-        limits.append(found[1][:, -1])
     start = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
-    return Sampled(
-        np.concatenate(rows),
-        np.concatenate(places),
-        start,
-        np.concatenate(chosen),
-        np.concatenate(limits),
+    group = np.searchsorted(groups.leaf_start, numbers, side="right") - 1
+    all_rows, place = np.concatenate(rows), np.concatenate(places)
+    points = laid_out(all_rows, place, start)
+    lists = near_leaves(points, group, groups, load, EFFORTS[0])
+    found = _search(
+        points, lists, first_leaf, -1, lambda other, part: load(other).leaves(part), k + 1
     )
+    return Sampled(all_rows, place, start, group, found[1][:, -1])
 
 
 def nearest_in_bucket(sampled: Sampled, bucket: Bucket, first_leaf: int, k: int) -> Nearest:
@@ -360,7 +406,13 @@ class Effort(NamedTuple):
     n_rows: int
 
 
-def choose_effort(sampled: Sampled, nearest: Nearest, recall: float) -> Effort:
+def choose_effort(
+    sampled: Sampled,
+    nearest: Nearest,
+    groups: Groups,
+    load: Callable[[int], Bucket],
+    recall: float,
+) -> Effort:
     """Return the fewest leaves that find enough of the true neighbours.
 
     Parameters
@@ -369,25 +421,35 @@ def choose_effort(sampled: Sampled, nearest: Nearest, recall: float) -> Effort:
         The sampled rows.
     nearest : Nearest
         Their true neighbours, themselves among them.
+    groups : Groups
+        All groups.
+    load : callable
+        Returns a bucket of that number.
     recall : float
         Share wanted.
 
     Returns
     -------
     Effort
-        As many leaves as are wanted; all that were looked at where those are too few.
+        As many leaves as are wanted, or the most of `EFFORTS`.
     """
-    leaf_of = np.repeat(np.arange(len(sampled.start) - 1), np.diff(sampled.start))
+    points = sampled.leaves()
+    size = np.diff(sampled.start)
+    within = np.arange(len(sampled.rows)) - np.repeat(sampled.start[:-1], size)
     is_true = (nearest.place != sampled.place[:, None]) & (nearest.place != NOTHING)
-    rank = np.full(nearest.place.shape, sampled.chosen.shape[1])
-    for leaf, chosen in enumerate(sampled.chosen):
-        rank_of = np.argsort(chosen, kind="stable")
-        rows = leaf_of == leaf
-        wanted = nearest.place[rows] // LEAF_ROWS
-        at = np.minimum(np.searchsorted(chosen[rank_of], wanted), len(chosen) - 1)
-        is_chosen = chosen[rank_of][at] == wanted
-        rank[rows] = np.where(is_chosen, rank_of[at], rank[rows])
-    found = np.bincount(rank[is_true], minlength=sampled.chosen.shape[1] + 1)[:-1]
-    share = np.cumsum(found) / max(1, is_true.sum())
-    n_leaves = min(int(np.searchsorted(share, recall)) + 1, len(share))
-    return Effort(n_leaves, float(share[n_leaves - 1]) if is_true.any() else 1.0, len(rank))
+    row, rank = np.nonzero(is_true)
+    leaf, wanted = np.repeat(np.arange(len(size)), size)[row], nearest.place[row, rank] // LEAF_ROWS
+    n_all = groups.leaf_start[-1]
+    share, n_leaves = 1.0, EFFORTS[0]
+    for n_leaves in EFFORTS:
+        lists = near_leaves(points, sampled.group, groups, load, n_leaves)
+        key = np.repeat(np.arange(len(size)), np.diff(lists.start)) * n_all + lists.number
+        order = np.argsort(key)
+        at = np.minimum(np.searchsorted(key[order], leaf * n_all + wanted), len(key) - 1)
+        at = order[at]
+        bit = (lists.rows[at] >> within[row].astype(np.uint32)) & np.uint32(1)
+        is_found = (key[at] == leaf * n_all + wanted) & (bit == 1)
+        share = float(is_found.mean()) if len(row) else 1.0
+        if share >= recall:
+            break
+    return Effort(n_leaves, share, len(sampled.rows))

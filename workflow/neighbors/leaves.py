@@ -8,12 +8,13 @@ import numpy as np
 
 from workflow.compiling import frozen
 from workflow.neighbors._kernels import (
-    BOX_FEATURES,
     Leaves,
+    Lists,
     Splits,
     add_means,
     find_near,
     lay_out,
+    narrow_lists,
     search_lists,
     split_rows,
 )
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 #: Rows that a leaf has about; no leaf has more than LEAF_ROWS.
 USUAL_ROWS = 24
+#: Features whose bounds rule a leaf out; those of most variance come first.
+BOX_FEATURES = 16
 #: Rounds of k-means that make leaves compact.
 N_ROUNDS = 2
 #: Stands for no neighbour while one is looked for: behind all others.
 NOTHING = np.iinfo(np.int64).max
+#: Bits of all rows of a leaf.
+ALL_ROWS = np.uint32(0xFFFFFFFF)
 
 
 def split(rows: NDArray[np.float32], n_parts: int, *, is_distinct: bool = False) -> Splits:
@@ -185,7 +190,7 @@ def compact_leaves(rows: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
         centers = means(rows, order, start)
         panels = laid_out(centers, np.arange(len(centers)), even_starts(len(centers)))
         label = np.empty(n_rows, np.int64)
-        label[parts.order] = nearest_of_all(points, panels, 1)[:, 0]
+        label[parts.order] = _nearest_of_all(points, panels)
         order = np.argsort(label, kind="stable")
         size = np.bincount(label)
         start = np.concatenate([[0], np.cumsum(size[size > 0])])
@@ -217,29 +222,63 @@ def nothing_found(n_rows: int, n_found: int) -> tuple[NDArray[np.int64], NDArray
     return np.full((n_rows, n_found), NOTHING), np.full((n_rows, n_found), np.inf, np.float32)
 
 
-def nearest_of_all(points: Leaves, others: Leaves, n_found: int) -> NDArray[np.int64]:
-    """Return the nearest of others to each point.
+def all_lists(n_leaves: int, numbers: NDArray[np.int64]) -> Lists:
+    """Return lists of the same leaves for all rows of all leaves.
 
     Parameters
     ----------
-    points, others : Leaves
-        In orders in which near ones have about the same place.
-    n_found : int
-        How many are wanted.
+    n_leaves : int
+        Leaves that have a list.
+    numbers : int64 array of shape (n,) or (n_leaves, n)
+        What is on it.
 
     Returns
     -------
-    int64 array of shape (n_points, n_found)
-        Their numbers, nearest first; `NOTHING` where there are fewer.
+    Lists
+        The lists.
     """
+    size = numbers.shape[-1]
+    number = np.broadcast_to(numbers, (n_leaves, size)).flatten()
+    return Lists(np.arange(n_leaves + 1) * size, number, np.full(len(number), ALL_ROWS))
+
+
+def _nearest_of_all(points: Leaves, others: Leaves) -> NDArray[np.int64]:
+    """Return the number of the nearest of others to each point."""
     n, n_others = len(points.start) - 1, len(others.start) - 1
-    place = np.arange(n_others)
-    # From the same place on, so that limits are low soon.
-    away = np.abs(place - (np.arange(n) * n_others // n)[:, None])
-    lists = np.argsort(away, axis=1, kind="stable")
-    found = nothing_found(len(points.rows), n_found)
-    search_lists(points, others, np.arange(n + 1) * n_others, lists.ravel(), *found)
-    return found[0]
+    # From about the same place on, so that limits are low soon.
+    away = np.abs(np.arange(n_others) - (np.arange(n) * n_others // n)[:, None])
+    lists = all_lists(n, np.argsort(away, axis=1, kind="stable"))
+    nearest, sq_distance = nothing_found(len(points.rows), 1)
+    search_lists(points, others, lists, 0, nearest, sq_distance)
+    return nearest[:, 0]
+
+
+def narrowed(points: Leaves, others: Leaves, lists: Lists, n_wanted: int) -> Lists:
+    """Return the nearest rows of others to each point, among the leaves on its lists.
+
+    Parameters
+    ----------
+    points : Leaves
+        The points.
+    others : Leaves
+        What they are compared with.
+    lists : Lists
+        Leaves of `others` for those of `points`.
+    n_wanted : int
+        How many rows each point wants, about.
+
+    Returns
+    -------
+    Lists
+        Numbers of rows of `others`.
+    """
+    most = LEAF_ROWS * len(lists.number)
+    new = Lists(
+        np.zeros(len(lists.start), np.int64), np.empty(most, np.int64), np.empty(most, np.uint32)
+    )
+    narrow_lists(points, others, lists, n_wanted, new)
+    n_new = new.start[-1]
+    return Lists(new.start, new.number[:n_new].copy(), new.rows[:n_new].copy())
 
 
 def limits(leaves: Leaves, sq_distance: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -296,4 +335,5 @@ def visit_near(
         squares = np.einsum("ij,ij->i", middle, middle)
         away = (squares - 2 * (middle @ middle.T))[leaf, lists]
         lists = lists[np.lexsort((away, leaf))]
-    search_lists(home, other, start, lists, nearest, sq_distance)
+    every = np.full(len(lists), ALL_ROWS)
+    search_lists(home, other, Lists(start, lists, every), box.stop, nearest, sq_distance)

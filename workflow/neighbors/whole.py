@@ -94,7 +94,8 @@ def nearest_neighbors(
             nearest_in_bucket(sampled, bucket, groups.first_leaf[number], k)
             for number, bucket in enumerate(buckets)
         ]
-        effort = choose_effort(sampled, pairwise(true, merge_nearest), recall)
+        nearest = pairwise(true, merge_nearest)
+        effort = choose_effort(sampled, nearest, groups, buckets.__getitem__, recall)
         parts = [
             search_chosen(number, groups, buckets.__getitem__, k, regions.scale, effort.n_leaves)
             for number in range(len(buckets))

@@ -41,6 +41,7 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import ArrayPlace, map_arrays, read_arrays, write_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -345,11 +346,14 @@ class SearchTask:
         }
 
 
+def _loader(work: Work) -> Callable[[int], Bucket]:
+    """Return what loads a bucket."""
+    return lambda number: _load_bucket(part_path(work.buckets, number))
+
+
 def take_sample(work: Work, shared: StoredArrays) -> Sampled:
     """Return the sampled leaves."""
-    return sample_leaves(
-        _groups(shared), lambda number: _load_bucket(part_path(work.buckets, number)), work.k
-    )
+    return sample_leaves(_groups(shared), _loader(work), work.k)
 
 
 @lru_cache(maxsize=2)
@@ -367,9 +371,12 @@ def nearest_of_sample(
     return nearest_in_bucket(_sampled(stored), bucket, first_leaf, work.k)
 
 
-def chosen_effort(work: Work, stored: StoredArrays, nearest: Nearest) -> Effort:
+def chosen_effort(
+    work: Work, shared: StoredArrays, stored: StoredArrays, nearest: Nearest
+) -> Effort:
     """Return how many leaves find enough of the true neighbours."""
-    return choose_effort(_sampled(stored), nearest, work.recall)
+    groups, load = _groups(shared), _loader(work)
+    return choose_effort(_sampled(stored), nearest, groups, load, work.recall)
 
 
 @dataclass(frozen=True, slots=True)

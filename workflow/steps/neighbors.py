@@ -369,7 +369,7 @@ def _effort(
                 partial(nearest_of_sample, work, shared, stored),
                 list(items),
                 merge_nearest,
-                partial(chosen_effort, work, stored),
+                partial(chosen_effort, work, shared, stored),
             )
         journal.append(0, effort._asdict())
     noted = journal.entries[0]
