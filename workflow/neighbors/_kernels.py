@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Values at least that a rank is estimated from, and how often their range is halved.
 RANKED, HALVINGS = 512, 16
+#: Of the variance within a leaf: the wider it is, the nearer its nearest rows.
+SPREAD_SHARE = np.float32(0.3)
 #: Place of the lowest bit of a word of 32, by the product with a de Bruijn sequence.
 _DE_BRUIJN = np.uint32(0x077CB531)
 _BIT_PLACE = np.zeros(32, np.int64)
@@ -237,8 +239,9 @@ def add_means(
     order: NDArray[np.int64],
     start: NDArray[np.int64],
     means: NDArray[np.float32],
+    spread: NDArray[np.float32],
 ) -> None:
-    """Write the mean of the rows of each leaf, none of which is empty."""
+    """Write mean and variance, over all features, of the rows of each leaf, none of which is empty."""
     n_features = rows.shape[1]
     total = np.empty(n_features)
     for leaf in range(start.size - 1):
@@ -248,8 +251,15 @@ def add_means(
             row = order[i]
             for j in range(n_features):
                 total[j] += rows[row, j]
+        size, squares = start[leaf + 1] - start[leaf], 0.0
         for j in range(n_features):
-            means[leaf, j] = total[j] / (start[leaf + 1] - start[leaf])
+            means[leaf, j] = total[j] / size
+        for i in range(start[leaf], start[leaf + 1]):
+            row = order[i]
+            for j in range(n_features):
+                gap = np.float64(rows[row, j]) - means[leaf, j]
+                squares += gap * gap
+        spread[leaf] = squares / size
 
 
 @compiled
@@ -372,8 +382,18 @@ def search_lists(
 
 
 @compiled
-def narrow_lists(home: Leaves, other: Leaves, lists: Lists, n_wanted: int, new: Lists) -> None:
-    """Write lists of the rows of others that are nearest to each row, among the leaves on its list."""
+def narrow_lists(
+    home: Leaves,
+    other: Leaves,
+    spread: NDArray[np.float32],
+    lists: Lists,
+    n_wanted: int,
+    new: Lists,
+) -> None:
+    """Write lists of the rows of others that are nearest to each row, among the leaves on its list.
+
+    From the square of a distance a share of ``spread`` is taken off.
+    """
     most = 0
     for leaf in range(home.start.size - 1):
         most = max(most, lists.start[leaf + 1] - lists.start[leaf])
@@ -412,7 +432,10 @@ def narrow_lists(home: Leaves, other: Leaves, lists: Lists, n_wanted: int, new: 
                     slot = n_filled[row]
                     listed_at[row, slot] = listed
                     for place in range(LEAF_ROWS):
-                        value = found[i, place] if place < n_places else infinite
+                        value = infinite
+                        if place < n_places:
+                            off = spread[other.start[candidate] + place]
+                            value = found[i, place] - SPREAD_SHARE * off
                         sq_distance[row, slot * LEAF_ROWS + place] = value
                     n_filled[row] += 1
             for place in range(LEAF_ROWS):
@@ -445,9 +468,10 @@ def _about_rank(
 ) -> np.float32:
     """Return about the value of a rank: that of some hundreds of the values, by halving."""
     step = max(1, n_values // RANKED)
-    n, low, high = n_values // step, np.float32(0), np.float32(0)
+    n, low, high = n_values // step, values[0], values[0]
     for i in range(n):
         scratch[i] = values[i * step]
+        low = min(low, scratch[i])
         if scratch[i] < np.inf:
             high = max(high, scratch[i])
     for _ in range(HALVINGS):

@@ -172,8 +172,12 @@ class Bucket:
         Where the leaves of each group begin, and the end: up to 32 of one region.
     centers : float32 array of shape (n_leaves, n_features)
         Mean of each leaf.
+    spread : float32 array of shape (n_leaves,)
+        Mean squared distance of its rows from the centre.
     group_centers : float32 array of shape (n_groups, n_features)
         Mean of the centres of each group; what rows in float16 are counted from.
+    group_spread : float32 array of shape (n_groups,)
+        Mean squared distance of the centres from it.
     """
 
     rows: NDArray[Any]
@@ -182,7 +186,9 @@ class Bucket:
     start: NDArray[np.int64]
     group_start: NDArray[np.int64]
     centers: NDArray[np.float32]
+    spread: NDArray[np.float32]
     group_centers: NDArray[np.float32]
+    group_spread: NDArray[np.float32]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the attributes by name."""
@@ -258,10 +264,10 @@ def make_bucket(
     place = np.empty(len(places), np.int64)
     place[places] = np.arange(len(places))
     rows: NDArray[Any] = sorted_rows.rows
-    centers = means(rows, np.arange(n_rows), start)
-    group_centers = means(centers, np.arange(n_leaves), group_start)
+    centers, spread = means(rows, np.arange(n_rows), start)
+    group_centers, group_spread = means(centers, np.arange(n_leaves), group_start)
     if is_packed:
         group = np.repeat(np.arange(len(group_start) - 1), np.diff(start[group_start]))
         rows = packed(rows, group_centers[group])
     shape = sorted_rows.copy_start, sorted_rows.copies, start, group_start
-    return Bucket(rows, *shape, centers, group_centers), place
+    return Bucket(rows, *shape, centers, spread, group_centers, group_spread), place

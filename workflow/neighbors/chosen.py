@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workflow.neighbors.search import Found
 
 #: Leaves that a row may be compared with, of which the fewest are taken that find enough.
-EFFORTS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 #: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
 GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
 #: Groups whose rows are handled together.
@@ -46,6 +46,8 @@ class Groups(NamedTuple):
     ----------
     centers : Leaves
         Mean of the centres of the leaves of each group, numbered by group.
+    spread : float32 array of shape (n_groups,)
+        Mean squared distance of those centres from it.
     leaf_start : int64 array of shape (n_groups + 1,)
         Number of the first leaf of each group, counted over all; and how many there are.
     bucket_start : int64 array of shape (n_buckets + 1,)
@@ -53,6 +55,7 @@ class Groups(NamedTuple):
     """
 
     centers: Leaves
+    spread: NDArray[np.float32]
     leaf_start: NDArray[np.int64]
     bucket_start: NDArray[np.int64]
 
@@ -63,7 +66,10 @@ class Groups(NamedTuple):
 
 
 def group_table(
-    centers: NDArray[np.float32], n_leaves: NDArray[np.int64], n_groups: NDArray[np.int64]
+    centers: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    n_leaves: NDArray[np.int64],
+    n_groups: NDArray[np.int64],
 ) -> Groups:
     """Return the table of all groups.
 
@@ -71,6 +77,8 @@ def group_table(
     ----------
     centers : float32 array of shape (n, n_features)
         Centre of each group, bucket by bucket.
+    spread : float32 array of shape (n,)
+        Mean squared distance of the centres of its leaves from it.
     n_leaves : int64 array of shape (n,)
         Leaves of each group.
     n_groups : int64 array of shape (n_buckets,)
@@ -82,7 +90,8 @@ def group_table(
         The table.
     """
     starts = (np.concatenate([[0], np.cumsum(size)]) for size in (n_leaves, n_groups))
-    return Groups(laid_out(centers, np.arange(len(centers)), even_starts(len(centers))), *starts)
+    leaves = laid_out(centers, np.arange(len(centers)), even_starts(len(centers)))
+    return Groups(leaves, spread, *starts)
 
 
 def near_leaves(
@@ -129,8 +138,8 @@ def near_leaves(
             ]
         )
         used, number = np.unique(near.number, return_inverse=True)
-        others, near = _centers(used, groups, load), near._replace(number=number)
-        found.append(narrowed(_part(points, first[begin], first[stop]), others, near, n_leaves))
+        part, near = _part(points, first[begin], first[stop]), near._replace(number=number)
+        found.append(narrowed(part, *_centers(used, groups, load), near, n_leaves))
     return _joined(found)
 
 
@@ -154,22 +163,27 @@ def _near_groups(points: Leaves, home: int, groups: Groups, n_groups: int) -> Li
     middle = groups.centers.rows[home : home + 1]
     one = laid_out(middle, np.zeros(1, np.int64), np.array([0, 1]))
     every = all_lists(1, np.arange(len(groups.centers.start) - 1))
-    around = np.sort(narrowed(one, groups.centers, every, GROUPS_AROUND * n_groups).number)
+    n_around = GROUPS_AROUND * n_groups
+    around = np.sort(narrowed(one, groups.centers, groups.spread, every, n_around).number)
     others = laid_out(groups.centers.rows[around], around, even_starts(len(around)))
     lists = all_lists(len(points.start) - 1, np.arange(len(others.start) - 1))
-    return narrowed(points, others, lists, n_groups)
+    return narrowed(points, others, groups.spread[around], lists, n_groups)
 
 
-def _centers(used: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket]) -> Leaves:
-    """Return the centres of the leaves of some groups, which rise; a leaf for each group."""
-    found = []
+def _centers(
+    used: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket]
+) -> tuple[Leaves, NDArray[np.float32]]:
+    """Return centres of the leaves of some groups, which rise, a leaf for each group; and spread."""
+    found, spread = [], []
     number, start = ranges(groups.leaf_start, used)
     begins = np.searchsorted(used, groups.bucket_start)
     for home in np.flatnonzero(np.diff(begins)).tolist():
         bucket = load(home)
         part = used[begins[home] : begins[home + 1]] - groups.bucket_start[home]
-        found.append(bucket.centers[ranges(bucket.group_start, part)[0]])
-    return laid_out(np.concatenate(found), number, start)
+        places = ranges(bucket.group_start, part)[0]
+        found.append(bucket.centers[places])
+        spread.append(bucket.spread[places])
+    return laid_out(np.concatenate(found), number, start), np.concatenate(spread)
 
 
 def _search(

@@ -68,8 +68,8 @@ def split(rows: NDArray[np.float32], n_parts: int, *, is_distinct: bool = False)
 
 def means(
     rows: NDArray[np.float32], order: NDArray[np.int64], start: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the mean of the rows of each leaf.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean of the rows of each leaf, and how far they lie from it.
 
     Parameters
     ----------
@@ -82,12 +82,15 @@ def means(
 
     Returns
     -------
-    float32 array of shape (n_leaves, n_features)
+    means : float32 array of shape (n_leaves, n_features)
         Summed in float64, in the order given.
+    spread : float32 array of shape (n_leaves,)
+        Mean squared distance from the mean.
     """
     found = np.empty((len(start) - 1, rows.shape[1]), np.float32)
-    add_means(frozen(rows), order, start, found)
-    return found
+    spread = np.empty(len(found), np.float32)
+    add_means(frozen(rows), order, start, found, spread)
+    return found, spread
 
 
 def laid_out(
@@ -187,7 +190,7 @@ def compact_leaves(rows: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
     order, start = parts.order, parts.start
     points = laid_out(rows[order], order, start)
     for _ in range(N_ROUNDS):
-        centers = means(rows, order, start)
+        centers, _ = means(rows, order, start)
         panels = laid_out(centers, np.arange(len(centers)), even_starts(len(centers)))
         label = np.empty(n_rows, np.int64)
         label[parts.order] = _nearest_of_all(points, panels)
@@ -253,7 +256,9 @@ def _nearest_of_all(points: Leaves, others: Leaves) -> NDArray[np.int64]:
     return nearest[:, 0]
 
 
-def narrowed(points: Leaves, others: Leaves, lists: Lists, n_wanted: int) -> Lists:
+def narrowed(
+    points: Leaves, others: Leaves, spread: NDArray[np.float32], lists: Lists, n_wanted: int
+) -> Lists:
     """Return the nearest rows of others to each point, among the leaves on its lists.
 
     Parameters
@@ -261,7 +266,9 @@ def narrowed(points: Leaves, others: Leaves, lists: Lists, n_wanted: int) -> Lis
     points : Leaves
         The points.
     others : Leaves
-        What they are compared with.
+        What they are compared with: means of rows.
+    spread : float32 array of shape (n_others,)
+        Mean squared distance of the rows from each of them.
     lists : Lists
         Leaves of `others` for those of `points`.
     n_wanted : int
@@ -276,7 +283,7 @@ def narrowed(points: Leaves, others: Leaves, lists: Lists, n_wanted: int) -> Lis
     new = Lists(
         np.zeros(len(lists.start), np.int64), np.empty(most, np.int64), np.empty(most, np.uint32)
     )
-    narrow_lists(points, others, lists, n_wanted, new)
+    narrow_lists(points, others, frozen(spread), lists, n_wanted, new)
     n_new = new.start[-1]
     return Lists(new.start, new.number[:n_new].copy(), new.rows[:n_new].copy())
 

@@ -166,7 +166,7 @@ def build_regions(sample: NDArray[Any], n_regions: int) -> Regions:
     scale = 2.0 ** -np.frexp(largest / SCALED_MAX)[1] if largest > 0 else 1.0
     rows = np.unique(sample.astype(np.float32) * np.float32(scale) + np.float32(0), axis=0)
     splits = split(rows, min(n_regions, len(rows)), is_distinct=True)
-    centers = means(rows, splits.order, splits.start)
+    centers, _ = means(rows, splits.order, splits.start)
     return Regions(scale, splits.feature, splits.threshold, splits.branch, centers)
 
 

@@ -86,6 +86,7 @@ def nearest_neighbors(
     else:
         groups = group_table(
             np.concatenate([bucket.group_centers for bucket in buckets]),
+            np.concatenate([bucket.group_spread for bucket in buckets]),
             np.concatenate([np.diff(bucket.group_start) for bucket in buckets]),
             np.array([len(bucket.group_centers) for bucket in buckets]),
         )

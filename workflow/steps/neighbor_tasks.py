@@ -277,6 +277,7 @@ def part_of_table(folder: Path, bucket: int) -> dict[str, NDArray[Any]]:
         "low": arrays["low"].copy(),
         "high": arrays["high"].copy(),
         "centers": arrays["group_centers"].copy(),
+        "spread": arrays["group_spread"].copy(),
         "n_leaves": np.diff(arrays["group_start"]),
         "n_groups": np.array([len(arrays["group_centers"])]),
     }
@@ -293,7 +294,7 @@ def joined(
 def _groups(stored: StoredArrays) -> Groups:
     """Return the groups of all buckets, laid out once per process."""
     arrays = stored.load()
-    return group_table(arrays["centers"], arrays["n_leaves"], arrays["n_groups"])
+    return group_table(*(arrays[name] for name in ("centers", "spread", "n_leaves", "n_groups")))
 
 
 def _load_bucket(path: Path) -> Bucket:
@@ -337,7 +338,8 @@ class SearchTask:
         path = part_path(work.found, item.index)
         arrays = {
             "index": found.number[place].astype(work.index_dtype),
-            "distance": found.distance[place],
+            # The first one is the image itself, or equal to it.
+            "distance": found.distance[place, 1:],
         }
         return {
             "file_crc": write_arrays(path, arrays),
@@ -412,11 +414,11 @@ class GatherTask:
         sizes = np.diff(offsets, axis=1)
         before = sizes[: unit.index].sum(axis=0)
         shape = int(offsets[unit.index, -1]), work.k + 1
-        found = Found(np.empty(shape, work.index_dtype), np.empty(shape, np.float32))
+        found = Found(np.empty(shape, work.index_dtype), np.zeros(shape, np.float32))
         for bucket in np.flatnonzero(sizes[unit.index]):
             rows = slice(*offsets[unit.index, bucket : bucket + 2].tolist())
             start = int(before[bucket])
             places = _places(part_path(work.found, int(bucket)))
-            for name, array in (("index", found.number), ("distance", found.distance)):
+            for name, array in (("index", found.number), ("distance", found.distance[:, 1:])):
                 array[rows] = places[name].read_range(start, start + rows.stop - rows.start)
         return found, sum(array.nbytes for array in found)

@@ -69,6 +69,8 @@ NEIGHBORS = {
 }
 #: With ``auto``, seconds that the step may take by the plan, and the share of the free disk.
 AUTO_SECONDS, AUTO_DISK = 900.0, 0.8
+#: Bytes of a neighbour, and images that a leaf has about.
+FOUND_BYTES, LEAF_IMAGES = 8, 20
 #: Bytes of scores of the largest unit of sorting, in float32.
 UNIT_BYTES = BLOCK_BYTES // 2
 #: What to change where so much memory is not there.
@@ -145,8 +147,9 @@ class NeighborsStep(Step):
         if settings.enabled is False:
             return []
         n, d, k = sizes.n_samples, sizes.dims["component"], settings.k
-        scores, copy = n * score_row_bytes(sizes), n * (_copied_row_bytes(sizes) + 12)
-        found, result = n * 8 * (k + 1), n * 8 * k
+        scores, copy = n * score_row_bytes(sizes), n * _bucket_row_bytes(sizes)
+        result = n * FOUND_BYTES * k
+        found = result + 4 * n
         n_regions = region_count(n)
         rows = min(n, 2 * 4096 * bucket_regions(n_regions))
         unit = min(n, max(sizes.block_rows, UNIT_BYTES // (4 * d)))
@@ -208,15 +211,18 @@ def seconds(sizes: Sizes) -> float:
 
 def disk_bytes(sizes: Sizes) -> int:
     """Return the most that the step holds on disk at a time, its result among it [bytes]."""
-    n, k = sizes.n_samples, sizes.config.section(NeighborsSettings).k
-    copy, found = n * (_copied_row_bytes(sizes) + 12), n * 8 * (k + 1)
-    return max(2 * copy, copy + found, 2 * found + 8 * n)
+    k = sizes.config.section(NeighborsSettings).k
+    bucket, found = _bucket_row_bytes(sizes), FOUND_BYTES * k + 4
+    # Sorted and in buckets; in buckets and found; found and in the order of the images.
+    largest = max(2 * bucket, bucket + found, found + FOUND_BYTES * k)
+    return sizes.n_samples * (largest + 4)
 
 
-def _copied_row_bytes(sizes: Sizes) -> int:
-    """Return the bytes of the scores of an image in the copy that is searched."""
+def _bucket_row_bytes(sizes: Sizes) -> int:
+    """Return the bytes of an image in the copy that is searched, its share of a leaf's centre among it."""
     is_exact = sizes.n_samples <= sizes.config.section(NeighborsSettings).exact_up_to
-    return sizes.dims["component"] * (4 if is_exact else 2)
+    d = sizes.dims["component"]
+    return d * (4 if is_exact else 2) + 12 + 4 * d // LEAF_IMAGES
 
 
 def _why_not(context: Context) -> str:
