@@ -10,10 +10,13 @@ from workflow.neighbors import (
     Boxes,
     box_of,
     build_regions,
+    group_table,
     make_bucket,
+    merge_equal,
     nearest_neighbors,
     numbered_rows,
     search_bucket,
+    search_chosen,
 )
 from workflow.neighbors.regions import REGION_ROWS
 
@@ -152,6 +155,40 @@ def test_search_bucket__of_one_region_that_holds_half_of_all_rows():
         np.testing.assert_array_equal(found.number[place, 1:], index[members])
 
 
+def test_search_chosen__is_the_same_however_regions_are_put_into_buckets():
+    X = np.round(np.random.default_rng(7).normal(size=(12_000, 5)) * 4).astype(np.float32)
+    regions = build_regions(X, 3)
+    distinct, _ = merge_equal([numbered_rows(X, 0)], 9)
+    region = regions.route(regions.scaled(distinct.rows))
+
+    def found(spans):
+        buckets, lowest = [], []
+        for span in spans:
+            members = np.flatnonzero(np.isin(region, span))
+            bucket, _ = make_bucket(distinct.take(members), region[members], span)
+            buckets.append(bucket)
+            lowest.append(bucket.copies[bucket.copy_start[:-1]])
+        groups = group_table(
+            np.concatenate([bucket.group_centers for bucket in buckets]),
+            np.concatenate([bucket.group_spread for bucket in buckets]),
+            np.concatenate([np.diff(bucket.group_start) for bucket in buckets]),
+            np.array([len(bucket.group_centers) for bucket in buckets]),
+        )
+        parts = [
+            search_chosen(home, groups, buckets.__getitem__, 8, 1.0, n_leaves=1024)
+            for home in range(len(buckets))
+        ]
+        order = np.argsort(np.concatenate(lowest))
+        assert max(len(bucket.group_centers) for bucket in buckets) > 3
+        return [np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)]
+
+    number, distance = found([range(3)])
+    other_number, other_distance = found([range(1), range(1, 3)])
+    np.testing.assert_array_equal(number, other_number)
+    np.testing.assert_array_equal(distance, other_distance)
+    assert (np.diff(np.sort(number, axis=1), axis=1) > 0).all()
+
+
 @pytest.mark.parametrize("kind", ["clusters", "noise"])
 def test_nearest_neighbors__beyond_the_exact_ones_as_many_as_wanted(kind):
     rng = np.random.default_rng(8)
@@ -174,7 +211,7 @@ def test_nearest_neighbors__thousands_of_copies_of_a_few_rows():
     for recall in (None, 0.9):
         index, distance = nearest_neighbors(X, 15, recall=recall)
         for value in (0, 1):
-            copies = np.flatnonzero((X == value).all(axis=1))
+            copies = np.flatnonzero((value == X).all(axis=1))
             assert (distance[copies] == 0).all()
             np.testing.assert_array_equal(index[copies[0]], copies[1:16])
             np.testing.assert_array_equal(index[copies[100:]], copies[None, :15].repeat(19_900, 0))

@@ -111,7 +111,7 @@ def split_rows(
     """
     feature, threshold, branch, order, start = splits
     stack = np.empty((n_parts + 1, 5), np.int64)
-    stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3], stack[0, 4] = 0, order.size, n_parts, -1, 0
+    _push(stack, 0, 0, order.size, n_parts, -1, 0)
     n_waiting, n_splits, n_found = 1, 0, 0
     later = np.empty(order.size, np.int64)
     values = np.empty(order.size, np.float32)
@@ -131,7 +131,7 @@ def split_rows(
                 below += values[i] < bound
                 up_to += values[i] <= bound
             if is_distinct:
-                if 0 < below and (up_to == size or cut - below <= up_to - cut):
+                if below > 0 and (up_to == size or cut - below <= up_to - cut):
                     cut = below
                 else:
                     cut = up_to if up_to < size else 0
@@ -159,17 +159,22 @@ def split_rows(
         feature[n_splits], threshold[n_splits] = widest, last
         if parent >= 0:
             branch[parent, side] = n_splits
-        for branch_side in range(2):
-            is_first = branch_side == 1
-            at = n_waiting + branch_side
-            stack[at, 0] = first if is_first else first + cut
-            stack[at, 1] = first + cut if is_first else stop
-            stack[at, 2] = parts // 2 if is_first else parts - parts // 2
-            stack[at, 3], stack[at, 4] = n_splits, 1 - branch_side
+        # The first side comes next.
+        _push(stack, n_waiting, first + cut, stop, parts - parts // 2, n_splits, 1)
+        _push(stack, n_waiting + 1, first, first + cut, parts // 2, n_splits, 0)
         n_waiting += 2
         n_splits += 1
     start[n_found] = order.size
     return n_splits, n_found
+
+
+@compiled
+def _push(
+    stack: NDArray[np.int64], at: int, first: int, stop: int, parts: int, parent: int, side: int
+) -> None:
+    """Write a part that is to be split: which rows, into how many, and whose branch it is."""
+    stack[at, 0], stack[at, 1], stack[at, 2], stack[at, 3] = first, stop, parts, parent
+    stack[at, 4] = side
 
 
 @compiled
@@ -214,7 +219,7 @@ def _value_of_rank(values: NDArray[np.float32], size: int, rank: int) -> np.floa
             low = i
         else:
             break
-    return values[rank]
+    return np.float32(values[rank])
 
 
 @compiled
@@ -482,7 +487,7 @@ def _about_rank(
             low = middle
         else:
             high = middle
-    return high
+    return np.float32(high)
 
 
 @compiled

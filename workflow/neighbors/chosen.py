@@ -19,7 +19,7 @@ from workflow.neighbors.leaves import (
     ranges,
     visit_near,
 )
-from workflow.neighbors.search import copies_of, expanded
+from workflow.neighbors.search import Found, copies_of, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.neighbors.buckets import Bucket
-    from workflow.neighbors.search import Found
 
 #: Leaves that a row may be compared with, of which the fewest are taken that find enough.
-EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024)
 #: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
 GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
-#: Groups whose rows are handled together.
-GROUPS_AT_ONCE = 32
+#: Groups whose leaves' centres are loaded together.
+GROUPS_AT_ONCE = 16
+#: Times a row of a bucket is compared with a leaf, handled together: they make the memory of a search.
+PAIRS_AT_ONCE = 1 << 23
 #: Leaves of which some rows are searched exactly to learn how many leaves that takes, and those rows.
 N_SAMPLED, SAMPLED_ROWS = 128, 4
 
@@ -256,20 +257,28 @@ def search_chosen(
     Found
         ``k + 1`` images for each row.
     """
-    copies = []
-
-    def leaves(number: int, part: NDArray[np.int64]) -> Leaves:
-        bucket = load(number)
-        copies.append(copies_of(bucket, part))
-        return bucket.leaves(part)
-
     bucket = load(home)
-    points = bucket.leaves()
-    size = np.diff(bucket.group_start)
-    group_of = np.repeat(groups.bucket_start[home] + np.arange(len(size)), size)
-    lists = near_leaves(points, group_of, groups, load, n_leaves)
-    found = _search(points, lists, groups.first_leaf, home, leaves, k + 1)
-    return expanded(*found, copies, scale)
+    every = bucket.leaves()
+    start = np.asarray(bucket.group_start)
+
+    def search_groups(here: NDArray[np.int64]) -> Found:
+        copies = []
+
+        def leaves(number: int, part: NDArray[np.int64]) -> Leaves:
+            bucket = load(number)
+            copies.append(copies_of(bucket, part))
+            return bucket.leaves(part)
+
+        points = _part(every, start[here[0]], start[here[-1] + 1])
+        group_of = np.repeat(groups.bucket_start[home] + here, np.diff(start)[here])
+        lists = near_leaves(points, group_of, groups, load, n_leaves)
+        found = _search(points, lists, groups.first_leaf, home, leaves, k + 1)
+        return expanded(*found, copies, scale)
+
+    n_together = max(1, PAIRS_AT_ONCE // (n_leaves * LEAF_ROWS**2))
+    cuts = range(n_together, len(start) - 1, n_together)
+    found = [search_groups(here) for here in np.split(np.arange(len(start) - 1), cuts)]
+    return Found(*map(np.concatenate, zip(*found, strict=True)))
 
 
 class Sampled(NamedTuple):

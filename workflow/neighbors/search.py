@@ -118,7 +118,8 @@ def _gap(
 ) -> NDArray[np.float64]:
     """Return a lower bound of the squared distances between a box and some others, as rounded."""
     gap = np.maximum(low - boxes.high, boxes.low - high).clip(0).astype(np.float64)
-    return np.einsum("ij,ij->i", gap, gap) * margin(len(low))
+    found: NDArray[np.float64] = np.einsum("ij,ij->i", gap, gap) * margin(len(low))
+    return found
 
 
 def copies_of(

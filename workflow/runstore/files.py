@@ -306,7 +306,7 @@ def map_arrays(places: Mapping[str, ArrayPlace]) -> dict[str, NDArray[Any]]:
     try:
         content = np.memmap(path, np.uint8, "r")
         return {
-            name: np.ndarray(place.shape, place.dtype, content, place.first_byte)  # type: ignore[call-overload]
+            name: np.ndarray(place.shape, place.dtype, content, place.first_byte)
             for name, place in places.items()
         }
     except (OSError, ValueError, TypeError):
