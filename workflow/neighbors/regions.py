@@ -171,14 +171,14 @@ def build_regions(sample: NDArray[Any], n_regions: int) -> Regions:
 
 
 def packed(rows: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Return rows in half the bytes: what is between them and the centre of their region.
+    """Return rows in half the bytes: what is between them and the centre of their region or group.
 
     Parameters
     ----------
     rows : float32 array of shape (n_rows, n_features)
         Scaled rows.
     centers : float32 array of shape (n_rows, n_features)
-        Centre of the region of each.
+        The centre for each.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def unpacked(rows: NDArray[np.float16], centers: NDArray[np.float32]) -> NDArray
     rows : float16 array of shape (n_rows, n_features)
         What `packed` returned.
     centers : float32 array of shape (n_rows, n_features)
-        Centre of the region of each.
+        The centre for each.
 
     Returns
     -------

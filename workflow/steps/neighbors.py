@@ -74,7 +74,13 @@ FOUND_BYTES, LEAF_IMAGES = 8, 20
 #: Bytes of scores of the largest unit of sorting, in float32.
 UNIT_BYTES = BLOCK_BYTES // 2
 #: What to change where so much memory is not there.
-ADVICE = {"rows": "Lower pca.n_components", "found": "Lower neighbors.k"}
+ADVICE = {
+    "rows": "Lower pca.n_components",
+    "found": "Lower neighbors.k",
+    "lists": "Lower neighbors.recall",
+}
+#: What a search holds of leaves that are compared, where not all are.
+LISTS_BYTES = 192 * 2**20
 
 
 class NeighborsSettings(Section):
@@ -158,6 +164,8 @@ class NeighborsStep(Step):
         sorting = {"rows": 5 * unit * (4 * d + 16)}
         # Panels are filled to three quarters.
         search = {"rows": 2 * rows * d * 10, "found": 3 * rows * 16 * (k + 1)}
+        if n > settings.exact_up_to:
+            search["lists"] = LISTS_BYTES
         gather = {"found": 2 * unit * 8 * (k + 1) + 3 * sizes.block_rows * 8 * (k + 1)}
         return [
             TaskPlan(
@@ -203,10 +211,12 @@ class NeighborsStep(Step):
 def seconds(sizes: Sizes) -> float:
     """Return about how long the step takes on the workers of this machine [s]."""
     n, d = sizes.n_samples, sizes.dims["component"] / 50
-    row = 15e-6 * d
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
         # From 4e-11 (demo) to 4e-10 (mnist): as much as bounds leave.
-        row += 1.2e-10 * d * n
+        row = (15e-6 + 1.4e-10 * n) * d
+    else:
+        # From 15e-6 to 1e-4 where noise fills all components and 512 leaves are needed.
+        row = 25e-6 * d
     return 0.2 + sizes.rows_per_worker * row
 
 
