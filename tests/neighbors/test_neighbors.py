@@ -6,7 +6,18 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from tests.neighbors.references import by_brute_force
-from workflow.neighbors import build_regions, nearest_neighbors
+from workflow.neighbors import (
+    Boxes,
+    box_of,
+    build_regions,
+    group_table,
+    make_bucket,
+    merge_equal,
+    nearest_neighbors,
+    numbered_rows,
+    search_bucket,
+    search_chosen,
+)
 from workflow.neighbors.regions import REGION_ROWS
 
 
@@ -121,3 +132,86 @@ def test_build_regions__copies_draw_no_borders():
     size = np.bincount(regions.route(regions.scaled(half[10_000:])))
     assert len(size) == 8
     assert size.min() > 1000
+
+
+def test_search_bucket__of_one_region_that_holds_half_of_all_rows():
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(9000, 5)).astype(np.float32)
+    region = np.where(np.arange(9000) % 2, 0, 1 + np.arange(9000) % 7)
+    buckets, rows = [], []
+    for first in (0, 1, 5):
+        span = range(first, {0: 1, 1: 5, 5: 8}[first])
+        members = np.flatnonzero(np.isin(region, span))
+        distinct = numbered_rows(X, 0).take(members)
+        bucket, place = make_bucket(distinct, region[members], span)
+        assert np.diff(bucket.start).max() <= 32
+        buckets.append(bucket)
+        rows.append((members, place))
+    boxes = Boxes(*map(np.concatenate, zip(*map(box_of, buckets), strict=True)))
+    index, _ = nearest_neighbors(X, 8)
+    for home, (members, place) in enumerate(rows):
+        found = search_bucket(home, boxes, buckets.__getitem__, 8, 1.0)
+        np.testing.assert_array_equal(found.number[place, 0], members)
+        np.testing.assert_array_equal(found.number[place, 1:], index[members])
+
+
+def test_search_chosen__is_the_same_however_regions_are_put_into_buckets():
+    X = np.round(np.random.default_rng(7).normal(size=(12_000, 5)) * 4).astype(np.float32)
+    regions = build_regions(X, 3)
+    distinct, _ = merge_equal([numbered_rows(X, 0)], 9)
+    region = regions.route(regions.scaled(distinct.rows))
+
+    def found(spans):
+        buckets, lowest = [], []
+        for span in spans:
+            members = np.flatnonzero(np.isin(region, span))
+            bucket, _ = make_bucket(distinct.take(members), region[members], span)
+            buckets.append(bucket)
+            lowest.append(bucket.copies[bucket.copy_start[:-1]])
+        groups = group_table(
+            np.concatenate([bucket.group_centers for bucket in buckets]),
+            np.concatenate([bucket.group_spread for bucket in buckets]),
+            np.concatenate([np.diff(bucket.group_start) for bucket in buckets]),
+            np.array([len(bucket.group_centers) for bucket in buckets]),
+        )
+        parts = [
+            search_chosen(home, groups, buckets.__getitem__, 8, 1.0, n_leaves=1024)
+            for home in range(len(buckets))
+        ]
+        order = np.argsort(np.concatenate(lowest))
+        assert max(len(bucket.group_centers) for bucket in buckets) > 3
+        return [np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)]
+
+    number, distance = found([range(3)])
+    other_number, other_distance = found([range(1), range(1, 3)])
+    np.testing.assert_array_equal(number, other_number)
+    np.testing.assert_array_equal(distance, other_distance)
+    assert (np.diff(np.sort(number, axis=1), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["clusters", "noise"])
+def test_nearest_neighbors__beyond_the_exact_ones_as_many_as_wanted(kind):
+    rng = np.random.default_rng(8)
+    centers = rng.normal(size=(300, 20)) * (3 if kind == "clusters" else 0)
+    X = (centers[rng.integers(0, 300, 20_000)] + rng.normal(size=(20_000, 20))).astype(np.float32)
+    true, _ = nearest_neighbors(X, 15)
+    index, distance = nearest_neighbors(X, 15, recall=0.9)
+    share = (index[:, :, None] == true[:, None, :]).any(axis=2).mean()
+    assert 0.87 < share < 1
+    # What is found is what it says, and nearest first.
+    apart = np.sqrt(((X[:, None].astype(float) - X[index]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(distance, apart, rtol=2e-6)
+    assert (np.diff(distance, axis=1) >= 0).all()
+
+
+def test_nearest_neighbors__thousands_of_copies_of_a_few_rows():
+    rng = np.random.default_rng(9)
+    X = np.concatenate([rng.normal(size=(500, 4)), np.ones((20_000, 4)), np.zeros((20_000, 4))])
+    X = X[rng.permutation(len(X))].astype(np.float32)
+    for recall in (None, 0.9):
+        index, distance = nearest_neighbors(X, 15, recall=recall)
+        for value in (0, 1):
+            copies = np.flatnonzero((value == X).all(axis=1))
+            assert (distance[copies] == 0).all()
+            np.testing.assert_array_equal(index[copies[0]], copies[1:16])
+            np.testing.assert_array_equal(index[copies[100:]], copies[None, :15].repeat(19_900, 0))

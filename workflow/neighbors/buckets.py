@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.compiling import frozen
-from workflow.neighbors._leaf_kernels import leaf_centers, leaf_order
-from workflow.neighbors._search_kernels import Leaves, lay_out
+from workflow.neighbors.leaves import compact_leaves, even_starts, laid_out, means, ranges
 from workflow.neighbors.regions import packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from workflow.neighbors._kernels import Leaves
 
 #: Most regions of a bucket, and buckets that there are before a bucket takes a second region.
 MAX_REGIONS, MIN_BUCKETS = 16, 64
@@ -57,9 +57,7 @@ class Distinct(NamedTuple):
         Distinct
             Those rows, with their copies.
         """
-        size = np.diff(self.copy_start)[places]
-        start = np.concatenate([[0], np.cumsum(size)])
-        source = np.repeat(self.copy_start[:-1][places] - start[:-1], size) + np.arange(start[-1])
+        source, start = ranges(self.copy_start, places)
         return Distinct(self.rows[places], start, self.copies[source])
 
 
@@ -123,7 +121,7 @@ def merge_equal(parts: Sequence[Distinct], n_copies: int) -> tuple[Distinct, NDA
     size = np.concatenate([np.diff(part.copy_start) for part in parts])
     copies = np.concatenate([part.copies for part in parts])
     start = np.concatenate([[0], np.cumsum(size)])
-    words = np.ascontiguousarray(rows).view(f"u{rows.dtype.itemsize}")
+    words = np.ascontiguousarray(rows.T).view(f"u{rows.dtype.itemsize}")
     one, two = (_fingerprint(words, *seed) for seed in (FIRST, SECOND))
     order = np.lexsort((two, one))
     is_same = (one[order[1:]] == one[order[:-1]]) & (two[order[1:]] == two[order[:-1]])
@@ -150,8 +148,8 @@ def merge_equal(parts: Sequence[Distinct], n_copies: int) -> tuple[Distinct, NDA
 
 def _fingerprint(words: NDArray[Any], start: int, factor: int) -> NDArray[np.uint64]:
     """Return a number of 64 bits for each row; rows that differ in one word never share it."""
-    state = np.full(len(words), start, np.uint64)
-    for column in words.T:
+    state = np.full(words.shape[1], start, np.uint64)
+    for column in words:
         state ^= column
         state *= np.uint64(factor)
         state ^= state >> np.uint64(32)
@@ -165,26 +163,32 @@ class Bucket:
     Attributes
     ----------
     rows : array of shape (n_rows, n_features)
-        Scaled rows: float32, or float16, as `packed` returns them.
+        Scaled rows: float32, or float16, counted from the centre of the group.
     copy_start, copies : int64 arrays
         As `Distinct` has them.
     start : int64 array of shape (n_leaves + 1,)
         Where each leaf begins, and the end.
-    region_start : int64 array of shape (n_regions + 1,)
-        Where the leaves of each region begin, and the end.
+    group_start : int64 array of shape (n_groups + 1,)
+        Where the leaves of each group begin, and the end: up to 32 of one region.
     centers : float32 array of shape (n_leaves, n_features)
         Mean of each leaf.
-    bases : float32 array of shape (n_regions, n_features)
-        What rows in float16 are counted from; of no length where they are float32.
+    spread : float32 array of shape (n_leaves,)
+        Mean squared distance of its rows from the centre.
+    group_centers : float32 array of shape (n_groups, n_features)
+        Mean of the centres of each group; what rows in float16 are counted from.
+    group_spread : float32 array of shape (n_groups,)
+        Mean squared distance of the centres from it.
     """
 
     rows: NDArray[Any]
     copy_start: NDArray[np.int64]
     copies: NDArray[np.int64]
     start: NDArray[np.int64]
-    region_start: NDArray[np.int64]
+    group_start: NDArray[np.int64]
     centers: NDArray[np.float32]
-    bases: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    group_centers: NDArray[np.float32]
+    group_spread: NDArray[np.float32]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the attributes by name."""
@@ -205,21 +209,20 @@ class Bucket:
         """
         if part is None:
             part = np.arange(len(self.start) - 1)
-        size = np.diff(self.start)[part]
-        start = np.concatenate([[0], np.cumsum(size)])
-        source = np.repeat(self.start[part] - start[:-1], size) + np.arange(start[-1])
+        source, start = ranges(self.start, part)
         rows = np.asarray(self.rows[source])
-        if len(self.bases):
-            region = np.searchsorted(self.region_start, part, side="right") - 1
-            rows = unpacked(rows, self.bases[np.repeat(region, size)])
-        return Leaves(rows, self.copies[self.copy_start[source]], start, *lay_out(rows, start))
+        if rows.dtype == np.float16:
+            group = np.searchsorted(self.group_start, part, side="right") - 1
+            rows = unpacked(rows, self.group_centers[np.repeat(group, np.diff(start))])
+        return laid_out(rows, np.asarray(self.copies[self.copy_start[source]], np.int64), start)
 
 
 def make_bucket(
     distinct: Distinct,
     region: NDArray[np.integer[Any]],
     regions: range,
-    bases: NDArray[np.float32] | None = None,
+    *,
+    is_packed: bool = False,
 ) -> tuple[Bucket, NDArray[np.int64]]:
     """Put the rows of some regions into leaves.
 
@@ -231,8 +234,8 @@ def make_bucket(
         Region of each.
     regions : range
         The regions of the bucket.
-    bases : float32 array of shape (n_regions, n_features), optional
-        Centre of each of them, to pack rows by; rows stay as they are by default.
+    is_packed : bool
+        Whether rows take half the bytes, as `packed` makes them.
 
     Returns
     -------
@@ -245,25 +248,26 @@ def make_bucket(
     -----
     A leaf depends on the rows of its region alone, not on the bucket.
     """
-    order, starts, region_start, n_rows = [], [np.zeros(1, np.int64)], [0], 0
+    order, n_rows, n_leaves = [np.empty(0, np.int64)], 0, 0
+    starts, group_starts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
     for number in regions:
         members = np.flatnonzero(region == number)
         if len(members):
-            inside, start = leaf_order(frozen(distinct.rows[members].astype(np.float32)))
+            inside, start = compact_leaves(distinct.rows[members])
             order.append(members[inside])
             starts.append(start[1:] + n_rows)
+            group_starts.append(even_starts(len(start) - 1)[1:] + n_leaves)
             n_rows += len(members)
-        region_start.append(sum(map(len, starts)) - 1)
-    places = np.concatenate(order) if order else np.empty(0, np.int64)
-    start = np.concatenate(starts)
+            n_leaves += len(start) - 1
+    places, start, group_start = map(np.concatenate, (order, starts, group_starts))
     sorted_rows = distinct.take(places)
     place = np.empty(len(places), np.int64)
     place[places] = np.arange(len(places))
-    rows: NDArray[Any] = np.ascontiguousarray(sorted_rows.rows, np.float32)
-    centers = leaf_centers(rows, np.arange(len(rows)), start)
-    if bases is None:
-        bases = np.empty((0, rows.shape[1]), np.float32)
-    else:
-        rows = packed(rows, bases[region[places] - regions.start])
-    shape = sorted_rows.copy_start, sorted_rows.copies, start, np.array(region_start)
-    return Bucket(rows, *shape, centers, bases), place
+    rows: NDArray[Any] = sorted_rows.rows
+    centers, spread = means(rows, np.arange(n_rows), start)
+    group_centers, group_spread = means(centers, np.arange(n_leaves), group_start)
+    if is_packed:
+        group = np.repeat(np.arange(len(group_start) - 1), np.diff(start[group_start]))
+        rows = packed(rows, group_centers[group])
+    shape = sorted_rows.copy_start, sorted_rows.copies, start, group_start
+    return Bucket(rows, *shape, centers, spread, group_centers, group_spread), place

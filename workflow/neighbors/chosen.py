@@ -2,172 +2,234 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._leaf_kernels import nearest_columns
-from workflow.neighbors._search_kernels import Leaves, lay_out, leaf_limits, near_leaves
-from workflow.neighbors._search_kernels import search_leaves as search_lists
+from workflow.compiling import frozen
+from workflow.neighbors._kernels import Leaves, Lists, search_lists
 from workflow.neighbors._tiles import LEAF_ROWS
-from workflow.neighbors.search import copies_of, expanded, nothing_found
+from workflow.neighbors.leaves import (
+    NOTHING,
+    all_lists,
+    even_starts,
+    laid_out,
+    narrowed,
+    nothing_found,
+    ranges,
+    visit_near,
+)
+from workflow.neighbors.search import Found, copies_of, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from workflow.neighbors.buckets import Bucket
-    from workflow.neighbors.search import Found
 
-#: Regions that the leaves of a leaf's list may lie in, and those that they are looked for among.
-N_REGIONS, N_REGIONS_AROUND = 32, 256
-#: Most leaves that a leaf is compared with.
-MAX_LEAVES = 1024
-#: Leaves whose rows are searched exactly to learn how many leaves that takes.
-N_SAMPLED = 64
+#: Leaves that a row may be compared with, of which the fewest are taken that find enough.
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024)
+#: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
+GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
+#: Groups whose leaves' centres are loaded together.
+GROUPS_AT_ONCE = 16
+#: Times a row of a bucket is compared with a leaf, handled together: they make the memory of a search.
+PAIRS_AT_ONCE = 1 << 23
+#: Leaves of which some rows are searched exactly to learn how many leaves that takes, and those rows.
+N_SAMPLED, SAMPLED_ROWS = 128, 4
 
 
-class Centers(NamedTuple):
-    """Centres of regions, and where the regions lie.
+class Groups(NamedTuple):
+    """The groups of leaves of all buckets.
 
     Attributes
     ----------
-    centers : float32 array of shape (n_regions, n_features)
-        Mean of each region.
-    n_leaves : int64 array of shape (n_regions,)
-        Leaves of each.
-    step : int
-        Regions of a bucket.
+    centers : Leaves
+        Mean of the centres of the leaves of each group, numbered by group.
+    spread : float32 array of shape (n_groups,)
+        Mean squared distance of those centres from it.
+    leaf_start : int64 array of shape (n_groups + 1,)
+        Number of the first leaf of each group, counted over all; and how many there are.
+    bucket_start : int64 array of shape (n_buckets + 1,)
+        First group of each bucket, and their number.
     """
 
-    centers: NDArray[np.float32]
-    n_leaves: NDArray[np.int64]
-    step: int
+    centers: Leaves
+    spread: NDArray[np.float32]
+    leaf_start: NDArray[np.int64]
+    bucket_start: NDArray[np.int64]
 
     @property
-    def leaf_start(self) -> NDArray[np.int64]:
-        """Number of the first leaf of each region, counted over all; and their number."""
-        return np.concatenate([[0], np.cumsum(self.n_leaves)])
-
-    def first_leaf(self, bucket: int) -> int:
-        """Return the number of the first leaf of a bucket, counted over all.
-
-        Parameters
-        ----------
-        bucket : int
-            The bucket.
-
-        Returns
-        -------
-        int
-            Leaves of all buckets before it.
-        """
-        return int(self.leaf_start[bucket * self.step])
+    def first_leaf(self) -> NDArray[np.int64]:
+        """Number of the first leaf of each bucket, counted over all; and how many there are."""
+        return self.leaf_start[self.bucket_start]
 
 
-def region_centers(bucket: Bucket) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what a table of all regions needs of a bucket.
-
-    Parameters
-    ----------
-    bucket : Bucket
-        The bucket.
-
-    Returns
-    -------
-    tuple of arrays
-        The centre and the number of leaves of each of its regions.
-    """
-    n_leaves = np.diff(bucket.region_start)
-    centers = np.zeros((len(n_leaves), bucket.centers.shape[1]), np.float32)
-    for region in np.flatnonzero(n_leaves):
-        leaves = slice(*bucket.region_start[region : region + 2])
-        weights = np.diff(bucket.start)[leaves]
-        # Sums along the first axis are added row by row, the same everywhere.
-        total = (bucket.centers[leaves].astype(np.float64) * weights[:, None]).sum(axis=0)
-        centers[region] = total / weights.sum()
-    return centers, n_leaves
-
-
-def center_table(
-    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], step: int
-) -> Centers:
-    """Return the table of all regions.
-
-    Parameters
-    ----------
-    parts : sequence of tuple of arrays
-        What `region_centers` says of each bucket, in their order.
-    step : int
-        Regions of a bucket.
-
-    Returns
-    -------
-    Centers
-        The table.
-    """
-    centers, n_leaves = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Centers(centers, n_leaves, step)
-
-
-def nearest_leaves(
+def group_table(
     centers: NDArray[np.float32],
-    region: int,
-    table: Centers,
-    load_centers: Callable[[int], NDArray[np.float32]],
-    n_leaves: int,
-) -> NDArray[np.int64]:
-    """Return the leaves nearest to some leaves of a region.
+    spread: NDArray[np.float32],
+    n_leaves: NDArray[np.int64],
+    n_groups: NDArray[np.int64],
+) -> Groups:
+    """Return the table of all groups.
 
     Parameters
     ----------
     centers : float32 array of shape (n, n_features)
-        Centres of leaves of one region.
-    region : int
-        That region.
-    table : Centers
-        All regions.
-    load_centers : callable
-        Returns the centres of the leaves of a region.
-    n_leaves : int
-        Leaves wanted, at most.
+        Centre of each group, bucket by bucket.
+    spread : float32 array of shape (n,)
+        Mean squared distance of the centres of its leaves from it.
+    n_leaves : int64 array of shape (n,)
+        Leaves of each group.
+    n_groups : int64 array of shape (n_buckets,)
+        Groups of each bucket.
 
     Returns
     -------
-    int64 array of shape (n, n_leaves)
-        Leaves, counted over all, nearest first; -1 where there are fewer.
+    Groups
+        The table.
     """
-    is_there = np.flatnonzero(table.n_leaves)
-    one = np.zeros((1, 1), np.int64)
-    columns = np.ascontiguousarray(table.centers[is_there].T)
-    whole = np.array([0, len(is_there)])
-    around = nearest_columns(
-        table.centers[region : region + 1],
-        columns,
-        whole,
-        one,
-        min(N_REGIONS_AROUND, len(is_there)),
-    )[0]
-    around = np.sort(is_there[around])
-    columns = np.ascontiguousarray(table.centers[around].T)
-    whole = np.array([0, len(around)])
-    zeros = np.zeros((len(centers), 1), np.int64)
-    near = nearest_columns(centers, columns, whole, zeros, min(N_REGIONS, len(around)))
-    used, blocks = np.unique(near, return_inverse=True)
-    numbers = [around[place] for place in used]
-    found = [load_centers(int(number)) for number in numbers]
-    start = np.concatenate([[0], np.cumsum([len(part) for part in found])])
-    columns = np.ascontiguousarray(np.concatenate(found).T)
-    chosen = nearest_columns(centers, columns, start, blocks.reshape(near.shape), n_leaves)
-    leaf_start = table.leaf_start
-    leaf = np.concatenate([np.arange(leaf_start[n], leaf_start[n + 1]) for n in numbers])
-    return np.where(chosen < 0, -1, leaf[chosen])
+    starts = (np.concatenate([[0], np.cumsum(size)]) for size in (n_leaves, n_groups))
+    leaves = laid_out(centers, np.arange(len(centers)), even_starts(len(centers)))
+    return Groups(leaves, spread, *starts)
+
+
+def near_leaves(
+    points: Leaves,
+    group_of: NDArray[np.int64],
+    groups: Groups,
+    load: Callable[[int], Bucket],
+    n_leaves: int,
+) -> Lists:
+    """Return the leaves nearest to rows, by their centres.
+
+    Parameters
+    ----------
+    points : Leaves
+        The rows.
+    group_of : int64 array of shape (n,)
+        Group of each leaf, rising.
+    groups : Groups
+        All groups.
+    load : callable
+        Returns a bucket of that number.
+    n_leaves : int
+        Leaves that each row wants.
+
+    Returns
+    -------
+    Lists
+        Leaves, counted over all.
+
+    Notes
+    -----
+    A row looks at the leaves of the groups whose centres are nearest to it,
+    among those around its own group.
+    """
+    homes, first = np.unique(group_of, return_index=True)
+    first = np.append(first, len(group_of))
+    n, found = int(n_leaves * GROUPS_PER_LEAF), []
+    for begin in range(0, len(homes), GROUPS_AT_ONCE):
+        stop = min(begin + GROUPS_AT_ONCE, len(homes))
+        near = _joined(
+            [
+                _near_groups(_part(points, first[place], first[place + 1]), homes[place], groups, n)
+                for place in range(begin, stop)
+            ]
+        )
+        used, number = np.unique(near.number, return_inverse=True)
+        part, near = _part(points, first[begin], first[stop]), near._replace(number=number)
+        found.append(narrowed(part, *_centers(used, groups, load), near, n_leaves))
+    return _joined(found)
+
+
+def _joined(parts: list[Lists]) -> Lists:
+    """Return the lists of leaves that follow each other."""
+    sizes = np.concatenate([np.diff(part.start) for part in parts])
+    number, rows = (np.concatenate([part[field] for part in parts]) for field in (1, 2))
+    return Lists(np.concatenate([[0], np.cumsum(sizes)]), number, rows)
+
+
+def _part(leaves: Leaves, first: int, stop: int) -> Leaves:
+    """Return consecutive leaves."""
+    rows = slice(leaves.start[first], leaves.start[stop])
+    start = frozen(leaves.start[first : stop + 1] - leaves.start[first])
+    bounds = (array[first:stop] for array in leaves[3:])
+    return Leaves(leaves.rows[rows], leaves.number[rows], start, *bounds)
+
+
+def _near_groups(points: Leaves, home: int, groups: Groups, n_groups: int) -> Lists:
+    """Return the groups nearest to rows of a group, among those around it."""
+    middle = groups.centers.rows[home : home + 1]
+    one = laid_out(middle, np.zeros(1, np.int64), np.array([0, 1]))
+    every = all_lists(1, np.arange(len(groups.centers.start) - 1))
+    n_around = GROUPS_AROUND * n_groups
+    around = np.sort(narrowed(one, groups.centers, groups.spread, every, n_around).number)
+    others = laid_out(groups.centers.rows[around], around, even_starts(len(around)))
+    lists = all_lists(len(points.start) - 1, np.arange(len(others.start) - 1))
+    return narrowed(points, others, groups.spread[around], lists, n_groups)
+
+
+def _centers(
+    used: NDArray[np.int64], groups: Groups, load: Callable[[int], Bucket]
+) -> tuple[Leaves, NDArray[np.float32]]:
+    """Return centres of the leaves of some groups, which rise, a leaf for each group; and spread."""
+    found, spread = [], []
+    number, start = ranges(groups.leaf_start, used)
+    begins = np.searchsorted(used, groups.bucket_start)
+    for home in np.flatnonzero(np.diff(begins)).tolist():
+        bucket = load(home)
+        part = used[begins[home] : begins[home + 1]] - groups.bucket_start[home]
+        places = ranges(bucket.group_start, part)[0]
+        found.append(bucket.centers[places])
+        spread.append(bucket.spread[places])
+    return laid_out(np.concatenate(found), number, start), np.concatenate(spread)
+
+
+def _search(
+    points: Leaves,
+    lists: Lists,
+    first: NDArray[np.int64],
+    home: int,
+    leaves_of: Callable[[int, NDArray[np.int64]], Leaves],
+    n_found: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the nearest of the points among those of the leaves on their lists, bucket by bucket.
+
+    The bucket `home` comes first; ``first`` says where the leaves of each
+    bucket begin among all, and ``leaves_of`` returns some of a bucket.
+    """
+    found = nothing_found(len(points.rows), n_found)
+    for number, part, listed in _by_bucket(lists, first, home):
+        search_lists(points, leaves_of(number, part), listed, 0, *found)
+    return found
+
+
+def _by_bucket(
+    lists: Lists, first: NDArray[np.int64], home: int
+) -> Iterator[tuple[int, NDArray[np.int64], Lists]]:
+    """Yield (bucket, its leaves on any list, lists of places among those)."""
+    n = len(lists.start) - 1
+    leaf = np.repeat(np.arange(n), np.diff(lists.start))
+    # Empty buckets begin where the next one does.
+    bucket_of = np.searchsorted(first, lists.number, side="right") - 1
+    order = np.argsort(bucket_of, kind="stable")
+    numbers, begin = np.unique(bucket_of[order], return_index=True)
+    stops = np.append(begin[1:], len(order))
+    for place in np.argsort(numbers != home, kind="stable"):
+        here, bucket = order[begin[place] : stops[place]], int(numbers[place])
+        wanted = lists.number[here] - first[bucket]
+        is_part = np.zeros(wanted.max() + 1, np.bool_)
+        is_part[wanted] = True
+        part, wanted = np.flatnonzero(is_part), (np.cumsum(is_part) - 1)[wanted]
+        start = np.concatenate([[0], np.cumsum(np.bincount(leaf[here], minlength=n))])
+        yield bucket, part, Lists(start, wanted, lists.rows[here])
 
 
 def search_chosen(
     home: int,
-    table: Centers,
+    groups: Groups,
     load: Callable[[int], Bucket],
     k: int,
     scale: float,
@@ -179,8 +241,8 @@ def search_chosen(
     ----------
     home : int
         The bucket.
-    table : Centers
-        All regions.
+    groups : Groups
+        All groups.
     load : callable
         Returns a bucket of that number; only what is needed of its rows is read.
     k : int
@@ -188,7 +250,7 @@ def search_chosen(
     scale : float
         What rows were multiplied by.
     n_leaves : int
-        Leaves that each leaf is compared with, the nearest by their centres.
+        Leaves that each row is compared with, the nearest by their centres.
 
     Returns
     -------
@@ -196,66 +258,42 @@ def search_chosen(
         ``k + 1`` images for each row.
     """
     bucket = load(home)
-    lists = []
-    for region, (first, stop) in enumerate(
-        zip(bucket.region_start[:-1], bucket.region_start[1:], strict=True)
-    ):
-        if first < stop:
-            number = home * table.step + region
-            lists.append(
-                nearest_leaves(
-                    bucket.centers[first:stop],
-                    number,
-                    table,
-                    lambda other: _centers_of(load(other // table.step), other % table.step),
-                    n_leaves,
-                )
-            )
-    leaves = bucket.leaves()
-    nearest, sq_distance = nothing_found(len(leaves.rows), k + 1)
-    copies = []
-    for number, part, start, wanted in _by_bucket(np.concatenate(lists), table, home):
-        other = load(number)
-        copies.append(copies_of(other, part))
-        search_lists(leaves, other.leaves(part), start, wanted, nearest, sq_distance)
-    return expanded(nearest, sq_distance, copies, scale)
+    every = bucket.leaves()
+    start = np.asarray(bucket.group_start)
 
+    def search_groups(here: NDArray[np.int64]) -> Found:
+        copies = []
 
-def _centers_of(bucket: Bucket, region: int) -> NDArray[np.float32]:
-    """Return the centres of the leaves of a region of a bucket."""
-    return bucket.centers[slice(*bucket.region_start[region : region + 2])]
+        def leaves(number: int, part: NDArray[np.int64]) -> Leaves:
+            bucket = load(number)
+            copies.append(copies_of(bucket, part))
+            return bucket.leaves(part)
 
+        points = _part(every, start[here[0]], start[here[-1] + 1])
+        group_of = np.repeat(groups.bucket_start[home] + here, np.diff(start)[here])
+        lists = near_leaves(points, group_of, groups, load, n_leaves)
+        found = _search(points, lists, groups.first_leaf, home, leaves, k + 1)
+        return expanded(*found, copies, scale)
 
-def _by_bucket(chosen: NDArray[np.int64], table: Centers, home: int) -> Any:
-    """Yield (bucket, its leaves on any list, start of each list, lists of places among those).
-
-    The bucket that is searched itself comes first.
-    """
-    first = table.leaf_start[:: table.step]
-    bucket_of = np.searchsorted(first, chosen, side="right") - 1
-    # Empty buckets begin where the next one does.
-    bucket_of[chosen < 0] = -1
-    numbers = [int(number) for number in np.unique(bucket_of) if number >= 0]
-    for number in sorted(numbers, key=lambda other: (other != home, other)):
-        is_here = bucket_of == number
-        part, wanted = np.unique(chosen[is_here] - table.first_leaf(number), return_inverse=True)
-        start = np.concatenate([[0], np.cumsum(is_here.sum(axis=1))])
-        yield number, part, start, wanted.astype(np.int32)
+    n_together = max(1, PAIRS_AT_ONCE // (n_leaves * LEAF_ROWS**2))
+    cuts = range(n_together, len(start) - 1, n_together)
+    found = [search_groups(here) for here in np.split(np.arange(len(start) - 1), cuts)]
+    return Found(*map(np.concatenate, zip(*found, strict=True)))
 
 
 class Sampled(NamedTuple):
-    """Leaves whose rows are searched exactly, to learn how many leaves it takes.
+    """Rows of some leaves that are searched exactly, to learn how many leaves it takes.
 
     Attributes
     ----------
     rows : float32 array of shape (n_rows, n_features)
-        Their rows, leaf by leaf, scaled.
+        The rows, leaf by leaf, scaled.
     place : int64 array of shape (n_rows,)
         Where each row lies: 32 times its leaf, counted over all, and its place there.
     start : int64 array of shape (n_leaves + 1,)
-        Where each leaf begins, and the end.
-    chosen : int64 array of shape (n_leaves, n_chosen)
-        Leaves that each may be compared with, counted over all, nearest first; -1 for none.
+        Where the rows of each leaf begin, and the end.
+    group : int64 array of shape (n_leaves,)
+        Group of each leaf.
     limit : float32 array of shape (n_rows,)
         Squared distances that no neighbour exceeds.
     """
@@ -263,12 +301,12 @@ class Sampled(NamedTuple):
     rows: NDArray[np.float32]
     place: NDArray[np.int64]
     start: NDArray[np.int64]
-    chosen: NDArray[np.int64]
+    group: NDArray[np.int64]
     limit: NDArray[np.float32]
 
     def leaves(self) -> Leaves:
         """Return the leaves as the search reads them."""
-        return Leaves(self.rows, self.place, self.start, *lay_out(self.rows, self.start))
+        return laid_out(self.rows, self.place, self.start)
 
 
 class Nearest(NamedTuple):
@@ -286,13 +324,13 @@ class Nearest(NamedTuple):
     sq_distance: NDArray[np.float32]
 
 
-def sample_leaves(table: Centers, load: Callable[[int], Bucket], k: int) -> Sampled:
-    """Take some leaves evenly over all, and search a few leaves around each.
+def sample_leaves(groups: Groups, load: Callable[[int], Bucket], k: int) -> Sampled:
+    """Take some rows of some leaves evenly over all, and search a few leaves around each.
 
     Parameters
     ----------
-    table : Centers
-        All regions.
+    groups : Groups
+        All groups.
     load : callable
         Returns a bucket of that number.
     k : int
@@ -303,37 +341,25 @@ def sample_leaves(table: Centers, load: Callable[[int], Bucket], k: int) -> Samp
     Sampled
         The leaves, what each would be compared with, and a limit for each row.
     """
-    leaf_start = table.leaf_start
-    n_leaves = int(leaf_start[-1])
+    first_leaf = groups.first_leaf
+    n_leaves = int(first_leaf[-1])
     numbers = np.unique(np.linspace(0, n_leaves - 1, min(N_SAMPLED, n_leaves)).astype(np.int64))
-    rows, places, chosen, limits = [], [], [], []
-    for number in numbers:
-        region = int(np.searchsorted(leaf_start, number, side="right")) - 1
-        home = region // table.step
-        bucket, inside = load(home), number - table.first_leaf(home)
-        lists = nearest_leaves(
-            bucket.centers[inside : inside + 1],
-            region,
-            table,
-            lambda other: _centers_of(load(other // table.step), other % table.step),
-            MAX_LEAVES,
-        )
-        leaf = bucket.leaves(np.array([inside]))
-        found = nothing_found(len(leaf.rows), k + 1)
-        for other, part, start, wanted in _by_bucket(lists[:, :N_SAMPLED], table, home):
-            search_lists(leaf, load(other).leaves(part), start, wanted, *found)
-        rows.append(leaf.rows)
-        places.append(number * LEAF_ROWS + np.arange(len(leaf.rows)))
-        chosen.append(lists)
-        limits.append(found[1][:, -1])
+    rows, places = [], []
+    for number in numbers.tolist():
+        home = int(np.searchsorted(first_leaf, number, side="right")) - 1
+        leaf = load(home).leaves(np.array([number - first_leaf[home]]))
+        taken = np.unique(np.linspace(0, len(leaf.rows) - 1, SAMPLED_ROWS).astype(np.int64))
+        rows.append(leaf.rows[taken])
+        places.append(number * LEAF_ROWS + taken)
     start = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
-    return Sampled(
-        np.concatenate(rows),
-        np.concatenate(places),
-        start,
-        np.concatenate(chosen),
-        np.concatenate(limits),
+    group = np.searchsorted(groups.leaf_start, numbers, side="right") - 1
+    all_rows, place = np.concatenate(rows), np.concatenate(places)
+    points = laid_out(all_rows, place, start)
+    lists = near_leaves(points, group, groups, load, EFFORTS[0])
+    found = _search(
+        points, lists, first_leaf, -1, lambda other, part: load(other).leaves(part), k + 1
     )
+    return Sampled(all_rows, place, start, group, found[1][:, -1])
 
 
 def nearest_in_bucket(sampled: Sampled, bucket: Bucket, first_leaf: int, k: int) -> Nearest:
@@ -359,11 +385,10 @@ def nearest_in_bucket(sampled: Sampled, bucket: Bucket, first_leaf: int, k: int)
     size = np.diff(bucket.start)
     within = np.arange(len(bucket.rows)) - np.repeat(bucket.start[:-1], size)
     leaf = first_leaf + np.repeat(np.arange(len(size)), size)
-    other = other._replace(number=leaf * LEAF_ROWS + within)
+    other = other._replace(number=frozen(leaf * LEAF_ROWS + within))
     place, sq_distance = nothing_found(len(sampled.rows), k + 1)
     sq_distance[:] = sampled.limit[:, None]
-    lists = near_leaves(home, leaf_limits(home.start, sq_distance), other, False)  # noqa: FBT003
-    search_lists(home, other, *lists, place, sq_distance)
+    visit_near(home, other, place, sq_distance)
     return Nearest(place, sq_distance)
 
 
@@ -404,7 +429,13 @@ class Effort(NamedTuple):
     n_rows: int
 
 
-def choose_effort(sampled: Sampled, nearest: Nearest, recall: float) -> Effort:
+def choose_effort(
+    sampled: Sampled,
+    nearest: Nearest,
+    groups: Groups,
+    load: Callable[[int], Bucket],
+    recall: float,
+) -> Effort:
     """Return the fewest leaves that find enough of the true neighbours.
 
     Parameters
@@ -413,25 +444,35 @@ def choose_effort(sampled: Sampled, nearest: Nearest, recall: float) -> Effort:
         The sampled rows.
     nearest : Nearest
         Their true neighbours, themselves among them.
+    groups : Groups
+        All groups.
+    load : callable
+        Returns a bucket of that number.
     recall : float
         Share wanted.
 
     Returns
     -------
     Effort
-        As many leaves as are wanted; all that were looked at where those are too few.
+        As many leaves as are wanted, or the most of `EFFORTS`.
     """
-    leaf_of = np.repeat(np.arange(len(sampled.start) - 1), np.diff(sampled.start))
-    is_true = (nearest.place != sampled.place[:, None]) & (nearest.place < np.iinfo(np.int64).max)
-    rank = np.full(nearest.place.shape, sampled.chosen.shape[1])
-    for leaf, chosen in enumerate(sampled.chosen):
-        rank_of = np.argsort(chosen, kind="stable")
-        rows = leaf_of == leaf
-        wanted = nearest.place[rows] // LEAF_ROWS
-        at = np.minimum(np.searchsorted(chosen[rank_of], wanted), len(chosen) - 1)
-        is_chosen = chosen[rank_of][at] == wanted
-        rank[rows] = np.where(is_chosen, rank_of[at], rank[rows])
-    found = np.bincount(rank[is_true], minlength=sampled.chosen.shape[1] + 1)[:-1]
-    share = np.cumsum(found) / max(1, is_true.sum())
-    n_leaves = min(int(np.searchsorted(share, recall)) + 1, len(share))
-    return Effort(n_leaves, float(share[n_leaves - 1]) if is_true.any() else 1.0, len(rank))
+    points = sampled.leaves()
+    size = np.diff(sampled.start)
+    within = np.arange(len(sampled.rows)) - np.repeat(sampled.start[:-1], size)
+    is_true = (nearest.place != sampled.place[:, None]) & (nearest.place != NOTHING)
+    row, rank = np.nonzero(is_true)
+    leaf, wanted = np.repeat(np.arange(len(size)), size)[row], nearest.place[row, rank] // LEAF_ROWS
+    n_all = groups.leaf_start[-1]
+    share, n_leaves = 1.0, EFFORTS[0]
+    for n_leaves in EFFORTS:
+        lists = near_leaves(points, sampled.group, groups, load, n_leaves)
+        key = np.repeat(np.arange(len(size)), np.diff(lists.start)) * n_all + lists.number
+        order = np.argsort(key)
+        at = np.minimum(np.searchsorted(key[order], leaf * n_all + wanted), len(key) - 1)
+        at = order[at]
+        bit = (lists.rows[at] >> within[row].astype(np.uint32)) & np.uint32(1)
+        is_found = (key[at] == leaf * n_all + wanted) & (bit == 1)
+        share = float(is_found.mean()) if len(row) else 1.0
+        if share >= recall:
+            break
+    return Effort(n_leaves, share, len(sampled.rows))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._leaf_kernels import IS_DISTINCT, leaf_centers, route_rows, split_rows
+from workflow.neighbors._kernels import route_rows
+from workflow.neighbors.leaves import means, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,9 +108,11 @@ class Regions:
         int32 array of shape (n_rows,)
             Equal rows come to one region.
         """
-        return route_rows(
-            frozen(rows.astype(np.float32, copy=False)), self.feature, self.threshold, self.branch
-        )
+        region = np.zeros(len(rows), np.int32)
+        if self.n_regions > 1:
+            rows = frozen(rows.astype(np.float32, copy=False))
+            route_rows(rows, self.feature, self.threshold, self.branch, region)
+        return region
 
 
 def region_count(n_samples: int) -> int:
@@ -162,20 +165,20 @@ def build_regions(sample: NDArray[Any], n_regions: int) -> Regions:
     largest = float(np.abs(sample).max(initial=0))
     scale = 2.0 ** -np.frexp(largest / SCALED_MAX)[1] if largest > 0 else 1.0
     rows = np.unique(sample.astype(np.float32) * np.float32(scale) + np.float32(0), axis=0)
-    splits = split_rows(frozen(rows), min(n_regions, len(rows)), IS_DISTINCT)
-    centers = leaf_centers(rows, splits.order, splits.start)
+    splits = split(rows, min(n_regions, len(rows)), is_distinct=True)
+    centers, _ = means(rows, splits.order, splits.start)
     return Regions(scale, splits.feature, splits.threshold, splits.branch, centers)
 
 
 def packed(rows: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Return rows in half the bytes: what is between them and the centre of their region.
+    """Return rows in half the bytes: what is between them and the centre of their region or group.
 
     Parameters
     ----------
     rows : float32 array of shape (n_rows, n_features)
         Scaled rows.
     centers : float32 array of shape (n_rows, n_features)
-        Centre of the region of each.
+        The centre for each.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def unpacked(rows: NDArray[np.float16], centers: NDArray[np.float32]) -> NDArray
     rows : float16 array of shape (n_rows, n_features)
         What `packed` returned.
     centers : float32 array of shape (n_rows, n_features)
-        Centre of the region of each.
+        The centre for each.
 
     Returns
     -------

@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._search_kernels import (
-    leaf_limits,
-    near_leaves,
-    near_regions,
-    search_leaves,
-)
+from workflow.neighbors._kernels import margin
+from workflow.neighbors.leaves import limits, nothing_found, ranges, visit_near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from workflow.neighbors._search_kernels import Leaves
+    from workflow.neighbors._kernels import Leaves
     from workflow.neighbors.buckets import Bucket
 
 #: Number of a neighbour that is not there.
@@ -106,38 +102,24 @@ def search_bucket(
     leaves = bucket.leaves()
     nearest, sq_distance = nothing_found(len(leaves.rows), k + 1)
     copies = [copies_of(bucket)]
-    gap = np.maximum(boxes.low[home] - boxes.high, boxes.low - boxes.high[home]).clip(0)
-    order = np.argsort(np.einsum("ij,ij->i", gap, gap), kind="stable")
-    waiting = [home, *(int(other) for other in order if other != home)]
-    _visit(leaves, leaves, nearest, sq_distance, is_home=True)
-    for number in waiting[1:]:
-        limit = leaf_limits(leaves.start, sq_distance)
-        low, high = boxes.low[number : number + 1], boxes.high[number : number + 1]
-        if near_regions(leaves.low, leaves.high, limit, low, high)[0]:
+    order = np.argsort(_gap(boxes.low[home], boxes.high[home], boxes), kind="stable")
+    visit_near(leaves, leaves, nearest, sq_distance, is_home=True)
+    for number in order[order != home].tolist():
+        box = Boxes(boxes.low[number], boxes.high[number])
+        if (_gap(*box, leaves) <= limits(leaves, sq_distance)).any():
             other = load(number)
             copies.append(copies_of(other))
-            _visit(leaves, other.leaves(), nearest, sq_distance)
+            visit_near(leaves, other.leaves(), nearest, sq_distance)
     return expanded(nearest, sq_distance, copies, scale)
 
 
-def _visit(
-    home: Leaves,
-    other: Leaves,
-    nearest: NDArray[np.int64],
-    sq_distance: NDArray[np.float32],
-    *,
-    is_home: bool = False,
-) -> None:
-    """Compare the rows of a bucket with those of another, leaf by leaf."""
-    limit = leaf_limits(home.start, sq_distance)
-    lists = near_leaves(home, limit, other, is_home)
-    search_leaves(home, other, *lists, nearest, sq_distance)
-
-
-def nothing_found(n_rows: int, n_found: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the state of a search that has found nothing."""
-    nearest = np.full((n_rows, n_found), np.iinfo(np.int64).max)
-    return nearest, np.full((n_rows, n_found), np.inf, np.float32)
+def _gap(
+    low: NDArray[np.float32], high: NDArray[np.float32], boxes: Boxes | Leaves
+) -> NDArray[np.float64]:
+    """Return a lower bound of the squared distances between a box and some others, as rounded."""
+    gap = np.maximum(low - boxes.high, boxes.low - high).clip(0).astype(np.float64)
+    found: NDArray[np.float64] = np.einsum("ij,ij->i", gap, gap) * margin(len(low))
+    return found
 
 
 def copies_of(
@@ -159,17 +141,13 @@ def copies_of(
     copies : int64 array of shape (n,)
         The row itself or a copy of it.
     """
-    size = np.diff(bucket.copy_start)
-    if leaves is not None:
-        is_wanted = np.zeros(len(bucket.start) - 1, np.bool_)
-        is_wanted[leaves] = True
-        size = np.where(np.repeat(is_wanted, np.diff(bucket.start)), size, 1)
-    if (size == 1).all():
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    size, is_wanted = np.diff(bucket.copy_start), size > 1
-    is_several = np.repeat(is_wanted, size)
-    lowest = np.repeat(bucket.copies[bucket.copy_start[:-1]], size)
-    return lowest[is_several], bucket.copies[is_several]
+    several = np.flatnonzero(np.diff(bucket.copy_start) > 1)
+    if leaves is not None and len(several):
+        leaf = np.searchsorted(bucket.start, several, side="right") - 1
+        several = several[np.isin(leaf, leaves)]
+    place, start = ranges(bucket.copy_start, several)
+    copies = bucket.copies[place].astype(np.int64)
+    return np.repeat(copies[start[:-1]], np.diff(start)), copies
 
 
 def expanded(
@@ -189,8 +167,12 @@ def expanded(
         for part in np.split(has_copies, range(ROWS_AT_ONCE, len(has_copies), ROWS_AT_ONCE)):
             index[part], distance[part] = _with_copies(index[part], distance[part], lowest, every)
     # Squares that differ may have equal roots.
-    order = np.lexsort((index, distance), axis=1)
-    return Found(np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1))
+    is_tied = (distance[:, 1:] == distance[:, :-1]) & (index[:, 1:] < index[:, :-1])
+    tied = np.flatnonzero(is_tied.any(axis=1))
+    order = np.lexsort((index[tied], distance[tied]), axis=1)
+    for array in (index, distance):
+        array[tied] = np.take_along_axis(array[tied], order, 1)
+    return Found(index, distance)
 
 
 def _with_copies(

@@ -9,11 +9,10 @@ import numpy as np
 from workflow.mapper import pairwise
 from workflow.neighbors.buckets import bucket_regions, make_bucket, merge_equal, numbered_rows
 from workflow.neighbors.chosen import (
-    center_table,
     choose_effort,
+    group_table,
     merge_nearest,
     nearest_in_bucket,
-    region_centers,
     sample_leaves,
     search_chosen,
 )
@@ -85,15 +84,21 @@ def nearest_neighbors(
             for number in range(len(buckets))
         ]
     else:
-        table = center_table([region_centers(bucket) for bucket in buckets], step)
-        sampled = sample_leaves(table, buckets.__getitem__, k)
+        groups = group_table(
+            np.concatenate([bucket.group_centers for bucket in buckets]),
+            np.concatenate([bucket.group_spread for bucket in buckets]),
+            np.concatenate([np.diff(bucket.group_start) for bucket in buckets]),
+            np.array([len(bucket.group_centers) for bucket in buckets]),
+        )
+        sampled = sample_leaves(groups, buckets.__getitem__, k)
         true = [
-            nearest_in_bucket(sampled, bucket, table.first_leaf(number), k)
+            nearest_in_bucket(sampled, bucket, groups.first_leaf[number], k)
             for number, bucket in enumerate(buckets)
         ]
-        effort = choose_effort(sampled, pairwise(true, merge_nearest), recall)
+        nearest = pairwise(true, merge_nearest)
+        effort = choose_effort(sampled, nearest, groups, buckets.__getitem__, recall)
         parts = [
-            search_chosen(number, table, buckets.__getitem__, k, regions.scale, effort.n_leaves)
+            search_chosen(number, groups, buckets.__getitem__, k, regions.scale, effort.n_leaves)
             for number in range(len(buckets))
         ]
     first_row = np.cumsum([0] + [len(bucket.rows) for bucket in buckets])

@@ -271,21 +271,6 @@ class ArrayPlace(NamedTuple):
             raise _damaged(self.path)
         return found.reshape(stop - start, *self.shape[1:])
 
-    def map(self) -> NDArray[Any]:
-        """Return the array, read where and when it is looked at; closed with its last reference.
-
-        Raises
-        ------
-        StoreError
-            If the file is gone or too short.
-        """
-        if 0 in self.shape:
-            return np.empty(self.shape, self.dtype)
-        try:
-            return np.memmap(self.path, self.dtype, "r", self.first_byte, self.shape)
-        except (OSError, ValueError):
-            raise _damaged(self.path) from None
-
     def read(self, rows: Iterable[int]) -> NDArray[Any]:
         """Return rows in the order given, shape (n_rows, ...).
 
@@ -307,6 +292,25 @@ class ArrayPlace(NamedTuple):
         except OSError:
             raise _damaged(self.path) from None
         return np.frombuffer(found, self.dtype).reshape(-1, *self.shape[1:])
+
+
+def map_arrays(places: Mapping[str, ArrayPlace]) -> dict[str, NDArray[Any]]:
+    """Return arrays of one file, read where and when they are looked at; closed with the last one.
+
+    Raises
+    ------
+    StoreError
+        If the file is gone or too short.
+    """
+    (path,) = {place.path for place in places.values()}
+    try:
+        content = np.memmap(path, np.uint8, "r")
+        return {
+            name: np.ndarray(place.shape, place.dtype, content, place.first_byte)
+            for name, place in places.items()
+        }
+    except (OSError, ValueError, TypeError):
+        raise _damaged(path) from None
 
 
 def _damaged(path: Path) -> StoreError:

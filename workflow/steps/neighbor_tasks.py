@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,23 @@ from workflow.engine.partitions import part_path
 from workflow.neighbors import (
     Boxes,
     Bucket,
-    Centers,
     Distinct,
     Effort,
     Found,
+    Groups,
     Nearest,
     Regions,
     Sampled,
     box_of,
     bucket_regions,
     build_regions,
-    center_table,
     choose_effort,
+    group_table,
     make_bucket,
     merge_equal,
     nearest_in_bucket,
     numbered_rows,
     packed,
-    region_centers,
     sample_leaves,
     sample_rows,
     search_bucket,
@@ -39,9 +38,10 @@ from workflow.neighbors import (
 )
 from workflow.rng import generator
 from workflow.runstore import zarr_io
-from workflow.runstore.files import ArrayPlace, read_arrays, write_arrays
+from workflow.runstore.files import ArrayPlace, map_arrays, read_arrays, write_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -241,8 +241,8 @@ class LeavesTask:
         distinct, place = merge_equal(parts, work.k + 1)
         of_row = np.empty(len(distinct.rows), np.int32)
         of_row[place] = np.concatenate(regions)
-        bucket, at = make_bucket(distinct, of_row, span, bases)
-        boxes, (centers, n_leaves) = box_of(bucket), region_centers(bucket)
+        bucket, at = make_bucket(distinct, of_row, span, is_packed=not work.is_exact)
+        boxes = box_of(bucket)
         path = part_path(work.buckets, item.index)
         arrays = bucket.to_arrays() | {
             "copies": bucket.copies.astype(work.index_dtype),
@@ -250,8 +250,6 @@ class LeavesTask:
             "place": at[place].astype(np.int32),
             "low": boxes.low,
             "high": boxes.high,
-            "region_centers": centers,
-            "n_leaves": n_leaves,
         }
         return {
             "file_crc": write_arrays(path, arrays),
@@ -274,11 +272,14 @@ def _places_of(path: Path, written_ns: int) -> dict[str, ArrayPlace]:
 
 def part_of_table(folder: Path, bucket: int) -> dict[str, NDArray[Any]]:
     """Return what is known of a bucket without its rows."""
-    names = {"low": "low", "high": "high", "centers": "region_centers", "n_leaves": "n_leaves"}
-    places = _places(part_path(folder, bucket))
+    arrays = map_arrays(_places(part_path(folder, bucket)))
     return {
-        name: places[stored].read_range(0, places[stored].shape[0])
-        for name, stored in names.items()
+        "low": arrays["low"].copy(),
+        "high": arrays["high"].copy(),
+        "centers": arrays["group_centers"].copy(),
+        "spread": arrays["group_spread"].copy(),
+        "n_leaves": np.diff(arrays["group_start"]),
+        "n_groups": np.array([len(arrays["group_centers"])]),
     }
 
 
@@ -290,32 +291,17 @@ def joined(
 
 
 @lru_cache(maxsize=2)
-def _table(stored: StoredArrays) -> tuple[Boxes, Centers]:
-    """Return bounds of the buckets and centres of the regions, read once per process."""
+def _groups(stored: StoredArrays) -> Groups:
+    """Return the groups of all buckets, laid out once per process."""
     arrays = stored.load()
-    step = bucket_regions(len(arrays["n_leaves"]))
-    return (
-        Boxes(arrays["low"], arrays["high"]),
-        center_table([(arrays["centers"], arrays["n_leaves"])], step),
-    )
+    return group_table(*(arrays[name] for name in ("centers", "spread", "n_leaves", "n_groups")))
 
 
 def _load_bucket(path: Path) -> Bucket:
-    """Return a bucket; its rows are read when they are looked at."""
-    # Rows that are mapped count as memory of the process: they are not kept.
-    rows = _places(path)["rows"].map()
-    return Bucket(rows=rows, **_bucket_without_rows(path, path.stat().st_mtime_ns))
-
-
-@lru_cache(maxsize=32)
-def _bucket_without_rows(path: Path, written_ns: int) -> dict[str, NDArray[Any]]:
-    """Return all of a bucket but its rows; kept while it is among the last ones."""
-    places = _places_of(path, written_ns)
-    names = ("copy_start", "copies", "start", "region_start", "centers", "bases")
-    arrays = {name: places[name].read_range(0, places[name].shape[0]) for name in names}
-    for name in ("copy_start", "copies"):
-        arrays[name] = arrays[name].astype(np.int64, copy=False)
-    return arrays
+    """Return a bucket; what is looked at is read."""
+    # What is mapped counts as memory of the process: it is not kept.
+    arrays = map_arrays(_places(path))
+    return Bucket(**{field.name: arrays[field.name] for field in fields(Bucket)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +316,6 @@ class SearchTask:
     def __call__(self, item: BucketItem) -> dict[str, Any]:
         """Search, and write what was found."""
         work, n_loaded = self.work, 0
-        boxes, centers = _table(self.shared)
 
         def load(number: int) -> Bucket:
             nonlocal n_loaded
@@ -342,15 +327,19 @@ class SearchTask:
             nothing = np.empty((0, work.k + 1))
             found = Found(nothing.astype(np.int64), nothing.astype(np.float32))
         elif work.is_exact:
+            arrays = self.shared.load()
+            boxes = Boxes(arrays["low"], arrays["high"])
             found = search_bucket(item.index, boxes, load, work.k, self.scale)
         else:
-            found = search_chosen(item.index, centers, load, work.k, self.scale, self.n_leaves)
+            groups = _groups(self.shared)
+            found = search_chosen(item.index, groups, load, work.k, self.scale, self.n_leaves)
         stored = _places(part_path(work.buckets, item.index))["place"]
         place = stored.read_range(0, stored.shape[0])
         path = part_path(work.found, item.index)
         arrays = {
             "index": found.number[place].astype(work.index_dtype),
-            "distance": found.distance[place],
+            # The first one is the image itself, or equal to it.
+            "distance": found.distance[place, 1:],
         }
         return {
             "file_crc": write_arrays(path, arrays),
@@ -359,11 +348,14 @@ class SearchTask:
         }
 
 
+def _loader(work: Work) -> Callable[[int], Bucket]:
+    """Return what loads a bucket."""
+    return lambda number: _load_bucket(part_path(work.buckets, number))
+
+
 def take_sample(work: Work, shared: StoredArrays) -> Sampled:
     """Return the sampled leaves."""
-    return sample_leaves(
-        _table(shared)[1], lambda number: _load_bucket(part_path(work.buckets, number)), work.k
-    )
+    return sample_leaves(_groups(shared), _loader(work), work.k)
 
 
 @lru_cache(maxsize=2)
@@ -377,12 +369,16 @@ def nearest_of_sample(
 ) -> Nearest:
     """Return the nearest rows of a bucket to those of the sample."""
     bucket = _load_bucket(part_path(work.buckets, number))
-    return nearest_in_bucket(_sampled(stored), bucket, _table(shared)[1].first_leaf(number), work.k)
+    first_leaf = int(_groups(shared).first_leaf[number])
+    return nearest_in_bucket(_sampled(stored), bucket, first_leaf, work.k)
 
 
-def chosen_effort(work: Work, stored: StoredArrays, nearest: Nearest) -> Effort:
+def chosen_effort(
+    work: Work, shared: StoredArrays, stored: StoredArrays, nearest: Nearest
+) -> Effort:
     """Return how many leaves find enough of the true neighbours."""
-    return choose_effort(_sampled(stored), nearest, work.recall)
+    groups, load = _groups(shared), _loader(work)
+    return choose_effort(_sampled(stored), nearest, groups, load, work.recall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,11 +414,11 @@ class GatherTask:
         sizes = np.diff(offsets, axis=1)
         before = sizes[: unit.index].sum(axis=0)
         shape = int(offsets[unit.index, -1]), work.k + 1
-        found = Found(np.empty(shape, work.index_dtype), np.empty(shape, np.float32))
+        found = Found(np.empty(shape, work.index_dtype), np.zeros(shape, np.float32))
         for bucket in np.flatnonzero(sizes[unit.index]):
             rows = slice(*offsets[unit.index, bucket : bucket + 2].tolist())
             start = int(before[bucket])
             places = _places(part_path(work.found, int(bucket)))
-            for name, array in (("index", found.number), ("distance", found.distance)):
+            for name, array in (("index", found.number), ("distance", found.distance[:, 1:])):
                 array[rows] = places[name].read_range(start, start + rows.stop - rows.start)
         return found, sum(array.nbytes for array in found)

@@ -69,10 +69,18 @@ NEIGHBORS = {
 }
 #: With ``auto``, seconds that the step may take by the plan, and the share of the free disk.
 AUTO_SECONDS, AUTO_DISK = 900.0, 0.8
+#: Bytes of a neighbour, and images that a leaf has about.
+FOUND_BYTES, LEAF_IMAGES = 8, 20
 #: Bytes of scores of the largest unit of sorting, in float32.
 UNIT_BYTES = BLOCK_BYTES // 2
 #: What to change where so much memory is not there.
-ADVICE = {"rows": "Lower pca.n_components", "found": "Lower neighbors.k"}
+ADVICE = {
+    "rows": "Lower pca.n_components",
+    "found": "Lower neighbors.k",
+    "lists": "Lower neighbors.recall",
+}
+#: What a search holds of leaves that are compared, where not all are.
+LISTS_BYTES = 192 * 2**20
 
 
 class NeighborsSettings(Section):
@@ -95,6 +103,7 @@ class NeighborsStep(Step):
     section = NeighborsSettings
     settings = ("neighbors.enabled", "neighbors.k", "neighbors.exact_up_to", "neighbors.recall")
     reads = ("projection",)
+    version = 2
 
     def run(self, context: Context) -> None:
         """Sort the scores into buckets, search them, and put what is found in the order of the images."""
@@ -145,8 +154,9 @@ class NeighborsStep(Step):
         if settings.enabled is False:
             return []
         n, d, k = sizes.n_samples, sizes.dims["component"], settings.k
-        scores, copy = n * score_row_bytes(sizes), n * (_copied_row_bytes(sizes) + 12)
-        found, result = n * 8 * (k + 1), n * 8 * k
+        scores, copy = n * score_row_bytes(sizes), n * _bucket_row_bytes(sizes)
+        result = n * FOUND_BYTES * k
+        found = result + 4 * n
         n_regions = region_count(n)
         rows = min(n, 2 * 4096 * bucket_regions(n_regions))
         unit = min(n, max(sizes.block_rows, UNIT_BYTES // (4 * d)))
@@ -154,6 +164,8 @@ class NeighborsStep(Step):
         sorting = {"rows": 5 * unit * (4 * d + 16)}
         # Panels are filled to three quarters.
         search = {"rows": 2 * rows * d * 10, "found": 3 * rows * 16 * (k + 1)}
+        if n > settings.exact_up_to:
+            search["lists"] = LISTS_BYTES
         gather = {"found": 2 * unit * 8 * (k + 1) + 3 * sizes.block_rows * 8 * (k + 1)}
         return [
             TaskPlan(
@@ -199,24 +211,29 @@ class NeighborsStep(Step):
 def seconds(sizes: Sizes) -> float:
     """Return about how long the step takes on the workers of this machine [s]."""
     n, d = sizes.n_samples, sizes.dims["component"] / 50
-    row = 15e-6 * d
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
         # From 4e-11 (demo) to 4e-10 (mnist): as much as bounds leave.
-        row += 1.2e-10 * d * n
+        row = (15e-6 + 1.4e-10 * n) * d
+    else:
+        # From 15e-6 to 1e-4 where noise fills all components and 512 leaves are needed.
+        row = 25e-6 * d
     return 0.2 + sizes.rows_per_worker * row
 
 
 def disk_bytes(sizes: Sizes) -> int:
     """Return the most that the step holds on disk at a time, its result among it [bytes]."""
-    n, k = sizes.n_samples, sizes.config.section(NeighborsSettings).k
-    copy, found = n * (_copied_row_bytes(sizes) + 12), n * 8 * (k + 1)
-    return max(2 * copy, copy + found, 2 * found + 8 * n)
+    k = sizes.config.section(NeighborsSettings).k
+    bucket, found = _bucket_row_bytes(sizes), FOUND_BYTES * k + 4
+    # Sorted and in buckets; in buckets and found; found and in the order of the images.
+    largest = max(2 * bucket, bucket + found, found + FOUND_BYTES * k)
+    return sizes.n_samples * (largest + 4)
 
 
-def _copied_row_bytes(sizes: Sizes) -> int:
-    """Return the bytes of the scores of an image in the copy that is searched."""
+def _bucket_row_bytes(sizes: Sizes) -> int:
+    """Return the bytes of an image in the copy that is searched, its share of a leaf's centre among it."""
     is_exact = sizes.n_samples <= sizes.config.section(NeighborsSettings).exact_up_to
-    return sizes.dims["component"] * (4 if is_exact else 2)
+    d = sizes.dims["component"]
+    return d * (4 if is_exact else 2) + 12 + 4 * d // LEAF_IMAGES
 
 
 def _why_not(context: Context) -> str:
@@ -369,7 +386,7 @@ def _effort(
                 partial(nearest_of_sample, work, shared, stored),
                 list(items),
                 merge_nearest,
-                partial(chosen_effort, work, stored),
+                partial(chosen_effort, work, shared, stored),
             )
         journal.append(0, effort._asdict())
     noted = journal.entries[0]
