@@ -126,7 +126,9 @@ class Selection(NamedTuple):
         centered, n_around = exact - center, min(N_AROUND, len(exact) - 1)
         if n_around < MIN_AROUND:
             return cls(center, centered, np.full(len(exact), np.nan))
-        return cls(center, centered, _around(centered, np.arange(len(exact)), centered, n_around)[1])
+        return cls(
+            center, centered, _around(centered, np.arange(len(exact)), centered, n_around)[1]
+        )
 
     def dimension(
         self, rows: NDArray[np.floating[Any]], place: NDArray[np.int64]

@@ -209,7 +209,7 @@ def tested_communities(
 
 
 def numbered(left: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Number the communities that are families, the largest first.
+    """Give numbers to the communities that are families, the largest first.
 
     Parameters
     ----------
@@ -244,19 +244,37 @@ def measure(
 
     Returns
     -------
-    size : int64 array of shape (n_communities,) [images]
-        Images of each community.
-    conductance : float64 array of shape (n_communities,)
-        Weight that leaves it over the weight of its images; 1 without edges.
+    size, conductance : arrays of shape (n_communities,)
+        As `conductances` gives them.
     inside, total : float64 arrays of shape (n_samples,)
         Weight of the edges of an image to its own community, and of all.
     """
     inside, total = weight_inside(graph, community), graph.weight_sums()
-    size = np.bincount(community)
-    volume = np.bincount(community, total)
-    held = np.bincount(community, inside)
-    conductance = 1 - np.divide(held, volume, out=np.zeros_like(held), where=volume > 0)
-    return size, conductance, inside, total
+    return *conductances(community, inside, total), inside, total
+
+
+def conductances(
+    community: NDArray[np.int64], inside: NDArray[np.float64], total: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return size and conductance of communities.
+
+    Parameters
+    ----------
+    community : int64 array of shape (n_samples,)
+        Community of each image; every number from 0 is used.
+    inside, total : float64 arrays of shape (n_samples,)
+        Weight of the edges of an image to its own community, and of all.
+
+    Returns
+    -------
+    size : int64 array of shape (n_communities,) [images]
+        Images of each community.
+    conductance : float64 array of shape (n_communities,)
+        Weight that leaves it over the weight of its images; 1 without edges.
+    """
+    volume, held = np.bincount(community, total), np.bincount(community, inside)
+    share = np.divide(held, volume, out=np.zeros_like(held), where=volume > 0)
+    return np.bincount(community), 1 - share
 
 
 def lies_alone(
@@ -276,12 +294,38 @@ def lies_alone(
     bool array of shape (n_samples,)
         Images without neighbours do, exact copies of each other do not.
     """
-    index = index[:, :N_NEIGHBORS]
     scale = local_scales(distance)
-    around = np.where(index >= 0, scale[index], np.nan)
+    return lies_alone_among(index[:, :N_NEIGHBORS], scale, scale, max_sparsity)
+
+
+def lies_alone_among(
+    index: NDArray[np.integer[Any]],
+    own_scale: NDArray[np.floating[Any]],
+    scale: NDArray[np.floating[Any]],
+    max_sparsity: float,
+) -> NDArray[np.bool_]:
+    """Return which of some images lie in a much sparser place than their neighbours.
+
+    Parameters
+    ----------
+    index : int array of shape (n_rows, n_neighbors)
+        Neighbours of these images.
+    own_scale : float array of shape (n_rows,) [score]
+        Their scales, by `local_scales`.
+    scale : float array of shape (n_samples,) [score]
+        Scales of all images.
+    max_sparsity : float
+        As for `lies_alone`.
+
+    Returns
+    -------
+    bool array of shape (n_rows,)
+        As of `lies_alone`.
+    """
+    around = np.where(index >= 0, scale[index].astype(np.float64), np.nan)
     has_any = (index >= 0).any(axis=1)
     around[~has_any] = 0
-    return ~has_any | (scale > max_sparsity * np.nanmedian(around, axis=1))
+    return ~has_any | (own_scale > max_sparsity * np.nanmedian(around, axis=1))
 
 
 def central(

@@ -59,7 +59,7 @@ class Surroundings(NamedTuple):
     module : int64 array of shape (n_nodes,)
         The partition to start from: numbers below n_nodes.
     share : float
-        Exits of these modules over those of all modules of the whole.
+        Weight that leaves these modules over that which leaves all modules of the whole.
     """
 
     strength: NDArray[np.float64]
@@ -76,7 +76,8 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
         Weights are whole numbers in float64: their sums are exact in any order.
         Nothing on the diagonal.
     around : Surroundings, optional
-        Where the graph is a part of a larger one.
+        Where the graph is a part of a larger one.  Its nodes, modules and parts
+        of them move once; later rounds on other parts go on from there.
 
     Returns
     -------
@@ -89,15 +90,16 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
     modules.  In a part it is taken to change as that of the whole does, as if
     the whole was so many copies of the part.
     """
-    n_nodes = graph.n_nodes
+    n_iterations = 1
     if around is None:
-        around = Surroundings(graph.weight_sums(), np.arange(n_nodes), 1.0)
+        n_iterations = MAX_ITERATIONS
+        around = Surroundings(graph.weight_sums(), np.arange(graph.n_nodes), 1.0)
     best = around.module
     if not len(graph.indices):
         return _in_order(best)
     walk = _Walk(graph, around.strength, -math.log(around.share))
     shortest = walk.length(best)
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(n_iterations):
         module = _contract_and_move(walk, _moved(walk, best))
         module = _parts_moved(walk, module)
         reached = walk.length(module)

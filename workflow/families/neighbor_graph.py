@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.families._graph_kernels import edge_weights, symmetric_graph
+from workflow.families._graph_kernels import add_weights, edge_weights, symmetric_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.graph import Graph
+
+__all__ = ["N_NEIGHBORS", "add_weights", "edge_weights", "local_scales", "neighbor_graph"]
 
 #: Neighbours of an image that the graph is made of: what the table of smooth clouds was made with.
 N_NEIGHBORS = 15

@@ -1,0 +1,731 @@
+"""What the tasks of the families do where one task cannot hold the graph, and the files they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.chunks import row_ranges
+from workflow.engine.partitions import part_path
+from workflow.engine.plan import TaskPlan
+from workflow.families.ambient import Selection, even_selection
+from workflow.families.find import lies_alone_among, numbered, tested_communities
+from workflow.families.neighbor_graph import N_NEIGHBORS, add_weights, edge_weights, local_scales
+from workflow.families.regions import N_CUTS, Cuts, Lists, Table, dealt, solve_region
+from workflow.runstore import zarr_io
+from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
+    from workflow.engine.context import Context
+    from workflow.engine.executor import StoredArrays
+    from workflow.engine.partitions import Partition
+    from workflow.engine.plan import Sizes
+    from workflow.mapper import Rows
+    from workflow.runstore.journal import Journal
+
+#: Images whose strengths one task adds up [8 bytes each].
+STRENGTH_ROWS = 1 << 25
+#: Rows of the largest unit of sorting, where blocks are not larger.
+UNIT_ROWS = 1 << 18
+#: What a region takes of each of its images [bytes].
+REGION_BYTES = 1_000
+#: Rows of the sample for each region.
+SAMPLE_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is cut into regions, and where everything lies meanwhile.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder of the step.
+    neighbors : Path
+        The nearest neighbours.
+    scores : Rows
+        The scores.
+    region_rows : int
+        Images that a region has about.
+    """
+
+    folder: Path
+    neighbors: Path
+    scores: Rows
+    region_rows: int
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images."""
+        return self.scores.n_samples
+
+    @property
+    def n_regions(self) -> int:
+        """Regions that are wanted."""
+        return -(-self.n_samples // self.region_rows)
+
+    @property
+    def places(self) -> Path:
+        """Scale and region by each cut of the images of a unit."""
+        return self.folder / "places"
+
+    @property
+    def strengths(self) -> Path:
+        """Weight of all edges of some images."""
+        return self.folder / "strengths"
+
+    @property
+    def sorted(self) -> Path:
+        """Lists of the images of a unit, sorted by region."""
+        return self.folder / "sorted"
+
+    @property
+    def dimensions(self) -> Path:
+        """Dimension around the communities whose first image is in a unit."""
+        return self.folder / "dimensions"
+
+    def solved(self, cut: int) -> Path:
+        """Return where the communities of regions lie."""
+        return self.folder / f"solved-{cut}"
+
+    def lists(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return the nearest neighbours of consecutive images and their distances."""
+        index = zarr_io.read_rows(self.neighbors, "index", start, stop)[:, :N_NEIGHBORS]
+        distance = zarr_io.read_rows(self.neighbors, "distance", start, stop)[:, :N_NEIGHBORS]
+        return np.ascontiguousarray(index), np.ascontiguousarray(distance)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Consecutive blocks whose lists are sorted together."""
+
+    index: int
+    blocks: tuple[RowRange, ...]
+
+    @property
+    def start(self) -> int:
+        """First row."""
+        return self.blocks[0].start
+
+    @property
+    def stop(self) -> int:
+        """The row after the last."""
+        return self.blocks[-1].stop
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all blocks."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Consecutive images, or those of a region."""
+
+    index: int
+    start: int
+    n_rows: int
+
+
+class WriteItem(NamedTuple):
+    """A partition of the images, and its units."""
+
+    partition: Partition
+    units: list[Unit]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+def row_bytes() -> int:
+    """Return the bytes of an image in the sorted lists: it, its ties, its strength, community, region."""
+    return 4 + 8 * N_NEIGHBORS + 8 + 4 + 2 + 1
+
+
+def disk_bytes(sizes: Sizes) -> int:
+    """Return the most that the passes hold on disk at a time [bytes]."""
+    # Places and strengths, the sorted lists, and the regions of both cuts.
+    return sizes.n_samples * (8 + 8 + row_bytes() + 10 + 14)
+
+
+def passes(
+    sizes: Sizes, region_rows: int, score_bytes: int, advice: Mapping[str, str]
+) -> list[TaskPlan]:
+    """Return the passes by regions."""
+    n, d = sizes.n_samples, sizes.dims["component"]
+    ties = 8 * N_NEIGHBORS * n
+    unit = min(n, max(sizes.block_rows, UNIT_ROWS))
+    n_units, n_regions = -(-n // unit), -(-n // region_rows)
+    scores, scale, of_region = n * score_bytes, 4 * n, 2 * REGION_BYTES * region_rows
+    read = 2 * sizes.block_rows * (score_bytes + 8 * d)
+    sort = {"rows": 2 * unit * (row_bytes() + 16 * N_NEIGHBORS), "scales": scale}
+    strengths = {
+        "scales": scale,
+        "sums": 8 * min(n, STRENGTH_ROWS),
+        "rows": 32 * 15 * sizes.block_rows,
+    }
+    sample = {"rows": read + 12 * SAMPLE_ROWS * n_regions * d}
+    tasks = [
+        TaskPlan("families: cuts", sizes.n_partitions, scores, 0, sample),
+        TaskPlan(
+            "families: places", n_units, scores + ties // 2, 8 * n, {"rows": read + 16 * unit}
+        ),
+        TaskPlan("families: strengths", -(-n // STRENGTH_ROWS), ties, 8 * n, strengths),
+    ]
+    for cut in range(N_CUTS):
+        tasks += [
+            TaskPlan(f"families: sorted-{cut}", n_units, ties, row_bytes() * n, sort),
+            TaskPlan(
+                f"families: solved-{cut}",
+                n_regions,
+                row_bytes() * n,
+                12 * n,
+                {"graph": of_region},
+                advice,
+            ),
+        ]
+    return [
+        *tasks,
+        TaskPlan("families: dimensions", n_units, scores, 0, {"rows": read + 64 * 2**20}),
+        TaskPlan(
+            "families: write", sizes.n_partitions, 12 * n, 8 * n, {"rows": 64 * unit, "table": n}
+        ),
+    ]
+
+
+@dataclass
+class RegionSearch:
+    """All passes, each in a journal: what is there already is not made again.
+
+    Attributes
+    ----------
+    context : Context
+        The run.
+    step : str
+        Name of the step.
+    work : Work
+        What is cut.
+    max_sparsity, significance : float
+        Settings of the step.
+    """
+
+    context: Context
+    step: str
+    work: Work
+    max_sparsity: float
+    significance: float
+
+    def find(self, found: Path) -> dict[str, Any]:
+        """Find the families, leave them in a file, return what is said of them."""
+        work, context = self.work, self.context
+        self._solved(N_CUTS - 1)
+        n_regions = len(self.context.store.noted(self.step, f"solved-{N_CUTS - 1}"))
+        table = work.folder / "table.npz"
+        if not context.store.journal(self.step, "table", needs=(table,)).entries:
+            (report,) = context.executor.map(call, [TableTask(work, n_regions, table)])
+            context.store.journal(self.step, "table", needs=(table,)).append(0, report)
+        sampled = context.executor.reduce(
+            partial(chosen_scores, work, table), self.units, stacked, selection_of
+        )
+        task = DimensionTask(work, table, context.executor.share(sampled))
+        self._run("dimensions", task, work.dimensions, self._items(self.units))
+        compare = CompareTask(work, table, len(self.units), self.significance, found)
+        (details,) = context.executor.map(call, [compare])
+        return dict(details)
+
+    def write(self, found: Path, target: Path, names: tuple[str, str], journal: Journal) -> None:
+        """Write the family of each image."""
+        offsets = self.context.executor.share({"solved": self._offsets(N_CUTS - 1)})
+        task = WriteTask(self.work, offsets, found, target, names)
+        items = {p.index: WriteItem(p, self._units_in(p)) for p in self.context.partitions}
+        self.context.run_partitions(self.step, task, journal, items=items, name="families: write")
+
+    def discard(self) -> None:
+        """Remove what lies between."""
+        work = self.work
+        for folder in (work.places, work.strengths, work.sorted, work.dimensions):
+            discard(folder)
+        for cut in range(N_CUTS):
+            discard(work.solved(cut))
+        discard(work.folder / "table.npz")
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """The units."""
+        return units_of(self.context.partitions, self.context.block_rows)
+
+    def _units_in(self, partition: Partition) -> list[Unit]:
+        """Return the units that a partition consists of."""
+        stop = partition.start + partition.n_rows
+        return [unit for unit in self.units if partition.start <= unit.start < stop]
+
+    @staticmethod
+    def _items(items: list[Any]) -> dict[int, Any]:
+        """Return items by their numbers."""
+        return {item.index: item for item in items}
+
+    def _run(
+        self, part: str, task: Any, folder: Path, items: Mapping[int, Any]
+    ) -> Mapping[int, dict[str, Any]]:
+        """Run a pass that leaves files in a folder."""
+        journal = self.context.store.journal(self.step, part, needs=(folder,))
+        if not journal.entries:
+            discard(folder)
+            folder.mkdir(parents=True)
+        name = f"families: {part}"
+        return self.context.run_partitions(self.step, task, journal, items=items, name=name)
+
+    def _cuts(self) -> StoredArrays:
+        """Return the cuts, made from a sample of the scores."""
+        path = self.work.folder / "cuts.npz"
+        journal = self.context.store.journal(self.step, "cuts", needs=(path,))
+        executor, n_regions = self.context.executor, self.work.n_regions
+        if not journal.entries:
+            cuts: Cuts = executor.reduce(
+                partial(draw_sample, self.work),
+                self.context.partitions,
+                stacked,
+                partial(cuts_of, n_regions),
+            )
+            journal.append(0, {"file_crc": write_arrays(path, cuts.to_arrays())})
+        return executor.share(read_arrays(path, journal.entries[0]["file_crc"]))
+
+    def _solved(self, cut: int) -> Mapping[int, dict[str, Any]]:
+        """Return what is reported of the regions of a cut once they are solved."""
+        work, store, executor = self.work, self.context.store, self.context.executor
+        places = self._run(
+            "places", PlaceTask(work, self._cuts()), work.places, self._items(self.units)
+        )
+        sizes = np.array([places[unit.index]["sizes"] for unit in self.units])
+        numbers, counts = zip(
+            *(dealt(sizes[:, number], work.region_rows) for number in range(N_CUTS)), strict=True
+        )
+        n_regions = counts[cut]
+        journal = store.journal(self.step, f"solved-{cut}", needs=(work.solved(cut),))
+        if len(journal.entries) == n_regions:
+            return journal.entries
+        ranges = [
+            Range(index, rows.start, rows.n_rows)
+            for index, rows in enumerate(row_ranges(work.n_samples, STRENGTH_ROWS))
+        ]
+        if cut == 0:
+            task = StrengthTask(work, self.units)
+            reports = self._run("strengths", task, work.strengths, self._items(ranges))
+            shared = {}
+        else:
+            reports = self._solved(cut - 1)
+            shared = {"offsets": self._offsets(cut - 1)}
+        all_exits = float(sum(report["exits"] for report in reports.values()))
+        shared |= {f"number_{at}": number for at, number in enumerate(numbers)}
+        shared["n_regions"] = np.array(counts)
+        sort = SortTask(work, cut, executor.share(shared), self.max_sparsity)
+        self._run(f"sorted-{cut}", sort, work.sorted, self._items(self.units))
+        offsets = self._offsets(cut)
+        solve = SolveTask(work, cut, executor.share({"sizes": np.diff(offsets, axis=0)}), all_exits)
+        regions = [Range(index, 0, int(n)) for index, n in enumerate(offsets[-1])]
+        found = self._run(f"solved-{cut}", solve, work.solved(cut), self._items(regions))
+        discard(work.sorted)
+        return found
+
+    def _offsets(self, cut: int) -> NDArray[np.int64]:
+        """Return where the images of each unit begin in each region of a cut."""
+        reports = self.context.store.noted(self.step, f"sorted-{cut}")
+        sizes = np.array([reports[unit.index]["sizes"] for unit in self.units])
+        return np.pad(sizes.cumsum(axis=0), ((1, 0), (0, 0)))
+
+
+def call(task: Any) -> dict[str, Any]:
+    """Do the task."""
+    found: dict[str, Any] = task()
+    return found
+
+
+def stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows of both."""
+    return np.concatenate([left, right])
+
+
+def units_of(partitions: list[Partition], block_rows: int) -> list[Unit]:
+    """Return the units: as many blocks of a partition as `UNIT_ROWS` hold."""
+    n_blocks = max(1, UNIT_ROWS // block_rows)
+    cut = [
+        partition.blocks[first : first + n_blocks]
+        for partition in partitions
+        for first in range(0, len(partition.blocks), n_blocks)
+    ]
+    return [Unit(index, blocks) for index, blocks in enumerate(cut)]
+
+
+def draw_sample(work: Work, partition: Partition) -> NDArray[Any]:
+    """Return the rows of a partition that are in the sample: evenly over all."""
+    n = work.n_samples
+    n_drawn = min(n, SAMPLE_ROWS * work.n_regions)
+    return rows_of(work.scores, partition.blocks, np.arange(n_drawn) * n // n_drawn)
+
+
+def rows_of(
+    scores: Rows, blocks: tuple[RowRange, ...], chosen: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the scores of those of some rising rows that lie in consecutive blocks."""
+    found = [np.empty((0, scores.n_features), np.float32)]
+    for rows in blocks:
+        first, last = np.searchsorted(chosen, [rows.start, rows.stop])
+        if last > first:
+            found.append(scores.read(*rows)[chosen[first:last] - rows.start].astype(np.float32))
+    return np.concatenate(found)
+
+
+def cuts_of(n_regions: int, sample: NDArray[Any]) -> Cuts:
+    """Return the cuts of a sample."""
+    return Cuts.of(sample, n_regions)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceTask:
+    """Scale and regions of the images of a unit."""
+
+    work: Work
+    cuts: StoredArrays
+
+    def __call__(self, unit: Unit) -> dict[str, Any]:
+        """Read the scores and the distances, write what the images need of them."""
+        cuts, work = Cuts.from_arrays(self.cuts.load()), self.work
+        scale = np.empty(unit.n_rows, np.float32)
+        found = np.empty((len(cuts.cuts), unit.n_rows), np.uint16)
+        for rows in unit.blocks:
+            here = slice(rows.start - unit.start, rows.stop - unit.start)
+            scale[here] = local_scales(zarr_io.read_rows(work.neighbors, "distance", *rows))
+            found[:, here] = cuts.route(work.scores.read(*rows))
+        path = part_path(work.places, unit.index)
+        arrays = {"scale": scale} | {f"region_{cut}": of_cut for cut, of_cut in enumerate(found)}
+        sizes = [
+            np.bincount(of_cut, minlength=cut.n_regions).tolist()
+            for cut, of_cut in zip(cuts.cuts, found, strict=True)
+        ]
+        return {"file_crc": write_arrays(path, arrays), "sizes": sizes}
+
+
+@lru_cache(maxsize=1)
+def _scales(folder: Path, n_units: int) -> NDArray[np.float32]:
+    """Return the scales of all images; kept in the process."""
+    parts = (ArrayPlace.find(part_path(folder, unit), "scale") for unit in range(n_units))
+    return np.concatenate([place.read_range(0, place.shape[0]) for place in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class StrengthTask:
+    """The weight of all edges of some images."""
+
+    work: Work
+    units: list[Unit]
+
+    def __call__(self, item: Range) -> dict[str, Any]:
+        """Go through the lists of all images: any of them may name one of these."""
+        work, strength = self.work, np.zeros(item.n_rows)
+        scale = _scales(work.places, len(self.units))
+        for rows in (rows for unit in self.units for rows in unit.blocks):
+            index, distance = work.lists(*rows)
+            weight = edge_weights(index, distance, scale[rows.start : rows.stop], scale)
+            add_weights(index, weight, rows.start, item.start, strength)
+        path = part_path(work.strengths, item.index)
+        crc = write_arrays(path, {"strength": strength})
+        # A sum of whole numbers, as a whole number: JSON keeps it.
+        return {"file_crc": crc, "exits": int(strength.sum())}
+
+
+@dataclass(frozen=True, slots=True)
+class SortTask:
+    """The lists of the images of a unit, sorted by region.
+
+    `regions` holds, for each cut, the number of the region that the images of
+    a unit come to, and for the second cut where each unit begins in the
+    solved regions of the first.
+    """
+
+    work: Work
+    cut: int
+    regions: StoredArrays
+    max_sparsity: float
+
+    def __call__(self, unit: Unit) -> dict[str, Any]:
+        """Read, sort and write."""
+        work, shared = self.work, self.regions.load()
+        index, distance = work.lists(unit.start, unit.stop)
+        scale = _scales(work.places, len(shared["number_0"]))
+        own = scale[unit.start : unit.stop]
+        image = np.arange(unit.start, unit.stop).astype(index.dtype)
+        arrays = {
+            "image": image,
+            "index": index,
+            "weight": edge_weights(index, distance, own, scale),
+            "strength": _strengths(work, unit),
+            "first": image,
+            "is_alone": lies_alone_among(index, own, scale, self.max_sparsity),
+        }
+        del distance
+        if self.cut == 0:
+            region, arrays["next"] = (self._routed(unit, shared, cut) for cut in (0, 1))
+        else:
+            before = gathered(
+                work.solved(0), unit, shared["offsets"], {"first": index.dtype, "next": np.uint16}
+            )
+            region, arrays["first"] = before["next"], before["first"]
+        n_regions = int(shared["n_regions"][self.cut])
+        order = np.argsort(region, kind="stable")
+        path = part_path(work.sorted, unit.index)
+        crc = write_arrays(path, {name: array[order] for name, array in arrays.items()})
+        return {
+            "file_crc": crc,
+            "sizes": np.bincount(region, minlength=n_regions).tolist(),
+            "bytes_read": index.nbytes * 2,
+            "bytes_written": path.stat().st_size,
+        }
+
+    def _routed(self, unit: Unit, shared: Any, cut: int) -> NDArray[np.uint16]:
+        """Return the region of each image by a cut."""
+        place = ArrayPlace.find(part_path(self.work.places, unit.index), f"region_{cut}")
+        routed = place.read_range(0, unit.n_rows)
+        found: NDArray[np.uint16] = shared[f"number_{cut}"][unit.index][routed].astype(np.uint16)
+        return found
+
+
+def _strengths(work: Work, unit: Unit) -> NDArray[np.float64]:
+    """Return the weight of all edges of the images of a unit."""
+    found = []
+    for part in range(unit.start // STRENGTH_ROWS, (unit.stop - 1) // STRENGTH_ROWS + 1):
+        first = part * STRENGTH_ROWS
+        place = ArrayPlace.find(part_path(work.strengths, part), "strength")
+        found.append(
+            place.read_range(max(unit.start - first, 0), min(unit.stop - first, STRENGTH_ROWS))
+        )
+    return np.concatenate(found)
+
+
+def gathered(
+    folder: Path, unit: Unit, offsets: NDArray[np.int64], wanted: dict[str, Any]
+) -> dict[str, NDArray[Any]]:
+    """Return what the regions say of the images of a unit, in the order of the images.
+
+    `offsets`, of shape (n_units + 1, n_regions), tells where the images of each
+    unit begin in each region.
+    """
+    found = {name: np.empty(unit.n_rows, dtype) for name, dtype in wanted.items()}
+    for region in np.flatnonzero(offsets[unit.index] < offsets[unit.index + 1]):
+        rows = offsets[unit.index : unit.index + 2, region].tolist()
+        places = _places(part_path(folder, int(region)))
+        at = places["image"].read_range(*rows).astype(np.int64) - unit.start
+        for name, array in found.items():
+            array[at] = places[name].read_range(*rows)
+    return found
+
+
+def _places(path: Path) -> dict[str, ArrayPlace]:
+    """Return where the arrays of a file lie; looked up once per process."""
+    return _places_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _places_of(path: Path, written_ns: int) -> dict[str, ArrayPlace]:
+    """Return where the arrays of a file lie that was written at a time."""
+    del written_ns
+    return ArrayPlace.find_all(path)
+
+
+@dataclass(frozen=True, slots=True)
+class SolveTask:
+    """The communities of a region."""
+
+    work: Work
+    cut: int
+    sizes: StoredArrays
+    all_exits: float
+
+    def __call__(self, item: Range) -> dict[str, Any]:
+        """Gather the lists, find the communities, write them."""
+        work, is_last = self.work, self.cut == N_CUTS - 1
+        within = np.cumsum(self.sizes.load()["sizes"], axis=1)
+        sizes = self.sizes.load()["sizes"][:, item.index]
+        parts: dict[str, list[NDArray[Any]]] = {}
+        # A file without images of the region still tells the types.
+        for unit in np.flatnonzero(sizes) if sizes.any() else [0]:
+            stop = int(within[unit, item.index])
+            rows = stop - int(sizes[unit]), stop
+            for name, place in _places(part_path(work.sorted, int(unit))).items():
+                parts.setdefault(name, []).append(place.read_range(*rows))
+        arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+        is_alone, following = arrays.pop("is_alone"), arrays.pop("next", None)
+        lists = Lists(**arrays)
+        solved = solve_region(lists, self.all_exits)
+        community, image = solved.community, lists.image
+        begins = np.unique(community, return_index=True)[1]
+        first = image[begins[community]]
+        path = part_path(work.solved(self.cut), item.index)
+        if is_last:
+            table = Table.of(lists, solved, is_alone)
+            total = lists.strength
+            strength = np.divide(solved.inside, total, out=np.zeros_like(total), where=total > 0)
+            found = {
+                "image": image,
+                "first": np.where(is_alone, -1, first).astype(image.dtype),
+                "strength": strength.astype(np.float32),
+                **{f"table_{name}": array for name, array in table._asdict().items()},
+            }
+        else:
+            assert following is not None
+            found = {"image": image, "first": first, "next": following[begins[community]]}
+        return {
+            "file_crc": write_arrays(path, found),
+            "exits": int(solved.exits),
+            "bytes_read": sum(array.nbytes for array in arrays.values()),
+            "bytes_written": path.stat().st_size,
+        }
+
+
+def merged_table(folder: Path, n_regions: int) -> Table:
+    """Return the communities of all regions, in the order of their first images."""
+    parts = []
+    for region in range(n_regions):
+        places = ArrayPlace.find_all(part_path(folder, region))
+        stored = [places[f"table_{name}"] for name in Table._fields]
+        parts.append([place.read_range(0, place.shape[0]) for place in stored])
+    whole = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    order = np.argsort(whole[0], kind="stable")
+    return Table(*(array[order] for array in whole))
+
+
+@dataclass(frozen=True, slots=True)
+class TableTask:
+    """The communities of all images, and the scores of those that dimensions are read from."""
+
+    work: Work
+    n_regions: int
+    path: Path
+
+    def __call__(self) -> dict[str, Any]:
+        """Merge, write."""
+        table = merged_table(self.work.solved(1), self.n_regions)
+        chosen = even_selection(len(table.first))
+        crc = write_arrays(self.path, table._asdict() | {"chosen": chosen})
+        return {"file_crc": crc}
+
+
+def chosen_scores(work: Work, table: Path, unit: Unit) -> NDArray[np.float32]:
+    """Return the scores of the chosen representatives of a unit."""
+    arrays = read_arrays(table, names=("first", "chosen"))
+    chosen = arrays["first"][arrays["chosen"]].astype(np.int64)
+    return rows_of(work.scores, unit.blocks, chosen)
+
+
+def selection_of(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return what is read at the chosen representatives."""
+    return Selection.of(rows)._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class DimensionTask:
+    """The dimension around the communities whose first image is in a unit."""
+
+    work: Work
+    table: Path
+    selection: StoredArrays
+
+    def __call__(self, unit: Unit) -> dict[str, Any]:
+        """Read the scores of their first images, and the dimension from them."""
+        arrays = read_arrays(self.table, names=("first", "chosen"))
+        first, chosen = arrays["first"].astype(np.int64), arrays["chosen"]
+        here = np.arange(*np.searchsorted(first, [unit.start, unit.stop]))
+        place = np.searchsorted(chosen, here).clip(max=len(chosen) - 1)
+        place = np.where(chosen[place] == here, place, -1)
+        rows = rows_of(self.work.scores, unit.blocks, first[here])
+        found = Selection(**self.selection.load()).dimension(rows, place)
+        path = part_path(self.work.dimensions, unit.index)
+        return {
+            "file_crc": write_arrays(path, {"dimension": found}),
+            "bytes_read": unit.n_rows * self.work.scores.n_features * 4,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CompareTask:
+    """The test of all communities, left in a file."""
+
+    work: Work
+    table: Path
+    n_units: int
+    significance: float
+    path: Path
+
+    def __call__(self) -> dict[str, Any]:
+        """Test, number the families, write what is said of them."""
+        stored = read_arrays(self.table, names=Table._fields)
+        table = Table(**stored)
+        parts = [part_path(self.work.dimensions, unit) for unit in range(self.n_units)]
+        dimension = np.concatenate([read_arrays(path)["dimension"] for path in parts])
+        tested = tested_communities(table.size, table.conductance, dimension, self.significance)
+        kept, number = numbered(np.where(tested.passed, table.left, 0))
+        arrays = {
+            "first": table.first,
+            "number": number,
+            "size": table.left[kept],
+            "conductance": table.conductance[kept],
+            "expected": tested.expected[kept],
+            "dimension": dimension[kept],
+            "p": tested.p[kept],
+            "exemplars": table.exemplars[kept].astype(np.int64),
+        }
+        write_arrays(self.path, arrays)
+        return {
+            "families": tested.state(len(kept)),
+            "n_families": len(kept),
+            "family_fraction": float(table.left[kept].sum() / self.work.n_samples),
+            "n_tested": tested.n_tested,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """The family of the images of a partition, in the order of the images."""
+
+    work: Work
+    offsets: StoredArrays
+    found: Path
+    target: Path
+    names: tuple[str, str]
+
+    def __call__(self, item: WriteItem) -> dict[str, Any]:
+        """Gather what the regions say of each unit; write it block by block."""
+        offsets = self.offsets.load()["solved"]
+        first, number = (_read(self.found, name) for name in ("first", "number"))
+        checksums, n_bytes = [], 0
+        with zarr_io.rows_writers(self.target, self.names, item.partition.start) as writers:
+            for unit in item.units:
+                wanted = {"first": first.dtype, "strength": np.float32}
+                of_unit = gathered(self.work.solved(1), unit, offsets, wanted)
+                place = np.searchsorted(first, of_unit["first"])
+                family = np.where(of_unit["first"] >= 0, number[place], -1).astype(np.int32)
+                strength = np.where(family >= 0, of_unit["strength"], 0).astype(np.float32)
+                for rows in unit.blocks:
+                    here = slice(rows.start - unit.start, rows.stop - unit.start)
+                    arrays = family[here], strength[here]
+                    for name, array in zip(self.names, arrays, strict=True):
+                        writers[name].append(array)
+                    checksums.append([zarr_io.crc(array) for array in arrays])
+                    n_bytes += sum(array.nbytes for array in arrays)
+        return {"crc": checksums, "bytes_read": n_bytes, "bytes_written": n_bytes}
+
+
+def _read(path: Path, name: str) -> NDArray[Any]:
+    """Return an array of a file."""
+    place = ArrayPlace.find(path, name)
+    return place.read_range(0, place.shape[0])
