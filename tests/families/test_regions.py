@@ -134,7 +134,9 @@ def test_table__says_of_communities_what_the_whole_graph_does(cloud):
 
 def test_solve_region__without_images_or_ties():
     none = np.zeros(0, np.int64)
-    empty = Lists(none, np.zeros((0, 15), np.int32), np.zeros((0, 15), np.float32), none * 0.0, none)
+    empty = Lists(
+        none, np.zeros((0, 15), np.int32), np.zeros((0, 15), np.float32), none * 0.0, none
+    )
     assert len(solve_region(empty, 1.0).community) == 0
     lone = Lists(
         np.arange(3),

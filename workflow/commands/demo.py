@@ -165,5 +165,5 @@ def _describe_films(truth: dict[str, Any]) -> str:
         return f"{made}, families not looked for"
     return (
         f"{made}, {truth['n_films_found']} found ({truth['film_recall']:.0%}); "
-        f"{truth['n_families']:,} families, {truth['family_precision']:.0%} of them of one film"
+        f"{format_count(truth['n_families'], 'family')}, {truth['family_precision']:.0%} of them of one film"
     )

@@ -55,7 +55,7 @@ def code_length(
 ) -> float:
     """Return the map equation [nats], times the total weight; `of_nodes` is that of the nodes alone."""
     # With flows as shares of the total weight the terms in its logarithm cancel but for one.
-    all_exits = exits.sum()
+    all_exits: float = exits.sum()
     length = _plogp(all_exits) + all_exits * log_copies - of_nodes
     for number in range(len(held)):
         length += _plogp(exits[number] + held[number]) - 2 * _plogp(exits[number])

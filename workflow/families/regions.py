@@ -160,7 +160,7 @@ class Lists(NamedTuple):
     ----------
     image : int array of shape (n_images,)
         Their numbers, rising.
-    index : int array of shape (n_images, n_neighbors)
+    neighbors : int array of shape (n_images, n_neighbors)
         Neighbours of each; -1 where missing.
     weight : float32 array of shape (n_images, n_neighbors)
         Weights that these give.
@@ -171,7 +171,7 @@ class Lists(NamedTuple):
     """
 
     image: NDArray[Any]
-    index: NDArray[Any]
+    neighbors: NDArray[Any]
     weight: NDArray[np.float32]
     strength: NDArray[np.float64]
     first: NDArray[Any]
@@ -210,7 +210,7 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
     Solved
         After one round of moves of images, communities and parts of them.
     """
-    graph = symmetric_graph(places_of(lists.image, lists.index), lists.weight)
+    graph = symmetric_graph(places_of(lists.image, lists.neighbors), lists.weight)
     start = np.unique(lists.first, return_inverse=True)[1]
     exits = float(exits_of(graph, lists.strength, start).sum())
     around = Surroundings(lists.strength, start, exits / all_exits if exits else 1.0)

@@ -55,7 +55,7 @@ class Films(NamedTuple):
     def within(self, start: int, stop: int) -> Films:
         """Return the frames among images `start` to `stop`."""
         here = slice(*np.searchsorted(self.row, (start, stop)))
-        return Films(*(array[here] for array in self))
+        return Films(self.row[here], self.film[here], self.photograph[here], self.pose[here])
 
 
 def film_count(n_images: int) -> int:

@@ -244,7 +244,7 @@ class RegionSearch:
         (details,) = context.executor.map(call, [compare])
         return dict(details)
 
-    def write(self, found: Path, target: Path, names: tuple[str, str], journal: Journal) -> None:
+    def write(self, found: Path, target: Path, names: tuple[str, ...], journal: Journal) -> None:
         """Write the family of each image."""
         offsets = self.context.executor.share({"solved": self._offsets(N_CUTS - 1)})
         task = WriteTask(self.work, offsets, found, target, names)
@@ -467,7 +467,7 @@ class SortTask:
         image = np.arange(unit.start, unit.stop).astype(index.dtype)
         arrays = {
             "image": image,
-            "index": index,
+            "neighbors": index,
             "weight": edge_weights(index, distance, own, scale),
             "strength": _strengths(work, unit),
             "first": image,
@@ -701,7 +701,7 @@ class WriteTask:
     offsets: StoredArrays
     found: Path
     target: Path
-    names: tuple[str, str]
+    names: tuple[str, ...]
 
     def __call__(self, item: WriteItem) -> dict[str, Any]:
         """Gather what the regions say of each unit; write it block by block."""
