@@ -11,7 +11,15 @@ from workflow.families import neighbor_graph
 from workflow.families.find import central, conductances, measure
 from workflow.families.map_equation import Surroundings, code_length, map_communities
 from workflow.families.neighbor_graph import add_weights, edge_weights, local_scales
-from workflow.families.regions import N_CUTS, Cuts, Lists, Table, dealt, solve_region
+from workflow.families.regions import (
+    N_CUTS,
+    Cuts,
+    Lists,
+    Table,
+    cells_per_region,
+    dealt,
+    solve_region,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +35,15 @@ def lists_of(index, distance, rows=None):
     scale, strength = local_scales(distance), np.zeros(len(index))
     weight = edge_weights(index, distance, scale, scale)
     add_weights(index, weight, 0, 0, strength)
-    return Lists(rows, index[rows], weight[rows], strength[rows], rows)
+    return Lists(rows, index[rows], weight[rows], strength[rows], rows, rows % 7)
 
 
 def in_regions(rows, index, distance, n_regions):
     """Return the communities after both cuts, by their first image, and the code length after each."""
     whole = lists_of(index, distance)
-    routed, graph = Cuts.of(rows, n_regions).route(rows), neighbor_graph(index, distance)
+    n_cells = cells_per_region(n_regions)
+    routed = [cell // n_cells for cell in Cuts.of(rows, n_regions).route(rows)]
+    graph = neighbor_graph(index, distance)
     first, exits, lengths = np.arange(len(rows)), whole.strength.sum(), []
     for region in routed:
         found, left = np.empty_like(first), 0.0
@@ -51,15 +61,16 @@ def in_regions(rows, index, distance, n_regions):
 
 def test_cuts__lead_every_row_to_a_region_of_about_as_many(cloud):
     rows = cloud[0]
-    cuts = Cuts.of(rows, 5)
-    routed = cuts.route(rows)
+    cuts, n_cells = Cuts.of(rows, 4), cells_per_region(4)
+    cells = cuts.route(rows)
+    routed = [cell // n_cells for cell in cells]
     assert len(routed) == N_CUTS
     for region in routed:
-        assert np.bincount(region).min() > 0.8 * len(rows) / 5
-        assert region.max() == 4
+        assert np.bincount(region, minlength=4).min() > 0.8 * len(rows) / 4
+        assert region.max() == 3
     assert not np.array_equal(*routed)
     again = Cuts.from_arrays(cuts.to_arrays()).route(rows)
-    assert all(map(np.array_equal, routed, again))
+    assert all(map(np.array_equal, cells, again))
 
 
 def test_dealt__large_regions_become_several_in_the_order_of_the_images():
@@ -88,7 +99,7 @@ def test_map_communities__of_a_part_shorten_the_code_of_the_whole(cloud):
     rows, _, index, distance = cloud
     graph = neighbor_graph(index, distance)
     alone = code_length(graph, np.arange(len(rows)))
-    _, exits, lengths = in_regions(rows, index, distance, 6)
+    _, exits, lengths = in_regions(rows, index, distance, 8)
     assert lengths[0] < 0.9 * alone
     assert lengths[1] < lengths[0]
     shortest = code_length(graph, map_communities(graph))
@@ -108,7 +119,7 @@ def test_map_communities__one_part_with_nothing_around_is_the_whole(cloud):
 def test_solve_region__sources_are_those_of_the_whole(cloud):
     rows, source, index, distance = cloud
     whole = map_communities(neighbor_graph(index, distance))
-    first, _, _ = in_regions(rows, index, distance, 6)
+    first, _, _ = in_regions(rows, index, distance, 8)
     real = source >= 0
     assert adjusted_rand_score(whole[real], first[real]) > 0.97
     assert adjusted_rand_score(source[real], first[real]) > 0.97
@@ -135,7 +146,7 @@ def test_table__says_of_communities_what_the_whole_graph_does(cloud):
 def test_solve_region__without_images_or_ties():
     none = np.zeros(0, np.int64)
     empty = Lists(
-        none, np.zeros((0, 15), np.int32), np.zeros((0, 15), np.float32), none * 0.0, none
+        none, np.zeros((0, 15), np.int32), np.zeros((0, 15), np.float32), none * 0.0, none, none
     )
     assert len(solve_region(empty, 1.0).community) == 0
     lone = Lists(
@@ -144,6 +155,7 @@ def test_solve_region__without_images_or_ties():
         np.zeros((3, 15), np.float32),
         np.zeros(3),
         np.arange(3),
+        np.zeros(3, np.uint16),
     )
     solved = solve_region(lone, 0.0)
     assert solved.community.tolist() == [0, 1, 2]

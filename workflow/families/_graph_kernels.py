@@ -75,17 +75,25 @@ def add_weights(
 def places_of(image: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
     """Return where numbers stand among rising ones, -1 where they do not."""
     place = np.full(index.shape, -1, np.int32)
+    last = image[-1] if len(image) else -1
+    # Where numbers with the same leading bits begin: about one of them, then a short way to go.
+    shift = 0
+    while last >> shift > len(image):
+        shift += 1
+    begin = np.zeros((last >> shift) + 2, np.int64)
+    for number in image:
+        begin[(number >> shift) + 1] += 1
+    begin = np.cumsum(begin)
     for i in range(index.shape[0]):
         for rank in range(index.shape[1]):
-            low, high = 0, len(image)
-            while low < high:
-                middle = (low + high) // 2
-                if image[middle] < index[i, rank]:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < len(image) and image[low] == index[i, rank]:
-                place[i, rank] = low
+            number = index[i, rank]
+            if number < 0 or number > last:
+                continue
+            at, stop = begin[number >> shift], begin[(number >> shift) + 1]
+            while at < stop and image[at] < number:
+                at += 1
+            if at < stop and image[at] == number:
+                place[i, rank] = at
     return place
 
 

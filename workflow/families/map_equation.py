@@ -96,7 +96,7 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
         around = Surroundings(graph.weight_sums(), np.arange(graph.n_nodes), 1.0)
     best = around.module
     if not len(graph.indices):
-        return _in_order(best)
+        return in_order(best)
     walk = _Walk(graph, around.strength, -math.log(around.share))
     shortest = walk.length(best)
     for _ in range(n_iterations):
@@ -108,7 +108,7 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
         gain, best, shortest = shortest - reached, module, reached
         if gain < LEAST_GAIN * abs(shortest):
             break
-    return _in_order(best)
+    return in_order(best)
 
 
 class _Walk(NamedTuple):
@@ -164,8 +164,19 @@ def _parts_moved(walk: _Walk, module: NDArray[np.int64]) -> NDArray[np.int64]:
     return _contract_and_move(walk, moved[part])
 
 
-def _in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return modules with numbers in the order of their first nodes."""
+def in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return modules with numbers in the order of their first nodes.
+
+    Parameters
+    ----------
+    module : int array of shape (n_nodes,)
+        Module of each node.
+
+    Returns
+    -------
+    int64 array of shape (n_nodes,)
+        The same partition, numbered from 0.
+    """
     _, first, number = np.unique(module, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

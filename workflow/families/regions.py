@@ -15,7 +15,7 @@ import numpy as np
 from workflow.families._graph_kernels import places_of, symmetric_graph, weight_inside
 from workflow.families._map_kernels import exits_of
 from workflow.families.find import central, conductances
-from workflow.families.map_equation import Surroundings, map_communities
+from workflow.families.map_equation import Surroundings, in_order, map_communities
 from workflow.neighbors import Regions, build_regions
 
 if TYPE_CHECKING:
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 #: Ways of cutting: each is one round.
 N_CUTS = 2
+#: Cells of a region: images are worked through cell by cell, so that what is near is in the cache.
+N_CELLS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Two ways to cut the space of the scores into regions, with borders at an angle.
+    """Two ways to cut the space of the scores into cells and regions, with borders at an angle.
+
+    Consecutive cells make a region.
 
     Attributes
     ----------
@@ -41,24 +45,25 @@ class Cuts:
 
     @classmethod
     def of(cls, sample: NDArray[Any], n_regions: int) -> Cuts:
-        """Return cuts into regions of about as many images each.
+        """Return cuts into cells of about as many images each.
 
         Parameters
         ----------
         sample : float array of shape (n_rows, n_features)
             Scores of some of the images [score].
         n_regions : int
-            Regions wanted.
+            Regions wanted, a power of two, at most 65,536.
 
         Returns
         -------
         Cuts
             Nothing is drawn.
         """
-        return cls((build_regions(sample, n_regions), build_regions(turned(sample), n_regions)))
+        n_cells = n_regions * cells_per_region(n_regions)
+        return cls((build_regions(sample, n_cells), build_regions(turned(sample), n_cells)))
 
     def route(self, rows: NDArray[Any]) -> list[NDArray[np.int32]]:
-        """Return the regions of images.
+        """Return the cells of images.
 
         Parameters
         ----------
@@ -68,7 +73,7 @@ class Cuts:
         Returns
         -------
         list of int32 array of shape (n_rows,)
-            Region of each by each cut.
+            Cell of each by each cut.
         """
         seen = (rows, turned(rows))
         return [cut.route(cut.scaled(of_cut)) for cut, of_cut in zip(self.cuts, seen, strict=True)]
@@ -107,6 +112,22 @@ class Cuts:
                 for number in range(N_CUTS)
             )
         )
+
+
+def cells_per_region(n_regions: int) -> int:
+    """Return how many cells a region has.
+
+    Parameters
+    ----------
+    n_regions : int
+        Regions, a power of two.
+
+    Returns
+    -------
+    int
+        So many that 16 bits number all cells.
+    """
+    return max(1, min(N_CELLS, 2**16 // n_regions))
 
 
 def turned(rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -168,6 +189,8 @@ class Lists(NamedTuple):
         Weight of all edges of each image, those that only others list too.
     first : int array of shape (n_images,)
         First image of the community of each, which is whole in the region.
+    cell : int array of shape (n_images,)
+        Cell of each: the order in which images are worked through.
     """
 
     image: NDArray[Any]
@@ -175,6 +198,7 @@ class Lists(NamedTuple):
     weight: NDArray[np.float32]
     strength: NDArray[np.float64]
     first: NDArray[Any]
+    cell: NDArray[Any]
 
 
 class Solved(NamedTuple):
@@ -210,13 +234,21 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
     Solved
         After one round of moves of images, communities and parts of them.
     """
-    graph = symmetric_graph(places_of(lists.image, lists.neighbors), lists.weight)
-    start = np.unique(lists.first, return_inverse=True)[1]
-    exits = float(exits_of(graph, lists.strength, start).sum())
-    around = Surroundings(lists.strength, start, exits / all_exits if exits else 1.0)
+    order = np.argsort(lists.cell, kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    place = places_of(lists.image, lists.neighbors[order])
+    place = np.where(place >= 0, rank[place], -1).astype(np.int32) if len(rank) else place
+    graph = symmetric_graph(place, lists.weight[order])
+    del place
+    strength = lists.strength[order]
+    start = np.unique(lists.first, return_inverse=True)[1][order]
+    exits = float(exits_of(graph, strength, start).sum())
+    around = Surroundings(strength, start, exits / all_exits if exits else 1.0)
     community = map_communities(graph, around)
     inside = weight_inside(graph, community)
-    return Solved(community, inside, float((lists.strength - inside).sum()))
+    left = float((strength - inside).sum())
+    return Solved(in_order(community[rank]), inside[rank], left)
 
 
 class Table(NamedTuple):

@@ -14,7 +14,15 @@ from workflow.engine.plan import TaskPlan
 from workflow.families.ambient import Selection, even_selection
 from workflow.families.find import lies_alone_among, numbered, tested_communities
 from workflow.families.neighbor_graph import N_NEIGHBORS, add_weights, edge_weights, local_scales
-from workflow.families.regions import N_CUTS, Cuts, Lists, Table, dealt, solve_region
+from workflow.families.regions import (
+    N_CUTS,
+    Cuts,
+    Lists,
+    Table,
+    cells_per_region,
+    dealt,
+    solve_region,
+)
 from workflow.runstore import zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 
@@ -55,7 +63,7 @@ class Work:
     scores : Rows
         The scores.
     region_rows : int
-        Images that a region has about.
+        Images that a region has at most, but by chance.
     """
 
     folder: Path
@@ -70,8 +78,8 @@ class Work:
 
     @property
     def n_regions(self) -> int:
-        """Regions that are wanted."""
-        return -(-self.n_samples // self.region_rows)
+        """Regions: a power of two, so that each is made of halves of halves."""
+        return region_count(self.n_samples, self.region_rows)
 
     @property
     def places(self) -> Path:
@@ -102,6 +110,11 @@ class Work:
         index = zarr_io.read_rows(self.neighbors, "index", start, stop)[:, :N_NEIGHBORS]
         distance = zarr_io.read_rows(self.neighbors, "distance", start, stop)[:, :N_NEIGHBORS]
         return np.ascontiguousarray(index), np.ascontiguousarray(distance)
+
+
+def region_count(n_samples: int, region_rows: int) -> int:
+    """Return into how many regions images are cut: so that none has more than is wanted, but by chance."""
+    return 1 << max(0, -(-n_samples // region_rows) - 1).bit_length()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +162,8 @@ class WriteItem(NamedTuple):
 
 
 def row_bytes() -> int:
-    """Return the bytes of an image in the sorted lists: it, its ties, its strength, community, region."""
-    return 4 + 8 * N_NEIGHBORS + 8 + 4 + 2 + 1
+    """Return the bytes of an image in the sorted lists: it, its ties, its strength, community, cell, region."""
+    return 4 + 8 * N_NEIGHBORS + 8 + 4 + 2 + 2 + 1
 
 
 def disk_bytes(sizes: Sizes) -> int:
@@ -166,7 +179,7 @@ def passes(
     n, d = sizes.n_samples, sizes.dims["component"]
     ties = 8 * N_NEIGHBORS * n
     unit = min(n, max(sizes.block_rows, UNIT_ROWS))
-    n_units, n_regions = -(-n // unit), -(-n // region_rows)
+    n_units, n_regions = -(-n // unit), region_count(n, region_rows)
     scores, scale, of_region = n * score_bytes, 4 * n, 2 * REGION_BYTES * region_rows
     read = 2 * sizes.block_rows * (score_bytes + 8 * d)
     sort = {"rows": 2 * unit * (row_bytes() + 16 * N_NEIGHBORS), "scales": scale}
@@ -408,10 +421,10 @@ class PlaceTask:
             scale[here] = local_scales(zarr_io.read_rows(work.neighbors, "distance", *rows))
             found[:, here] = cuts.route(work.scores.read(*rows))
         path = part_path(work.places, unit.index)
-        arrays = {"scale": scale} | {f"region_{cut}": of_cut for cut, of_cut in enumerate(found)}
+        arrays = {"scale": scale} | {f"cell_{cut}": of_cut for cut, of_cut in enumerate(found)}
+        n_cells = cells_per_region(work.n_regions)
         sizes = [
-            np.bincount(of_cut, minlength=cut.n_regions).tolist()
-            for cut, of_cut in zip(cuts.cuts, found, strict=True)
+            np.bincount(of_cut // n_cells, minlength=work.n_regions).tolist() for of_cut in found
         ]
         return {"file_crc": write_arrays(path, arrays), "sizes": sizes}
 
@@ -474,8 +487,9 @@ class SortTask:
             "is_alone": lies_alone_among(index, own, scale, self.max_sparsity),
         }
         del distance
+        arrays["cell"] = self._cells(unit, self.cut)
         if self.cut == 0:
-            region, arrays["next"] = (self._routed(unit, shared, cut) for cut in (0, 1))
+            region, arrays["next"] = (self._regions(unit, shared, cut) for cut in (0, 1))
         else:
             before = gathered(
                 work.solved(0), unit, shared["offsets"], {"first": index.dtype, "next": np.uint16}
@@ -492,12 +506,16 @@ class SortTask:
             "bytes_written": path.stat().st_size,
         }
 
-    def _routed(self, unit: Unit, shared: Any, cut: int) -> NDArray[np.uint16]:
+    def _regions(self, unit: Unit, shared: Any, cut: int) -> NDArray[np.uint16]:
         """Return the region of each image by a cut."""
-        place = ArrayPlace.find(part_path(self.work.places, unit.index), f"region_{cut}")
-        routed = place.read_range(0, unit.n_rows)
-        found: NDArray[np.uint16] = shared[f"number_{cut}"][unit.index][routed].astype(np.uint16)
+        region = self._cells(unit, cut) // cells_per_region(self.work.n_regions)
+        found: NDArray[np.uint16] = shared[f"number_{cut}"][unit.index][region].astype(np.uint16)
         return found
+
+    def _cells(self, unit: Unit, cut: int) -> NDArray[np.uint16]:
+        """Return the cell of each image by a cut."""
+        place = ArrayPlace.find(part_path(self.work.places, unit.index), f"cell_{cut}")
+        return place.read_range(0, unit.n_rows)
 
 
 def _strengths(work: Work, unit: Unit) -> NDArray[np.float64]:
