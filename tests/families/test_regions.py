@@ -16,7 +16,7 @@ from workflow.families.regions import (
     Cuts,
     Lists,
     Table,
-    cells_per_region,
+    patches_per_region,
     dealt,
     solve_region,
 )
@@ -41,8 +41,8 @@ def lists_of(index, distance, rows=None):
 def in_regions(rows, index, distance, n_regions):
     """Return the communities after both cuts, by their first image, and the code length after each."""
     whole = lists_of(index, distance)
-    n_cells = cells_per_region(n_regions)
-    routed = [cell // n_cells for cell in Cuts.of(rows, n_regions).route(rows)]
+    n_patches = patches_per_region(n_regions)
+    routed = [patch // n_patches for patch in Cuts.of(rows, n_regions).route(rows)]
     graph = neighbor_graph(index, distance)
     first, exits, lengths = np.arange(len(rows)), whole.strength.sum(), []
     for region in routed:
@@ -61,16 +61,16 @@ def in_regions(rows, index, distance, n_regions):
 
 def test_cuts__lead_every_row_to_a_region_of_about_as_many(cloud):
     rows = cloud[0]
-    cuts, n_cells = Cuts.of(rows, 4), cells_per_region(4)
-    cells = cuts.route(rows)
-    routed = [cell // n_cells for cell in cells]
+    cuts, n_patches = Cuts.of(rows, 4), patches_per_region(4)
+    patches = cuts.route(rows)
+    routed = [patch // n_patches for patch in patches]
     assert len(routed) == N_CUTS
     for region in routed:
         assert np.bincount(region, minlength=4).min() > 0.8 * len(rows) / 4
         assert region.max() == 3
     assert not np.array_equal(*routed)
     again = Cuts.from_arrays(cuts.to_arrays()).route(rows)
-    assert all(map(np.array_equal, cells, again))
+    assert all(map(np.array_equal, patches, again))
 
 
 def test_dealt__large_regions_become_several_in_the_order_of_the_images():

@@ -54,21 +54,23 @@ def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
     labels = store.path / layout.LABELS
     n_samples = source.n_samples
     n_labels = len(stored_counts(store).sizes)
-    # Rows: noise, then clusters; columns: clutter, then sources.
-    table = np.zeros((n_labels + 1, source.n_sources + 1), np.int64)
+    # Rows: noise, then clusters; columns: clutter, then sources, then frames of films.
+    table = np.zeros((n_labels + 1, source.n_sources + 2), np.int64)
     for rows in row_ranges(n_samples, TRUTH_ROWS):
         label = zarr_io.read_rows(labels, "label", *rows).astype(np.int64) + 1
         made = source.truth(*rows).astype(np.int64) + 1
-        # Frames of films are of no source, and no clutter: they have a line of their own.
-        is_counted = source.film(*rows) < 0
-        label, made = label[is_counted], made[is_counted]
+        made[source.film(*rows) >= 0] = source.n_sources + 1
         cells = np.bincount(label * table.shape[1] + made, minlength=table.size)
         table += cells.reshape(table.shape)
+    # Frames are of no source and no clutter; the larger ones of the films may be clusters of their own.
+    frames, table = table[1:, -1], table[:, :-1]
+    others = table[1:].sum(axis=1)
     n_clutter, n_noise = int(table[:, 0].sum()), int(table[0].sum())
     films = {} if families_of(store) is None else compare_films(store, source)
     return {
         "n_sources": source.n_sources,
-        "n_clusters": int(np.count_nonzero(table[1:].sum(axis=1))),
+        "n_clusters": int(np.count_nonzero(others > frames)),
+        "n_film_clusters": int(np.count_nonzero(frames > others)),
         "ari": adjusted_rand_index(table[:, 1:]),
         "n_clutter": n_clutter,
         "n_noise": n_noise,
@@ -146,7 +148,8 @@ def describe(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"images     {found['n_samples']:,} of 16x16x3, made",
-            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found",
+            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found"
+            f"{_of_films(truth['n_film_clusters'])}",
             f"ARI        {truth['ari']:.3f} over the images that have a source",
             f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
             _describe_films(truth),
@@ -167,3 +170,8 @@ def _describe_films(truth: dict[str, Any]) -> str:
         f"{made}, {truth['n_films_found']} found ({truth['film_recall']:.0%}); "
         f"{format_count(truth['n_families'], 'family')}, {truth['family_precision']:.0%} of them of one film"
     )
+
+
+def _of_films(n_clusters: int) -> str:
+    """Return what is said of clusters of frames."""
+    return f", and {format_count(n_clusters, 'cluster')} of films" if n_clusters else ""

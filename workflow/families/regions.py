@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 #: Ways of cutting: each is one round.
 N_CUTS = 2
-#: Cells of a region: images are worked through cell by cell, so that what is near is in the cache.
-N_CELLS = 64
+#: Patches of a region: images are worked through patch by patch, so that what is near is in the cache.
+N_PATCHES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Two ways to cut the space of the scores into cells and regions, with borders at an angle.
+    """Two ways to cut the space of the scores into patches and regions, with borders at an angle.
 
-    Consecutive cells make a region.
+    Consecutive patches make a region.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Cuts:
 
     @classmethod
     def of(cls, sample: NDArray[Any], n_regions: int) -> Cuts:
-        """Return cuts into cells of about as many images each.
+        """Return cuts into patches of about as many images each.
 
         Parameters
         ----------
@@ -59,11 +59,11 @@ class Cuts:
         Cuts
             Nothing is drawn.
         """
-        n_cells = n_regions * cells_per_region(n_regions)
-        return cls((build_regions(sample, n_cells), build_regions(turned(sample), n_cells)))
+        n_patches = n_regions * patches_per_region(n_regions)
+        return cls((build_regions(sample, n_patches), build_regions(turned(sample), n_patches)))
 
     def route(self, rows: NDArray[Any]) -> list[NDArray[np.int32]]:
-        """Return the cells of images.
+        """Return the patches of images.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Cuts:
         Returns
         -------
         list of int32 array of shape (n_rows,)
-            Cell of each by each cut.
+            Patch of each by each cut.
         """
         seen = (rows, turned(rows))
         return [cut.route(cut.scaled(of_cut)) for cut, of_cut in zip(self.cuts, seen, strict=True)]
@@ -114,8 +114,8 @@ class Cuts:
         )
 
 
-def cells_per_region(n_regions: int) -> int:
-    """Return how many cells a region has.
+def patches_per_region(n_regions: int) -> int:
+    """Return how many patches a region has.
 
     Parameters
     ----------
@@ -125,9 +125,9 @@ def cells_per_region(n_regions: int) -> int:
     Returns
     -------
     int
-        So many that 16 bits number all cells.
+        So many that 16 bits number all patches.
     """
-    return max(1, min(N_CELLS, 2**16 // n_regions))
+    return max(1, min(N_PATCHES, 2**16 // n_regions))
 
 
 def turned(rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -189,8 +189,8 @@ class Lists(NamedTuple):
         Weight of all edges of each image, those that only others list too.
     first : int array of shape (n_images,)
         First image of the community of each, which is whole in the region.
-    cell : int array of shape (n_images,)
-        Cell of each: the order in which images are worked through.
+    patch : int array of shape (n_images,)
+        Patch of each: the order in which images are worked through.
     """
 
     image: NDArray[Any]
@@ -198,7 +198,7 @@ class Lists(NamedTuple):
     weight: NDArray[np.float32]
     strength: NDArray[np.float64]
     first: NDArray[Any]
-    cell: NDArray[Any]
+    patch: NDArray[Any]
 
 
 class Solved(NamedTuple):
@@ -234,7 +234,7 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
     Solved
         After one round of moves of images, communities and parts of them.
     """
-    order = np.argsort(lists.cell, kind="stable")
+    order = np.argsort(lists.patch, kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     place = places_of(lists.image, lists.neighbors[order])

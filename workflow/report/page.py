@@ -46,6 +46,10 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     ),
     "n_sources": ("sources that the images were made from", format_value),
     "n_clusters": ("clusters found", format_value),
+    "n_film_clusters": (
+        "further clusters, which are frames of films for the most part",
+        format_value,
+    ),
     "n_clutter": ("images made as clutter, of no source", format_value),
     "n_noise": ("images found to be noise", format_value),
     "n_clutter_found": ("images that are both", format_value),

@@ -19,7 +19,7 @@ from workflow.families.regions import (
     Cuts,
     Lists,
     Table,
-    cells_per_region,
+    patches_per_region,
     dealt,
     solve_region,
 )
@@ -162,7 +162,7 @@ class WriteItem(NamedTuple):
 
 
 def row_bytes() -> int:
-    """Return the bytes of an image in the sorted lists: it, its ties, its strength, community, cell, region."""
+    """Return the bytes of an image in the sorted lists: it, its ties, its strength, community, patch, region."""
     return 4 + 8 * N_NEIGHBORS + 8 + 4 + 2 + 2 + 1
 
 
@@ -421,10 +421,10 @@ class PlaceTask:
             scale[here] = local_scales(zarr_io.read_rows(work.neighbors, "distance", *rows))
             found[:, here] = cuts.route(work.scores.read(*rows))
         path = part_path(work.places, unit.index)
-        arrays = {"scale": scale} | {f"cell_{cut}": of_cut for cut, of_cut in enumerate(found)}
-        n_cells = cells_per_region(work.n_regions)
+        arrays = {"scale": scale} | {f"patch_{cut}": of_cut for cut, of_cut in enumerate(found)}
+        n_patches = patches_per_region(work.n_regions)
         sizes = [
-            np.bincount(of_cut // n_cells, minlength=work.n_regions).tolist() for of_cut in found
+            np.bincount(of_cut // n_patches, minlength=work.n_regions).tolist() for of_cut in found
         ]
         return {"file_crc": write_arrays(path, arrays), "sizes": sizes}
 
@@ -487,7 +487,7 @@ class SortTask:
             "is_alone": lies_alone_among(index, own, scale, self.max_sparsity),
         }
         del distance
-        arrays["cell"] = self._cells(unit, self.cut)
+        arrays["patch"] = self._patches(unit, self.cut)
         if self.cut == 0:
             region, arrays["next"] = (self._regions(unit, shared, cut) for cut in (0, 1))
         else:
@@ -508,13 +508,13 @@ class SortTask:
 
     def _regions(self, unit: Unit, shared: Any, cut: int) -> NDArray[np.uint16]:
         """Return the region of each image by a cut."""
-        region = self._cells(unit, cut) // cells_per_region(self.work.n_regions)
+        region = self._patches(unit, cut) // patches_per_region(self.work.n_regions)
         found: NDArray[np.uint16] = shared[f"number_{cut}"][unit.index][region].astype(np.uint16)
         return found
 
-    def _cells(self, unit: Unit, cut: int) -> NDArray[np.uint16]:
-        """Return the cell of each image by a cut."""
-        place = ArrayPlace.find(part_path(self.work.places, unit.index), f"cell_{cut}")
+    def _patches(self, unit: Unit, cut: int) -> NDArray[np.uint16]:
+        """Return the patch of each image by a cut."""
+        place = ArrayPlace.find(part_path(self.work.places, unit.index), f"patch_{cut}")
         return place.read_range(0, unit.n_rows)
 
 
