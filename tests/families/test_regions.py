@@ -16,8 +16,8 @@ from workflow.families.regions import (
     Cuts,
     Lists,
     Table,
-    patches_per_region,
     dealt,
+    patches_per_region,
     solve_region,
 )
 
@@ -45,12 +45,12 @@ def in_regions(rows, index, distance, n_regions):
     routed = [patch // n_patches for patch in Cuts.of(rows, n_regions).route(rows)]
     graph = neighbor_graph(index, distance)
     first, exits, lengths = np.arange(len(rows)), whole.strength.sum(), []
-    for region in routed:
+    for cut, region in enumerate(routed):
         found, left = np.empty_like(first), 0.0
         for number in np.unique(region):
             members = np.flatnonzero(region[first] == number)
             lists = lists_of(index, distance, members)._replace(first=first[members])
-            solved = solve_region(lists, exits)
+            solved = solve_region(lists, exits, is_last=cut == N_CUTS - 1)
             begins = np.unique(solved.community, return_index=True)[1]
             found[members] = members[begins[solved.community]]
             left += solved.exits

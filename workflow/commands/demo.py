@@ -142,14 +142,14 @@ def adjusted_rand_index(table: NDArray[np.int64]) -> float:
 def describe(found: dict[str, Any]) -> str:
     """Return what the demo prints."""
     truth = found["truth"]
+    films = _of_films(truth["n_film_clusters"])
     seconds = ", ".join(
         f"{name} {s:.1f}" for name, s in found["seconds"].items() if name != "total"
     )
     return "\n".join(
         [
             f"images     {found['n_samples']:,} of 16x16x3, made",
-            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found"
-            f"{_of_films(truth['n_film_clusters'])}",
+            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found{films}",
             f"ARI        {truth['ari']:.3f} over the images that have a source",
             f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
             _describe_films(truth),

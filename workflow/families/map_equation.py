@@ -60,11 +60,14 @@ class Surroundings(NamedTuple):
         The partition to start from: numbers below n_nodes.
     share : float
         Weight that leaves these modules over that which leaves all modules of the whole.
+    is_last : bool
+        Whether parts of modules move, too: not worth while where another round follows.
     """
 
     strength: NDArray[np.float64]
     module: NDArray[np.int64]
     share: float
+    is_last: bool = True
 
 
 def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray[np.int64]:
@@ -76,8 +79,8 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
         Weights are whole numbers in float64: their sums are exact in any order.
         Nothing on the diagonal.
     around : Surroundings, optional
-        Where the graph is a part of a larger one.  Its nodes, modules and parts
-        of them move once; later rounds on other parts go on from there.
+        Where the graph is a part of a larger one.  Nodes and modules move
+        once; later rounds on other parts go on from there.
 
     Returns
     -------
@@ -101,7 +104,8 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
     shortest = walk.length(best)
     for _ in range(n_iterations):
         module = _contract_and_move(walk, _moved(walk, best))
-        module = _parts_moved(walk, module)
+        if around.is_last:
+            module = _parts_moved(walk, module)
         reached = walk.length(module)
         if reached >= shortest:
             break

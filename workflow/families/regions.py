@@ -219,7 +219,7 @@ class Solved(NamedTuple):
     exits: float
 
 
-def solve_region(lists: Lists, all_exits: float) -> Solved:
+def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Solved:
     """Find the communities of a region as a part of the whole graph.
 
     Parameters
@@ -228,11 +228,13 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
         Of its images.
     all_exits : float
         Weight that leaves all communities of all images, as they are now.
+    is_last : bool
+        Whether no round follows; then parts of communities move, too.
 
     Returns
     -------
     Solved
-        After one round of moves of images, communities and parts of them.
+        After one round of moves of images and communities.
     """
     order = np.argsort(lists.patch, kind="stable")
     rank = np.empty(len(order), np.int32)
@@ -244,7 +246,7 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
     strength = lists.strength[order]
     start = np.unique(lists.first, return_inverse=True)[1][order]
     exits = float(exits_of(graph, strength, start).sum())
-    around = Surroundings(strength, start, exits / all_exits if exits else 1.0)
+    around = Surroundings(strength, start, exits / all_exits if exits else 1.0, is_last)
     community = map_communities(graph, around)
     inside = weight_inside(graph, community)
     left = float((strength - inside).sum())
