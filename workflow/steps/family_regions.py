@@ -21,6 +21,7 @@ from workflow.steps.family_tasks import (
     DimensionTask,
     PlaceTask,
     Range,
+    RegionGroup,
     SolveTask,
     SortTask,
     StrengthTask,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from workflow.engine.plan import Sizes
     from workflow.runstore.journal import Journal
 
+#: Most bytes of sorted lists on disk at a time; 48 million images take twice as many.
+SORTED_BYTES = 4 * 10**9
 #: What a region takes of each of its images [bytes].
 REGION_BYTES = 1_000
 
@@ -63,7 +66,13 @@ def row_bytes() -> int:
 def disk_bytes(sizes: Sizes) -> int:
     """Return the most that the passes hold on disk at a time [bytes]."""
     # Places and strengths, the sorted lists, and the regions of both cuts.
-    return sizes.n_samples * (8 + 8 + row_bytes() + 10 + 14)
+    n = sizes.n_samples
+    return n * (8 + 8 + 10 + 14) + n * row_bytes() // group_count(n)
+
+
+def group_count(n_samples: int) -> int:
+    """Return in how many groups of regions the lists are sorted and solved, one after the other."""
+    return -(-n_samples * row_bytes() // SORTED_BYTES)
 
 
 def passes(
@@ -92,7 +101,13 @@ def passes(
     ]
     for cut in range(N_CUTS):
         tasks += [
-            TaskPlan(f"families: sorted-{cut}", n_units, ties, row_bytes() * n, sort),
+            TaskPlan(
+                f"families: sorted-{cut}",
+                n_units * group_count(n),
+                ties * group_count(n),
+                row_bytes() * n,
+                sort,
+            ),
             TaskPlan(
                 f"families: solved-{cut}",
                 n_regions,
@@ -229,24 +244,32 @@ class RegionSearch:
         if cut == 0:
             task = StrengthTask(work, self.units)
             reports = self._run("strengths", task, work.strengths, self._items(ranges))
-            shared = {}
+            shared: dict[str, NDArray[Any]] = {}
         else:
             reports = self._solved(cut - 1)
             shared = {"offsets": self._offsets(cut - 1)}
         all_exits = float(sum(report["exits"] for report in reports.values()))
         shared |= {f"number_{at}": number for at, number in enumerate(numbers)}
         shared["n_regions"] = np.array(counts)
-        sort = SortTask(work, cut, executor.share(shared), self.max_sparsity)
-        self._run(f"sorted-{cut}", sort, work.sorted, self._items(self.units))
-        offsets = self._offsets(cut)
-        solve = SolveTask(work, cut, executor.share({"sizes": np.diff(offsets, axis=0)}), all_exits)
-        regions = [Range(index, 0, int(n)) for index, n in enumerate(offsets[-1])]
-        found = self._run(f"solved-{cut}", solve, work.solved(cut), self._items(regions))
-        discard(work.sorted)
-        return found
+        n_groups = min(group_count(work.n_samples), n_regions)
+        edges = [at * n_regions // n_groups for at in range(n_groups + 1)]
+        for group in map(RegionGroup, range(n_groups), edges, edges[1:]):
+            if all(region in journal.entries for region in range(group.start, group.stop)):
+                continue
+            sort = SortTask(work, cut, group, executor.share(shared), self.max_sparsity)
+            self._run(f"sorted-{cut}-{group.number}", sort, work.sorted, self._items(self.units))
+            sizes = np.diff(self._offsets(cut), axis=0)
+            solve = SolveTask(work, cut, group, executor.share({"sizes": sizes}), all_exits)
+            items = {
+                index: Range(index, 0, int(sizes[:, index].sum()))
+                for index in range(group.start, group.stop)
+            }
+            self._run(f"solved-{cut}", solve, work.solved(cut), items)
+            discard(work.sorted)
+        return store.journal(self.step, f"solved-{cut}", needs=(work.solved(cut),)).entries
 
     def _offsets(self, cut: int) -> NDArray[np.int64]:
         """Return where the images of each unit begin in each region of a cut."""
-        reports = self.context.store.noted(self.step, f"sorted-{cut}")
+        reports = self.context.store.noted(self.step, f"sorted-{cut}-0")
         sizes = np.array([reports[unit.index]["sizes"] for unit in self.units])
         return np.pad(sizes.cumsum(axis=0), ((1, 0), (0, 0)))

@@ -140,6 +140,14 @@ class Range:
     n_rows: int
 
 
+class RegionGroup(NamedTuple):
+    """Regions from `start` up to, not including, `stop`: those whose lists are on disk at a time."""
+
+    number: int
+    start: int
+    stop: int
+
+
 class WriteItem(NamedTuple):
     """A partition of the images, and its units."""
 
@@ -268,6 +276,7 @@ class SortTask:
 
     work: Work
     cut: int
+    group: RegionGroup
     regions: StoredArrays
     max_sparsity: float
 
@@ -297,11 +306,13 @@ class SortTask:
             region, arrays["first"] = before["next"], before["first"]
         n_regions = int(shared["n_regions"][self.cut])
         order = np.argsort(region, kind="stable")
+        sizes = np.bincount(region, minlength=n_regions)
+        order = order[sizes[: self.group.start].sum() : sizes[: self.group.stop].sum()]
         path = part_path(work.sorted, unit.index)
         crc = write_arrays(path, {name: array[order] for name, array in arrays.items()})
         return {
             "file_crc": crc,
-            "sizes": np.bincount(region, minlength=n_regions).tolist(),
+            "sizes": sizes.tolist(),
             "bytes_read": index.nbytes * 2,
             "bytes_written": path.stat().st_size,
         }
@@ -366,19 +377,20 @@ class SolveTask:
 
     work: Work
     cut: int
+    group: RegionGroup
     sizes: StoredArrays
     all_exits: float
 
     def __call__(self, item: Range) -> dict[str, Any]:
         """Gather the lists, find the communities, write them."""
         work, is_last = self.work, self.cut == N_CUTS - 1
-        within = np.cumsum(self.sizes.load()["sizes"], axis=1)
-        sizes = self.sizes.load()["sizes"][:, item.index]
+        of_units = self.sizes.load()["sizes"]
+        before = of_units[:, self.group.start : item.index].sum(axis=1)
+        sizes = of_units[:, item.index]
         parts: dict[str, list[NDArray[Any]]] = {}
         # A file without images of the region still tells the types.
         for unit in np.flatnonzero(sizes) if sizes.any() else [0]:
-            stop = int(within[unit, item.index])
-            rows = stop - int(sizes[unit]), stop
+            rows = int(before[unit]), int(before[unit] + sizes[unit])
             for name, place in _places(part_path(work.sorted, int(unit))).items():
                 parts.setdefault(name, []).append(place.read_range(*rows))
         arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
