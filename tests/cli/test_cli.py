@@ -95,7 +95,9 @@ def test_demo__finds_its_sources(run_cli, tmp_path):
     assert found["truth"]["ari"] > 0.9
     status, out, _ = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo")
     assert status == 0
-    for word in ("sources", "clusters found", "ARI", "clutter", "seconds", "report.html"):
+    assert found["truth"]["n_films"] == 5
+    assert found["truth"]["n_films_found"] >= 4
+    for word in ("sources", "clusters found", "ARI", "clutter", "films", "seconds", "report.html"):
         assert word in out
 
 

@@ -15,6 +15,7 @@ from workflow.formatting import format_count
 from workflow.ingest import DemoSource
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_json
+from workflow.steps.families import families_of
 from workflow.steps.labels import stored_counts
 from workflow.steps.report import TRUTH
 
@@ -53,23 +54,60 @@ def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
     labels = store.path / layout.LABELS
     n_samples = source.n_samples
     n_labels = len(stored_counts(store).sizes)
-    # Rows: noise, then clusters; columns: clutter, then sources.
-    table = np.zeros((n_labels + 1, source.n_sources + 1), np.int64)
+    # Rows: noise, then clusters; columns: clutter, then sources, then frames of films.
+    table = np.zeros((n_labels + 1, source.n_sources + 2), np.int64)
     for rows in row_ranges(n_samples, TRUTH_ROWS):
         label = zarr_io.read_rows(labels, "label", *rows).astype(np.int64) + 1
         made = source.truth(*rows).astype(np.int64) + 1
+        made[source.film(*rows) >= 0] = source.n_sources + 1
         cells = np.bincount(label * table.shape[1] + made, minlength=table.size)
         table += cells.reshape(table.shape)
+    # Frames are of no source and no clutter; the larger ones of the films may be clusters of their own.
+    frames, table = table[1:, -1], table[:, :-1]
+    others = table[1:].sum(axis=1)
     n_clutter, n_noise = int(table[:, 0].sum()), int(table[0].sum())
+    films = {} if families_of(store) is None else compare_films(store, source)
     return {
         "n_sources": source.n_sources,
-        "n_clusters": int(np.count_nonzero(table[1:].sum(axis=1))),
+        "n_clusters": int(np.count_nonzero(others > frames)),
+        "n_film_clusters": int(np.count_nonzero(frames > others)),
         "ari": adjusted_rand_index(table[:, 1:]),
         "n_clutter": n_clutter,
         "n_noise": n_noise,
         "n_clutter_found": int(table[0, 0]),
         "noise_precision": float(table[0, 0] / n_noise) if n_noise else 0.0,
         "noise_recall": float(table[0, 0] / n_clutter) if n_clutter else 0.0,
+        "n_films": source.n_films,
+        **films,
+    }
+
+
+def compare_films(store: RunStore, source: DemoSource) -> dict[str, Any]:
+    """Count how many films the families of a run have found, and how many families are of a film.
+
+    A film is found if at least half of its frames lie in families that are
+    made of its frames for the most part.
+    """
+    (size,) = store.read_model("family_size")
+    n_families, place = len(size), store.path / layout.FAMILIES
+    pairs = np.zeros(0, np.int64)
+    n_frames = np.zeros(source.n_films, np.int64)
+    for rows in row_ranges(source.n_samples, TRUTH_ROWS):
+        film = source.film(*rows)
+        n_frames += np.bincount(film[film >= 0], minlength=source.n_films)
+        family = zarr_io.read_rows(place, "family", *rows).astype(np.int64)
+        both = (film >= 0) & (family >= 0)
+        pairs = np.append(pairs, film[both] * n_families + family[both])
+    pair, count = np.unique(pairs, return_counts=True)
+    film, family = np.divmod(pair, max(n_families, 1))
+    is_of_film = 2 * count > size[family]
+    found = np.bincount(film[is_of_film], count[is_of_film], minlength=source.n_films)
+    n_found, n_of_film = int((2 * found >= n_frames).sum()), int(is_of_film.sum())
+    return {
+        "n_films_found": n_found,
+        "film_recall": n_found / source.n_films if source.n_films else 0.0,
+        "n_families": n_families,
+        "family_precision": n_of_film / n_families if n_families else 0.0,
     }
 
 
@@ -104,18 +142,36 @@ def adjusted_rand_index(table: NDArray[np.int64]) -> float:
 def describe(found: dict[str, Any]) -> str:
     """Return what the demo prints."""
     truth = found["truth"]
+    films = _of_films(truth["n_film_clusters"])
     seconds = ", ".join(
         f"{name} {s:.1f}" for name, s in found["seconds"].items() if name != "total"
     )
     return "\n".join(
         [
             f"images     {found['n_samples']:,} of 16x16x3, made",
-            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found",
+            f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found{films}",
             f"ARI        {truth['ari']:.3f} over the images that have a source",
             f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
+            _describe_films(truth),
             f"centroids  {found['n_centroids']:,}, on {found['n_components']} components",
             f"seconds    {found['seconds']['total']:.0f}: {seconds}",
             f"memory     {found['peak_rss_bytes'] / 2**30:.2f} GiB in the largest process",
             f"report     {found['report']}",
         ]
     )
+
+
+def _describe_films(truth: dict[str, Any]) -> str:
+    """Return the line about films."""
+    made = f"films      {truth['n_films']} made"
+    if "n_films_found" not in truth:
+        return f"{made}, families not looked for"
+    return (
+        f"{made}, {truth['n_films_found']} found ({truth['film_recall']:.0%}); "
+        f"{format_count(truth['n_families'], 'family')}, {truth['family_precision']:.0%} of them of one film"
+    )
+
+
+def _of_films(n_clusters: int) -> str:
+    """Return what is said of clusters of frames."""
+    return f", and {format_count(n_clusters, 'cluster')} of films" if n_clusters else ""

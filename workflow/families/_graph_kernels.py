@@ -29,9 +29,76 @@ def edge_weight(distance: float, scale: float, other_scale: float) -> float:
 
 
 @compiled
-def symmetric_graph(
-    index: NDArray[np.int32], distance: NDArray[np.float32], scale: NDArray[np.float64]
-) -> Graph:
+def edge_weights(
+    index: NDArray[np.integer],
+    distance: NDArray[np.float32],
+    own_scale: NDArray[np.floating],
+    scale: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    """Return the weights that lists of neighbours give to their edges, 0 where one is missing.
+
+    `scale` is that of all images, `own_scale` that of those whose lists these are.
+    """
+    weight = np.zeros(index.shape, np.float32)
+    for i in range(index.shape[0]):
+        for rank in range(index.shape[1]):
+            j = index[i, rank]
+            if j >= 0:
+                scales = np.float64(own_scale[i]), np.float64(scale[j])
+                weight[i, rank] = edge_weight(distance[i, rank], *scales)
+    return weight
+
+
+@compiled
+def add_weights(
+    index: NDArray[np.integer],
+    weight: NDArray[np.float32],
+    start: int,
+    first: int,
+    strength: NDArray[np.float64],
+) -> None:
+    """Add the weights of lists, of images from `start`, to both ends where they are from `first` on."""
+    stop = first + len(strength)
+    for i in range(index.shape[0]):
+        own = start + i
+        for rank in range(index.shape[1]):
+            j = index[i, rank]
+            if j < 0 or j == own:
+                continue
+            if first <= own < stop:
+                strength[own - first] += weight[i, rank]
+            if first <= j < stop:
+                strength[j - first] += weight[i, rank]
+
+
+@compiled
+def places_of(image: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Return where numbers stand among rising ones, -1 where they do not."""
+    place = np.full(index.shape, -1, np.int32)
+    last = image[-1] if len(image) else -1
+    # Where numbers with the same leading bits begin: about one of them, then a short way to go.
+    shift = 0
+    while last >> shift > len(image):
+        shift += 1
+    begin = np.zeros((last >> shift) + 2, np.int64)
+    for number in image:
+        begin[(number >> shift) + 1] += 1
+    begin = np.cumsum(begin)
+    for i in range(index.shape[0]):
+        for rank in range(index.shape[1]):
+            number = index[i, rank]
+            if number < 0 or number > last:
+                continue
+            at, stop = begin[number >> shift], begin[(number >> shift) + 1]
+            while at < stop and image[at] < number:
+                at += 1
+            if at < stop and image[at] == number:
+                place[i, rank] = at
+    return place
+
+
+@compiled
+def symmetric_graph(index: NDArray[np.int32], weight: NDArray[np.float32]) -> Graph:
     """Return the graph of lists of neighbours, symmetric by the mean; columns rise in each row."""
     n, k = index.shape
     indptr = np.zeros(n + 1, np.int64)
@@ -50,14 +117,14 @@ def symmetric_graph(
             j = index[i, rank]
             if j >= 0 and j != i:
                 ends[free[j]] = i
-                weights[free[j]] = edge_weight(distance[i, rank], scale[i], scale[j])
+                weights[free[j]] = weight[i, rank]
                 free[j] += 1
     for i in range(n):
         for rank in range(k):
             j = index[i, rank]
             if j >= 0 and j != i:
                 ends[free[i]] = j
-                weights[free[i]] = edge_weight(distance[i, rank], scale[i], scale[j])
+                weights[free[i]] = weight[i, rank]
                 free[i] += 1
     # An edge that both ends have stands twice in a row: add up.  Edges without weight are left out.
     start, n_kept = np.zeros(n + 1, np.int64), 0

@@ -36,21 +36,27 @@ def _rise(x: float, more: float) -> float:
 
 
 @compiled
-def exits_of(graph: Graph, module: NDArray[np.int64]) -> NDArray[np.float64]:
+def exits_of(
+    graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the weight that leaves each module, of as many modules as there are nodes."""
     exits = np.zeros(len(module))
     for node in range(len(module)):
+        exits[module[node]] += strength[node]
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
-            if module[graph.indices[entry]] != module[node]:
-                exits[module[node]] += graph.weights[entry]
+            if module[graph.indices[entry]] == module[node]:
+                exits[module[node]] -= graph.weights[entry]
     return exits
 
 
 @compiled
-def code_length(exits: NDArray[np.float64], held: NDArray[np.float64], of_nodes: float) -> float:
+def code_length(
+    exits: NDArray[np.float64], held: NDArray[np.float64], of_nodes: float, log_copies: float
+) -> float:
     """Return the map equation [nats], times the total weight; `of_nodes` is that of the nodes alone."""
     # With flows as shares of the total weight the terms in its logarithm cancel but for one.
-    length = _plogp(exits.sum()) - of_nodes
+    all_exits: float = exits.sum()
+    length = _plogp(all_exits) + all_exits * log_copies - of_nodes
     for number in range(len(held)):
         length += _plogp(exits[number] + held[number]) - 2 * _plogp(exits[number])
     return length
@@ -62,6 +68,7 @@ def move_nodes(
     strength: NDArray[np.float64],
     module: NDArray[np.int64],
     within: NDArray[np.int64],
+    log_copies: float,
 ) -> int:
     """Move nodes to the module that shortens the map equation most until none moves.
 
@@ -70,11 +77,13 @@ def move_nodes(
     graph : Graph
         Weights are whole numbers in float64; entries on the diagonal are passed over.
     strength : float64 array of shape (n_nodes,)
-        Total weight at each node, that inside it too.
+        Total weight at each node, that inside it and that to nodes of no row too.
     module : int64 array of shape (n_nodes,)
         Numbers below n_nodes, changed in place.
     within : int64 array of shape (n_nodes,)
         Nodes only move to modules of nodes with the same number here.
+    log_copies : float
+        Logarithm of how many times the exits of this graph those of the whole are.
 
     Returns
     -------
@@ -82,7 +91,7 @@ def move_nodes(
         How often a node was moved.
     """
     n = strength.size
-    held, exits = np.zeros(n), exits_of(graph, module)
+    held, exits = np.zeros(n), exits_of(graph, strength, module)
     size = np.zeros(n, np.int64)
     for node in range(n):
         held[module[node]] += strength[node]
@@ -96,12 +105,12 @@ def move_nodes(
         head = (head + 1) % n
         n_queued -= 1
         waiting[node] = False
-        own, mine, n_touched, inside, leaving = module[node], strength[node], 0, 0.0, 0.0
+        own, mine, n_touched, inside, leaving = module[node], strength[node], 0, 0.0, strength[node]
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
             other, weight = graph.indices[entry], graph.weights[entry]
             if other == node:
+                leaving -= weight
                 continue
-            leaving += weight
             number = module[other]
             if number == own:
                 inside += weight
@@ -122,7 +131,8 @@ def move_nodes(
             there, then = exits[number], exits[number] + leaving - 2 * flow[number]
             other_change = gone + _rise(there + held[number], then - there + mine)
             other_change -= 2 * (_plogp(then) - _plogp(there))
-            other_change += _rise(all_exits, new_exit - old_exit + then - there)
+            more = new_exit - old_exit + then - there
+            other_change += _rise(all_exits, more) + more * log_copies
             if other_change < change - MARGIN * mine or (
                 best != own and abs(other_change - change) <= MARGIN * mine and number < best
             ):

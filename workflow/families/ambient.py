@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -66,26 +66,114 @@ def ambient_dimension(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         return np.full(n_rows, np.nan)
     centered = np.asarray(rows, np.float64)
     centered = centered - centered.mean(axis=0)
-    chosen = np.arange(n_rows)
-    if n_rows > MAX_ROWS:
-        chosen = np.arange(MAX_ROWS) * n_rows // MAX_ROWS
-    around, inverse = _around(centered, chosen, n_around)
-    reading = np.concatenate([inverse[:, None], inverse[chosen[around]]], axis=1)
+    chosen = even_selection(n_rows)
+    place = np.full(n_rows, -1)
+    place[chosen] = np.arange(len(chosen))
+    around, inverse = _around(centered, place, centered[chosen], n_around)
+    return _dimension(inverse, inverse[chosen[around]])
+
+
+def even_selection(n_rows: int) -> NDArray[np.int64]:
+    """Return which representatives neighbours are found among.
+
+    Parameters
+    ----------
+    n_rows : int
+        All representatives.
+
+    Returns
+    -------
+    int64 array of shape (n_chosen,)
+        Rising, evenly over all, at most `MAX_ROWS`.
+    """
+    n_chosen = min(n_rows, MAX_ROWS)
+    return np.arange(n_chosen) * n_rows // max(n_chosen, 1)
+
+
+class Selection(NamedTuple):
+    """Representatives that neighbours are found among, for rows that come in parts.
+
+    Attributes
+    ----------
+    center : float64 array of shape (n_components,) [score]
+        Their mean, which is taken from all rows.
+    rows : float64 array of shape (n_chosen, n_components) [score]
+        Centred scores.
+    inverse : float64 array of shape (n_chosen,)
+        Inverse dimension that each reads; NaN where there are too few.
+    """
+
+    center: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.floating[Any]]) -> Selection:
+        """Return the selection of chosen rows.
+
+        Parameters
+        ----------
+        rows : float array of shape (n_chosen, n_components) [score]
+            Scores of the chosen representatives.
+
+        Returns
+        -------
+        Selection
+            Of these rows.
+        """
+        exact = np.asarray(rows, np.float64)
+        center = exact.mean(axis=0) if len(exact) else np.zeros(exact.shape[1])
+        centered, n_around = exact - center, min(N_AROUND, len(exact) - 1)
+        if n_around < MIN_AROUND:
+            return cls(center, centered, np.full(len(exact), np.nan))
+        return cls(
+            center, centered, _around(centered, np.arange(len(exact)), centered, n_around)[1]
+        )
+
+    def dimension(
+        self, rows: NDArray[np.floating[Any]], place: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return what `ambient_dimension` reads at some of all representatives.
+
+        Parameters
+        ----------
+        rows : float array of shape (n_rows, n_components) [score]
+            Their scores.
+        place : int64 array of shape (n_rows,)
+            Place of each in the selection, -1 where it is not chosen.
+
+        Returns
+        -------
+        float64 array of shape (n_rows,)
+            NaN where there are too few to tell.
+        """
+        if not np.isfinite(self.inverse).all() or not len(rows):
+            return np.full(len(rows), np.nan)
+        centered = np.asarray(rows, np.float64) - self.center
+        around, inverse = _around(centered, place, self.rows, min(N_AROUND, len(self.rows) - 1))
+        return _dimension(inverse, self.inverse[around])
+
+
+def _dimension(
+    inverse: NDArray[np.float64], inverse_around: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the median of what each row and those around it read."""
+    reading = np.concatenate([inverse[:, None], inverse_around], axis=1)
     return np.asarray(1 / np.maximum(np.median(reading, axis=1), 1e-3))
 
 
 def _around(
-    centered: NDArray[np.float64], chosen: NDArray[np.int64], n_around: int
+    centered: NDArray[np.float64],
+    place: NDArray[np.int64],
+    among: NDArray[np.float64],
+    n_around: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest chosen rows of each row, as places in `chosen`, and its inverse dimension."""
-    among = centered[chosen]
+    """Return the nearest chosen rows of each row, as places in `among`, and its inverse dimension."""
     n_more = padded_columns(len(among)) - len(among)
     padded = np.pad(among, ((0, n_more), (0, 0)))
     half_norms = np.pad(
         np.einsum("ij,ij->i", among, among) / 2, (0, n_more), constant_values=np.inf
     )
-    place = np.full(len(centered), -1)
-    place[chosen] = np.arange(len(chosen))
     around = np.empty((len(centered), n_around), np.int64)
     inverse = np.empty(len(centered))
     for start in range(0, len(centered), BATCH_ROWS):

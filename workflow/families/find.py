@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -131,6 +131,73 @@ def find_families(
     community = (method or MapEquation()).find(graph)
     size, conductance, inside, total = measure(graph, community)
     dimension = ambient_dimension(read_rows(representatives(community)))
+    tested = tested_communities(size, conductance, dimension, significance)
+    member = tested.passed[community] & ~lies_alone(index, distance, max_sparsity)
+    kept, number = numbered(np.bincount(community[member], minlength=len(size)))
+    family = np.where(member, number[community], -1).astype(np.int32)
+    strength = np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
+    return Families(
+        family=family,
+        strength=np.where(family >= 0, strength, 0).astype(np.float32),
+        size=np.bincount(family[family >= 0], minlength=len(kept)),
+        conductance=conductance[kept],
+        expected=tested.expected[kept],
+        dimension=dimension[kept],
+        p=tested.p[kept],
+        exemplars=central(family, inside, len(kept)),
+        n_tested=tested.n_tested,
+        state=tested.state(len(kept)),
+    )
+
+
+class Tested(NamedTuple):
+    """What the test says of communities.
+
+    Attributes
+    ----------
+    expected, p : float64 arrays of shape (n_communities,)
+        Conductance of such a community of a smooth cloud, and how probable
+        one as low is there; 1 where it was not tested.
+    passed : bool array of shape (n_communities,)
+        Those that a smooth cloud does not have.
+    n_tested : int
+        Communities that were tested.
+    """
+
+    expected: NDArray[np.float64]
+    p: NDArray[np.float64]
+    passed: NDArray[np.bool_]
+    n_tested: int
+
+    def state(self, n_families: int) -> Literal["found", "none", "untested"]:
+        """Return what is said of so many families."""
+        if not self.n_tested:
+            return "untested"
+        return "found" if n_families else "none"
+
+
+def tested_communities(
+    size: NDArray[np.int64],
+    conductance: NDArray[np.float64],
+    dimension: NDArray[np.float64],
+    significance: float,
+) -> Tested:
+    """Compare all communities with those of a smooth cloud.
+
+    Parameters
+    ----------
+    size : int64 array of shape (n_communities,) [images]
+        Their sizes.
+    conductance, dimension : float64 arrays of shape (n_communities,)
+        What each has, and the dimension around it; NaN where that is unknown.
+    significance : float
+        Expected share of false families among those that pass.
+
+    Returns
+    -------
+    Tested
+        Corrected for how many are tested.
+    """
     tested = (size >= MIN_SIZE) & (size <= MAX_SIZE) & np.isfinite(dimension)
     expected, p = np.ones(len(size)), np.ones(len(size))
     expected[tested], p[tested] = against_smooth(
@@ -138,27 +205,29 @@ def find_families(
     )
     passed = np.zeros(len(size), bool)
     passed[tested] = benjamini_hochberg(p[tested], significance)
-    member = passed[community] & ~lies_alone(index, distance, max_sparsity)
-    left = np.bincount(community[member], minlength=len(size))
+    return Tested(expected, p, passed, int(np.count_nonzero(tested)))
+
+
+def numbered(left: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Give numbers to the communities that are families, the largest first.
+
+    Parameters
+    ----------
+    left : int64 array of shape (n_communities,) [images]
+        Images of each that are no lone ones; 0 for those that have not passed.
+
+    Returns
+    -------
+    kept : int64 array of shape (n_families,)
+        Communities in the order of their numbers.
+    number : int32 array of shape (n_communities,)
+        Number of each, -1 for none.
+    """
     kept = np.flatnonzero(left >= MIN_SIZE)
     kept = kept[np.argsort(-left[kept], kind="stable")]
-    number = np.full(len(size), -1, np.int32)
+    number = np.full(len(left), -1, np.int32)
     number[kept] = np.arange(len(kept))
-    family = np.where(member, number[community], -1).astype(np.int32)
-    strength = np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
-    found: Literal["found", "none"] = "found" if len(kept) else "none"
-    return Families(
-        family=family,
-        strength=np.where(family >= 0, strength, 0).astype(np.float32),
-        size=left[kept],
-        conductance=conductance[kept],
-        expected=expected[kept],
-        dimension=dimension[kept],
-        p=p[kept],
-        exemplars=_central(family, inside, len(kept)),
-        n_tested=int(np.count_nonzero(tested)),
-        state=found if tested.any() else "untested",
-    )
+    return kept, number
 
 
 def measure(
@@ -175,19 +244,37 @@ def measure(
 
     Returns
     -------
-    size : int64 array of shape (n_communities,) [images]
-        Images of each community.
-    conductance : float64 array of shape (n_communities,)
-        Weight that leaves it over the weight of its images; 1 without edges.
+    size, conductance : arrays of shape (n_communities,)
+        As `conductances` gives them.
     inside, total : float64 arrays of shape (n_samples,)
         Weight of the edges of an image to its own community, and of all.
     """
     inside, total = weight_inside(graph, community), graph.weight_sums()
-    size = np.bincount(community)
-    volume = np.bincount(community, total)
-    held = np.bincount(community, inside)
-    conductance = 1 - np.divide(held, volume, out=np.zeros_like(held), where=volume > 0)
-    return size, conductance, inside, total
+    return *conductances(community, inside, total), inside, total
+
+
+def conductances(
+    community: NDArray[np.int64], inside: NDArray[np.float64], total: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return size and conductance of communities.
+
+    Parameters
+    ----------
+    community : int64 array of shape (n_samples,)
+        Community of each image; every number from 0 is used.
+    inside, total : float64 arrays of shape (n_samples,)
+        Weight of the edges of an image to its own community, and of all.
+
+    Returns
+    -------
+    size : int64 array of shape (n_communities,) [images]
+        Images of each community.
+    conductance : float64 array of shape (n_communities,)
+        Weight that leaves it over the weight of its images; 1 without edges.
+    """
+    volume, held = np.bincount(community, total), np.bincount(community, inside)
+    share = np.divide(held, volume, out=np.zeros_like(held), where=volume > 0)
+    return np.bincount(community), 1 - share
 
 
 def lies_alone(
@@ -207,18 +294,59 @@ def lies_alone(
     bool array of shape (n_samples,)
         Images without neighbours do, exact copies of each other do not.
     """
-    index = index[:, :N_NEIGHBORS]
     scale = local_scales(distance)
-    around = np.where(index >= 0, scale[index], np.nan)
+    return lies_alone_among(index[:, :N_NEIGHBORS], scale, scale, max_sparsity)
+
+
+def lies_alone_among(
+    index: NDArray[np.integer[Any]],
+    own_scale: NDArray[np.floating[Any]],
+    scale: NDArray[np.floating[Any]],
+    max_sparsity: float,
+) -> NDArray[np.bool_]:
+    """Return which of some images lie in a much sparser place than their neighbours.
+
+    Parameters
+    ----------
+    index : int array of shape (n_rows, n_neighbors)
+        Neighbours of these images.
+    own_scale : float array of shape (n_rows,) [score]
+        Their scales, by `local_scales`.
+    scale : float array of shape (n_samples,) [score]
+        Scales of all images.
+    max_sparsity : float
+        As for `lies_alone`.
+
+    Returns
+    -------
+    bool array of shape (n_rows,)
+        As of `lies_alone`.
+    """
+    around = np.where(index >= 0, scale[index].astype(np.float64), np.nan)
     has_any = (index >= 0).any(axis=1)
     around[~has_any] = 0
-    return ~has_any | (scale > max_sparsity * np.nanmedian(around, axis=1))
+    return ~has_any | (own_scale > max_sparsity * np.nanmedian(around, axis=1))
 
 
-def _central(
-    family: NDArray[np.int32], inside: NDArray[np.float64], n_families: int
+def central(
+    family: NDArray[np.integer[Any]], inside: NDArray[np.float64], n_families: int
 ) -> NDArray[np.int64]:
-    """Return the members of each family with most weight inside, of equals the first."""
+    """Return the most central members of each family.
+
+    Parameters
+    ----------
+    family : int array of shape (n_samples,)
+        Family of each image; -1 for none.
+    inside : float64 array of shape (n_samples,)
+        Weight of the edges of an image to its own community.
+    n_families : int
+        Number of families.
+
+    Returns
+    -------
+    int64 array of shape (n_families, 5)
+        Those with most weight inside, of equals the first; -1 where fewer.
+    """
     order = np.lexsort((-inside, family))
     order = order[np.count_nonzero(family < 0) :]
     start = np.searchsorted(family[order], np.arange(n_families + 1))

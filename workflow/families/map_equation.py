@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -44,18 +45,32 @@ def code_length(graph: Graph, module: NDArray[np.int64]) -> float:
     strength = graph.weight_sums()
     if not strength.sum():
         return 0.0
-    return _length(graph, strength, module) / float(strength.sum()) / float(np.log(2))
+    walk = _Walk(graph, strength, 0.0)
+    return walk.length(module) / float(strength.sum()) / float(np.log(2))
 
 
-def _length(graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]) -> float:
-    """Return the code length [nats] times the total weight."""
-    held = np.bincount(module, strength, minlength=len(strength)).astype(np.float64)
-    used = strength[strength > 0]
-    of_nodes = float((used * np.log(used)).sum())
-    return float(_code_length(exits_of(graph, module), held, of_nodes))
+class Surroundings(NamedTuple):
+    """What is around a part of a graph, for which its modules are to be those of the whole.
+
+    Attributes
+    ----------
+    strength : float64 array of shape (n_nodes,)
+        Total weight at each node, that of edges to nodes outside the part too.
+    module : int64 array of shape (n_nodes,)
+        The partition to start from: numbers below n_nodes.
+    share : float
+        Weight that leaves these modules over that which leaves all modules of the whole.
+    is_last : bool
+        Whether parts of modules move, too: not worth while where another round follows.
+    """
+
+    strength: NDArray[np.float64]
+    module: NDArray[np.int64]
+    share: float
+    is_last: bool = True
 
 
-def map_communities(graph: Graph) -> NDArray[np.int64]:
+def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray[np.int64]:
     """Return a partition of a graph that no move of a node, module or part of one shortens.
 
     Parameters
@@ -63,74 +78,109 @@ def map_communities(graph: Graph) -> NDArray[np.int64]:
     graph : Graph
         Weights are whole numbers in float64: their sums are exact in any order.
         Nothing on the diagonal.
+    around : Surroundings, optional
+        Where the graph is a part of a larger one.  Nodes and modules move
+        once; later rounds on other parts go on from there.
 
     Returns
     -------
     int64 array of shape (n_nodes,)
         Module of each node, numbered from 0 in the order of their first nodes.
+
+    Notes
+    -----
+    The sum of all exits is the only term of the map equation that hangs on all
+    modules.  In a part it is taken to change as that of the whole does, as if
+    the whole was so many copies of the part.
     """
-    n_nodes = graph.n_nodes
-    module = np.arange(n_nodes)
+    n_iterations = 1
+    if around is None:
+        n_iterations = MAX_ITERATIONS
+        around = Surroundings(graph.weight_sums(), np.arange(graph.n_nodes), 1.0)
+    best = around.module
     if not len(graph.indices):
-        return module
-    strength = graph.weight_sums()
-    shortest = _length(graph, strength, module)
-    best = module
-    for _ in range(MAX_ITERATIONS):
-        module = _contract_and_move(graph, strength, _moved(graph, strength, best))
-        module = _parts_moved(graph, strength, module)
-        reached = _length(graph, strength, module)
+        return in_order(best)
+    walk = _Walk(graph, around.strength, -math.log(around.share))
+    shortest = walk.length(best)
+    for _ in range(n_iterations):
+        module = _contract_and_move(walk, _moved(walk, best))
+        if around.is_last:
+            module = _parts_moved(walk, module)
+        reached = walk.length(module)
         if reached >= shortest:
             break
         gain, best, shortest = shortest - reached, module, reached
         if gain < LEAST_GAIN * abs(shortest):
             break
-    return _in_order(best)
+    return in_order(best)
+
+
+class _Walk(NamedTuple):
+    """A random walk: on which graph, the weight at each node, and the logarithm of the copies."""
+
+    graph: Graph
+    strength: NDArray[np.float64]
+    log_copies: float
+
+    def length(self, module: NDArray[np.int64]) -> float:
+        """Return the code length [nats] times the total weight."""
+        held = np.bincount(module, self.strength, minlength=len(module)).astype(np.float64)
+        used = self.strength[self.strength > 0]
+        of_nodes = float((used * np.log(used)).sum())
+        exits = exits_of(self.graph, self.strength, module)
+        return float(_code_length(exits, held, of_nodes, self.log_copies))
+
+    def between(self, module: NDArray[np.int64]) -> _Walk:
+        """Return the walk from module to module."""
+        n_modules = int(module.max()) + 1
+        strength = np.bincount(module, self.strength).astype(np.float64)
+        return _Walk(contracted(self.graph, module, n_modules), strength, self.log_copies)
 
 
 def _moved(
-    graph: Graph,
-    strength: NDArray[np.float64],
-    module: NDArray[np.int64],
-    within: NDArray[np.int64] | None = None,
+    walk: _Walk, module: NDArray[np.int64], within: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Return the modules, numbered from 0, after nodes have moved."""
     moved = module.copy()
-    move_nodes(graph, strength, moved, np.zeros_like(moved) if within is None else within)
+    within = np.zeros_like(moved) if within is None else within
+    move_nodes(walk.graph, walk.strength, moved, within, walk.log_copies)
     return renumbered(moved)
 
 
-def _contract_and_move(
-    graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _contract_and_move(walk: _Walk, module: NDArray[np.int64]) -> NDArray[np.int64]:
     """Move modules into modules until none moves."""
     member = module
     while True:
-        n_modules = int(module.max()) + 1
-        strength = np.bincount(module, strength).astype(np.float64)
-        graph = contracted(graph, module, n_modules)
-        module = _moved(graph, strength, np.arange(n_modules))
+        walk = walk.between(module)
+        n_modules = len(walk.strength)
+        module = _moved(walk, np.arange(n_modules))
         if int(module.max()) + 1 == n_modules:
             return member
         member = module[member]
 
 
-def _parts_moved(
-    graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _parts_moved(walk: _Walk, module: NDArray[np.int64]) -> NDArray[np.int64]:
     """Split each module anew, and move its parts to the modules that suit them."""
-    part = _moved(graph, strength, np.arange(len(module)), module)
-    n_parts = int(part.max()) + 1
-    above = np.empty(n_parts, np.int64)
+    part = _moved(walk, np.arange(len(module)), module)
+    above = np.empty(int(part.max()) + 1, np.int64)
     above[part] = module
-    of_parts = np.bincount(part, strength).astype(np.float64)
-    parts = contracted(graph, part, n_parts)
-    moved = _moved(parts, of_parts, above)
-    return _contract_and_move(graph, strength, moved[part])
+    moved = _moved(walk.between(part), above)
+    return _contract_and_move(walk, moved[part])
 
 
-def _in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return modules with numbers in the order of their first nodes."""
+def in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return modules with numbers in the order of their first nodes.
+
+    Parameters
+    ----------
+    module : int array of shape (n_nodes,)
+        Module of each node.
+
+    Returns
+    -------
+    int64 array of shape (n_nodes,)
+        The same partition, numbered from 0.
+    """
     _, first, number = np.unique(module, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.families._graph_kernels import symmetric_graph
+from workflow.families._graph_kernels import add_weights, edge_weights, symmetric_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.graph import Graph
+
+__all__ = ["N_NEIGHBORS", "add_weights", "edge_weights", "local_scales", "neighbor_graph"]
 
 #: Neighbours of an image that the graph is made of: what the table of smooth clouds was made with.
 N_NEIGHBORS = 15
@@ -66,9 +68,6 @@ def neighbor_graph(index: NDArray[np.int32], distance: NDArray[np.float32]) -> G
     .. [1] L. Zelnik-Manor and P. Perona, "Self-tuning spectral clustering",
        NIPS 17, 2004.
     """
-    used = slice(0, N_NEIGHBORS)
-    return symmetric_graph(
-        np.ascontiguousarray(index[:, used], np.int32),
-        np.ascontiguousarray(distance[:, used], np.float32),
-        local_scales(distance),
-    )
+    used, scale = np.ascontiguousarray(index[:, :N_NEIGHBORS], np.int32), local_scales(distance)
+    apart = np.ascontiguousarray(distance[:, :N_NEIGHBORS], np.float32)
+    return symmetric_graph(used, edge_weights(used, apart, scale, scale))

@@ -5,13 +5,13 @@ brightened, tinted and noisy; a few are clutter that belongs to none.  The
 sources are windows of two photographs and handwritten digits in colours, of
 very unequal frequency.
 
-The photographs are those of `sklearn.datasets.load_sample_images`: see
-`PHOTOGRAPHS` for their authors and licence.
+Some are frames of films, which no source shows: windows that drift over the
+photographs (`workflow.ingest.demo_films`).  For the photographs, see
+`workflow.ingest.photographs`.
 """
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,18 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from workflow.ingest._demo_kernels import show_sources
+from workflow.ingest.demo_films import Films, film_count, plan_films, show_frames
+from workflow.ingest.photographs import datasets, photographs
 from workflow.rng import generator
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from numpy.typing import NDArray
 
-#: The photographs that windows are cut from, and whom they belong to.
-PHOTOGRAPHS = (
-    "china.jpg by danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035, CC BY 2.0",
-    "flower.jpg by vultilion, https://www.flickr.com/photos/vultilion/6056698931, CC BY 2.0",
-)
 #: Rows that are always made together: any range of rows gives the same images.
 BLOCK_ROWS = 4_096
 N_WINDOWS, N_GLYPHS = 24, 12
@@ -58,7 +53,7 @@ class DemoSource:
     Parameters
     ----------
     n_images : int
-        How many; the first ones are the same for any number.
+        How many; the first ones are the same for any number, but for the films.
     seed : int
         Another seed draws other images of the same sources.
 
@@ -94,12 +89,17 @@ class DemoSource:
 
     @property
     def n_sources(self) -> int:
-        """Number of sources; clutter is not one."""
+        """Number of sources; clutter and films are none."""
         return N_SOURCES
+
+    @property
+    def n_films(self) -> int:
+        """Number of films."""
+        return film_count(self.n_images)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what the images are made from."""
-        return {"kind": "demo", "version": 1, "n_images": self.n_images, "seed": self.seed}
+        return {"kind": "demo", "version": 2, "n_images": self.n_images, "seed": self.seed}
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Make images `start` to `stop` as rows, of shape (stop - start, 768)."""
@@ -109,10 +109,38 @@ class DemoSource:
             made = _make_block(self.seed, block)
             origin = block * BLOCK_ROWS
             images[first - start : last - start] = made[first - origin : last - origin]
+            frames = self._frames(block)
+            here = (frames.row >= first) & (frames.row < last)
+            if here.any():
+                rng = generator(self.seed, "demo/frame", block)
+                images[frames.row[here] - start] = show_frames(frames, rng)[here]
         return images
 
+    def film(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return the film of images `start` to `stop`.
+
+        Parameters
+        ----------
+        start, stop : int
+            First image, and the one after the last.
+
+        Returns
+        -------
+        int32 array of shape (stop - start,)
+            Number of the film that each is a frame of; -1 for none.
+        """
+        frames = plan_films(self.n_images, self.seed).within(start, stop)
+        found = np.full(stop - start, -1, np.int32)
+        found[frames.row - start] = frames.film
+        return found
+
+    def _frames(self, block: int) -> Films:
+        """Return the frames of a block."""
+        films = plan_films(self.n_images, self.seed)
+        return films.within(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+
     def truth(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Return the source of images `start` to `stop`; -1 is clutter.
+        """Return the source of images `start` to `stop`; -1 for clutter and frames of films.
 
         Parameters
         ----------
@@ -130,6 +158,7 @@ class DemoSource:
             origin = block * BLOCK_ROWS
             drawn = _draw_labels(self.seed, block)
             labels[first - start : last - start] = drawn[first - origin : last - origin]
+        labels[plan_films(self.n_images, self.seed).within(start, stop).row - start] = -1
         return labels
 
 
@@ -214,7 +243,7 @@ def _windows() -> NDArray[np.uint8]:
     """Return windows of the photographs, a pixel wider on each side, far apart from each other."""
     wide = SIDE + 2
     candidates = []
-    for photograph in _photographs():
+    for photograph in photographs():
         height, width = (n // SHRINK * SHRINK for n in photograph.shape[:2])
         cells = photograph[:height, :width].astype(np.int64)
         cells = cells.reshape(height // SHRINK, SHRINK, width // SHRINK, SHRINK, N_CHANNELS)
@@ -237,7 +266,7 @@ def _windows() -> NDArray[np.uint8]:
 
 def _glyphs() -> NDArray[np.uint8]:
     """Return handwritten digits, coloured, on coloured ground, a pixel wider on each side."""
-    digits = _datasets().load_digits()
+    digits = datasets().load_digits()
     palette = generator(0, "demo/palette").permutation(
         np.array(
             [(r, g, b) for r in (30, 130, 230) for g in (30, 130, 230) for b in (30, 130, 230)]
@@ -265,9 +294,9 @@ def _clutter(rng: np.random.Generator, n_images: int) -> NDArray[np.uint8]:
     spread = np.rint(spread * SHIFT_UNIT).astype(np.float32)
     fields = np.einsum("yi,xj,nijc->nyxc", spread, spread, fields, optimize=True) / SHIFT_UNIT**2
     patches = np.empty((n_images, SIDE, SIDE, N_CHANNELS), np.float32)
-    photographs = _photographs()
+    pictures = photographs()
     for index in range(n_images):
-        photograph = photographs[rng.integers(len(photographs))]
+        photograph = pictures[rng.integers(len(pictures))]
         step = int(rng.integers(1, 6))
         y, x = (int(rng.integers(n - step * SIDE)) for n in photograph.shape[:2])
         patch = photograph[y : y + step * SIDE : step, x : x + step * SIDE : step]
@@ -277,15 +306,3 @@ def _clutter(rng: np.random.Generator, n_images: int) -> NDArray[np.uint8]:
     mixed = patches * (1 - share) + fields * share
     images: NDArray[np.uint8] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return images.reshape(n_images, N_FEATURES)
-
-
-@lru_cache(maxsize=1)
-def _photographs() -> list[NDArray[np.uint8]]:
-    """Return the two photographs, decoded once per process."""
-    images: list[NDArray[np.uint8]] = _datasets().load_sample_images().images
-    return images
-
-
-def _datasets() -> ModuleType:
-    """Import scikit-learn's pictures when they are asked for: that takes a second."""
-    return importlib.import_module("sklearn.datasets")

@@ -46,11 +46,20 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     ),
     "n_sources": ("sources that the images were made from", format_value),
     "n_clusters": ("clusters found", format_value),
+    "n_film_clusters": (
+        "further clusters, which are frames of films for the most part",
+        format_value,
+    ),
     "n_clutter": ("images made as clutter, of no source", format_value),
     "n_noise": ("images found to be noise", format_value),
     "n_clutter_found": ("images that are both", format_value),
     "noise_precision": ("share of the noise found that is clutter", format_share),
     "noise_recall": ("share of the clutter that was found as noise", format_share),
+    "n_films": ("films that frames were made of; no clutter and of no source", format_value),
+    "n_films_found": ("films found: half of the frames in families of the film", format_value),
+    "film_recall": ("share of the films that was found", format_share),
+    "n_families": ("families found", format_value),
+    "family_precision": ("share of the families that are of one film", format_share),
 }
 
 

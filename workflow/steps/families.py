@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from dask.utils import format_bytes
 from pydantic import Field
 
 from workflow.chunks import row_ranges
 from workflow.config.fields import Section
-from workflow.engine.plan import TaskPlan
+from workflow.engine.plan import Sizes, TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
 from workflow.errors import ConfigError
@@ -20,7 +22,10 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
-from workflow.steps.neighbors import NeighborsSettings
+from workflow.steps.family_regions import RegionSearch, disk_bytes, passes
+from workflow.steps.family_tasks import Work, call
+from workflow.steps.neighbors import AUTO_DISK, AUTO_SECONDS, NeighborsSettings
+from workflow.steps.neighbors import seconds as neighbors_seconds
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:
@@ -31,12 +36,13 @@ if TYPE_CHECKING:
 
     from workflow.engine.context import Context
     from workflow.engine.partitions import Partition
-    from workflow.engine.plan import Sizes
     from workflow.mapper import Rows
     from workflow.runstore import RunStore
 
-#: Images up to which the graph is held by one task, and what that takes of each image [bytes].
-MAX_IMAGES, IMAGE_BYTES = 1_000_000, 1_400
+#: What the graph takes of each image in the task that holds it [bytes].
+IMAGE_BYTES = 1_400
+#: What to change where that is not there.
+_ADVICE = {"graph": "Lower families.region_images or set families.enabled=false"}
 #: Images below which the tree cannot test its clusters, and they are tested here.
 FEW_IMAGES = 5_000
 #: Arrays of ``RUN/families.zarr``, which the labels take over.
@@ -69,7 +75,9 @@ class FamiliesSettings(Section):
     """Groups of images of the same source."""
 
     enabled: bool | Literal["auto"] = "auto"
-    """Whether they are looked for; auto: where there are neighbours and at most a million images."""
+    """Whether they are looked for; auto: where there are neighbours, and time and disk are enough."""
+    region_images: int = Field(default=1_000_000, ge=2)
+    """Images up to which one task holds all ties; of more, it holds regions of about half as many."""
     method: Literal["map-equation", "modularity"] = "map-equation"
     """How communities of the graph are found."""
     resolution: float = Field(default=32.0, gt=0)
@@ -87,6 +95,7 @@ class FamiliesStep(Step):
     section = FamiliesSettings
     settings = (
         "families.enabled",
+        "families.region_images",
         "families.method",
         "families.resolution",
         "families.significance",
@@ -113,26 +122,51 @@ class FamiliesStep(Step):
         journal = context.rows_journal(
             self.name, target, {name: spec.dtype for name, spec in ROWS.items()}
         )
+        search = self._in_regions(context)
         if not journal.entries or not found.exists():
-            task = FindTask(
-                store.path / layout.NEIGHBORS,
-                stored_scores(store),
-                context.block_rows,
-                settings,
-                found,
+            if search:
+                details = search.find(found)
+            else:
+                task = FindTask(
+                    store.path / layout.NEIGHBORS,
+                    stored_scores(store),
+                    context.block_rows,
+                    settings,
+                    found,
+                )
+                (details,) = context.executor.map(call, [task])
+            arrays = read_arrays(
+                found, names=tuple(name.removeprefix("family_") for name in ARRAYS)
             )
-            (details,) = context.executor.map(call, [task])
-            arrays = read_arrays(found, names=tuple(ARRAYS))
+            arrays = {f"family_{name}": array for name, array in arrays.items()}
             store.write_model(self.name, described(ARRAYS, arrays), details)
             for name, spec in ROWS.items():
                 attrs = {"units": spec.unit, "long_name": spec.description}
                 zarr_io.write_attrs(target, attrs, name)
             zarr_io.write_attrs(target, {"families": details["families"]})
             zarr_io.consolidate(target)
-        context.run_partitions(self.name, CopyTask(found, target), journal)
+        if search:
+            search.write(found, target, tuple(ROWS), journal)
+        else:
+            context.run_partitions(self.name, CopyTask(found, target), journal)
         store.step(self.name).details = dict(store.model_attrs(self.name))
         store.replace([(target, final)])
         discard(found)
+        if search:
+            search.discard()
+
+    def _in_regions(self, context: Context) -> RegionSearch | None:
+        """Return the search by regions where one task cannot hold all ties."""
+        settings, store = context.config.section(FamiliesSettings), context.store
+        if context.n_samples <= settings.region_images:
+            return None
+        work = Work(
+            store.folder(self.name),
+            store.path / layout.NEIGHBORS,
+            stored_scores(store),
+            max(1, settings.region_images // 2),
+        )
+        return RegionSearch(context, self.name, work, settings.max_sparsity, settings.significance)
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the families."""
@@ -153,24 +187,28 @@ class FamiliesStep(Step):
         if neighbors.k < N_NEIGHBORS:
             msg = f"families.enabled needs {N_NEIGHBORS} neighbours of each image; neighbors.k is {neighbors.k}. Raise it."
             raise ConfigError(msg)
+        if _needs_one_task(sizes):
+            msg = f"families.method=modularity needs all ties in one task, which families.region_images allows for {_region_limit(sizes)} images; there are {sizes.n_samples}. Set families.method=map-equation."
+            raise ConfigError(msg)
 
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
-        """Return the task that holds the graph, and the pass that writes rows."""
+        """Return the task that holds the graph, or the passes by regions, and the one that writes rows."""
         if not _is_planned(sizes):
             return []
         n = sizes.n_samples
+        if n > sizes.config.section(FamiliesSettings).region_images:
+            return passes(sizes, _region_rows(sizes), score_row_bytes(sizes), _ADVICE)
         read = n * (8 * sizes.config.section(NeighborsSettings).k + score_row_bytes(sizes))
-        advice = {"graph": "Set families.enabled=false"}
         return [
-            TaskPlan("families: find", 1, read, 8 * n, {"graph": IMAGE_BYTES * n}, advice),
+            TaskPlan("families: find", 1, read, 8 * n, {"graph": IMAGE_BYTES * n}, _ADVICE),
             TaskPlan(
                 "families: write", sizes.n_partitions, 8 * n, 8 * n, {"rows": 24 * sizes.block_rows}
             ),
         ]
 
     def growth(self, sizes: Sizes) -> float:
-        """Return the growth with images; one task does nearly all."""
-        return 0.3 + 3e-5 * min(sizes.n_samples, MAX_IMAGES)
+        """Return the growth with images; little where families are not looked for."""
+        return seconds(sizes) if _is_planned(sizes) else 0.3
 
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the family of each image."""
@@ -205,28 +243,69 @@ def _details(
     }
 
 
+def seconds(sizes: Sizes) -> float:
+    """Return about how long the step takes on the workers of this machine [s]."""
+    if sizes.n_samples <= _region_limit(sizes):
+        # One task does nearly all.
+        return 0.3 + 3e-5 * sizes.n_samples
+    return 1.0 + 3e-5 * sizes.rows_per_worker
+
+
+def _region_limit(sizes: Sizes) -> int:
+    """Return how many images one task holds the ties of."""
+    return sizes.config.section(FamiliesSettings).region_images
+
+
+def _region_rows(sizes: Sizes) -> int:
+    """Return how many images a region has about."""
+    return max(1, _region_limit(sizes) // 2)
+
+
+def _needs_one_task(sizes: Sizes) -> bool:
+    """Return whether there are more images than the method can do."""
+    method = sizes.config.section(FamiliesSettings).method
+    return method == "modularity" and sizes.n_samples > _region_limit(sizes)
+
+
 def _is_planned(sizes: Sizes) -> bool:
     """Return whether families will be looked for, as far as the settings say."""
     enabled = sizes.config.section(FamiliesSettings).enabled
     neighbors = sizes.config.section(NeighborsSettings)
     if neighbors.enabled is False or neighbors.k < N_NEIGHBORS:
         return False
-    return enabled is True or (enabled == "auto" and sizes.n_samples <= MAX_IMAGES)
+    return enabled is True or (enabled == "auto" and not _too_much(sizes, None))
+
+
+def _too_much(sizes: Sizes, free: int | None) -> str:
+    """Return why families are too much to be looked for unasked; empty where they are not."""
+    if _needs_one_task(sizes):
+        return f"families.method=modularity takes at most families.region_images={_region_limit(sizes)} images; map-equation takes more"
+    both = seconds(sizes) + neighbors_seconds(sizes)
+    if both > AUTO_SECONDS:
+        return f"about {both / 60:.0f} minutes are needed with the neighbours; families.enabled=true takes them"
+    needed = disk_bytes(sizes) if sizes.n_samples > _region_limit(sizes) else 0
+    if free is not None and needed > AUTO_DISK * free:
+        return f"{format_bytes(needed)} of disk are needed, {format_bytes(free)} are free; families.enabled=true tries all the same"
+    return ""
 
 
 def _why_not(context: Context) -> str:
     """Return why families are not looked for; empty where they are."""
     settings = context.config.section(FamiliesSettings)
-    neighbors = context.store.step("neighbors").details
+    store = context.store
+    neighbors = store.step("neighbors").details
     if settings.enabled is False:
         return "families.enabled is false"
     if not neighbors.get("found"):
         return f"there are no nearest neighbours: {neighbors.get('reason')}"
     if neighbors["k"] < N_NEIGHBORS:
         return f"{N_NEIGHBORS} neighbours of each image are needed; neighbors.k is {neighbors['k']}"
-    if settings.enabled == "auto" and context.n_samples > MAX_IMAGES:
-        return f"there are more than {MAX_IMAGES} images; families.enabled=true takes about {IMAGE_BYTES * context.n_samples / 2**30:.0f} GiB of memory"
-    return ""
+    if settings.enabled is True or store.journal(FamiliesStep.name, "cuts").entries:
+        # What was begun is finished.
+        return ""
+    sizes = Sizes.of(context.steps, context.images, context.config)
+    sizes.dims["component"] = stored_scores(store).n_features
+    return _too_much(sizes, shutil.disk_usage(store.path).free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +338,7 @@ class FindTask:
         arrays = {
             "family": found.family,
             "family_strength": found.strength,
-            **{name: getattr(found, name.removeprefix("family_")) for name in ARRAYS},
+            **{name: getattr(found, name) for name in (n.removeprefix("family_") for n in ARRAYS)},
         }
         write_arrays(self.place, arrays)
         coarse = {}
@@ -281,11 +360,6 @@ class FindTask:
             if last > first:
                 found.append(self.scores.read(*rows)[chosen[first:last] - rows.start])
         return np.concatenate(found).astype(np.float32)
-
-
-def call(task: FindTask) -> dict[str, Any]:
-    """Do the task."""
-    return task()
 
 
 @dataclass(frozen=True, slots=True)
