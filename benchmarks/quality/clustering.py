@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.internals import (
+    FEW_IMAGES,
     N_NEAREST,
+    N_NEIGHBORS,
     Partition,
     config_class,
     partitions,
@@ -23,9 +25,11 @@ from workflow.centroid_graph import (
     merge_pair_counts,
 )
 from workflow.chunks import RowRange, choose_block_rows
+from workflow.families import coarse_test, ties_between
 from workflow.graph import Graph
 from workflow.labels import RowLabels, centroid_labels, label_rows, order_by_size
 from workflow.mapper import ArrayRows, SerialMapper
+from workflow.neighbors import nearest_neighbors
 from workflow.overcluster import (
     CellSums,
     NearestCentroids,
@@ -101,7 +105,9 @@ def cluster_rows(images: NDArray[Any], seed: int = 0, n_centroids: int | None = 
     return cluster_scores(scores_of(images), seed, n_centroids)
 
 
-def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None) -> Clustering:
+def cluster_scores(
+    scores: Scores, seed: int = 0, n_centroids: int | None = None, *, n_resamples: int = 0
+) -> Clustering:
     """Cluster scores: everything of `cluster_rows` after the projection."""
     n_samples = len(scores.rows)
     n_centroids = n_centroids or auto_n_centroids(n_samples)
@@ -122,12 +128,15 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     graph = centroid_graph(pairs, len(centroids))
     n_queries = DEFAULTS.centroid_graph.dimension_rows
     dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
+    joined, coarse = _few_images(scores, graph, nearest[:, 0])
     tree = build_tree(
         centroids,
         cells.population,
-        graph,
+        joined,
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
+        n_resamples=n_resamples,
+        **coarse,
     )
     labels = centroid_labels(
         tree.label,
@@ -142,6 +151,22 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     order = order_by_size(tree.label, np.bincount(label[label >= 0], minlength=tree.n_clusters))
     tree, labels = tree.renumbered(order), labels.renumbered(order)
     return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
+
+
+def _few_images(
+    scores: Scores, graph: Graph, centroid: NDArray[np.int32]
+) -> tuple[Graph, dict[str, Any]]:
+    """Return what the tree joins centroids by, and what the images' own graph says where they are few."""
+    if len(scores.rows) >= FEW_IMAGES:
+        return graph, {}
+    index, distance = nearest_neighbors(scores.rows, N_NEIGHBORS)
+    found = coarse_test(index, distance, scores.rows.__getitem__)
+    if found.has_clusters is None:
+        return graph, {}
+    graph, community = ties_between(
+        index, distance, centroid, graph.n_nodes, is_clumped=found.is_clumped
+    )
+    return graph, {"has_clusters": found.has_clusters, "community": community}
 
 
 def _merged(

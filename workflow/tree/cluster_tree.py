@@ -112,6 +112,9 @@ class ClusterTree:
     is_requested : bool
         Whether a method or a cut that was asked for made the clusters, and not
         the automatic test.
+    n_clusters_small : int, optional
+        Number of clusters that the contrast test finds where those of one average
+        centroid count, too; None where it cannot tell, or their size was given.
     """
 
     method: str
@@ -135,6 +138,7 @@ class ClusterTree:
     certainty: Certainty = field(default_factory=Certainty.unknown)
     n_clusters_tested: int | None = None
     is_requested: bool = False
+    n_clusters_small: int | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -146,9 +150,9 @@ class ClusterTree:
         """Between which numbers of clusters the right one is thought to lie, nine times of ten.
 
         The 5th and 95th percentile of the redrawn trees; where the contrast
-        test decided also its numbers at the thresholds next to the one used.
-        One cluster in 20 fewer and one in 10 more: redrawn counts tell chance,
-        not that small or overlapping clusters are missed.
+        test decided also its numbers at the thresholds next to the one used;
+        the number with small clusters.  Then one cluster in 20 fewer and one in
+        10 more: redrawn counts tell chance, not that overlapping ones are missed.
 
         Returns
         -------
@@ -161,6 +165,7 @@ class ClusterTree:
             near = self.n_clusters_by_threshold[max(0, used - 1) : used + 2, 1].astype(int).tolist()
             low, high = min(low, *near), max(high, *near)
         if self.n_clusters > 1:
+            high = max(high, self.n_clusters_small or 0)
             low, high = low - low // FEWER, high + -(-high // MORE)
         return low, high
 
@@ -289,6 +294,7 @@ class ClusterTree:
             "n_clusters_by_method": self.n_clusters_by_method,
             "n_clusters_tested": self.n_clusters_tested,
             "is_requested": self.is_requested,
+            "n_clusters_small": self.n_clusters_small,
         }
 
     @classmethod
@@ -340,6 +346,7 @@ class ClusterTree:
             certainty=Certainty(**_fields_of(Certainty, a)),
             n_clusters_tested=attrs.get("n_clusters_tested"),
             is_requested=bool(attrs.get("is_requested", False)),
+            n_clusters_small=attrs.get("n_clusters_small"),
         )
 
 

@@ -337,7 +337,7 @@ def test_join(flows: Flows, clusters: Clusters, a: int, b: int, n_images: int) -
     # More clusters of this size could have been split off by chance: the test is stricter.
     caution = CAUTION * np.sqrt(2 * np.log(n_images / min(clusters.images[a], clusters.images[b])))
     # Little is known of a crossing of few images. That speaks for a join where it is the main one.
-    doubt = caution * crossing.error * min(1.0, crossing.share / MAIN_SHARE)
+    doubt = caution * crossing.error * min(1.0, (crossing.share / MAIN_SHARE) ** 2)
     ratio = (crossing.concentration + doubt) / inside
     return Test(ratio, crossing.flow, crossing.concentration)
 

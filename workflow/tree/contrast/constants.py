@@ -12,6 +12,6 @@ EXTRA_VARIANCE = 0.02
 #: as along a curve, says little however many images cross it.
 NODE_VARIATION = 2.0
 #: A crossing of this share of what leaves the smaller cluster is one of its main ones.
-MAIN_SHARE = 0.25
+MAIN_SHARE = 0.4
 #: Ratio of joins that were not tested.
 UNTESTED = 10.0
