@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from benchmarks.internals import (
     FEW_IMAGES,
     N_NEAREST,
-    N_NEIGHBORS,
     Partition,
     config_class,
     partitions,
@@ -128,15 +127,15 @@ def cluster_scores(
     graph = centroid_graph(pairs, len(centroids))
     n_queries = DEFAULTS.centroid_graph.dimension_rows
     dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
-    joined, coarse = _few_images(scores, graph, nearest[:, 0])
+    few = _tested(scores.rows, nearest[:, 0], len(centroids))
     tree = build_tree(
         centroids,
         cells.population,
-        joined,
+        few.pop("graph", graph),
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
         n_resamples=n_resamples,
-        **coarse,
+        **few,
     )
     labels = centroid_labels(
         tree.label,
@@ -153,20 +152,21 @@ def cluster_scores(
     return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
 
 
-def _few_images(
-    scores: Scores, graph: Graph, centroid: NDArray[np.int32]
-) -> tuple[Graph, dict[str, Any]]:
-    """Return what the tree joins centroids by, and what the images' own graph says where they are few."""
-    if len(scores.rows) >= FEW_IMAGES:
-        return graph, {}
-    index, distance = nearest_neighbors(scores.rows, N_NEIGHBORS)
-    found = coarse_test(index, distance, scores.rows.__getitem__)
-    if found.has_clusters is None:
-        return graph, {}
-    graph, community = ties_between(
-        index, distance, centroid, graph.n_nodes, is_clumped=found.is_clumped
+def _tested(
+    rows: NDArray[np.float32], centroid: NDArray[np.int32], n_centroids: int
+) -> dict[str, Any]:
+    """Return what the graph of few images says of clusters, and that graph between centroids."""
+    if len(rows) >= FEW_IMAGES:
+        return {}
+    index, distance = nearest_neighbors(rows, DEFAULTS.neighbors.k)
+    index = index.astype(np.int32)
+    test = coarse_test(index, distance, lambda chosen: rows[chosen])
+    if test.has_clusters is None:
+        return {}
+    ties, community = ties_between(
+        index, distance, centroid, n_centroids, is_clumped=test.is_clumped
     )
-    return graph, {"has_clusters": found.has_clusters, "community": community}
+    return {"graph": ties, "has_clusters": test.has_clusters, "community": community}
 
 
 def _merged(

@@ -25,7 +25,7 @@ from tests.runs.helpers import (
 )
 from workflow.commands.status import status
 from workflow.engine.summary import read_summary
-from workflow.report.summary import headline
+from workflow.report.sentences import headline
 from workflow.runstore import RunStore
 
 SUMMARY_KEYS = {
@@ -89,6 +89,8 @@ def test_run__labels_have_the_types_of_the_contract(finished):
         "outlier_score": "float32",
         "top_label": "int32",
         "top_membership": "float32",
+        "family": "int32",
+        "family_strength": "float32",
     }
     assert labels["label"].dims == ("sample",)
     assert labels["top_label"].dims == labels["top_membership"].dims == ("sample", "rank")
