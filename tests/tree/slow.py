@@ -115,7 +115,7 @@ class SlowRule:
         near = a if len(a["members"]) <= len(b["members"]) else b
         outside = np.setdiff1d(np.arange(len(self.population)), near["members"])
         share = total / self.weight[np.ix_(near["members"], outside)].sum()
-        return (q + caution * error * min(1.0, share / 0.25)) / held, total, q
+        return (q + caution * error * min(1.0, (share / 0.4) ** 2)) / held, total, q
 
     def join(self, a, b, test=None):
         held, flow, ratio = a["held"] + b["held"], a["flow"] + b["flow"], UNTESTED
