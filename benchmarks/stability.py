@@ -164,7 +164,9 @@ def _row(runs, pairs, truth) -> str:
     aris = [agreement(truth, labels)["ari"] for labels in runs]
     amis = [stability(*pair)["ami"] for pair in pairs]
     numbers = f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}"
-    return f"{numbers} | {min(aris):.3f} to {max(aris):.3f} | {min(amis):.3f}, {np.median(amis):.3f}"
+    return (
+        f"{numbers} | {min(aris):.3f} to {max(aris):.3f} | {min(amis):.3f}, {np.median(amis):.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import stability
 from benchmarks.quality.clustering import scores_of
 from benchmarks.quality.sets import labelled_sets
 from benchmarks.stability import CLUSTERS, DIMENSIONS, IMAGES, coverage, made, stable
@@ -25,12 +26,14 @@ def test_coverage__counts_intervals_that_hold_the_true_number():
     assert coverage(range(3)).strip().startswith("3 of 3 intervals hold the true number")
 
 
-def test_stable__digits_are_the_same_for_rounding_seeds_and_centroids():
+def test_stable__digits_are_the_same_for_rounding_seeds_and_centroids(monkeypatch):
+    for name in ("N_ROUNDINGS", "N_SEEDS", "N_FINER"):
+        monkeypatch.setattr(stability, name, 2)
     images, truth = labelled_sets()["digits"].make(1_797, 0)
     lines = list(stable(scores_of(images), truth))
     assert [line.split(" | ")[0] for line in lines] == [
-        "20 roundings",
-        "10 seeds",
+        "2 roundings",
+        "2 seeds",
         "1,796 centroids for 898",
     ]
     for line in lines:

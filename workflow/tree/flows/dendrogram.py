@@ -134,16 +134,15 @@ class _Joined(NamedTuple):
     number: NDArray[np.int64]
 
 
-def _joined_parts(
-    roots: NDArray[np.int64], owner: NDArray[np.int64], n_before: int
-) -> _Joined:
+def _joined_parts(roots: NDArray[np.int64], owner: NDArray[np.int64], n_before: int) -> _Joined:
     """Join the trees of each community, in the order of their roots."""
     names, number = np.unique(owner, return_inverse=True)
     tops, ends = np.full(len(names), -1), []
     for root, community in zip(roots.tolist(), number.tolist(), strict=True):
+        top = root
         if tops[community] >= 0:
-            ends.append((root, tops[community]))
-            root = n_before + len(ends) - 1
-        tops[community] = root
+            ends.append((root, int(tops[community])))
+            top = n_before + len(ends) - 1
+        tops[community] = top
     left, right = np.sort(np.array(ends, np.int64).reshape(-1, 2), axis=1).T
     return _Joined(left, right, tops, number)
