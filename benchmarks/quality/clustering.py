@@ -104,7 +104,9 @@ def cluster_rows(images: NDArray[Any], seed: int = 0, n_centroids: int | None = 
     return cluster_scores(scores_of(images), seed, n_centroids)
 
 
-def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None) -> Clustering:
+def cluster_scores(
+    scores: Scores, seed: int = 0, n_centroids: int | None = None, *, n_resamples: int = 0
+) -> Clustering:
     """Cluster scores: everything of `cluster_rows` after the projection."""
     n_samples = len(scores.rows)
     n_centroids = n_centroids or auto_n_centroids(n_samples)
@@ -125,15 +127,15 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     graph = centroid_graph(pairs, len(centroids))
     n_queries = DEFAULTS.centroid_graph.dimension_rows
     dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
-    has_clusters, ties = _tested(scores.rows, nearest[:, 0], len(centroids))
+    few = _tested(scores.rows, nearest[:, 0], len(centroids))
     tree = build_tree(
         centroids,
         cells.population,
-        graph if ties is None else ties,
+        few.pop("graph", graph),
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
-        has_clusters=has_clusters,
-        joins_images=ties is not None,
+        n_resamples=n_resamples,
+        **few,
     )
     labels = centroid_labels(
         tree.label,
@@ -152,15 +154,19 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
 
 def _tested(
     rows: NDArray[np.float32], centroid: NDArray[np.int32], n_centroids: int
-) -> tuple[bool | None, Graph | None]:
+) -> dict[str, Any]:
     """Return what the graph of few images says of clusters, and that graph between centroids."""
     if len(rows) >= FEW_IMAGES:
-        return None, None
+        return {}
     index, distance = nearest_neighbors(rows, DEFAULTS.neighbors.k)
-    found = coarse_test(index.astype(np.int32), distance, lambda chosen: rows[chosen])
-    if found.has_clusters is None or found.is_clumped:
-        return found.has_clusters, None
-    return found.has_clusters, ties_between(index.astype(np.int32), distance, centroid, n_centroids)
+    index = index.astype(np.int32)
+    test = coarse_test(index, distance, lambda chosen: rows[chosen])
+    if test.has_clusters is None:
+        return {}
+    ties, community = ties_between(
+        index, distance, centroid, n_centroids, is_clumped=test.is_clumped
+    )
+    return {"graph": ties, "has_clusters": test.has_clusters, "community": community}
 
 
 def _merged(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_mutual_info_score
 
 from tests.families.conftest import KINDS, neighbors_of, reader, structureless
 from workflow.families import coarse_test, neighbor_graph, ties_between
@@ -39,5 +41,23 @@ def test_ties_between__adds_up_the_graph_of_the_images():
     member[np.arange(300), centroid] = 1
     expected = member.T @ neighbor_graph(index, distance).to_sparse().toarray() @ member
     np.fill_diagonal(expected, 0)
-    ties = ties_between(index, distance, centroid, 40)
+    ties, _ = ties_between(index, distance, centroid, 40)
     np.testing.assert_array_equal(ties.to_sparse().toarray(), np.rint(expected * 16 / (1 << 20)))
+
+
+@pytest.mark.parametrize("is_clumped", [False, True])
+def test_ties_between__communities_know_no_centroids(is_clumped):
+    """Other centroids, and twice as many, get the same communities but for the images at their borders."""
+    rows = load_digits().data
+    index, distance = neighbors_of(rows)
+    found = []
+    for seed, n_centroids in ((0, 450), (1, 450), (0, 900)):
+        drawn = np.random.default_rng(seed).permutation(len(rows))[:n_centroids]
+        centroid = cdist(rows, rows[drawn]).argmin(axis=1).astype(np.int32)
+        ties, community = ties_between(
+            index, distance, centroid, n_centroids, is_clumped=is_clumped
+        )
+        assert ties.n_nodes == len(community) == n_centroids
+        found.append(community[centroid])
+    for other in found[1:]:
+        assert adjusted_mutual_info_score(found[0], other) > 0.93

@@ -28,7 +28,7 @@ def test_run_html__says_and_shows_what_the_report_does(make_report):
     assert f"{data.summary['n_clusters']} clusters in 440 images" in page.text
     assert "2 files could not be read." in page.text
     assert "Cluster 0" in page.text
-    for words in ("Mostly 4 to 5 clusters", "fall into separate groups", "Doubtful: cluster 1."):
+    for words in ("Likely 4 to 5 clusters", "fall into separate groups", "Doubtful: cluster 1."):
         assert words in page.text
     # The table above, and the folded one of all figures.
     assert "time 1 min 4 s" in page.text

@@ -69,7 +69,7 @@ def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
         (
             number_sentence,
             {"n_clusters_interval": [11, 12], "n_resamples": 20},
-            "Mostly 11 to 12 clusters are found when the counts of images are redrawn (20 times, as another sample would have them).",
+            "Likely 11 to 12 clusters: so many are found when the counts of images are redrawn (20 times, as another sample would have them), and some may be too small or overlap too much to be found.",
         ),
         (number_sentence, {"n_resamples": 0}, "The certainty of the clusters was not estimated: tree.n_resamples is 0."),
         (cut_words, {"cut": {"n_clusters": 5}}, "5 clusters requested"),
@@ -96,9 +96,9 @@ def test_sentences__are_these(say, summary, expected):
 @pytest.mark.parametrize(
     ("interval", "start"),
     [
-        ([11, 12], "Mostly 11 to 12 clusters are found when"),
+        ([11, 12], "Likely 11 to 12 clusters: so many are found when"),
         ([12, 12], "Mostly the same number is found when"),
-        ([900, 1200], "Mostly 900 to 1,200 clusters are found when"),
+        ([900, 1200], "Likely 900 to 1,200 clusters: so many are found when"),
     ],
 )
 def test_number_sentence__interval(interval, start):
@@ -149,7 +149,7 @@ def test_opening_sentences__without_structure_that_comes_first():
     number, meaning = opening_sentences({**summary, "structure": "clusters", "n_clusters": 2})
     assert "fall into separate groups" in meaning
     _, number = opening_sentences({**summary, "n_clusters_interval": [1, 3]})
-    assert number.startswith("Mostly 1 to 3 clusters are found")
+    assert number.startswith("Likely 1 to 3 clusters: so many are found")
 
 
 def test_opening_sentences__untested_is_a_suggestion():

@@ -43,7 +43,7 @@ def test_summary_rows__every_key_in_words():
     assert rows == {
         "images": "70,000",
         "clusters": "10",
-        "number of clusters, mostly": "9 to 11",
+        "number of clusters, likely": "9 to 11",
         "thresholds of this number": "0.8 to 0.85",
         "clusters by other methods": "density finds 3, modularity 11",
         "doubtful clusters": "0 and 5",

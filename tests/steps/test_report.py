@@ -42,7 +42,7 @@ def test_page__holds_what_the_tree_and_the_summary_hold(finished):
     assert f"Method: {summary['tree_method']}" in page
     assert summary["tree_reason"] in page
     low, high = summary["n_clusters_interval"]
-    assert (f"Mostly {low} to {high} clusters" if low < high else "the same number") in page
+    assert (f"Likely {low} to {high} clusters" if low < high else "the same number") in page
     head, *rows = table_of(page)
     certainty = tree.certainty
     assert len(rows) == tree.n_clusters

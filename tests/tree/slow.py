@@ -112,7 +112,10 @@ class SlowRule:
         held = min(inside[0], 0.3) if len(inside) == 1 else np.sqrt(inside[0] * inside[1])
         smaller = min(self.images(a), self.images(b))
         caution = 0.5 * np.sqrt(2 * np.log(self.population.sum() / smaller))
-        return (q + caution * error) / held, total, q
+        near = a if len(a["members"]) <= len(b["members"]) else b
+        outside = np.setdiff1d(np.arange(len(self.population)), near["members"])
+        share = total / self.weight[np.ix_(near["members"], outside)].sum()
+        return (q + caution * error * min(1.0, (share / 0.4) ** 2)) / held, total, q
 
     def join(self, a, b, test=None):
         held, flow, ratio = a["held"] + b["held"], a["flow"] + b["flow"], UNTESTED

@@ -157,7 +157,7 @@ def test_nested_merges_join_communities_last(seed, n, density, n_communities):
     community = np.random.default_rng(seed).integers(0, n_communities, n)
     got = nested_merges(graph_of(n, row, col, weight), community)
     inside = community[row] == community[col]
-    # Within communities the merges of the edges there; of two that nothing joins, each is whole.
+    # The merges of the edges within communities, then their parts, then the communities.
     first = int((np.diff(got.distance, prepend=0) >= 0).sum())
     assert first == len(got.distance)
     owner = {i: {int(community[i])} for i in range(n)}
@@ -171,9 +171,13 @@ def test_nested_merges_join_communities_last(seed, n, density, n_communities):
             graph_of(n, row[inside], col[inside], weight[inside]).to_sparse(), directed=False
         )[0]
     )
-    assert not any(is_mixed[:n_inside])
+    names, number = np.unique(community, return_inverse=True)
+    assert not any(is_mixed[: n - len(names)])
+    assert all(is_mixed[n - len(names) :])
+    assert n_inside <= n - len(names)
     n_components = sparse.csgraph.connected_components(
-        graph_of(n, row, col, weight).to_sparse(), directed=False
+        sparse.coo_array((weight, (number[row], number[col])), shape=(len(names),) * 2),
+        directed=False,
     )[0]
     assert len(got.left) == n - n_components
 

@@ -28,6 +28,8 @@ MIN_EXCESS = 1.0
 #: Where the images read less than this of the dimension around them from their own neighbours, they lie
 #: in clumps about as large as the lists of neighbours, and hardly any tie leads from one to another.
 MIN_DIMENSION_SHARE = 0.7
+#: Neighbours of an image that join it to others where images lie in such clumps.
+N_CLUMPED = 5
 #: Weights of `ties_between` are whole numbers of this share of the heaviest tie of two images.
 TIE_SHARE = 16
 
@@ -99,8 +101,10 @@ def ties_between(
     distance: NDArray[np.float32],
     centroid: NDArray[np.int32],
     n_centroids: int,
-) -> Graph:
-    """Return the graph of the images added up between centroids.
+    *,
+    is_clumped: bool = False,
+) -> tuple[Graph, NDArray[np.int64]]:
+    """Return the graph of the images added up between centroids, and its communities.
 
     Parameters
     ----------
@@ -110,17 +114,29 @@ def ties_between(
         Nearest centroid of each image.
     n_centroids : int
         Number of centroids.
+    is_clumped : bool
+        Whether images lie in clumps as small as their lists of neighbours: only
+        the nearest five join an image to others.
 
     Returns
     -------
-    Graph
+    graph : Graph
         Weights int64, in sixteenths of the heaviest tie of two images; nothing
         on the diagonal.
+    community : int64 array of shape (n_centroids,)
+        Community of most images of each centroid; those of largest modularity
+        on the graph of the images, which knows no centroids: another seed or
+        number of them finds the same.
     """
-    graph = neighbor_graph(index, distance)
+    used = slice(0, N_CLUMPED if is_clumped else N_NEIGHBORS)
+    graph = neighbor_graph(index[:, used], distance[:, used])
+    found = modularity_communities(graph)
+    images = np.zeros((n_centroids, int(found.max()) + 1), np.int64)
+    np.add.at(images, (centroid, found), 1)
     between = contracted(graph, centroid.astype(np.int64), n_centroids)
     weights = np.rint(between.weights * (TIE_SHARE / (1 << 20))).astype(np.int64)
     row = between.rows()
     kept = (row != between.indices) & (weights > 0)
     passed = np.concatenate([[0], np.cumsum(kept)])
-    return Graph(passed[between.indptr], between.indices[kept], weights[kept])
+    ties = Graph(passed[between.indptr], between.indices[kept], weights[kept])
+    return ties, images.argmax(axis=1)

@@ -253,10 +253,15 @@ def number_sentence(summary: Mapping[str, Any]) -> str:
     sentences = []
     if found:
         low, high = summary["n_clusters_interval"]
-        found = f"Mostly {found} clusters are" if low < high else "Mostly the same number is"
+        ways = " or ".join(_ways(summary))
         if summary.get("structure") in ONE_CLUSTER and high == 1 and not _is_requested(summary):
-            found = "Mostly none are"
-        sentences.append(f"{found} found {' or '.join(_ways(summary))}.")
+            sentences.append(f"Mostly none are found {ways}.")
+        elif low == high:
+            sentences.append(f"Mostly the same number is found {ways}.")
+        else:
+            sentences.append(
+                f"Likely {found} clusters: so many are found {ways}, and some may be too small or overlap too much to be found."
+            )
     if n_resamples == 0:
         sentences.append("The certainty of the clusters was not estimated: tree.n_resamples is 0.")
     return " ".join(sentences)

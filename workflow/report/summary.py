@@ -119,7 +119,7 @@ def _in_words(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what takes several keys to say."""
     rows = [
         ("requested cut of the tree", cut_words(summary)),
-        ("number of clusters, mostly", interval_words(summary)),
+        ("number of clusters, likely", interval_words(summary)),
         ("thresholds of this number", plateau_words(summary)),
         ("clusters by other methods", compared_methods(summary)),
     ]

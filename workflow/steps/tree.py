@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from workflow.engine.context import Context
     from workflow.engine.plan import Sizes
     from workflow.engine.staleness import StepPlan
@@ -66,7 +68,7 @@ class TreeStep(Step):
     """Find the clusters in the centroid graph, on the leading process."""
 
     name = "tree"
-    version = 3
+    version = 4
     section = TreeSettings
     settings = (
         "profile",
@@ -101,9 +103,9 @@ class TreeStep(Step):
             "three": Graph(indptr, indices, three),
         }[settings.flows]
         coarse = store.step("families").details.get("coarse", {})
-        joins_images = coarse.get("has_clusters") is not None and not coarse["is_clumped"]
-        if joins_images:
-            graph = _ties(store, len(centroids))
+        community = None
+        if coarse.get("has_clusters") is not None:
+            graph, community = _ties(store, len(centroids), is_clumped=coarse["is_clumped"])
         method = "hdbscan" if context.config.profile == "reference" else settings.method
         tree = build_tree(
             centroids,
@@ -117,7 +119,7 @@ class TreeStep(Step):
             mean_distance=mean_distance,
             n_resamples=settings.n_resamples,
             has_clusters=coarse.get("has_clusters"),
-            joins_images=joins_images,
+            community=community,
         )
         write_tree(store, tree)
         if store.manifest.cut:
@@ -173,15 +175,17 @@ class TreeStep(Step):
         }
 
 
-def _ties(store: RunStore, n_centroids: int) -> Graph:
-    """Return the graph of the images, of which there are few, added up between centroids."""
+def _ties(
+    store: RunStore, n_centroids: int, *, is_clumped: bool
+) -> tuple[Graph, NDArray[np.int64]]:
+    """Return the graph of the images, of which there are few, added up between centroids, and its communities."""
     from workflow.families import ties_between
 
     n = store.manifest.images["shape"][0]
     place = store.path / layout.NEIGHBORS
     index, distance = (zarr_io.read_rows(place, name, 0, n) for name in ("index", "distance"))
     nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", 0, n)
-    return ties_between(index, distance, nearest[:, 0], n_centroids)
+    return ties_between(index, distance, nearest[:, 0], n_centroids, is_clumped=is_clumped)
 
 
 def tree_model(tree: ClusterTree) -> ModelArrays:

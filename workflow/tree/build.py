@@ -10,7 +10,7 @@ import numpy as np
 
 from workflow.errors import ConfigError
 from workflow.tree.auto import Choice, choose
-from workflow.tree.contrast.method import clusters_by_threshold
+from workflow.tree.contrast.method import clusters_by_threshold, clusters_of_any_size
 from workflow.tree.cutting import assemble, check_choices, is_testable
 from workflow.tree.density.method import MIN_LOG_DENSITY_RISE
 from workflow.tree.methods import AUTO, METHODS, method_of
@@ -41,7 +41,7 @@ def build_tree(
     mean_distance: ArrayLike | None = None,
     n_resamples: int = 0,
     has_clusters: bool | None = None,
-    joins_images: bool = False,
+    community: ArrayLike | None = None,
 ) -> ClusterTree:
     """Build the hierarchy of the centroids and cut it into clusters.
 
@@ -89,9 +89,10 @@ def build_tree(
         What a test of the images themselves says, where there are too few for
         a test of the tree: with ``"auto"``, False leaves one cluster, and the
         structure is not ``"untested"``.
-    joins_images : bool
-        Whether `graph` adds up the graph of the images between centroids,
-        instead of counting who has which centroids among the nearest.
+    community : int array of shape (n_centroids,), optional
+        Communities that the images themselves have, where `graph` adds up the
+        graph of the images between centroids instead of counting who has which
+        centroids among the nearest (`workflow.families.ties_between`).
 
     Returns
     -------
@@ -127,7 +128,7 @@ def build_tree(
         mean_distance=_mean_distances(mean_distance, nodes, images),
         testable=is_testable(images),
         has_clusters=has_clusters,
-        joins_images=joins_images,
+        given=_given_communities(community, nodes),
     )
     tree = _built(problem, requested)
     if not n_resamples:
@@ -156,7 +157,11 @@ def _built(problem: Problem, requested: Method | None) -> ClusterTree:
     tree = replace(tree, reason=choice.reason, n_clusters_by_method=found)
     if not problem.testable or method.reads == "positions":
         return tree
-    return replace(tree, n_clusters_by_threshold=clusters_by_threshold(problem))
+    return replace(
+        tree,
+        n_clusters_by_threshold=clusters_by_threshold(problem),
+        n_clusters_small=clusters_of_any_size(problem),
+    )
 
 
 def _check_numbers(dimension: float, rise: float, n_resamples: int) -> None:
@@ -183,6 +188,22 @@ def _whole_number(name: str, value: int | str) -> int | None:
         msg = f"{name} must be at least 1 or 'auto'; got {value!r}. Pass one of them."
         raise ConfigError(msg)
     return int(value)
+
+
+def _given_communities(community: ArrayLike | None, nodes: Nodes) -> NDArray[np.int64] | None:
+    """Return the community per node, the lowest of coincident centroids."""
+    if community is None:
+        return None
+    names = np.unique(np.asarray(community), return_inverse=True)[1]
+    if names.shape != nodes.node.shape:
+        msg = (
+            f"community must be of shape {nodes.node.shape}; got {names.shape}. "
+            "Pass one number per centroid."
+        )
+        raise ConfigError(msg)
+    found = np.full(nodes.n_nodes, len(names))
+    np.minimum.at(found, nodes.node, names)
+    return found
 
 
 def _mean_distances(

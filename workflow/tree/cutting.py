@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workflow.tree.linkage import Linkage
 
 #: Below so many images, or images per centroid, no statement about structure is made.
-MIN_TESTABLE_IMAGES, MIN_TESTABLE_PER_CENTROID = 5_000, 8
+MIN_TESTABLE_IMAGES, MIN_TESTABLE_PER_CENTROID = 5_000, 7
 
 
 def assemble(leaves: Leaves, how: Cut, *, method: str) -> ClusterTree:
@@ -73,7 +73,7 @@ def is_testable(population: NDArray[np.int64]) -> bool:
     Returns
     -------
     bool
-        False below 5,000 images or 8 images per centroid.
+        False below 5,000 images or 7 images per centroid.
     """
     n_images = int(population.sum())
     enough_each = n_images >= MIN_TESTABLE_PER_CENTROID * len(population)

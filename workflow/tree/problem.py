@@ -82,8 +82,8 @@ class Problem:
         Whether there are enough images to tell structure from chance.
     has_clusters : bool, optional
         Where there are not: what a test of the images themselves says.
-    joins_images : bool
-        Whether the graph adds up that of the images.
+    given : int64 array of shape (n_nodes,), optional
+        Communities that the images themselves have.
     redrawn : Redrawn, optional
         Where redrawn counts come from.
     """
@@ -98,7 +98,7 @@ class Problem:
     mean_distance: NDArray[np.float64] | None
     testable: bool
     has_clusters: bool | None = None
-    joins_images: bool = False
+    given: NDArray[np.int64] | None = None
     redrawn: Redrawn | None = None
 
     @cached_property
@@ -131,7 +131,7 @@ class Problem:
     @property
     def resolution(self) -> float:
         """Resolution of the communities."""
-        return RESOLUTION if self.testable or self.joins_images else UNTESTED_RESOLUTION
+        return RESOLUTION if self.testable or self.given is not None else UNTESTED_RESOLUTION
 
     @cached_property
     def community(self) -> NDArray[np.int64]:
@@ -140,6 +140,8 @@ class Problem:
         if self.redrawn is not None and self.redrawn.community is not None:
             start = self.redrawn.community[dense]
             return improved_communities(graph, start, resolution=self.resolution)
+        if self.redrawn is None and self.given is not None:
+            return self.given[dense]
         return find_communities(
             graph,
             self.nodes.position[dense],

@@ -11,6 +11,7 @@ from workflow.tree.contrast.constants import (
     CAUTION,
     DENSITY_EXPONENT,
     EXTRA_VARIANCE,
+    MAIN_SHARE,
     NODE_VARIATION,
     PRIOR_CONCENTRATION,
     PRIOR_FLOWS,
@@ -78,11 +79,15 @@ class Joins(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """What flows between two clusters: how much, how concentrated, and the error of that."""
+    """What flows between two clusters: how much, how concentrated, and the error of that.
+
+    `share` is that of the flow among all that leaves the cluster of fewer nodes.
+    """
 
     flow: float
     concentration: float
     error: float
+    share: float
 
 
 class Test(NamedTuple):
@@ -274,12 +279,14 @@ def crossing_of(flows: Flows, clusters: Clusters, a: int, b: int) -> Crossing:
     core = min(core_level(flows, clusters, a), core_level(flows, clusters, b))
     near, far = (a, b) if clusters.n_members[a] <= clusters.n_members[b] else (b, a)
     # Nodes of the one side from the front, those of the other from the back.
-    n_near, n_far, flow = 0, 0, 0.0
+    n_near, n_far, flow, outward = 0, 0, 0.0, 0.0
     border = clusters.chosen
     node = clusters.head[near]
     while node >= 0:
         for entry in range(flows.graph.indptr[node], flows.graph.indptr[node + 1]):
             other = flows.graph.indices[entry]
+            if clusters.owner[other] != near:
+                outward += flows.graph.weights[entry]
             if clusters.owner[other] == far:
                 if clusters.out[other] == 0:
                     n_far += 1
@@ -302,7 +309,9 @@ def crossing_of(flows: Flows, clusters: Clusters, a: int, b: int) -> Crossing:
         for node in nodes:
             clusters.out[node] = 0.0
     drop = np.exp(DENSITY_EXPONENT * min(0.0, level - core))
-    return Crossing(flow, np.sqrt(chance) * drop, np.sqrt(floored) / 2 * np.sqrt(error) * drop)
+    return Crossing(
+        flow, np.sqrt(chance) * drop, np.sqrt(floored) / 2 * np.sqrt(error) * drop, flow / outward
+    )
 
 
 @compiled
@@ -327,7 +336,9 @@ def test_join(flows: Flows, clusters: Clusters, a: int, b: int, n_images: int) -
         inside = np.sqrt(first * second)
     # More clusters of this size could have been split off by chance: the test is stricter.
     caution = CAUTION * np.sqrt(2 * np.log(n_images / min(clusters.images[a], clusters.images[b])))
-    ratio = (crossing.concentration + caution * crossing.error) / inside
+    # Little is known of a crossing of few images. That speaks for a join where it is the main one.
+    doubt = caution * crossing.error * min(1.0, (crossing.share / MAIN_SHARE) ** 2)
+    ratio = (crossing.concentration + doubt) / inside
     return Test(ratio, crossing.flow, crossing.concentration)
 
 

@@ -11,5 +11,7 @@ EXTRA_VARIANCE = 0.02
 #: How much the concentration differs from cell to cell, relatively: a border of one or two cells,
 #: as along a curve, says little however many images cross it.
 NODE_VARIATION = 2.0
+#: A crossing of this share of what leaves the smaller cluster is one of its main ones.
+MAIN_SHARE = 0.4
 #: Ratio of joins that were not tested.
 UNTESTED = 10.0

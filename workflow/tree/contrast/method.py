@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workflow.tree.contrast.constants import DEFAULT_RATIO, UNTESTED
+from workflow.tree.contrast.rule import ContrastRule
 from workflow.tree.flows.graph import joins_to_linkage
 from workflow.tree.layers import Cut
 from workflow.tree.method import Method
@@ -72,3 +73,11 @@ def clusters_by_threshold(problem: Problem) -> NDArray[np.float64]:
     """Return thresholds of the contrast rule and the number of clusters at each, (n_thresholds, 2); a plateau is a number to trust."""
     thresholds = np.array(THRESHOLDS)
     return np.stack([thresholds, problem.rule.count(thresholds).astype(np.float64)], axis=1)
+
+
+def clusters_of_any_size(problem: Problem) -> int | None:
+    """Return the number of clusters that the test leaves where one average centroid is enough for a cluster; None where the size was given."""
+    if problem.min_cluster_size is not None:
+        return None
+    rule = ContrastRule(problem.nodes, problem.flows, problem.merges, problem.min_size(1))
+    return int(rule.count(np.array([DEFAULT_RATIO]))[0])

@@ -86,8 +86,9 @@ def nested_merges(graph: Graph, community: NDArray[np.int64]) -> Merges:
     Returns
     -------
     Merges
-        A forest with one tree per connected component; heights of communities
-        are not below any inside one.
+        A forest, the nodes of a community in one tree of it, its parts that
+        nothing connects joined last; heights of communities are not below any
+        inside one.
 
     Notes
     -----
@@ -103,15 +104,45 @@ def nested_merges(graph: Graph, community: NDArray[np.int64]) -> Merges:
         if parent[node] >= 0:
             root[node] = root[parent[node]]
     roots, part = np.unique(root[:n_nodes], return_inverse=True)
+    owner = np.empty(len(roots), np.int64)
+    owner[part] = community
+    joined = _joined_parts(roots, owner, len(parent))
+    roots, part = joined.tops, joined.number[part]
     # The diagonal, which the chain passes over, holds what is merged already.
     total = np.bincount(part, strength).astype(np.float64)
     above = flow_merges(contracted(graph, part, len(roots)), total)
-    name = np.concatenate([roots, len(parent) + np.arange(len(above.left))])
+    n_below = len(parent) + len(joined.left)
+    name = np.concatenate([roots, n_below + np.arange(len(above.left))])
     sides = np.stack([name[above.left], name[above.right]], axis=1)
     sides.sort(axis=1)
     floor = below.distance.max(initial=0.0)
     return Merges(
-        np.concatenate([below.left, sides[:, 0]]),
-        np.concatenate([below.right, sides[:, 1]]),
-        np.concatenate([below.distance, np.maximum(above.distance, floor)]),
+        np.concatenate([below.left, joined.left, sides[:, 0]]),
+        np.concatenate([below.right, joined.right, sides[:, 1]]),
+        np.concatenate(
+            [below.distance, np.full(len(joined.left), floor), np.maximum(above.distance, floor)]
+        ),
     )
+
+
+class _Joined(NamedTuple):
+    """Trees of the same community made one: both sides of the merges, its top, and the community of each tree."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    tops: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+
+def _joined_parts(roots: NDArray[np.int64], owner: NDArray[np.int64], n_before: int) -> _Joined:
+    """Join the trees of each community, in the order of their roots."""
+    names, number = np.unique(owner, return_inverse=True)
+    tops, ends = np.full(len(names), -1), []
+    for root, community in zip(roots.tolist(), number.tolist(), strict=True):
+        top = root
+        if tops[community] >= 0:
+            ends.append((root, int(tops[community])))
+            top = n_before + len(ends) - 1
+        tops[community] = top
+    left, right = np.sort(np.array(ends, np.int64).reshape(-1, 2), axis=1).T
+    return _Joined(left, right, tops, number)
