@@ -372,8 +372,10 @@ def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
 def test_duplicates__all_images_equal(client, tmp_path):
     np.save(tmp_path / "images.npy", np.full((1500, 4, 4, 3), 7, np.uint8))
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
-    found = listed_duplicates(store.path)
+    found = listed_duplicates(store.path, near=True)
     assert (found["n_groups"], found["n_images"], found["n_copies"]) == (1, 1500, 1499)
+    assert command.describe(found).endswith("no image has neighbours that differ from it")
+    assert listed_duplicates(store.path, within=1.0)["near_groups"] == 0
     assert found["groups"][0]["indices"] == list(range(command.MAX_LISTED))
     assert count_duplicates(store)["exact_images"] == 1500
 

@@ -81,3 +81,4 @@ def test_run__with_another_metric_keeps_components_and_goes_back(images, client,
     assert not status(again.path, verify=True)["damaged"]
     back = make_run(images, tmp_path / "run", client, **{"projection.metric": "euclidean"})
     assert_same_labels(labels_of(back), euclidean)
+    assert not status(back.path, verify=True)["damaged"]

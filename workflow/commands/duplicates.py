@@ -232,11 +232,11 @@ def _near_words(found: dict[str, Any]) -> str:
             f"{found['near_images']:,} images, within {found['within']:.4g} of another one, "
             f"no two of a group farther apart than {MAX_DIAMETER * found['within']:.4g}"
         )
+    if not any(found["nearest_distances"].values()):
+        return "near-duplicates: no image has neighbours that differ from it"
     below = ", ".join(
-        f"{float(share):g} % below {distance:.4g}"
-        for share, distance in (
-            (100 * float(share), distance) for share, distance in found["nearest_distances"].items()
-        )
+        f"{100 * float(share):g} % below {distance:.4g}"
+        for share, distance in found["nearest_distances"].items()
     )
     return (
         "near-duplicates: no dip in the distances to the nearest image parts them from the rest; "
