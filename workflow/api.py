@@ -248,13 +248,18 @@ class Run:
         with watched("update") as progress:
             return update(self.path, images, client=self._client, progress=progress)
 
-    def duplicates(self, *, near: bool = False, limit: int = 100) -> dict[str, Any]:
+    def duplicates(
+        self, *, near: bool = False, within: float | None = None, limit: int = 100
+    ) -> dict[str, Any]:
         """List groups of duplicate images.
 
         Parameters
         ----------
         near : bool
-            Whether centroids that hold nothing but near-duplicates are listed, too.
+            Whether near-duplicates are listed, too.
+        within : float, optional
+            Distance up to which images are near-duplicates [score]; by default
+            where the distances to the nearest image have a dip.
         limit : int
             Most groups to list, the largest first.
 
@@ -262,10 +267,11 @@ class Run:
         -------
         dict
             ``groups``, each with ``kind``, ``size``, ``indices`` (the first
-            thousand) and ``paths`` where images have file names; and totals.
+            thousand) and ``paths`` where images have file names, near ones also
+            ``diameter`` and ``chain``; and totals.
         """
         with watched("duplicates") as progress:
-            return duplicates(self.path, near=near, limit=limit, progress=progress)
+            return duplicates(self.path, near=near, within=within, limit=limit, progress=progress)
 
     def report(self) -> Path:
         """Write the report again; return the path of the page."""

@@ -8,6 +8,9 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
+from sklearn.datasets import load_sample_images
 from sklearn.metrics import adjusted_rand_score
 
 import workflow
@@ -29,6 +32,7 @@ from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.zarr_io import StoredRows
 from workflow.steps import duplicates as grouping
+from workflow.steps import near_duplicates
 from workflow.steps.overcluster import count_duplicates
 
 SILENT = Progress(enabled=False)
@@ -195,30 +199,171 @@ def test_duplicates__limit_keeps_the_largest(finished, monkeypatch):
     }
 
 
-def test_duplicates__near_adds_cells_of_tiny_radius(finished, images):
-    slight = set(images[2].tolist())
+def scores_of(run):
+    """Return the scores of a run."""
+    place = StoredRows.open(run.path / "projection" / "scores.zarr", "scores")
+    return place.read(0, place.n_samples).astype(np.float64)
+
+
+def linked_within(rows, radius):
+    """Return the sets of two or more rows that hang together, by comparing all with all."""
+    apart = cdist(rows, rows)
+    _, of = connected_components(apart <= radius)
+    sets = [np.flatnonzero(of == one) for one in np.flatnonzero(np.bincount(of) > 1)]
+    return [(rows.tolist(), apart[np.ix_(rows, rows)].max()) for rows in sets]
+
+
+def of_kind(found, kind):
+    """Return the groups of a kind."""
+    return [group for group in found["groups"] if group["kind"] == kind]
+
+
+def test_near__groups_are_those_of_brute_force(finished, images):
     found = listed_duplicates(finished.path, near=True, limit=1000)
-    near = [group for group in found["groups"] if group["kind"] == "near"]
-    assert found["near_groups"] == len(near) > 0
-    assert found["near_images"] == sum(group["size"] for group in near)
-    centroid = labels_of(finished)["centroid"].values
+    near = of_kind(found, "near")
+    assert sorted(images[2].tolist()) in [group["indices"] for group in near]
+    rows = scores_of(finished)
+    expected = linked_within(rows, found["within"])
+    assert max(diameter for _, diameter in expected) < 2 * found["within"]
+    by_first = {rows[0]: (rows, diameter) for rows, diameter in expected}
+    exact = [group["indices"] for group in of_kind(found, "exact")]
     for group in near:
-        assert set(group["indices"]) <= slight
-        assert len({int(c) for c in centroid[group["indices"]]}) == 1
-        np.testing.assert_array_equal(
-            group["indices"], np.flatnonzero(centroid == centroid[group["indices"][0]])
-        )
-    counted = count_duplicates(RunStore.open(finished.path))
-    assert counted["near_cells"] == len(near)
-    assert counted["near_images"] == found["near_images"]
-    assert counted["exact_images"] == found["n_images"]
+        rows, diameter = by_first[group["indices"][0]]
+        assert group["indices"] == rows
+        assert group["diameter"] == pytest.approx(diameter, abs=1e-6)
+        assert group["chain"] == group["size"] == len(rows)
+        assert rows not in exact
+    assert len(near) + sum(rows in exact for rows, _ in expected) == len(expected)
+    assert (found["near_groups"], found["near_images"]) == (
+        len(near),
+        sum(group["size"] for group in near),
+    )
+    json.dumps(found)
+
+
+def test_near__does_not_depend_on_the_buckets(finished, monkeypatch):
+    whole = listed_duplicates(finished.path, within=30.0, limit=1000)
+    assert whole["near_groups"] > 0
+    monkeypatch.setattr(near_duplicates, "BUCKET_ROWS", 7)
+    assert listed_duplicates(finished.path, within=30.0, limit=1000) == whole
+
+
+def test_near__a_chain_is_cut_and_said_so(client, tmp_path):
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 100, (1200, 5))
+    points[:200] = 0
+    points[:200, 0] = 2000 + np.arange(200)
+    np.save(tmp_path / "points.npy", points.astype(np.float32))
+    run = workflow.Run(make_run(tmp_path / "points.npy", tmp_path / "run", client).path)
+    found = run.duplicates(within=1.5, limit=1000)
+    listed = [index for group in found["groups"] for index in group["indices"]]
+    assert set(listed) <= set(range(200))
+    assert len(listed) == len(set(listed)) > 150
+    assert {group["chain"] for group in found["groups"]} == {200}
+    assert all(group["diameter"] <= 3 for group in found["groups"])
+    assert command.describe(found).splitlines()[0].endswith("cut from a chain of 200")
+
+
+def test_near__images_with_more_copies_than_neighbours_are_one_group(client, tmp_path):
+    images, _ = picture_set(n=1200, noise=40.0)
+    images[:90] = images[0]
+    images[30:60, 0, 0, 0] ^= 1
+    images[60:90, 1, 1, 1] ^= 2
+    np.save(tmp_path / "images.npy", images)
+    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    found = run.duplicates(within=5.0)
+    assert [group["indices"] for group in of_kind(found, "near")] == [list(range(90))]
+    assert [group["size"] for group in of_kind(found, "exact")] == [30, 30, 30]
+
+
+def windows(size=16, step=16, contrast=25):
+    """Windows of scikit-learn's photographs that show something, and the same a pixel aside."""
+    here, aside = [], []
+    for photo in load_sample_images().images:
+        for y in range(0, photo.shape[0] - size, step):
+            for x in range(0, photo.shape[1] - size, step):
+                window = photo[y : y + size, x : x + size]
+                if window.std(axis=(0, 1)).mean() >= contrast:
+                    here.append(window)
+                    aside.append(photo[y : y + size, x + 1 : x + 1 + size])
+    return np.array(here), np.array(aside)
+
+
+def test_near__finds_planted_noise_and_brightness(client, tmp_path):
+    rng = np.random.default_rng(0)
+    photos, _ = windows()
+    noisy, brighter, many = np.split(rng.permutation(len(photos))[:121], [60, 120])
+    changed = [
+        photos[noisy] + rng.normal(0, 2, (60, 16, 16, 3)),
+        1.02 * photos[brighter],
+        photos[many] + rng.normal(0, 2, (100, 16, 16, 3)),
+    ]
+    planted = np.clip(np.rint(np.concatenate(changed)), 0, 255).astype(np.uint8)
+    np.save(tmp_path / "images.npy", np.concatenate([photos, planted]))
+    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    found = run.duplicates(near=True, limit=1000)
+    first = len(photos) + np.arange(120)
+    pairs = [[one, other] for one, other in zip([*noisy, *brighter], first, strict=True)]
+    group = [*many, *range(first[-1] + 1, len(photos) + 220)]
+    listed = [group["indices"] for group in found["groups"]]
+    assert sorted(group) in listed
+    assert sum(pair in listed for pair in pairs) >= 0.99 * len(pairs)
+    assert found["near_groups"] == len(listed) <= 1.01 * (len(pairs) + 1)
+
+
+def test_near__finds_windows_a_pixel_aside_as_well_as_a_search_in_pixels(client, tmp_path):
+    photos, aside = windows()
+    chosen = np.random.default_rng(0).permutation(len(photos))[:60]
+    images = np.concatenate([photos, aside[chosen]])
+    np.save(tmp_path / "images.npy", images)
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    pairs = {(int(i), len(photos) + at) for at, i in enumerate(chosen)}
+
+    def hits(rows):
+        """Return which of the links to the nearest, shortest first, join a window and its neighbour."""
+        apart = cdist(rows, rows)
+        np.fill_diagonal(apart, np.inf)
+        nearest = apart.argmin(axis=1)
+        links = {tuple(sorted((i, int(j)))): apart[i, j] for i, j in enumerate(nearest)}
+        return np.array([link in pairs for link in sorted(links, key=links.get)])
+
+    ours, pixels = hits(scores_of(store)), hits(images.reshape(len(images), -1).astype(np.float64))
+    assert ours.sum() >= min(0.9 * len(pairs), pixels.sum())
+    for n_links in (20, 40, 80):
+        assert ours[:n_links].sum() >= pixels[:n_links].sum()
+
+
+def test_near__without_a_dip_asks_for_a_radius(client, tmp_path, run_cli):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(2000, 5)))
+    store = make_run(tmp_path / "points.npy", tmp_path / "run", client)
+    status, out, err = run_cli("duplicates", store.path, "--near")
+    assert status == 0, err
+    assert "no dip in the distances to the nearest image" in out.splitlines()[-1]
+    assert "give --within D" in out.splitlines()[-1]
+    found = listed_duplicates(store.path, near=True)
+    assert (found["within"], found["near_groups"], found["groups"]) == (None, None, [])
+    rows = scores_of(store)
+    nearest = np.sort(cdist(rows, rows), axis=1)[:, 1]
+    for share, distance in found["nearest_distances"].items():
+        assert distance / 1.07 < np.quantile(nearest, float(share)) < distance * 1.07
+
+
+def test_near__without_neighbours_says_which_setting_makes_them(client, tmp_path, run_cli):
+    np.save(tmp_path / "images.npy", picture_set(n=600)[0])
+    settings = {"neighbors.enabled": False}
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client, **settings)
+    assert listed_duplicates(store.path)["n_groups"] == 0
+    status, out, err = run_cli("duplicates", store.path, "--near")
+    assert (status, out) == (2, "")
+    assert len(err.strip().splitlines()) == 1
+    assert "--set neighbors.enabled=true" in err
 
 
 def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
     np.save(tmp_path / "images.npy", picture_set(n=1200)[0])
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
     found = listed_duplicates(store.path, near=True)
-    assert (found["groups"], found["n_groups"], found["near_groups"]) == ([], 0, 0)
+    assert (found["groups"], found["n_groups"], found["near_groups"]) == ([], 0, None)
     assert count_duplicates(store) == dict.fromkeys(
         ("exact_groups", "exact_images", "near_cells", "near_images"), 0
     )
@@ -227,8 +372,10 @@ def test_duplicates__none_in_images_that_all_differ(client, tmp_path):
 def test_duplicates__all_images_equal(client, tmp_path):
     np.save(tmp_path / "images.npy", np.full((1500, 4, 4, 3), 7, np.uint8))
     store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
-    found = listed_duplicates(store.path)
+    found = listed_duplicates(store.path, near=True)
     assert (found["n_groups"], found["n_images"], found["n_copies"]) == (1, 1500, 1499)
+    assert command.describe(found).endswith("no image has neighbours that differ from it")
+    assert listed_duplicates(store.path, within=1.0)["near_groups"] == 0
     assert found["groups"][0]["indices"] == list(range(command.MAX_LISTED))
     assert count_duplicates(store)["exact_images"] == 1500
 
@@ -249,12 +396,9 @@ def test_run__with_many_duplicates_has_a_finite_tree(finished, images):
 def test_predict__gives_equal_images_equal_memberships(finished, images, tmp_path):
     np.save(tmp_path / "again.npy", images[0][::-1])
     predict(finished.path, tmp_path / "again.npy", tmp_path / "p.zarr", progress=SILENT)
-    again = {
-        name: zarr_io.read_array(tmp_path / "p.zarr", name)[::-1]
-        for name in without_families(labels_of(finished))
-    }
     for name, array in without_families(labels_of(finished)).items():
-        np.testing.assert_array_equal(again[name], array, err_msg=name)
+        again = zarr_io.read_array(tmp_path / "p.zarr", name)[::-1]
+        np.testing.assert_array_equal(again, array, err_msg=name)
 
 
 def test_command__prints_groups_and_files(run_cli, tmp_path):
@@ -273,7 +417,7 @@ def test_command__prints_groups_and_files(run_cli, tmp_path):
         "7, 200, 201, 202, 203, ...  (007.png, 200.png, 201.png, 202.png, 203.png, ...)"
     )
     assert exact == "1 group of exact duplicates: 41 of 300 images, 40 of them copies"
-    assert near.startswith("0 centroids with nothing but near-duplicates: 0 images. Near-")
+    assert near.startswith("near-duplicates: no dip ")
     status, out, _ = run_cli("duplicates", tmp_path / "run", "--json", "--limit", 1)
     found = last_json(out)
     assert found["groups"][0]["paths"][:2] == ["007.png", "200.png"]
@@ -286,6 +430,7 @@ def test_command__prints_groups_and_files(run_cli, tmp_path):
         (["nowhere"], "must be a run folder"),
         (["{run}", "--limit", "0"], "must be at least 1 group"),
         (["{run}", "--limit", "few"], "few"),
+        (["{run}", "--within", "0"], "must be a distance above 0"),
         ([], "RUN"),
     ],
 )

@@ -89,15 +89,18 @@ def test_brightness__of_parts_that_differ_elsewhere(bright, client, tmp_path):
     assert "follow brightness" not in (run.path / "report.html").read_text()
 
 
-def test_brightness__of_whitened_scores_against_the_pixels(bright, client, tmp_path):
+@pytest.mark.parametrize("settings", [{"pca.whiten": True}, {"projection.metric": "within"}])
+def test_brightness__of_whitened_scores_against_the_pixels(bright, client, tmp_path, settings):
     images, _ = bright
-    white = run_on(images, tmp_path, client, **{"pca.whiten": True})
+    white = run_on(images, tmp_path, client, **settings)
     store, brightness = RunStore.open(white.path), images.reshape(len(images), -1).mean(axis=1)
     mean, population = store.read_model("centroid_mean", "population")
     cell = white.dataset["centroid"].values
     of_cells = np.bincount(cell, brightness) / population
     part = np.digitize(of_cells, np.quantile(of_cells, [0.3, 0.8]))
-    shares = BrightnessOf(store, is_whitened=True).shares(part, mean, population)
+    shares = BrightnessOf(store, is_whitened="pca.whiten" in settings).shares(
+        part, mean, population
+    )
     means = np.array([brightness[part[cell] == c].mean() for c in range(3)])
     between = ((means[part[cell]] - brightness.mean()) ** 2).mean()
     assert shares["explained"] == pytest.approx(between / brightness.var(), abs=0.02)

@@ -313,18 +313,30 @@ def predict_command(
 
 @program.command("duplicates", example="duplicates my-run --limit 20")
 @click.argument("run", type=Path)
-@click.option("--near", is_flag=True, help="Also centroids that hold nothing but near-duplicates.")
+@click.option("--near", is_flag=True, help="Also groups of near-duplicates.")
+@click.option(
+    "--within",
+    metavar="D",
+    type=float,
+    help="Distance up to which images are near-duplicates; by default where the nearest distances have a dip.",
+)
 @click.option("--limit", metavar="N", default=100, show_default=True, help="Most groups to list.")
 @shared_options
 def duplicates_command(
-    run: Path, limit: int, loaded: LoadedConfig, *, near: bool, as_json: bool
+    run: Path,
+    within: float | None,
+    limit: int,
+    loaded: LoadedConfig,
+    *,
+    near: bool,
+    as_json: bool,
 ) -> None:
-    """List groups of images that are equal, byte for byte."""
+    """List groups of images that are equal, byte for byte, or nearly so."""
     del loaded
     from workflow.commands.duplicates import describe, duplicates
 
-    found = duplicates(run, near=near, limit=limit)
-    print_result(describe(found, near=near), found, as_json=as_json)
+    found = duplicates(run, near=near, within=within, limit=limit)
+    print_result(describe(found), found, as_json=as_json)
 
 
 @program.command("neighbors", example="neighbors my-run --of 123")

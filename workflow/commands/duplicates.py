@@ -1,4 +1,4 @@
-"""duplicates: groups of equal images, from the hash of each; centroids that hold near-duplicates only."""
+"""duplicates: groups of equal images, from the hash of each, and of near-duplicates, from the nearest neighbours."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from workflow.chunks import row_ranges
 from workflow.commands.base import images_of, require_labels
+from workflow.commands.neighbors import require_neighbors
 from workflow.engine.progress import Progress
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
 from workflow.formatting import format_count
+from workflow.neighbors.near import MAX_DIAMETER, find_dip, quantile_of
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.duplicates import (
@@ -19,23 +21,30 @@ from workflow.steps.duplicates import (
     ROWS_AT_ONCE,
     HashesOfRows,
     HashGroups,
+    largest_groups,
     stored_hashes,
 )
-from workflow.steps.overcluster import stored_duplicate_cells
+from workflow.steps.near_duplicates import NEAR_GROUP, NearGroups, StoredNeighbors
+from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from workflow.mapper import Rows
 
 #: Members of a group that are listed, and shown to a person.
 MAX_LISTED, MAX_SHOWN = 1000, 5
+#: Shares of the images whose nearest distances are told.
+SHARES = (0.001, 0.01, 0.1, 0.5)
 
 
 def duplicates(
-    run: Path | str, *, near: bool = False, limit: int = 100, progress: Progress | None = None
+    run: Path | str,
+    *,
+    near: bool = False,
+    within: float | None = None,
+    limit: int = 100,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """List groups of duplicate images.
 
@@ -43,12 +52,18 @@ def duplicates(
     hashes tell.  A run without hashes, made by an earlier version or with
     ``profile: reference``, has its images read instead.
 
+    Near-duplicates are images whose scores lie within a radius, grouped so that
+    no two of a group are more than twice the radius apart.
+
     Parameters
     ----------
     run : path
         A run with labels.
     near : bool
-        Whether centroids that hold near-duplicates only are listed, too.
+        Whether near-duplicates are listed, too; the run must have nearest neighbours.
+    within : float, optional
+        The radius [score]; near-duplicates are listed.  By default it is the dip
+        in the distribution of the distances to the nearest image.
     limit : int
         Most groups that are listed, the largest first.
     progress : Progress, optional
@@ -58,21 +73,29 @@ def duplicates(
     -------
     dict
         JSON-able: ``n_samples``; ``n_groups``, ``n_images`` and ``n_copies``
-        of exact duplicates; ``near_groups`` and ``near_images``; ``groups``,
-        each with ``kind``, ``size``, the first thousand ``indices``, rising,
-        and their ``paths`` where images have file names.
+        of exact duplicates; ``near_groups`` and ``near_images``, exact
+        duplicates among them counted too (both None where there is no radius
+        or near-duplicates were not asked for); ``within``, the radius;
+        ``nearest_distances``, the distances to the nearest image that is not
+        equal, by the share of the images below; ``groups``, each with ``kind``, ``size``,
+        the first thousand ``indices``, rising, and their ``paths`` where images
+        have file names.  Near groups also have ``diameter``, the largest
+        distance between two of their images [score], and ``chain``, the number
+        of images that hang together with them link by link.
 
     Raises
     ------
     ConfigError
-        If `limit` is below 1.
+        If `limit` is below 1, or `within` not above 0.
     StoreError
-        If the run has no labels, it has no hashes and its images are gone, or
-        the disk is full.
+        If the run has no labels, it has no hashes and its images are gone, it has
+        no neighbours and near-duplicates are wanted, or the disk is full.
 
     See Also
     --------
     workflow.row_hashes.row_hashes : The hash, and how rarely two images share one.
+    workflow.neighbors.near.find_dip : What counts as a dip.
+    workflow.neighbors.near.near_groups : How images are grouped.
 
     Notes
     -----
@@ -80,64 +103,102 @@ def duplicates(
 
     Hashes are put on disk in the run folder while this runs (24 bytes an
     image), in buckets by their first bits.  Memory: some 100 MiB for a bucket,
-    whatever is equal to what.
-
-    Near-duplicates are found where a centroid holds nothing else: those that
-    share their centroid with other images are not.
+    whatever is equal to what.  Near-duplicates take 4 bytes of memory an image,
+    and of those that hang together some 600 bytes each.
     """
     if limit < 1:
         msg = f"`limit` must be at least 1 group; got {limit}. Raise it."
         raise ConfigError(msg)
+    if within is not None and not 0 < within < np.inf:
+        msg = f"`within` must be a distance above 0; got {within}. `duplicates --near` tells usual ones."
+        raise ConfigError(msg)
     store = RunStore.open(run)
     with store.lock():
         require_labels(store)
-        return _find_duplicates(store, near=near, limit=limit, progress=progress or Progress())
+        place = store.wip("duplicates")
+        try:
+            return _find_duplicates(
+                store,
+                place,
+                near=near or within is not None,
+                within=within,
+                limit=limit,
+                progress=progress or Progress(),
+            )
+        finally:
+            discard(place)
 
 
 def _find_duplicates(
-    store: RunStore, *, near: bool, limit: int, progress: Progress
+    store: RunStore,
+    place: Path,
+    *,
+    near: bool,
+    within: float | None,
+    limit: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """List the groups of a run that is locked."""
-    place = store.wip("duplicates")
-    try:
-        grouped = _grouped(store, place, progress)
-        exact, n_groups, n_images = np.empty(0, GROUP), 0, 0
-        for table in grouped.groups():
-            n_groups, n_images = n_groups + len(table), n_images + int(table["size"].sum())
-            exact = _largest(np.concatenate([exact, table]), limit)
-        cells = _near_cells(store) if near else np.empty(0, GROUP)
-        chosen = [("exact", group) for group in exact]
-        chosen += [("near", group) for group in _largest(cells, limit)]
-        chosen.sort(key=lambda item: (-item[1]["size"], item[0], item[1]["first"]))
-        chosen = chosen[:limit]
-        of_kind = {
-            kind: np.array([group for of, group in chosen if of == kind], GROUP)
-            for kind in ("exact", "near")
-        }
-        members = {
-            "exact": grouped.members(of_kind["exact"], MAX_LISTED),
-            "near": _cell_members(store, of_kind["near"]["first"].tolist()),
-        }
-    finally:
-        discard(place)
-    groups = [
-        {"kind": kind, "size": int(group["size"]), "indices": members[kind][int(group["first"])]}
-        for kind, group in chosen
-    ]
-    _add_paths(store, groups)
-    return {
+    # First, for it may be refused.
+    neighbors = require_neighbors(store) if near else None
+    hashes, rows_at_once, name = _hashes(store)
+    with progress.bar(name, hashes.n_samples) as bar:
+        grouped = HashGroups.make(place / "exact", hashes, rows_at_once, bar)
+    exact, n_groups, n_images = np.empty(0, GROUP), 0, 0
+    for table in grouped.groups():
+        n_groups, n_images = n_groups + len(table), n_images + int(table["size"].sum())
+        exact = largest_groups(np.concatenate([exact, table]), limit)
+    found: dict[str, Any] = {
         "run": str(store.path),
-        "n_samples": _n_samples(store),
+        "n_samples": hashes.n_samples,
         "n_groups": n_groups,
         "n_images": n_images,
         "n_copies": n_images - n_groups,
-        "near_groups": len(cells),
-        "near_images": int(cells["size"].sum()),
-        "groups": groups,
+        "near_groups": None,
+        "near_images": None,
     }
+    close: NearGroups | None = None
+    if neighbors is not None:
+        stored = StoredNeighbors(neighbors, stored_scores(store), hashes, rows_and_blocks(store)[1])
+        with progress.bar("duplicates: nearest distances", hashes.n_samples) as bar:
+            counts = stored.count_distances(bar)
+        radius = find_dip(counts) if within is None else within
+        distances = {str(share): quantile_of(counts, share) for share in SHARES}
+        found |= {"within": radius, "nearest_distances": distances}
+        if radius is not None:
+            with progress.bar("duplicates: neighbours", hashes.n_samples) as bar:
+                close = NearGroups.make(stored, radius, limit, place / "near", bar)
+            found |= {"near_groups": close.n_groups, "near_images": close.n_images}
+    chosen = [("exact", group) for group in exact]
+    chosen += [("near", group) for group in (close.largest if close is not None else ())]
+    chosen.sort(key=lambda item: (-item[1]["size"], item[0], item[1]["first"]))
+    found["groups"] = _listed(grouped, close, chosen[:limit])
+    _add_paths(store, found["groups"])
+    return found
 
 
-def describe(found: dict[str, Any], *, near: bool) -> str:
+def _listed(
+    exact: HashGroups, near: NearGroups | None, chosen: list[tuple[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return groups with their first images."""
+    of_kind = {
+        kind: np.array([group for of, group in chosen if of == kind], dtype)
+        for kind, dtype in (("exact", GROUP), ("near", NEAR_GROUP))
+    }
+    members = {"exact": exact.members(of_kind["exact"], MAX_LISTED)}
+    if near is not None:
+        members["near"] = near.members(of_kind["near"], MAX_LISTED)
+    groups = []
+    for kind, group in chosen:
+        indices = members[kind][int(group["first"])]
+        listed = {"kind": kind, "size": int(group["size"]), "indices": indices}
+        if kind == "near":
+            listed |= {"diameter": float(group["diameter"]), "chain": int(group["chain"])}
+        groups.append(listed)
+    return groups
+
+
+def describe(found: dict[str, Any]) -> str:
     """Return the groups for a person, one a line, and the totals."""
     lines = []
     for group in found["groups"]:
@@ -145,67 +206,55 @@ def describe(found: dict[str, Any], *, near: bool) -> str:
         first = [str(index) for index in group["indices"][:MAX_SHOWN]]
         more = ["..."] if group["size"] > MAX_SHOWN else []
         line = f"{group['kind']:5} {group['size']:9,} images: {', '.join(first + more)}"
-        lines.append(line + (f"  ({', '.join(shown + more)})" if "paths" in group else ""))
-    n_found = found["n_groups"] + found["near_groups"]
+        line += f"  ({', '.join(shown + more)})" if "paths" in group else ""
+        if group["kind"] == "near":
+            line += f"  diameter {group['diameter']:.4g}"
+            if group["chain"] > group["size"]:
+                line += f", cut from a chain of {group['chain']:,}"
+        lines.append(line)
+    n_found = found["n_groups"] + (found["near_groups"] or 0)
     if n_found > len(found["groups"]):
         lines.append(f"the largest {len(found['groups']):,} of {n_found:,}; --limit lists more")
     lines.append(
         f"{format_count(found['n_groups'], 'group')} of exact duplicates: {found['n_images']:,} of "
         f"{found['n_samples']:,} images, {found['n_copies']:,} of them copies"
     )
-    if near:
-        lines.append(
-            f"{format_count(found['near_groups'], 'centroid')} with nothing but near-duplicates: "
-            f"{format_count(found['near_images'], 'image')}. Near-duplicates that share a centroid "
-            "with other images are not looked for"
-        )
+    if "within" in found:
+        lines.append(_near_words(found))
     return "\n".join(lines)
 
 
-def _largest(table: NDArray[Any], limit: int) -> NDArray[Any]:
-    """Return the largest groups, ties by their first row."""
-    return table[np.lexsort((table["first"], -table["size"]))[:limit]]
+def _near_words(found: dict[str, Any]) -> str:
+    """Return what was found of near-duplicates, or what to choose a radius from."""
+    if found["within"] is not None:
+        return (
+            f"{format_count(found['near_groups'], 'group')} of near-duplicates: "
+            f"{found['near_images']:,} images, within {found['within']:.4g} of another one, "
+            f"no two of a group farther apart than {MAX_DIAMETER * found['within']:.4g}"
+        )
+    if not any(found["nearest_distances"].values()):
+        return "near-duplicates: no image has neighbours that differ from it"
+    below = ", ".join(
+        f"{100 * float(share):g} % below {distance:.4g}"
+        for share, distance in found["nearest_distances"].items()
+    )
+    return (
+        "near-duplicates: no dip in the distances to the nearest image parts them from the rest; "
+        f"give --within D. Of these distances {below}"
+    )
 
 
-def _grouped(store: RunStore, place: Path, progress: Progress) -> HashGroups:
-    """Return the images of a run by their hashes: those stored, or taken from the images now."""
-    n_samples, block_rows = rows_and_blocks(store)
-    hashes: Rows | None = stored_hashes(store)
-    name, rows_at_once = "duplicates: hashes", ROWS_AT_ONCE
-    if hashes is None:
-        images = images_of(store)
-        if images is None:
-            msg = f"`duplicates` must find the hashes of the images, or the images; {store.path} keeps no hashes, and {store.manifest.images['path']} is gone or altered. Put the images back."
-            raise StoreError(msg)
-        hashes, rows_at_once = HashesOfRows(images), block_rows
-        name = "duplicates: images, for the run keeps no hashes"
-    with progress.bar(name, n_samples) as bar:
-        return HashGroups.make(place, hashes, rows_at_once, bar)
-
-
-def _near_cells(store: RunStore) -> NDArray[Any]:
-    """Return the cells of near-duplicates as groups; `first` is the centroid."""
-    population, max_distance = store.read_model("population", "max_distance")
-    cells = stored_duplicate_cells(store)
-    # A cell whose scores are equal to float32, not bit for bit.
-    centroid = np.flatnonzero((cells.is_near | cells.is_exact) & (max_distance > 0))
-    table = np.zeros(len(centroid), GROUP)
-    table["size"], table["first"] = population[centroid], centroid
-    return table
-
-
-def _cell_members(store: RunStore, centroids: list[Any]) -> dict[int, list[int]]:
-    """Return the first images of cells, by the centroid of each."""
-    found: dict[int, list[int]] = {int(centroid): [] for centroid in centroids}
-    for rows in _blocks(store) if found else ():
-        nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", *rows)[:, 0]
-        here = np.flatnonzero(np.isin(nearest, list(found)))
-        order = here[np.argsort(nearest[here], kind="stable")]
-        starts = np.flatnonzero(np.diff(nearest[order])) + 1
-        for run in np.split(order, starts) if len(order) else ():
-            listed = found[int(nearest[run[0]])]
-            listed += (rows.start + run[: MAX_LISTED - len(listed)]).tolist()
-    return found
+def _hashes(store: RunStore) -> tuple[Rows, int, str]:
+    """Return the hashes of a run, those stored or taken from the images now; rows to read at once; what that is."""
+    hashes = stored_hashes(store)
+    if hashes is not None:
+        return hashes, ROWS_AT_ONCE, "duplicates: hashes"
+    images = images_of(store)
+    if images is None:
+        msg = f"`duplicates` must find the hashes of the images, or the images; {store.path} keeps no hashes, and {store.manifest.images['path']} is gone or altered. Put the images back."
+        raise StoreError(msg)
+    name = "duplicates: images, for the run keeps no hashes"
+    return HashesOfRows(images), rows_and_blocks(store)[1], name
 
 
 def _add_paths(store: RunStore, groups: list[dict[str, Any]]) -> None:
@@ -222,12 +271,6 @@ def _add_paths(store: RunStore, groups: list[dict[str, Any]]) -> None:
             names |= {int(index): str(block[index - rows.start]) for index in here}
     for group in groups:
         group["paths"] = [names[index] for index in group["indices"]]
-
-
-def _n_samples(store: RunStore) -> int:
-    """Return the number of images of a run."""
-    n: int = store.manifest.images["shape"][0]
-    return n
 
 
 def _blocks(store: RunStore) -> Any:

@@ -40,7 +40,7 @@ from workflow.steps.labels import (
     write_labels,
 )
 from workflow.steps.overcluster import N_NEAREST, stored_search
-from workflow.steps.projection import Basis
+from workflow.steps.projection import Basis, stored_transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,6 +145,9 @@ def _predict(
     usual_distance = stored_usual_distance(store)
     attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
     basis = {"mean": mean, "components": components, "variance": variance}
+    transform = stored_transform(store)
+    if transform is not None:
+        basis["transform"] = transform
     partial = target.with_name(f"{target.name}.partial")
     journal_file = partial.with_name(f"{partial.name}.jsonl")
     if not partial.is_dir():

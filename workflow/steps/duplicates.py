@@ -184,6 +184,11 @@ class CountExact:
             return HashGroups.make(Path(place) / "hashes", self.hashes, ROWS_AT_ONCE).count()
 
 
+def largest_groups(table: NDArray[Any], limit: int) -> NDArray[Any]:
+    """Return the largest groups, ties by their first row."""
+    return table[np.lexsort((table["first"], -table["size"]))[:limit]]
+
+
 def _is_repeated(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Return which values come twice or more."""
     risen = np.sort(values)

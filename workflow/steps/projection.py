@@ -1,8 +1,13 @@
-"""projection: the scores of all images on the components, and a few images kept as previews."""
+"""projection: the scores of all images on the components, and a few images kept as previews.
+
+With ``projection.metric: within`` the stored scores are those on the components, and whoever reads them
+gets them transformed: the transformation follows from a sample of them, and is as cheap as reading.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +26,7 @@ from workflow.runstore.files import write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, read_ahead
 from workflow.steps.pca import PcaSettings, image_checksums, tile_bytes
+from workflow.steps.within import TRIAL_ROWS, within_transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +55,12 @@ ARRAYS = {
     "projection_variance": ArraySpec(
         ("component",), "float64", "pixel value squared", "variance used for whitening"
     ),
+    "projection_transform": ArraySpec(
+        ("score", "component"),
+        "float64",
+        "1 / pixel value",
+        "what scores are multiplied by when they are read; only with the metric within",
+    ),
 }
 
 
@@ -57,6 +69,8 @@ class ProjectionSettings(Section):
 
     dtype: Literal["float32", "float16"] = "float32"
     """Type of the stored scores; float16 halves their size and keeps three digits."""
+    metric: Literal["euclidean", "within"] = "euclidean"
+    """Distances of scores: as they are, or whitened by the covariance within the cells of a trial."""
 
 
 class ProjectionStep(Step):
@@ -65,22 +79,21 @@ class ProjectionStep(Step):
     name = "projection"
     version = 2
     section = ProjectionSettings
-    settings = ("pca.whiten", "projection.dtype")
+    settings = ("pca.whiten", "projection.dtype", "projection.metric")
     reads = ("pca",)
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
         """Project each block, and keep some of its images."""
         store = context.store
-        dtype = context.config.section(ProjectionSettings).dtype
+        settings = context.config.section(ProjectionSettings)
+        dtype = settings.dtype
         whiten = context.config.section(PcaSettings).whiten
         mean, components, variance = store.read_model("mean", "components", "explained_variance")
         basis = {"mean": mean, "components": components, "variance": variance}
-        store.write_model(
-            self.name,
-            described(ARRAYS, {f"projection_{name}": array for name, array in basis.items()}),
-            {"whiten": whiten, "dtype": dtype},
-        )
+        model = described(ARRAYS, {f"projection_{name}": array for name, array in basis.items()})
+        attrs = {"whiten": whiten, "dtype": dtype, "metric": settings.metric}
+        store.write_model(self.name, model, attrs)
         target, previews = layout.scores(store.path), layout.previews(store.path)
         journal = context.rows_journal(
             self.name,
@@ -102,6 +115,9 @@ class ProjectionStep(Step):
             )
         }
         context.run_partitions(self.name, task, journal, items=items)
+        if settings.metric == "within":
+            transform = {"projection_transform": within_transform(context, raw_scores(store))}
+            store.write_model(self.name, model | described(ARRAYS, transform), attrs)
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the scores and the previews."""
@@ -119,7 +135,12 @@ class ProjectionStep(Step):
         kept = n_previews(sizes.n_samples, sizes.image_bytes) * (sizes.image_bytes + 8)
         written = sizes.n_samples * score_row_bytes(sizes) + kept
         read = sizes.n_samples * sizes.image_bytes
-        return [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
+        plans = [TaskPlan(self.name, sizes.n_partitions, read, written, parts)]
+        if sizes.config.section(ProjectionSettings).metric == "within":
+            trial = {"rows": sizes.block_rows * d * 4 + 8 * TRIAL_ROWS * d * 8}
+            scores = sizes.n_samples * score_row_bytes(sizes)
+            plans.append(TaskPlan("projection: within", sizes.n_partitions, scores, 0, trial))
+        return plans
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images, features and components."""
@@ -150,9 +171,62 @@ def score_row_bytes(sizes: Sizes) -> int:
     return sizes.dims["component"] * dtype.itemsize
 
 
+def raw_scores(store: RunStore) -> zarr_io.StoredRows:
+    """Return the scores as they are stored."""
+    return zarr_io.StoredRows.open(layout.scores(store.path), "scores")
+
+
 def stored_scores(store: RunStore) -> Rows:
     """Return the scores of a run, readable from any worker."""
-    return zarr_io.StoredRows.open(layout.scores(store.path), "scores")
+    scores, transform = raw_scores(store), stored_transform(store)
+    if transform is None:
+        return scores
+    return TransformedRows(scores, store.path / layout.MODEL, zarr_io.crc(transform))
+
+
+def stored_transform(store: RunStore) -> NDArray[np.float64] | None:
+    """Return what the scores of a run are multiplied by, None with the Euclidean metric."""
+    # Runs of earlier versions do not say.
+    if store.model_attrs(ProjectionStep.name).get("metric", "euclidean") == "euclidean":
+        return None
+    return store.read_model("projection_transform")[0]
+
+
+@lru_cache(maxsize=2)
+def _loaded_transform(model: Path, checksum: int) -> NDArray[np.float64]:
+    """Read a transformation once per process."""
+    del checksum
+    return zarr_io.read_array(model, "projection_transform")
+
+
+@dataclass(frozen=True, slots=True)
+class TransformedRows:
+    """Stored scores, transformed when they are read; implements `workflow.mapper.Rows`."""
+
+    scores: zarr_io.StoredRows
+    model: Path
+    checksum: int
+    dtype: np.dtype[Any] = field(default=np.dtype(np.float32))
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self.scores.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """Number of components."""
+        return self.scores.n_features
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return transformed scores."""
+        transform = _loaded_transform(self.model, self.checksum)
+        return transformed(self.scores.read(start, stop), transform)
+
+
+def transformed(scores: NDArray[Any], transform: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return scores of another metric: the same bits wherever a row stands."""
+    return project(scores, np.zeros(scores.shape[1]), transform)
 
 
 class ProjectionItem(NamedTuple):
@@ -170,7 +244,7 @@ class ProjectionItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """Mean and components that rows are projected with, where they are stored."""
+    """Mean and components that rows are projected with, and the transformation of a metric, where they are stored."""
 
     stored: StoredArrays
     whiten: bool
@@ -179,7 +253,7 @@ class Basis:
         """Return the scores of a block that begins at `first_row`."""
         arrays = self.stored.load()
         try:
-            return project(
+            scores = project(
                 block,
                 arrays["mean"],
                 arrays["components"],
@@ -188,6 +262,7 @@ class Basis:
             )
         except NonFiniteError as err:
             raise err.moved(first_row) from None
+        return transformed(scores, arrays["transform"]) if "transform" in arrays else scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimen
 from workflow.graph import Graph
 from workflow.overcluster import NearestCentroids, cell_sums
 from workflow.steps.overcluster import N_NEAREST, stored_sample
+from workflow.steps.projection import stored_transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +80,17 @@ class BrightnessOf:
 
     def __init__(self, store: RunStore, *, is_whitened: bool) -> None:
         components, variance = store.read_model("projection_components", "projection_variance")
-        self._deviation = np.sqrt(np.maximum(variance, 0))
-        #: Brightness that one unit of each unwhitened score adds [pixel value].
-        self._slope = components.mean(axis=1)
-        self._is_whitened = is_whitened
+        deviation = np.sqrt(np.maximum(variance, 0))
+        slope = components.mean(axis=1)
+        self._variance = float(np.square(slope * deviation).sum())
+        if is_whitened:
+            slope, deviation = slope * deviation, np.ones_like(deviation)
+        transform = stored_transform(store)
+        if transform is not None:
+            slope = np.linalg.lstsq(transform.T, slope)[0]
+            deviation = np.linalg.norm(transform * deviation, axis=1)
+        #: Brightness that one unit of each score adds [pixel value], and spread of the scores.
+        self._slope, self._deviation = slope, deviation
 
     def shares(
         self,
@@ -90,7 +98,7 @@ class BrightnessOf:
         mean: NDArray[np.float64],
         population: NDArray[np.integer[Any]],
         *,
-        is_whitened: bool | None = None,
+        is_whitened: bool = False,
     ) -> dict[str, float] | None:
         """Return what share of the brightness is told by the label, and of the separation by brightness.
 
@@ -102,8 +110,8 @@ class BrightnessOf:
             Mean of the images of each centroid.
         population : int array of shape (n_centroids,) [images]
             Images of each centroid.
-        is_whitened : bool, optional
-            Whether the scores are whitened; as those of the run by default.
+        is_whitened : bool
+            Whether `mean` is of the scores of the run, each divided by its spread.
 
         Returns
         -------
@@ -113,9 +121,8 @@ class BrightnessOf:
             clusters from their common mean that lies along brightness, both 0
             to 1.  None where there is no brightness or no separation.
         """
-        whitened = self._is_whitened if is_whitened is None else is_whitened
-        slope = self._slope * self._deviation if whitened else self._slope
-        variance = np.square(self._slope * self._deviation).sum()
+        slope = self._slope * self._deviation if is_whitened else self._slope
+        variance = self._variance
         member = label >= 0
         n_clusters = int(label.max(initial=-1)) + 1
         images = np.bincount(label[member], population[member], minlength=n_clusters)
