@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+
 import numpy as np
 import xarray as xr
 
+from workflow import steps
 from workflow.commands.run import run_workflow
 from workflow.engine.progress import Progress
+from workflow.runstore import RunStore
 from workflow.steps import load_config
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
+#: For tests that are about other things than neighbours, families, certainty and the pictures of the page.
+LEAN = {"neighbors.enabled": False, "tree.n_resamples": 0, "report.n_clusters_shown": 0}
 
 
 def make_run(images, out, client, **settings):
     """Run the whole workflow."""
     loaded = load_config(None, {**SETTINGS, **settings}, environment={})
     return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
+
+
+@contextlib.contextmanager
+def only(*names):
+    """Let runs have these steps alone, for tests that are about no others."""
+    every = list(steps.STEPS)
+    steps.STEPS[:] = [step for step in every if step.name in names]
+    try:
+        yield
+    finally:
+        steps.STEPS[:] = every
+
+
+def copy_of(store, place):
+    """Return a copy of a finished run, to be changed."""
+    shutil.copytree(store.path, place)
+    return RunStore.open(place)
 
 
 def labels_of(store):
