@@ -7,6 +7,7 @@ from workflow.engine.plan import Sizes, TaskPlan, plan_tasks
 from workflow.engine.progress import Progress
 from workflow.steps import STEPS, config_class
 from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
+from workflow.steps.families import FEW_IMAGES
 from workflow.steps.labels import (
     LABELS,
     Labeller,

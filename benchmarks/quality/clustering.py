@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.internals import (
+    FEW_IMAGES,
     N_NEAREST,
     Partition,
     config_class,
@@ -23,9 +24,11 @@ from workflow.centroid_graph import (
     merge_pair_counts,
 )
 from workflow.chunks import RowRange, choose_block_rows
+from workflow.families import coarse_test, ties_between
 from workflow.graph import Graph
 from workflow.labels import RowLabels, centroid_labels, label_rows, order_by_size
 from workflow.mapper import ArrayRows, SerialMapper
+from workflow.neighbors import nearest_neighbors
 from workflow.overcluster import (
     CellSums,
     NearestCentroids,
@@ -122,12 +125,15 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     graph = centroid_graph(pairs, len(centroids))
     n_queries = DEFAULTS.centroid_graph.dimension_rows
     dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
+    has_clusters, ties = _tested(scores.rows, nearest[:, 0], len(centroids))
     tree = build_tree(
         centroids,
         cells.population,
-        graph,
+        graph if ties is None else ties,
         dimension=dimension,
         mean_distance=cells.distance / cells.population,
+        has_clusters=has_clusters,
+        joins_images=ties is not None,
     )
     labels = centroid_labels(
         tree.label,
@@ -142,6 +148,19 @@ def cluster_scores(scores: Scores, seed: int = 0, n_centroids: int | None = None
     order = order_by_size(tree.label, np.bincount(label[label >= 0], minlength=tree.n_clusters))
     tree, labels = tree.renumbered(order), labels.renumbered(order)
     return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
+
+
+def _tested(
+    rows: NDArray[np.float32], centroid: NDArray[np.int32], n_centroids: int
+) -> tuple[bool | None, Graph | None]:
+    """Return what the graph of few images says of clusters, and that graph between centroids."""
+    if len(rows) >= FEW_IMAGES:
+        return None, None
+    index, distance = nearest_neighbors(rows, DEFAULTS.neighbors.k)
+    found = coarse_test(index.astype(np.int32), distance, lambda chosen: rows[chosen])
+    if found.has_clusters is None or found.is_clumped:
+        return found.has_clusters, None
+    return found.has_clusters, ties_between(index.astype(np.int32), distance, centroid, n_centroids)
 
 
 def _merged(

@@ -12,7 +12,7 @@ from PIL import Image
 
 import workflow
 from tests.conftest import last_json, picture_set
-from tests.runs.helpers import assert_same_labels, labels_of, make_run
+from tests.runs.helpers import assert_same_labels, labels_of, make_run, without_families
 from workflow.commands.predict import far_out_sentence, predict
 from workflow.commands.update import update
 from workflow.engine.progress import Progress
@@ -43,7 +43,7 @@ def run(request, client, tmp_path_factory):
 def predicted(store, images, place):
     """Return the labels of images by name, as arrays."""
     predict(store.path, images, place, progress=SILENT)
-    return {name: zarr_io.read_array(place, name) for name in labels_of(store)}
+    return {name: zarr_io.read_array(place, name) for name in without_families(labels_of(store))}
 
 
 @settings(max_examples=6)
@@ -51,7 +51,7 @@ def predicted(store, images, place):
 def test_labels__are_those_of_the_image_alone(run, tmp_path_factory, seed, n):
     """Permuted, repeated, in parts and one by one: the same bits as in the run."""
     (store, images), place = run, tmp_path_factory.mktemp("p") / "labels.zarr"
-    rng, expected = np.random.default_rng(seed), labels_of(store)
+    rng, expected = np.random.default_rng(seed), without_families(labels_of(store))
     rows = rng.integers(0, len(images), n)
     cut = int(rng.integers(0, n))
     for part in (rows, rows[:cut], rows[cut:], rows[:1]):
@@ -63,7 +63,7 @@ def test_labels__are_those_of_the_image_alone(run, tmp_path_factory, seed, n):
 
 def test_labels__of_copies_are_equal_in_a_run(run):
     store, images = run
-    labels, first = labels_of(store), {}
+    labels, first = without_families(labels_of(store)), {}
     for row, image in enumerate(images):
         same = first.setdefault(image.tobytes(), row)
         if same != row:
@@ -74,7 +74,8 @@ def test_labels__of_copies_are_equal_in_a_run(run):
 
 def test_one_image__in_every_form(run, tmp_path):
     store, images = run
-    expected, labelled = labels_of(store).isel(sample=[7]), workflow.Run(store.path)
+    expected = without_families(labels_of(store)).isel(sample=[7])
+    labelled = workflow.Run(store.path)
     np.save(tmp_path / "one.npy", images[7])
     np.save(tmp_path / "many.npy", images[7:8])
     forms = {

@@ -113,11 +113,13 @@ def test_disk__that_is_full_is_told_and_gone_on_from(images, client, small_disk,
     """At many sizes, so that it is full in every step; each time it goes on from where it was full."""
     disk, resize = small_disk
     np.save(tmp_path / "images.npy", images)
-    undisturbed = make_run(tmp_path / "images.npy", tmp_path / "run", client, **SMALL_BLOCKS)
+    # By themselves they are left out where the disk is small.
+    settings = {**SMALL_BLOCKS, "neighbors.enabled": True}
+    undisturbed = make_run(tmp_path / "images.npy", tmp_path / "run", client, **settings)
     stopped_in, told, again, size = set(), [], None, 64
     while again is None:
         try:
-            again = make_run(tmp_path / "images.npy", disk / "run", client, **SMALL_BLOCKS)
+            again = make_run(tmp_path / "images.npy", disk / "run", client, **settings)
         except StoreError as err:
             told.append(str(err))
             if (disk / "run" / "manifest.json").exists():

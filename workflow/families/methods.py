@@ -31,7 +31,18 @@ class Method(Protocol):
     title: ClassVar[str]
 
     def find(self, graph: Graph) -> NDArray[np.int64]:
-        """Return the community of each image, from 0."""
+        """Find communities.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph of the images: symmetric, weights whole numbers in float64.
+
+        Returns
+        -------
+        int64 array of shape (n_samples,)
+            Community of each image, from 0.
+        """
         ...
 
 

@@ -170,7 +170,7 @@ class FamiliesStep(Step):
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images; one task does nearly all."""
-        return 0.3 + 3e-5 * sizes.n_samples if _is_planned(sizes) else 0.0
+        return 0.3 + 3e-5 * min(sizes.n_samples, MAX_IMAGES)
 
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the family of each image."""

@@ -163,7 +163,8 @@ def tell_times(steps: Sequence[Step], store: RunStore) -> None:
     from workflow.report import with_times
 
     page = store.path / layout.REPORT
-    _write_page(store, with_times(page.read_text(encoding="utf-8"), summarize(steps, store)))
+    if page.exists():
+        _write_page(store, with_times(page.read_text(encoding="utf-8"), summarize(steps, store)))
 
 
 def _write_page(store: RunStore, text: str) -> None:
