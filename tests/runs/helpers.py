@@ -10,9 +10,9 @@ import xarray as xr
 
 from workflow import steps
 from workflow.commands.run import run_workflow
+from workflow.config import known_keys
 from workflow.engine.progress import Progress
 from workflow.runstore import RunStore
-from workflow.steps import load_config
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
@@ -22,7 +22,9 @@ LEAN = {"neighbors.enabled": False, "tree.n_resamples": 0, "report.n_clusters_sh
 
 def make_run(images, out, client, **settings):
     """Run the whole workflow."""
-    loaded = load_config(None, {**SETTINGS, **settings}, environment={})
+    known = {key for key, _ in known_keys(steps.config_class())}
+    small = {key: value for key, value in SETTINGS.items() if key in known}
+    loaded = steps.load_config(None, {**small, **settings}, environment={})
     return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
 
 

@@ -317,10 +317,10 @@ def test_resume__makes_again_what_was_deleted(lost, npy, uninterrupted, run, cli
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
-def test_resume__after_another_cut_of_the_blocks(npy, uninterrupted, run, client):
+def test_resume__after_another_cut_of_the_blocks(npy, uninterrupted, client, tmp_path):
     with only(*PIXELS):
-        make_run(npy, run.path, client, block_rows=700)
-    again = make_run(npy, run.path, client)
+        make_run(npy, tmp_path / "run", client, block_rows=700)
+    again = make_run(npy, tmp_path / "run", client)
     assert again.read_model("moments_count")[0] == 6000
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
