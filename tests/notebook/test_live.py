@@ -12,7 +12,7 @@ from jupyter_client.manager import start_new_kernel
 
 from tests.conftest import PROJECT
 from tests.report.test_page import Page
-from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.runstore import RunStore
 from workflow.steps import STEPS
 
@@ -69,7 +69,7 @@ def kernel(tmp_path_factory, pictures):
     np.save(folder / "nothing.npy", np.zeros((4000, 3), np.uint8))
     opened = Kernel(folder)
     opened.folder = folder
-    settings = {**SETTINGS, "compute.n_workers": 2}
+    settings = {**SETTINGS, **LEAN, "compute.n_workers": 2}
     _, _, error = opened.run(f"import workflow\nsettings = {settings}")
     assert error is None
     yield opened
@@ -116,7 +116,7 @@ def test_run__that_is_interrupted_says_so_and_goes_on(kernel, client):
     pages, _, error = kernel.run(RUN.format(out="stopped"))
     assert error is None
     assert "done in" in pages[-1].text
-    whole = make_run(kernel.folder / "images.npy", kernel.folder / "whole", client)
+    whole = make_run(kernel.folder / "images.npy", kernel.folder / "whole", client, **LEAN)
     again = RunStore.open(kernel.folder / "stopped")
     assert_same_labels(labels_of(again), labels_of(whole))
 
@@ -134,8 +134,6 @@ def test_run__that_fails_ends_with_the_line_of_the_error(kernel):
 def test_run__that_is_complete_or_not_to_be_shown_draws_nothing(kernel):
     kernel.run(RUN.format(out="run"))
     assert kernel.run(RUN.format(out="run"))[0] == []
-    silent = RUN.format(out="silent").replace(
-        "settings=settings", "settings=settings, progress=False"
-    )
-    pages, _, error = kernel.run(silent)
+    changed = "settings={'labels.noise': 'resolve'}, progress=False"
+    pages, _, error = kernel.run(RUN.format(out="run").replace("settings=settings", changed))
     assert (pages, error) == ([], None)
