@@ -39,6 +39,13 @@ def only(*names):
         steps.STEPS[:] = every
 
 
+def lean_run(images, out, client, **settings):
+    """Run the steps up to the labels, without what most tests are not about."""
+    with only(*[step.name for step in steps.STEPS if step.name != "report"]):
+        lean = {key: value for key, value in LEAN.items() if not key.startswith("report")}
+        return make_run(images, out, client, **{**lean, **settings})
+
+
 def copy_of(store, place):
     """Return a copy of a finished run, to be changed."""
     shutil.copytree(store.path, place)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 @pytest.fixture(scope="module")
 def npy(tmp_path_factory):
     path = tmp_path_factory.mktemp("images") / "images.npy"
-    np.save(path, picture_set(n=2500, seed=11)[0])
+    np.save(path, picture_set(n=1600, seed=11)[0])
     return path
 
 
@@ -58,7 +58,7 @@ def test_blocks__of_bytes_give_the_same_moments_and_components(npy, undisturbed,
     """Sums of integers are exact, however they are cut; what is drawn block by block is not the same."""
     names = ["mean", "components", "explained_variance", "moments_sum", "moments_second"]
     loaded = undisturbed.read_model(*names)
-    for block_rows in (97, 1000, 2500):
+    for block_rows in (97, 1000, 1600):
         with only("ingest", "pca"):
             again = make_run(npy, tmp_path / str(block_rows), client, block_rows=block_rows)
         for name, ours, theirs in zip(names, loaded, again.read_model(*names), strict=True):
