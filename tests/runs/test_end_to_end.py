@@ -16,11 +16,11 @@ from sklearn.metrics import adjusted_rand_score
 import workflow
 from tests.conftest import picture_set
 from tests.runs.helpers import (
-    LEAN,
     SETTINGS,
     assert_same_labels,
     copy_of,
     labels_of,
+    lean_run,
     make_run,
     only,
     without_families,
@@ -224,13 +224,13 @@ def test_status__verify_finds_an_altered_byte(finished, tmp_path):
 
 
 def test_profile_reference__agrees_with_ours(npy, finished, client, tmp_path, pictures):
-    settings = {**LEAN, "pca.n_components": 7}
-    store = make_run(npy, tmp_path / "run", client, profile="reference", **settings)
+    settings = {"pca.n_components": 7}
+    store = lean_run(npy, tmp_path / "run", client, profile="reference", **settings)
     (components,), (reference,) = finished.read_model("components"), store.read_model("components")
     # Eight sources: seven directions stand out, the rest is noise.
     overlap = np.linalg.svd(components[:7] @ reference[:7].T, compute_uv=False)
     np.testing.assert_allclose(overlap, 1, atol=1e-3)
-    ours = make_run(npy, tmp_path / "ours", client, **settings)
+    ours = lean_run(npy, tmp_path / "ours", client, **settings)
     inertia = [s.step("overcluster").details["inertia"] for s in (ours, store)]
     assert inertia[0] <= 1.05 * inertia[1]
     assert adjusted_rand_score(pictures[1], labels_of(store)["label_resolved"]) > 0.7

@@ -13,7 +13,7 @@ import xarray as xr
 from PIL import Image
 
 from tests.conftest import picture_set
-from tests.runs.helpers import LEAN, assert_same_labels, labels_of, make_run, only
+from tests.runs.helpers import assert_same_labels, labels_of, lean_run, make_run, only
 from workflow.commands.predict import predict
 from workflow.commands.update import update
 from workflow.errors import NonFiniteError, SpreadError, StoreError
@@ -52,7 +52,7 @@ def touch(place):
 def test_run__the_same_bytes_of_another_time_are_the_same_images(
     images, client, tmp_path, caplog, kind
 ):
-    place, settings = tmp_path / f"images.{kind}", dict(LEAN)
+    place, settings = tmp_path / f"images.{kind}", {}
     if kind == "folder":
         place = tmp_path / "images"
         write_folder(place, images)
@@ -61,17 +61,17 @@ def test_run__the_same_bytes_of_another_time_are_the_same_images(
         write_zarr(place, images)
     else:
         {"npy": np.save, "npz": lambda path, a: np.savez(path, images=a)}[kind](place, images)
-    before = make_run(place, tmp_path / "run", client, **settings)
+    before = lean_run(place, tmp_path / "run", client, **settings)
     labels = labels_of(before)
     touch(place)
     with caplog.at_level(logging.INFO, logger="workflow"):
-        again = make_run(place, tmp_path / "run", client, **settings)
+        again = lean_run(place, tmp_path / "run", client, **settings)
     assert "all steps are complete" in caplog.messages
     assert_same_labels(labels_of(again), labels)
     # Found once, known from then on, by other commands too.
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="workflow"):
-        make_run(place, tmp_path / "run", client, **settings)
+        lean_run(place, tmp_path / "run", client, **settings)
     assert not any("comparing" in message for message in caplog.messages)
     assert not (tmp_path / "run/wip/compared").exists()
 
@@ -115,8 +115,8 @@ def test_run__packed_and_turned_round_gives_the_labels_of_the_values(images, cli
         )
     with xr.open_zarr(tmp_path / "packed.zarr", consolidated=False) as found:
         np.save(tmp_path / "plain.npy", found["images"].transpose("sample", ...).values)
-    first = make_run(tmp_path / "packed.zarr", tmp_path / "packed", client, **LEAN)
-    second = make_run(tmp_path / "plain.npy", tmp_path / "plain", client, **LEAN)
+    first = lean_run(tmp_path / "packed.zarr", tmp_path / "packed", client)
+    second = lean_run(tmp_path / "plain.npy", tmp_path / "plain", client)
     assert_same_labels(labels_of(first), labels_of(second))
 
 
@@ -149,7 +149,7 @@ def test_run__a_pixel_that_is_too_large_is_named(
 def test_predict_and_update__one_pixel_that_is_too_large_is_named(images, client, tmp_path):
     values = (images / 255).astype(np.float32)
     np.save(tmp_path / "i.npy", values)
-    store = make_run(tmp_path / "i.npy", tmp_path / "run", client, **LEAN)
+    store = lean_run(tmp_path / "i.npy", tmp_path / "run", client)
     values[1234, 2, 1, 0] = 1e25
     np.save(tmp_path / "new.npy", values)
     with pytest.raises(NonFiniteError, match=r"got 1e\+25 first at image 1234, feature 39"):

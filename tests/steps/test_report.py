@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.runs.helpers import LEAN, copy_of, labels_of, make_run
+from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.engine.summary import read_summary
@@ -117,7 +117,7 @@ def few_kept(pictures, client, tmp_path_factory):
     np.save(folder / "images.npy", pictures[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(projection, "n_previews", lambda *_: 90)
-        return make_run(folder / "images.npy", folder / "run", client, **LEAN)
+        return lean_run(folder / "images.npy", folder / "run", client)
 
 
 @pytest.mark.parametrize("with_images", [True, False])
