@@ -16,7 +16,7 @@ def format_count(count: float, noun: str = "") -> str:
     count : int
         How many.
     noun : str
-        Singular of what is counted; a plural in s is formed.
+        Singular of what is counted; a plural in s, or ies for y, is formed.
 
     Returns
     -------
@@ -25,11 +25,13 @@ def format_count(count: float, noun: str = "") -> str:
 
     Examples
     --------
-    >>> format_count(48000000, "image"), format_count(1, "cluster")
-    ('48,000,000 images', '1 cluster')
+    >>> format_count(48000000, "image"), format_count(1, "cluster"), format_count(2, "family")
+    ('48,000,000 images', '1 cluster', '2 families')
     """
     text = f"{int(count):,}"
-    return f"{text} {noun}{'' if int(count) == 1 else 's'}" if noun else text
+    if int(count) != 1 and noun:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{text} {noun}" if noun else text
 
 
 def format_share(share: float) -> str:

@@ -6,11 +6,10 @@ import shlex
 
 import pytest
 
-from workflow.report.summary import (
+from workflow.report.sentences import (
     MAX_NAMED,
     compared_methods,
     cut_words,
-    describe_summary,
     doubtful_names,
     doubtful_sentence,
     duplicates_command,
@@ -23,6 +22,7 @@ from workflow.report.summary import (
     partition_commands,
     plateau_words,
 )
+from workflow.report.summary import describe_summary
 
 #: Every function that takes a summary alone.
 OF_A_SUMMARY = (

@@ -27,7 +27,7 @@ from tests.runs.helpers import (
 )
 from workflow.commands.status import status
 from workflow.engine.summary import read_summary
-from workflow.report.summary import headline
+from workflow.report.sentences import headline
 from workflow.runstore import RunStore, zarr_io
 
 SUMMARY_KEYS = {

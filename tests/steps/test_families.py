@@ -13,7 +13,9 @@ from tests.families.conftest import sources
 from workflow.commands.recut import recut
 from workflow.commands.status import status
 from workflow.errors import ConfigError
+from workflow.report.sentences import opening_sentences
 from workflow.runstore import RunStore
+from workflow.steps.family_table import family_table
 
 FEW = {"tree.n_resamples": 0}
 
@@ -32,6 +34,20 @@ def found(images, client, tmp_path_factory):
     """Run the workflow on them."""
     out = tmp_path_factory.mktemp("found") / "run"
     return workflow.run(images[0], out, client=client, settings=FEW, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sea(client, tmp_path_factory):
+    """Run on 60 sources of 20 images in a cloud without clusters."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("sea")
+    source = np.repeat(rng.normal(size=(60, 10)), 20, axis=0)
+    rows = np.concatenate(
+        [rng.normal(size=(6000, 10)), source + 0.05 * rng.normal(size=source.shape)]
+    )
+    np.save(folder / "sea.npy", rows[rng.permutation(len(rows))].astype(np.float32))
+    return workflow.run(
+        folder / "sea.npy", folder / "run", client=client, settings=FEW, progress=False
+    )
 
 
 def summary_of(run):
@@ -59,6 +75,73 @@ def test_run__the_model_holds_what_is_said_of_each(found):
     assert (conductance < expected).all()
     for number, rows in enumerate(exemplars):
         assert (family[rows[rows >= 0]] == number).all()
+
+
+def test_table__tells_the_cluster_of_each(found):
+    labels, table = found.dataset, family_table(RunStore.open(found.path))
+    family, label = labels["family"].values, labels["label"].values
+    for number in range(len(table.size)):
+        there, count = np.unique(label[family == number], return_counts=True)
+        assert table.size[number] == count.sum()
+        assert table.cluster[number] == there[count.argmax()]
+        assert table.cluster_share[number] == count.max() / count.sum()
+
+
+def test_page__shows_the_families(found):
+    page = (found.path / "report.html").read_text()
+    n_families = summary_of(found)["n_families"]
+    assert "<h2>Families</h2>" in page
+    assert f"of {n_families} families lie within one cluster" in page
+    assert "How tight each family is" in page
+
+
+def test_structure__is_families_where_there_are_no_clusters(sea):
+    summary = summary_of(sea)
+    assert (summary["n_clusters"], summary["structure"]) == (1, "families")
+    assert summary["families"] == "found"
+    sentences = " ".join(opening_sentences(summary))
+    assert "no separate large groups" in sentences
+    assert "`--set labels.level=families`" in sentences
+
+
+def test_level__families_are_the_labels(sea, client):
+    clusters = sea.dataset.load()
+    settings = FEW | {"labels.level": "families"}
+    out = sea.path
+    run = workflow.run(
+        out.parent / "sea.npy", out, client=client, settings=settings, progress=False
+    )
+    labels = run.dataset.load()
+    family = labels["family"].values
+    assert np.array_equal(labels["label"].values, family)
+    assert np.array_equal(labels["strength"].values, labels["family_strength"].values)
+    assert (labels["label_resolved"].values[family >= 0] == family[family >= 0]).all()
+    assert labels["label_resolved"].values.min() >= 0
+    assert run.n_clusters == summary_of(run)["n_families"]
+    assert "Family 0" not in (out / "report.html").read_text()  # they are vectors
+    assert not status(out, verify=True)["damaged"]
+    with pytest.raises(ConfigError, match=r"must have clusters as labels"):
+        run.predict(np.load(out.parent / "sea.npy")[:5])
+    recut(out, layer=0, client=client)
+    assert not np.array_equal(run.dataset["label"].values, family)
+    recut(out, configured=True, client=client)
+    assert np.array_equal(run.dataset["label"].values, family)
+    back = FEW | {"labels.level": "auto"}
+    run = workflow.run(out.parent / "sea.npy", out, client=client, settings=back, progress=False)
+    xr.testing.assert_equal(run.dataset.load(), clusters)
+
+
+def test_level__of_families_that_are_not_there_is_refused(client, tmp_path):
+    np.save(tmp_path / "cloud.npy", np.random.default_rng(1).normal(size=(1500, 6)))
+    settings = FEW | {"labels.level": "families"}
+    with pytest.raises(ConfigError, match=r"families: none\). Set labels.level=clusters"):
+        workflow.run(
+            tmp_path / "cloud.npy",
+            tmp_path / "run",
+            client=client,
+            settings=settings,
+            progress=False,
+        )
 
 
 def test_recut__keeps_the_families(found, client):

@@ -20,7 +20,7 @@ from workflow.commands.base import (
 )
 from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
-from workflow.errors import StoreError
+from workflow.errors import ConfigError, StoreError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.files import discard
@@ -34,6 +34,7 @@ from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
     LabelsStep,
+    labels_are_families,
     reported_counts,
     stored_labels,
     write_labels,
@@ -102,6 +103,9 @@ def predict(
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     require_labels(store)
+    if labels_are_families(store):
+        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which new images do not get. Bring clusters back: `run` with --set labels.level=clusters."
+        raise ConfigError(msg)
     target = Path(out).absolute()
     given = open_new(store, images, config)
     client = client_for(given, client)

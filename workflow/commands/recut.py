@@ -15,6 +15,7 @@ from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
 from workflow.steps.cluster_numbers import number_clusters
 from workflow.steps.families import families_of
+from workflow.steps.family_table import family_labels
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
@@ -128,8 +129,18 @@ def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str,
     present = store.path / layout.LABELS
     paths = present if "path" in zarr_io.array_names(present) else None
     target = place / layout.LABELS
+    by_family = config.section(LabelsSettings).level == "families" and not asked
+    if by_family:
+        labels, suggested = family_labels(store, labels), None
     labeller = Labeller.of(
-        executor, labels, rule, target, paths, suggested=suggested, families=families_of(store)
+        executor,
+        labels,
+        rule,
+        target,
+        paths,
+        suggested=suggested,
+        families=families_of(store),
+        by_family=by_family,
     )
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, parts, journal)

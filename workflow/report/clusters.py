@@ -15,7 +15,7 @@ from workflow.report.certainty_plots import (
 from workflow.report.figures import plot_box
 from workflow.report.markup import Html, element, section, table
 from workflow.report.plots import plot_cluster_sizes
-from workflow.report.summary import DOUBTFUL_MARK
+from workflow.report.sentences import DOUBTFUL_MARK, label_noun
 
 if TYPE_CHECKING:
     from workflow.report.data import Certainty, ClustersByThreshold, ReportData
@@ -62,10 +62,11 @@ def _sizes(data: ReportData) -> Html:
     summary = data.summary
     n_noise = round(float(summary.get("noise_fraction") or 0.0) * summary["n_samples"])
     largest, smallest = int(data.cluster_size.max()), int(data.cluster_size.min())
-    n_clusters = format_count(len(data.cluster_size), "cluster")
+    noun = label_noun(summary)
+    n_clusters = format_count(len(data.cluster_size), noun)
     return plot_box(
         "sizes",
-        "Images of each cluster",
+        f"Images of each {noun}",
         f"Bars of {n_clusters} from {largest:,} down to {smallest:,} images",
         lambda axes: plot_cluster_sizes(
             axes,
@@ -127,7 +128,8 @@ def _cluster_table(data: ReportData) -> Html:
     kept = data.centroid_label[data.centroid_label >= 0]
     n_centroids = np.bincount(kept, minlength=len(data.cluster_size))
     persistence, certainty = data.cluster_persistence, data.certainty
-    head: tuple[str, ...] = ("cluster", "images", "share", "centroids")
+    noun = label_noun(data.summary)
+    head: tuple[str, ...] = (noun, "images", "share", "centroids")
     hint: list[Html] = []
     if persistence is not None:
         head = (*head, "persistence")
@@ -148,7 +150,7 @@ def _cluster_table(data: ReportData) -> Html:
             row += _certainty_cells(certainty, cluster)
         rows.append(tuple(row))
     body = table(head, rows, numeric=1)
-    return element("details", element("summary", "Every cluster"), *hint, body)
+    return element("details", element("summary", f"Every {noun}"), *hint, body)
 
 
 def _certainty_cells(certainty: Certainty, cluster: int) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SheetKind = Literal["cluster", "noise", "outliers"]
+SheetKind = Literal["cluster", "family", "noise", "outliers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Sheet:
         Words above and below the images.
     images : array of shape (m, height, width) or (m, height, width, channels), or None
         None where the rows are vectors and there is nothing to look at.
-    kind : {"cluster", "noise", "outliers"}
+    kind : {"cluster", "family", "noise", "outliers"}
         Where on the page the sheet belongs.
     cluster : int or None
         Cluster shown, which gives the sheet the colour it has in the plots.
@@ -144,6 +144,32 @@ class Certainty:
         return bool(np.any((self.border > 0) & (self.nearest >= 0)))
 
 
+@dataclass(frozen=True, eq=False)
+class FamilyTable:
+    """Groups of images of the same source, largest first; arrays of shape (n_families,).
+
+    Attributes
+    ----------
+    size : int64 array [images]
+        Images of each.
+    conductance, expected : float64 arrays
+        Weight that leaves it over the weight of its images; what that is in a smooth cloud.
+    dimension : float64 array
+        Dimension around it.
+    cluster : int32 array
+        Cluster with most of its images, of equals the lowest; -1 is noise.
+    cluster_share : float64 array
+        Share of its images that lie there.
+    """
+
+    size: NDArray[np.int64]
+    conductance: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    dimension: NDArray[np.float64]
+    cluster: NDArray[np.int32]
+    cluster_share: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
     """Everything one report page shows.
@@ -155,7 +181,7 @@ class ReportData:
     summary : mapping
         ``n_samples``, ``n_clusters``, ``noise_fraction``, ``n_centroids``, ``n_components``,
         ``structure``, ``seconds`` (per step and ``total``), ``peak_rss_bytes``; what
-        `workflow.report.summary` makes sentences of; others are listed too.
+        `workflow.report.sentences` makes sentences of; others are listed too.
     settings : mapping of str to (value, origin)
         Effective settings and where each came from (``"default"``, a file, the command line).
     versions : mapping of str to str
@@ -182,6 +208,8 @@ class ReportData:
         Number of clusters against the threshold of the test, where there are enough images for the test.
     certainty : Certainty or None
         How sure the clusters are; None where it is not known.
+    families : FamilyTable or None
+        Groups of images of the same source; None where there are none.
     sheets : sequence of Sheet
         Pictures, the largest clusters first.
     value_range : tuple of float or None
@@ -211,6 +239,7 @@ class ReportData:
     tree: CondensedTree | None = None
     clusters_by_threshold: ClustersByThreshold | None = None
     certainty: Certainty | None = None
+    families: FamilyTable | None = None
     sheets: Sequence[Sheet] = ()
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()
@@ -254,7 +283,9 @@ def _check_equal_length(**arrays: NDArray[Any]) -> None:
         raise ValueError(msg)
 
 
-def cluster_sheet(cluster: int, size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
+def cluster_sheet(
+    cluster: int, size: int, n_samples: int, images: NDArray[Any] | None, noun: str = "cluster"
+) -> Sheet:
     """Return the sheet of one cluster: its number as title, its size and share as caption.
 
     Parameters
@@ -265,6 +296,8 @@ def cluster_sheet(cluster: int, size: int, n_samples: int, images: NDArray[Any] 
         Images of the cluster and of the run.
     images : array of shape (m, height, width[, channels]), or None
         Members to show.
+    noun : str
+        What a label stands for.
 
     Returns
     -------
@@ -277,7 +310,41 @@ def cluster_sheet(cluster: int, size: int, n_samples: int, images: NDArray[Any] 
     '1,200 images, 2.5 %'
     """
     caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}"
-    return Sheet(f"Cluster {cluster}", caption, images, "cluster", cluster)
+    return Sheet(f"{noun.capitalize()} {cluster}", caption, images, "cluster", cluster)
+
+
+def family_sheet(
+    family: int,
+    size: int,
+    conductance: float,
+    expected: float,
+    images: NDArray[Any] | None,
+) -> Sheet:
+    """Return the sheet of one family.
+
+    Parameters
+    ----------
+    family : int
+        Number of the family.
+    size : int
+        Images of it.
+    conductance, expected : float
+        Its conductance, and that of a smooth cloud.
+    images : array of shape (m, height, width[, channels]), or None
+        Members to show.
+
+    Returns
+    -------
+    Sheet
+        Of kind ``"family"``.
+
+    Examples
+    --------
+    >>> family_sheet(3, 57, 0.04, 0.31, None).caption
+    '57 images; conductance 0.04 where a smooth cloud has 0.31'
+    """
+    caption = f"{format_count(size, 'image')}; conductance {conductance:.2f} where a smooth cloud has {expected:.2f}"
+    return Sheet(f"Family {family}", caption, images, "family")
 
 
 def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:

@@ -14,7 +14,7 @@ from workflow.report.contact_sheets import (
 )
 from workflow.report.figures import cluster_colour
 from workflow.report.markup import Html, element, join
-from workflow.report.summary import DOUBTFUL_MARK
+from workflow.report.sentences import DOUBTFUL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,9 +37,10 @@ def gallery(
     value_range: tuple[float, float] | None,
     certainty: Certainty | None = None,
     *,
+    noun: str = "cluster",
     n_bytes: int = PICTURES_BYTES,
 ) -> Html:
-    """Return the cards of all sheets: clusters as given, then noise, then outliers.
+    """Return the cards of all sheets: clusters as given, then families, noise, and outliers.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def gallery(
         Values shown black and white; None: one robust range for all sheets.
     certainty : Certainty, optional
         Marks doubtful clusters and names the nearest of each.
+    noun : str
+        What a label stands for.
     n_bytes : int
         Bytes of all pictures together.
 
@@ -68,7 +71,7 @@ def gallery(
             "There are no pictures to show: the rows are vectors, or their images are not at hand.",
         )
     limits, share = value_range or found, n_bytes // len(n_bytes_of)
-    cards: dict[SheetKind, list[Html]] = {"cluster": [], "noise": [], "outliers": []}
+    cards: dict[SheetKind, list[Html]] = {"cluster": [], "family": [], "noise": [], "outliers": []}
     for sheet in sheets:
         sure = certainty if sheet.kind == "cluster" else None
         cards[sheet.kind].append(_card(sheet, limits, share, sure))
@@ -76,16 +79,22 @@ def gallery(
     parts: list[Html] = []
     if clusters:
         shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
-        sentence = f"{shown} {format_count(n_clusters, 'cluster')}, with some of their images."
+        sentence = f"{shown} {format_count(n_clusters, noun)}, with some of their images."
         if n_clusters == 1:
-            sentence = "The only cluster, with some of its images."
+            sentence = f"The only {noun}, with some of its images."
         parts.append(element("p", sentence, class_="hint"))
         parts.append(element("div", *clusters[:OPEN_CARDS], class_="sheets"))
     if len(clusters) > OPEN_CARDS:
         rest = clusters[OPEN_CARDS:]
-        label = f"{len(rest)} more clusters"
+        label = format_count(len(rest), f"more {noun}")
         folded = element("div", *rest, class_="sheets")
         parts.append(element("details", element("summary", label), folded))
+    if cards["family"]:
+        sentence = (
+            "The largest families, groups of images of the same source, with some of their images."
+        )
+        parts.append(element("p", sentence, class_="hint"))
+        parts.append(element("div", *cards["family"], class_="sheets"))
     if others:
         parts.append(element("div", *others, class_="sheets"))
     return join(*parts)
@@ -108,7 +117,7 @@ def _card(
 ) -> Html:
     """Return one sheet as a figure with heading, caption and picture."""
     heading: list[str] = [sheet.title]
-    if sheet.kind != "outliers":
+    if sheet.kind in ("cluster", "noise"):
         colour = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
         style = f"background:{colour}"
         heading.insert(0, element("span", class_="swatch", style=style, aria_hidden="true"))

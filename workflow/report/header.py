@@ -9,7 +9,7 @@ import numpy as np
 from workflow.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
 from workflow.report.markup import Html, element, timed
-from workflow.report.summary import (
+from workflow.report.sentences import (
     doubtful_sentence,
     duplicates_command,
     duplicates_sentence,

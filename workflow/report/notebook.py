@@ -12,14 +12,14 @@ from workflow.report.gallery import gallery
 from workflow.report.header import share_bar
 from workflow.report.markup import Html, element, table
 from workflow.report.plots import plot_cluster_sizes
-from workflow.report.style import NOTEBOOK_SHEET
-from workflow.report.summary import (
+from workflow.report.sentences import (
     doubtful_sentence,
     headline,
     opening_sentences,
     partition_commands,
-    summary_rows,
 )
+from workflow.report.style import NOTEBOOK_SHEET
+from workflow.report.summary import summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
 
 if TYPE_CHECKING:

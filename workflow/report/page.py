@@ -14,6 +14,7 @@ from workflow.formatting import (
     format_value,
 )
 from workflow.report.clusters import sizes_section
+from workflow.report.families import families_section
 from workflow.report.figures import drawing_style, plot_box
 from workflow.report.gallery import gallery
 from workflow.report.header import page_header, run_times
@@ -25,8 +26,9 @@ from workflow.report.plots import (
     plot_timings,
     plot_variance,
 )
+from workflow.report.sentences import headline, label_noun, partition_commands
 from workflow.report.style import STYLE_SHEET
-from workflow.report.summary import headline, partition_commands, summary_rows
+from workflow.report.summary import summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def render(data: ReportData) -> str:
                 _partitions(data),
                 _gallery(data),
                 sizes_section(data),
+                families_section(data),
                 _tree(data),
                 _variance(data),
                 _centroids(data),
@@ -159,9 +162,10 @@ def _partitions(data: ReportData) -> Html:
 def _gallery(data: ReportData) -> Html:
     """Return the cards of example images."""
     n_clusters = int(data.summary["n_clusters"])
-    return section(
-        "Clusters", "", gallery(data.sheets, n_clusters, data.value_range, data.certainty)
-    )
+    noun = label_noun(data.summary)
+    title = format_count(2, noun).partition(" ")[2].capitalize()
+    cards = gallery(data.sheets, n_clusters, data.value_range, data.certainty, noun=noun)
+    return section(title, "", cards)
 
 
 def _tree(data: ReportData) -> Html:

@@ -169,26 +169,29 @@ def plot_cluster_sizes(
     return axes
 
 
-def plot_population(axes: Axes, population: NDArray[Any]) -> Axes:
-    """Draw how many centroids hold how many images.
+def plot_population(axes: Axes, population: NDArray[Any], noun: str = "centroid") -> Axes:
+    """Draw how many centroids, or other groups, hold how many images.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Where to draw.
     population : int array of shape (n_centroids,) [images]
-        Images of each centroid.
+        Images of each.
+    noun : str
+        What they are called.
 
     Returns
     -------
     matplotlib.axes.Axes
         The same axes.
     """
+    plural = format_count(2, noun).partition(" ")[2]
     held = np.asarray(population, dtype=np.float64)
     held = held[held > 0]
-    axes.set(xlabel="images of a centroid", ylabel="centroids")
+    axes.set(xlabel=f"images of a {noun}", ylabel=plural)
     if not held.size:
-        _say(axes, "no centroid holds an image")
+        _say(axes, f"no {noun} holds an image")
         return axes
     low, high = int(held.min()), int(held.max())
     counts, edges = np.histogram(held, whole_edges(low, high, is_log=high / low >= LOG_RATIO))
@@ -243,6 +246,31 @@ def plot_radius(
     shown = np.asarray(population)[held]
     _label_counts(axes, float(shown.min()), float(shown.max()))
     axes.set_ylim(bottom=0)
+    axes.grid(visible=True)
+    return axes
+
+
+def plot_conductance(
+    axes: Axes, expected: NDArray[np.float64], conductance: NDArray[np.float64]
+) -> Axes:
+    """Draw the conductance of each family against that of a smooth cloud.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    expected, conductance : float64 arrays of shape (n_families,)
+        Conductance of a community of its size in a smooth cloud of its dimension, and its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The same axes.
+    """
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
+    axes.scatter(expected, conductance, s=10, color=ACCENT, alpha=0.6, linewidths=0)
+    axes.annotate("equal", (0.93, 0.95), color=MUTED, ha="right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="in a smooth cloud", ylabel="conductance")
     axes.grid(visible=True)
     return axes
 

@@ -1,8 +1,7 @@
-"""The summary of a run in words: a headline, sentences, and rows of a table; any key but two may be missing."""
+"""The summary of a run as rows of a table, and as lines for a terminal; any key but two may be missing."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,37 +12,24 @@ from workflow.formatting import (
     format_share,
     format_value,
 )
-from workflow.tree import METHODS
+from workflow.report.sentences import (
+    compared_methods,
+    cut_words,
+    doubtful_names,
+    duplicates_sentence,
+    headline,
+    interval_words,
+    label_noun,
+    opening_sentences,
+    partition_commands,
+    plateau_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     _Row = tuple[str, str, Callable[[Any], str]]
 
-#: Remark on a cluster that is not found again often enough.
-DOUBTFUL_MARK = "doubtful"
-#: The program, as users type it.
-PROGRAM = "overcluster"
-#: Share of the separation of clusters that lies along brightness, above which they follow it.
-MOSTLY = 0.5
-#: What each value of ``structure`` means for the clusters that the test found, in one or two sentences.
-STRUCTURE_SENTENCES = {
-    "clusters": (
-        "The images fall into separate groups: between these clusters there are fewer images "
-        "than inside them."
-    ),
-    "none": (
-        "No separate groups were found, so all images form one cluster, label 0. Groups that "
-        "overlap, or that have few images, cannot be told from one."
-    ),
-    "untested": (
-        "There were too few images to tell whether they fall into groups: what follows is a "
-        "suggestion. That is not the same as finding none; more images, or fewer centroids, would "
-        "decide it."
-    ),
-}
-#: Maximum of clusters that a sentence names.
-MAX_NAMED = 12
 # Key of the summary, words for it, and how to write its value.
 _FIRST: tuple[_Row, ...] = (
     ("n_samples", "images", format_count),
@@ -82,353 +68,11 @@ _ELSEWHERE = frozenset(
         "whitened",
         "brightness",
         "n_unreadable",
+        "families",
+        "n_families",
+        "family_fraction",
     }
 )
-
-
-def headline(summary: Any) -> str:
-    """Return what a run found, in one line."""
-    images = format_count(summary["n_samples"], "image")
-    if _is_requested(summary):
-        return (
-            f"{images} divided into {format_count(summary['n_clusters'], 'cluster')}, as requested"
-        )
-    if is_one_image(summary):
-        return f"All {images} are equal"
-    if summary.get("structure") == "none":
-        return f"No separate clusters in {images}"
-    if summary.get("structure") == "untested" and summary["n_clusters"] <= 1:
-        return f"Too few images to look for clusters: {images}"
-    return f"{format_count(summary['n_clusters'], 'cluster')} in {images}"
-
-
-def is_one_image(summary: Mapping[str, Any]) -> bool:
-    """Whether all images are copies of one."""
-    found = dict(summary.get("duplicates") or {})
-    return found.get("exact_groups") == 1 and found.get("exact_images") == summary["n_samples"]
-
-
-def _is_requested(summary: Mapping[str, Any]) -> bool:
-    """Whether a method or a cut that was asked for made the clusters, and not the automatic test."""
-    return bool(summary.get("is_requested") or cut_words(summary))
-
-
-def structure_sentence(structure: Any) -> str:
-    """Return what a value of ``structure`` means; unknown values are shown as they are."""
-    return STRUCTURE_SENTENCES.get(str(structure), f"Structure: {structure}.")
-
-
-def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was found: how firm the number of clusters is, and what it means."""
-    structure = summary.get("structure")
-    if _is_requested(summary):
-        return [*_requested_sentences(summary), *_filled(brightness_sentence(summary))]
-    if is_one_image(summary):
-        return ["There is nothing to tell apart."]
-    meaning = "" if structure is None else structure_sentence(structure)
-    texts = [number_sentence(summary), meaning]
-    texts = texts[::-1] if structure == "none" else texts
-    offered = partition_sentence(summary), brightness_sentence(summary), whitened_sentence(summary)
-    return _filled(*texts, *offered)
-
-
-def _filled(*texts: str) -> list[str]:
-    """Return the texts that say something."""
-    return [text for text in texts if text]
-
-
-def _requested_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return that clusters were asked for, and what the automatic test says of the images."""
-    how = cut_words(summary) or f"method {_title(summary.get('tree_method'))}"
-    asked = f"This is a partition that you asked for ({how}); its borders were not tested."
-    n_tested = summary.get("n_clusters_tested")
-    verdict = {
-        "none": "The automatic test found no separate groups in these images.",
-        "clusters": "The automatic test did find separate groups in these images"
-        + (f": {format_count(n_tested, 'cluster')}." if n_tested else "."),
-        "untested": "There were too few images to test whether they fall into groups.",
-    }.get(str(summary.get("structure")), "")
-    return _filled(f"{asked} {verdict}".strip(), number_sentence(summary))
-
-
-def partition_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which partitions one cluster can be divided into."""
-    offers = summary.get("partitions") or []
-    if not offers:
-        return ""
-    numbers = [format_count(offer["n_clusters"]) for offer in offers]
-    listed = numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} or {numbers[-1]}"
-    best = next(offer for offer in offers if offer["is_suggested"])
-    verdict = "no border was found to be real"
-    if summary.get("structure") == "untested":
-        verdict = "no border could be tested"
-    return (
-        f"The tree can divide the images into {listed} parts all the same: partitions, useful "
-        f"to sort images, of which {verdict}. That into "
-        f"{best['n_clusters']:,} keeps similar images together best (largest modularity) and is "
-        "stored as `label_suggested`."
-    )
-
-
-def partition_commands(summary: Mapping[str, Any], run_path: str = "RUN") -> list[tuple[str, str]]:
-    """Return each offered partition in words, and the command that makes its labels those of the run.
-
-    Parameters
-    ----------
-    summary : mapping
-        Summary of a run.
-    run_path : str
-        Run folder.
-
-    Returns
-    -------
-    list of (str, str)
-        Words, command.
-    """
-    rows = []
-    for offer in summary.get("partitions") or []:
-        largest, smallest = (format_count(offer[name]) for name in ("largest", "smallest"))
-        words = f"{offer['n_clusters']:,} parts of {smallest} to {largest} images"
-        if offer["is_suggested"]:
-            words += " (suggested)"
-        rows.append((words, f"{PROGRAM} recut {shlex.quote(run_path)} --layer {offer['layer']}"))
-    return rows
-
-
-def whitened_sentence(summary: Mapping[str, Any]) -> str:
-    """Return what whitened scores of some images gave, where that was tried."""
-    trial = summary.get("whitened")
-    if not trial or summary["n_clusters"] != 1:
-        return ""
-    tried = f"Whitened scores of {format_count(trial['n_samples'], 'image')} were tried:"
-    again = "`--set pca.whiten=true`, into another run folder"
-    if trial["n_clusters"] > 1:
-        found = format_count(trial["n_clusters"], "separate group")
-        return f"{tried} they fall into {found}. To have them for all images: {again}."
-    before = _along(summary.get("brightness"))
-    after = _along(trial.get("brightness"))
-    if trial.get("brightness") and before > MOSTLY > after:
-        return (
-            f"{tried} they show no separate groups either, but partitions follow brightness less "
-            f"({format_share(after)} of the separation instead of {format_share(before)}). To "
-            f"have those: {again}."
-        )
-    return f"{tried} they show no separate groups either."
-
-
-def brightness_sentence(summary: Mapping[str, Any]) -> str:
-    """Return that clusters follow the brightness of the images, where they do."""
-    shares = summary.get("brightness") or {}
-    if _along(shares) <= MOSTLY:
-        return ""
-    what = "The suggested parts" if summary["n_clusters"] == 1 else "The clusters"
-    return (
-        f"{what} follow brightness: {format_share(shares['along'])} of the separation between them "
-        f"lies along the mean brightness of an image, and they tell {format_share(shares['explained'])} "
-        "of its variance."
-    )
-
-
-def _along(shares: Mapping[str, float] | None) -> float:
-    """Return the share of a separation that lies along brightness; 0 where it is not known."""
-    return float((shares or {}).get("along", 0.0))
-
-
-def number_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how firm the number of clusters is."""
-    if cut_words(summary):
-        return "How sure these clusters are is not known."
-    found, n_resamples = interval_words(summary), summary.get("n_resamples")
-    sentences = []
-    if found:
-        low, high = summary["n_clusters_interval"]
-        found = f"Mostly {found} clusters are" if low < high else "Mostly the same number is"
-        if summary.get("structure") == "none" and high == 1 and not _is_requested(summary):
-            found = "Mostly none are"
-        sentences.append(f"{found} found {' or '.join(_ways(summary))}.")
-    if n_resamples == 0:
-        sentences.append("The certainty of the clusters was not estimated: tree.n_resamples is 0.")
-    return " ".join(sentences)
-
-
-def cut_words(summary: Mapping[str, Any]) -> str:
-    """Return how the tree was cut again."""
-    cut = summary.get("cut")
-    if not isinstance(cut, dict):
-        return ""
-    words = {
-        "n_clusters": "{} requested",
-        "min_cluster_size": "clusters of {} or more",
-        "layer": "layer {}",
-    }
-    nouns = {"n_clusters": "cluster", "min_cluster_size": "image"}
-    return ", ".join(
-        words[name].format(format_count(value, nouns.get(name, "")))
-        if name in words
-        else f"{name.replace('_', ' ')} {format_value(value)}"
-        for name, value in cut.items()
-    )
-
-
-def plateau_words(summary: Mapping[str, Any]) -> str:
-    """Return between which thresholds of the test the number of clusters is the one found."""
-    plateau = summary.get("plateau")
-    n_clusters = {
-        float(threshold): count for threshold, count in summary.get("n_clusters_by_threshold") or ()
-    }
-    # The test may find borders that are not believed: its number is another one then.
-    if not plateau or n_clusters.get(float(plateau[0])) != summary.get("n_clusters"):
-        return ""
-    low, high = (format_value(end) for end in plateau)
-    return low if low == high else f"{low} to {high}"
-
-
-def interval_words(summary: Mapping[str, Any]) -> str:
-    """Return between which numbers that of the clusters lies."""
-    if not summary.get("n_clusters_interval") or not _ways(summary):
-        return ""
-    low, high = (format_count(end) for end in summary["n_clusters_interval"])
-    return low if low == high else f"{low} to {high}"
-
-
-def _ways(summary: Mapping[str, Any]) -> list[str]:
-    """Return by which ways other numbers of clusters were looked for."""
-    ways = []
-    n_resamples = summary.get("n_resamples")
-    if n_resamples:
-        times = "once" if n_resamples == 1 else f"{n_resamples:,} times"
-        ways.append(
-            f"when the counts of images are redrawn ({times}, as another sample would have them)"
-        )
-    # Other methods have no threshold that could widen the interval.
-    if _has_threshold(summary.get("tree_method")) and summary.get("n_clusters_by_threshold"):
-        ways.append("when the test is a little stricter or milder")
-    return ways
-
-
-def method_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which method made the clusters, why, and what the others would say."""
-    method = summary.get("tree_method")
-    if not method:
-        return ""
-    reason = summary.get("tree_reason")
-    text = f"Method: {_title(method)}{f', because {reason}' if reason else ''}."
-    compared = compared_methods(summary)
-    return f"{text} For comparison, {compared}." if compared else text
-
-
-def _title(method: str | None) -> str:
-    """Return what a method is called; one of another version by its name."""
-    known = METHODS.get(method or "")
-    return known.title if known else str(method)
-
-
-def _has_threshold(method: str | None) -> bool:
-    """Return whether the threshold of the contrast test decides the clusters of a method."""
-    known = METHODS.get(method or "")
-    return bool(known and known.has_threshold)
-
-
-def compared_methods(summary: Mapping[str, Any]) -> str:
-    """Return how many clusters each method finds, but for the one that made the number shown."""
-    method = summary.get("tree_method")
-    parts: list[str] = []
-    # After another cut of its tree, the method used has another number of its own: then it is named too.
-    for name, count in dict(summary.get("n_clusters_by_method") or {}).items():
-        if name == method and count == summary.get("n_clusters"):
-            continue
-        words = f"{_title(name)}{' by itself' if name == method else ''}"
-        verb = "" if parts else " finds"
-        parts.append(f"{words}{verb} {format_count(count) if count else 'none'}")
-    return ", ".join(parts)
-
-
-def doubtful_names(clusters: list[int], n_clusters: int) -> str:
-    """Return the doubtful clusters by number, the first dozen of them.
-
-    Parameters
-    ----------
-    clusters : list of int
-        Doubtful clusters, rising.
-    n_clusters : int
-        Clusters of the run.
-
-    Returns
-    -------
-    str
-        Names, or that it is none or all.
-
-    Examples
-    --------
-    >>> doubtful_names([0, 5], 10), doubtful_names([], 10), doubtful_names(list(range(14)), 30)[-20:]
-    ('0 and 5', 'none', '9, 10, 11 and 2 more')
-    """
-    if not clusters:
-        return "none"
-    if len(clusters) == n_clusters > MAX_NAMED:
-        return f"all {n_clusters:,}"
-    names = [f"{cluster:,}" for cluster in clusters[:MAX_NAMED]]
-    if len(clusters) > MAX_NAMED:
-        return f"{', '.join(names)} and {len(clusters) - MAX_NAMED:,} more"
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
-
-
-def doubtful_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which clusters are doubtful and what that means."""
-    clusters = summary.get("doubtful_clusters")
-    if clusters is None or not summary.get("n_resamples"):
-        return ""
-    if not clusters:
-        # A single cluster holds whatever is there: that it comes back says nothing.
-        if summary["n_clusters"] < 2:
-            return ""
-        return "No cluster is doubtful: each is found again in nearly all redrawn counts."
-    noun = "cluster" if len(clusters) == 1 else "clusters"
-    return (
-        f"Doubtful: {noun} {doubtful_names(clusters, summary['n_clusters'])}. Such a cluster is "
-        "often not found again in redrawn counts: with other images of the same kind it may join "
-        "a neighbour, or fall apart."
-    )
-
-
-def duplicates_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how many images are copies of others, and which centroids hold near-copies only."""
-    found = dict(summary.get("duplicates") or {})
-    parts = []
-    if n_groups := found.get("exact_groups"):
-        n_copies = int(found["exact_images"]) - int(n_groups)
-        copies = "is an exact copy" if n_copies == 1 else "are exact copies"
-        parts.append(f"{format_count(n_copies, 'image')} {copies} of another one")
-    if n_cells := found.get("near_cells"):
-        images = format_count(found.get("near_images", 0), "image")
-        holds = "holds" if n_cells == 1 else "hold"
-        cells = format_count(n_cells, "centroid")
-        parts.append(f"{cells} {holds} nothing but near-copies of an image ({images})")
-    return f"{'; '.join(parts)}." if parts else ""
-
-
-def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str:
-    """Return the command that lists the duplicates of a run.
-
-    Parameters
-    ----------
-    summary : mapping
-        Summary of a run; any key may be missing.
-    run_path : str
-        Run folder.
-
-    Returns
-    -------
-    str
-        The command, for near-duplicates too where there are any.
-
-    Examples
-    --------
-    >>> duplicates_command({"duplicates": {"near_cells": 2}}, "my run")
-    "overcluster duplicates 'my run' --near"
-    """
-    near = dict(summary.get("duplicates") or {}).get("near_cells")
-    return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
 
 
 def describe_summary(summary: Mapping[str, Any]) -> str:
@@ -437,7 +81,8 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     centroids = format_count(summary["n_centroids"], "centroid")
     took = summary["seconds"]
     seconds = f"{format_seconds(took['total'])}, start {format_seconds(took.get('start', 0.0))}"
-    lines = [f"{headline(summary)}; {noise} noise, from {centroids}, in {seconds}."]
+    rest = "in none" if label_noun(summary) == "family" else "noise"
+    lines = [f"{headline(summary)}; {noise} {rest}, from {centroids}, in {seconds}."]
     lines += opening_sentences(summary)
     if merged := summary.get("n_samples_merged"):
         lines.append(
@@ -481,6 +126,12 @@ def _in_words(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if summary.get("n_resamples") and summary.get("doubtful_clusters") is not None:
         names = doubtful_names(summary["doubtful_clusters"], summary["n_clusters"])
         rows.append(("doubtful clusters", names))
+    if summary.get("families") is not None:
+        words = "none" if summary["families"] == "none" else "not looked for"
+        if summary["families"] == "found":
+            share = format_share(summary["family_fraction"])
+            words = f"{format_count(summary['n_families'])}, with {share} of the images"
+        rows.append(("families", words))
     rows.append(("duplicates", duplicates_sentence(summary).rstrip(".")))
     if summary.get("n_unreadable"):
         rows.append(("files that could not be read", format_count(summary["n_unreadable"])))

@@ -22,6 +22,7 @@ from workflow.steps.centroid_graph import EDGES
 from workflow.steps.cluster_numbers import Rule, number_clusters
 from workflow.steps.families import ROWS as FAMILY_ROWS
 from workflow.steps.families import families_of
+from workflow.steps.family_table import family_labels
 from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.suggestions import (
@@ -110,12 +111,14 @@ ARRAYS = {
 
 
 #: What the step notes of the clusters and the summary repeats, where there is something to say.
-FOUND = ("partitions", "brightness", "whitened")
+FOUND = ("level", "partitions", "brightness", "whitened")
 
 
 class LabelsSettings(Section):
     """Labels carried from centroids to images."""
 
+    level: Literal["auto", "clusters", "families"] = "auto"
+    """What `label` tells: the cluster of an image (auto, clusters), or its family."""
     noise: Literal["keep", "resolve"] = "keep"
     """Whether noise keeps the label -1 or gets the cluster the graph leads to."""
     max_outlier_score: ScoreOrOff = 0.8
@@ -134,28 +137,33 @@ class LabelsStep(Step):
     name = "labels"
     version = 3
     section = LabelsSettings
-    settings = ("labels.noise", "labels.max_outlier_score")
+    settings = ("labels.level", "labels.noise", "labels.max_outlier_score")
     reads = ("overcluster", "centroid_graph", "tree", "families")
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
         """Label the centroids, then the images."""
         store, executor = context.store, context.executor
-        rule = context.config.section(LabelsSettings).rule
+        settings = context.config.section(LabelsSettings)
+        rule = settings.rule
         if store.manifest.cut.get("is_undone"):
             store.manifest.cut = {}
         tree = stored_tree(store)
         numbered = number_clusters(executor, store, tree, rule, context.partitions)
         write_tree(store, numbered.tree)
-        if asked := store.manifest.cut.get("requested"):
+        asked = store.manifest.cut.get("requested")
+        if asked:
             from workflow.tree import cut
 
             recut = cut(numbered.tree, **asked)
             numbered = number_clusters(executor, store, recut, rule, context.partitions)
-        labels = numbered.clusters.labels
+        labels, (found, suggested) = numbered.clusters.labels, described_clusters(store, numbered)
+        by_family = settings.level == "families" and not asked
+        if by_family:
+            labels, suggested = family_labels(store, labels), None
+            found = {"level": "families"}
         store.write_model(self.name, label_model(labels))
-        found, suggested = described_clusters(store, numbered)
-        if len(numbered.clusters.sizes) == 1:
+        if not by_family and len(numbered.clusters.sizes) == 1:
             trial = whitened_trial(store, context.config.seed, _brightness(store))
             found |= {"whitened": trial}
         target = store.path / layout.WIP / layout.LABELS
@@ -170,6 +178,7 @@ class LabelsStep(Step):
             context.paths(),
             suggested=suggested,
             families=families_of(store),
+            by_family=by_family,
         )
         reports = label_images(executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
@@ -264,6 +273,11 @@ def label_model(labels: CentroidLabels) -> ModelArrays:
     return described(ARRAYS, {name: getattr(labels, _field(name)) for name in ARRAYS})
 
 
+def labels_are_families(store: RunStore) -> bool:
+    """Whether the labels of a run are families, as `labels.level` says, and not clusters."""
+    return not store.manifest.cut and store.step("labels").details.get("level") == "families"
+
+
 def stored_labels(store: RunStore) -> CentroidLabels:
     """Return the labels of the centroids of a run."""
     arrays = store.read_model(*ARRAYS)
@@ -339,6 +353,7 @@ class Labeller:
     paths: Path | None
     usual_distance: float | None = None
     families: Path | None = None
+    by_family: bool = False
 
     @classmethod
     def of(
@@ -352,11 +367,12 @@ class Labeller:
         suggested: CentroidLabels | None = None,
         usual_distance: float | None = None,
         families: Path | None = None,
+        by_family: bool = False,
     ) -> Labeller:
         """Return what labels images; tasks share the labels of the centroids."""
         other = None if suggested is None else executor.share(suggested.to_arrays())
         shared = executor.share(labels.to_arrays())
-        return cls(shared, other, rule, target, paths, usual_distance, families)
+        return cls(shared, other, rule, target, paths, usual_distance, families, by_family)
 
     @property
     def own(self) -> dict[str, ArraySpec]:
@@ -375,7 +391,25 @@ class Labeller:
         arrays = {name: getattr(labels, name) for name in LABELS}
         if self.suggested is not None:
             arrays[SUGGESTED] = cluster_of_rows(*found, _shared_labels(self.suggested), **how)
+        if self.by_family:
+            arrays |= self._by_family(block)
         return arrays
+
+    def _by_family(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
+        """Return the families of a block as its labels."""
+        assert self.families is not None
+        label, strength = (
+            zarr_io.read_rows(self.families, name, *block.rows) for name in FAMILY_ROWS
+        )
+        resolved = _shared_labels(self.centroid_labels).label_resolved[block.nearest[:, 0]]
+        others = (len(label), N_TOP - 1)
+        return {
+            "label": label,
+            "label_resolved": np.where(label >= 0, label, resolved),
+            "strength": strength,
+            "top_label": np.column_stack([label, np.full(others, -1, np.int32)]),
+            "top_membership": np.column_stack([strength, np.zeros(others, np.float32)]),
+        }
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy names and families along; return the report."""

@@ -17,7 +17,8 @@ from workflow.engine.summary import summarize
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
 from workflow.steps.base import is_picture, part_files
-from workflow.steps.labels import LabelsSettings
+from workflow.steps.family_table import family_table, images_of_families
+from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.odd_images import copied_images, find_outliers
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.context import Context
     from workflow.engine.plan import Sizes
-    from workflow.report import Certainty, ClustersByThreshold, CondensedTree, Sheet
+    from workflow.report import (
+        Certainty,
+        ClustersByThreshold,
+        CondensedTree,
+        FamilyTable,
+        Sheet,
+    )
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import PartFile
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
 TRUTH = "truth.json"
 #: Pictures on the sheets of noise and of outliers.
 N_ODD = 48
+#: Families with a sheet, the largest ones, and pictures on each.
+N_FAMILIES, FAMILY_IMAGES = 12, 18
 #: Most pictures fetched one by one from the images, for clusters too small to be among the kept ones.
 MAX_FETCHED = 600
 #: What drawing the page takes, and what is held of the label of a preview [bytes].
@@ -63,7 +72,7 @@ class ReportStep(Step):
     version = 2
     section = ReportSettings
     settings = ("report.n_clusters_shown", "report.images_per_cluster")
-    reads = ("pca", "projection", "overcluster", "centroid_graph", "tree", "labels")
+    reads = ("pca", "projection", "families", "overcluster", "centroid_graph", "tree", "labels")
 
     def run(self, context: Context) -> None:
         """Gather what there is to see, and draw it."""
@@ -113,7 +122,7 @@ def write_report(
 
     settings = config.section(ReportSettings)
     summary = summarize(steps, store)
-    tree = stored_tree(store)
+    tree, families = stored_tree(store), family_table(store)
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
         "spectrum",
@@ -138,16 +147,19 @@ def write_report(
         population=population,
         rms_radius=radius,
         centroid_label=shown,
-        tree=tree_data(shown_tree(store)),
+        # Its colours are those of clusters.
+        tree=None if labels_are_families(store) else tree_data(shown_tree(store)),
         cluster_persistence=_persistence(store, tree),
         clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
+        families=families,
         sheets=ContactSheets(
             store,
             images,
             summary,
             n_clusters=settings.n_clusters_shown,
             n_images=settings.images_per_cluster,
+            families=families,
         ),
         steps=_steps(store),
         notes=_notes(store, summary),
@@ -191,9 +203,14 @@ def tree_data(tree: ClusterTree) -> CondensedTree | None:
     )
 
 
+def is_another_cut(store: RunStore) -> bool:
+    """Whether the labels are no clusters of the configured tree: of a cut by hand, or families."""
+    return bool(store.manifest.cut) or labels_are_families(store)
+
+
 def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | None:
     """Return the persistence of the clusters shown; None for another cut, whose nodes are others."""
-    return None if store.manifest.cut else tree.persistence
+    return None if is_another_cut(store) else tree.persistence
 
 
 def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThreshold | None:
@@ -207,7 +224,7 @@ def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThres
     numbers = by_threshold[:, 1].astype(np.int64)
     # Another method or cut made other clusters, and borders that are found may not be believed.
     same = bool((numbers[by_threshold[:, 0] == DEFAULT_RATIO] == tree.n_clusters).any())
-    if store.manifest.cut or not tree.has_threshold or not same:
+    if is_another_cut(store) or not tree.has_threshold or not same:
         return None
     return ClustersByThreshold(
         by_threshold[:, 0],
@@ -223,7 +240,7 @@ def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
     from workflow.report import Certainty
 
     certainty = tree.certainty
-    if store.manifest.cut or not len(certainty.resampled_n_clusters):
+    if is_another_cut(store) or not len(certainty.resampled_n_clusters):
         return None
     return Certainty(
         resampled_n_clusters=certainty.resampled_n_clusters,
@@ -299,6 +316,8 @@ class ContactSheets(Sequence["Sheet"]):
         Summary of the run.
     n_clusters, n_images : int
         Clusters shown at most, and images of each.
+    families : FamilyTable, optional
+        The families of the run; the largest are shown.
     """
 
     def __init__(
@@ -309,6 +328,7 @@ class ContactSheets(Sequence["Sheet"]):
         *,
         n_clusters: int,
         n_images: int,
+        families: FamilyTable | None = None,
     ) -> None:
         self._image_shape = tuple(store.manifest.images["shape"][1:])
         self._n_samples, self._images = summary["n_samples"], images
@@ -316,6 +336,7 @@ class ContactSheets(Sequence["Sheet"]):
         if not is_picture(self._image_shape):
             return
         from workflow.report import cluster_sheet, noise_sheet
+        from workflow.report.sentences import label_noun
 
         self._kept = Previews(store)
         labels = _labels_at(store, self._kept.rows)
@@ -326,7 +347,12 @@ class ContactSheets(Sequence["Sheet"]):
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
             fetched = fetch.rows_of(cluster, min(n_images, size) - len(kept))
             rows = np.concatenate([self._kept.rows[kept], fetched])
-            self._show(rows, partial(cluster_sheet, cluster, size, self._n_samples))
+            self._show(
+                rows,
+                partial(cluster_sheet, cluster, size, self._n_samples, noun=label_noun(summary)),
+            )
+        if families is not None and not labels_are_families(store):
+            self._show_families(store, families)
         noise = np.flatnonzero(labels["label"] < 0)
         if len(noise):
             n_noise = round(summary["noise_fraction"] * self._n_samples)
@@ -337,6 +363,18 @@ class ContactSheets(Sequence["Sheet"]):
     def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
         """Add a sheet."""
         self._shown.append(Shown(rows, sheet))
+
+    def _show_families(self, store: RunStore, families: FamilyTable) -> None:
+        """Add the sheets of the largest families."""
+        from workflow.report import family_sheet
+
+        found = images_of_families(store, min(len(families.size), N_FAMILIES), FAMILY_IMAGES)
+        for family, rows in enumerate(found):
+            shown = rows if self._images is not None else rows[np.isin(rows, self._kept.rows)]
+            if len(shown):
+                tightness = families.conductance[family], families.expected[family]
+                size = int(families.size[family])
+                self._show(shown, partial(family_sheet, family, size, *tightness))
 
     def _show_odd(self, store: RunStore) -> None:
         """Add the sheets of lone outliers, of small groups far out, and of copies."""

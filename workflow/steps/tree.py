@@ -159,8 +159,11 @@ class TreeStep(Step):
         details, cut = store.step(self.name).details, store.manifest.cut
         found = details | cut.get("found", {})
         names = OF_THE_TREE if cut else (*OF_THE_TREE, *OF_THE_CUT)
+        structure = details["structure"]
+        if structure == "none" and store.step("families").details.get("families") == "found":
+            structure = "families"
         return {
-            "structure": details["structure"],
+            "structure": structure,
             "tree_method": found["method"],
             "min_cluster_size": found["min_cluster_size"],
             "is_requested": bool(cut) or details.get("is_requested", False),

@@ -1,0 +1,93 @@
+"""The families of the images: their sizes, how tight each is against a smooth cloud, and the table of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workflow.formatting import format_count, format_share
+from workflow.report.figures import plot_box
+from workflow.report.markup import Html, element, section, table
+from workflow.report.plots import plot_conductance, plot_population
+
+if TYPE_CHECKING:
+    from workflow.report.data import FamilyTable, ReportData
+
+#: Families listed in the table, the largest first.
+MAX_LISTED = 200
+#: A family lies within a cluster if so many of its images do.
+WITHIN = 0.9
+_HINT = (
+    "A family is a group of images of the same source: frames of one film, photographs of one object. "
+    "Its images lie closer together than a cloud without structure would have it. Conductance: the share "
+    "of its ties to neighbours that lead out."
+)
+
+
+def families_section(data: ReportData) -> Html:
+    """Return sizes, test, pictures and table of the families, or nothing where there are none."""
+    families = data.families
+    if families is None:
+        return Html("")
+    n_within = int(np.count_nonzero(families.cluster_share >= WITHIN))
+    lie = f"{n_within:,} of {format_count(len(families.size), 'family')} lie within one cluster."
+    plots = element("div", _sizes(families), _conductance(families), class_="plots")
+    return section("Families", f"{_HINT} {lie}", plots, _table(families))
+
+
+def _sizes(families: FamilyTable) -> Html:
+    """Return the histogram of the sizes."""
+    size = families.size
+    words = f"Histogram of the images of {format_count(len(size), 'family')}, {size.min():,} to {size.max():,}, median {float(np.median(size)):,.0f}"
+    return plot_box(
+        "family-sizes",
+        "Images of each family",
+        words,
+        lambda axes: plot_population(axes, size, "family"),
+    )
+
+
+def _conductance(families: FamilyTable) -> Html:
+    """Return conductance against what a smooth cloud has."""
+    found, expected = families.conductance, families.expected
+    words = (
+        f"Conductance of each family against that of a smooth cloud: median {float(np.median(found)):.2f} "
+        f"where a smooth cloud has {float(np.median(expected)):.2f}"
+    )
+    return plot_box(
+        "family-conductance",
+        "How tight each family is",
+        words,
+        lambda axes: plot_conductance(axes, expected, found),
+    )
+
+
+def _table(families: FamilyTable) -> Html:
+    """Return the largest families in a folded table."""
+    n_listed = min(len(families.size), MAX_LISTED)
+    head = (
+        "family",
+        "images",
+        "conductance",
+        "in a smooth cloud",
+        "dimension",
+        "cluster",
+        "of it there",
+    )
+    rows = [
+        (
+            str(family),
+            f"{families.size[family]:,}",
+            f"{families.conductance[family]:.2f}",
+            f"{families.expected[family]:.2f}",
+            f"{families.dimension[family]:.1f}",
+            "noise" if families.cluster[family] < 0 else str(families.cluster[family]),
+            format_share(float(families.cluster_share[family])),
+        )
+        for family in range(n_listed)
+    ]
+    title = "Every family"
+    if n_listed < len(families.size):
+        title = f"The {n_listed} largest families"
+    return element("details", element("summary", title), table(head, rows, numeric=1))

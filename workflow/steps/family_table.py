@@ -1,0 +1,117 @@
+"""The families of a run beside its clusters: where each lies, images of some, and families as labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import row_ranges
+from workflow.errors import ConfigError
+from workflow.overcluster import NearestCentroids
+from workflow.runstore import layout, zarr_io
+from workflow.steps.families import families_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from workflow.labels import CentroidLabels
+    from workflow.report import FamilyTable
+    from workflow.runstore import RunStore
+
+#: Rows of labels that are read at once.
+READ_ROWS = 2**20
+
+
+def family_table(store: RunStore) -> FamilyTable | None:
+    """Return the families of a run whose labels are complete; None where none were found."""
+    if families_of(store) is None or not store.step("families").details["n_families"]:
+        return None
+    from workflow.report import FamilyTable
+
+    names = ("size", "conductance", "expected", "dimension")
+    size, *tightness = store.read_model(*(f"family_{name}" for name in names))
+    conductance, expected, dimension = tightness
+    members = ((f[f >= 0], label[f >= 0]) for _, f, label in _labels(store))
+    cluster, n_there = _most_frequent(members, len(size))
+    return FamilyTable(size, conductance, expected, dimension, cluster, n_there / size)
+
+
+def images_of_families(store: RunStore, n_families: int, n_images: int) -> list[NDArray[np.int64]]:
+    """Return images of the first families, evenly over the order of the images, at most so many of each."""
+    rows: list[list[NDArray[np.int64]]] = [[] for _ in range(n_families)]
+    for start, family, _ in _labels(store):
+        here = np.flatnonzero((family >= 0) & (family < n_families))
+        for one in np.unique(family[here]).tolist():
+            rows[one].append(start + here[family[here] == one])
+    members = [np.concatenate(found) for found in rows]
+    return [
+        one[np.linspace(0, len(one) - 1, min(n_images, len(one))).astype(int)] for one in members
+    ]
+
+
+def family_labels(store: RunStore, clusters: CentroidLabels) -> CentroidLabels:
+    """Return the labels of the centroids where the label of an image is its family.
+
+    A centroid has the family of most of its images; resolved, that of most of
+    those in one, or of the nearest centroid with one.
+    """
+    centroids, population = store.read_model("centroids", "population")
+    place = families_of(store)
+    if place is None or not store.step("families").details["n_families"]:
+        state = store.step("families").details.get("families", "untested")
+        msg = f"`labels.level=families` must have families to label images by; {store.path} has none (families: {state}). Set labels.level=clusters."
+        raise ConfigError(msg)
+
+    def families(*, lone: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for rows in row_ranges(store.manifest.images["shape"][0], READ_ROWS):
+            nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", *rows)[:, 0]
+            family = zarr_io.read_rows(place, "family", *rows)
+            kept = family >= (-1 if lone else 0)
+            yield nearest[kept], family[kept]
+
+    label, n_there = _most_frequent(families(lone=True), len(centroids))
+    resolved, n_known = _most_frequent(families(lone=False), len(centroids))
+    known = np.flatnonzero(n_known)
+    nearest, _ = NearestCentroids.build(centroids[known]).query(centroids, k=1)
+    return replace(
+        clusters,
+        label=label,
+        label_resolved=np.where(n_known > 0, resolved, resolved[known[nearest[:, 0]]]),
+        membership=np.where(label >= 0, n_there / np.maximum(population, 1), 0).astype(np.float32),
+    )
+
+
+def _most_frequent(
+    blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]], n_groups: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the most frequent value of each group, of equals the lowest, and how often it is there.
+
+    A block is the group of each image, and its value; a group without images has -1, 0 times.
+    """
+    pairs, counts = np.empty((0, 2), np.int32), np.empty(0, np.int64)
+    for group, value in blocks:
+        found, times = np.unique(np.stack([group, value], axis=1), axis=0, return_counts=True)
+        pairs, place = np.unique(np.concatenate([pairs, found]), axis=0, return_inverse=True)
+        times = np.concatenate([counts, times])
+        counts = np.bincount(place.ravel(), times, minlength=len(pairs)).astype(np.int64)
+    order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))
+    last = np.flatnonzero(np.diff(pairs[order, 0], append=n_groups))
+    best, n_best = np.full(n_groups, -1, np.int32), np.zeros(n_groups, np.int64)
+    best[pairs[order[last], 0]] = pairs[order[last], 1]
+    n_best[pairs[order[last], 0]] = counts[order[last]]
+    return best, n_best
+
+
+def _labels(store: RunStore) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Yield the first row of each block, with family and label of its images."""
+    labels = store.path / layout.LABELS
+    for rows in row_ranges(store.manifest.images["shape"][0], READ_ROWS):
+        yield (
+            rows.start,
+            zarr_io.read_rows(labels, "family", *rows),
+            zarr_io.read_rows(labels, "label", *rows),
+        )
