@@ -100,6 +100,13 @@ def run_cli(capsys, monkeypatch, tmp_path):
     return call
 
 
+@pytest.fixture
+def on_client(client, monkeypatch):
+    """Let commands use workers that are there: starting some for each command takes seconds."""
+    monkeypatch.setenv("WORKFLOW_COMPUTE__LAUNCHER", "address")
+    monkeypatch.setenv("WORKFLOW_COMPUTE__ADDRESS", client.scheduler.address)
+
+
 def spawn_cli(*words, **kwargs):
     """Start the command line in a process of its own."""
     command = [sys.executable, "-m", "workflow", *map(str, words)]

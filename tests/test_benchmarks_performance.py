@@ -46,7 +46,8 @@ def test_fitting__is_no_worse_than_the_peers(data):
         assert result.figures["n_empty"] == 0
 
 
-def test_stores__hold_what_was_written(data):
+def test_stores__hold_what_was_written(data, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_BYTES", 1 << 23)
     results = list(stores.stores(data))
     pairs, compressors = results[:8], results[8:]
     assert all(result.figures["same"] == 1 for result in pairs)

@@ -9,6 +9,9 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+#: Settings of runs in notebooks that are about other things; the first two have all defaults.
+WITHOUT_NEIGHBORS = {"WORKFLOW_NEIGHBORS__ENABLED": "false"}
+LEAN = {**WITHOUT_NEIGHBORS, "WORKFLOW_TREE__N_RESAMPLES": "0"}
 
 of_jupyter = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:(zmq|jupyter_client|jupyter_core|nbclient)"
@@ -36,7 +39,9 @@ def numbers(pattern, text):
 def execute(tmp_path, monkeypatch):
     """Run a notebook in a folder of its own."""
 
-    def call(stem):
+    def call(stem, settings=None):
+        for name, value in (settings or {}).items():
+            monkeypatch.setenv(name, value)
         path = next(path for path in NOTEBOOKS if path.stem.startswith(stem))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         notebook = nbformat.read(path, as_version=4)
@@ -97,7 +102,7 @@ def test_your_own_images__are_taken_from_a_folder_a_file_and_memory(execute):
 def test_on_a_cluster__runs_here_and_goes_on_after_a_stop(execute, monkeypatch):
     monkeypatch.delenv("OVERCLUSTER_SITE", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    text = printed(execute("03"))
+    text = printed(execute("03", LEAN))
     assert "site: local" in text
     assert "#SBATCH -p short" in text
     assert "#SBATCH -t 00:30:00" in text
@@ -110,7 +115,7 @@ def test_on_a_cluster__runs_here_and_goes_on_after_a_stop(execute, monkeypatch):
 
 @of_jupyter
 def test_exploring__cuts_the_tree_and_finds_what_was_doubled(execute):
-    notebook = execute("04")
+    notebook = execute("04", WITHOUT_NEIGHBORS)
     text = printed(notebook)
     assert "asked for five: 5 clusters" in text
     assert "the first labels are back: True" in text
@@ -127,7 +132,7 @@ def test_exploring__cuts_the_tree_and_finds_what_was_doubled(execute):
 
 @of_jupyter
 def test_how_exact__finds_the_same_as_the_libraries(execute):
-    text = printed(execute("05"))
+    text = printed(execute("05", LEAN))
     assert numbers(r"smallest \|cosine\| ([\d.]+)", text)[0] > 1 - 1e-9
     assert numbers(r"largest relative difference ([\d.e+-]+)", text)[0] < 1e-9
     assert numbers(r"brute force: ([\d.]+)%", text) == [100.0]

@@ -5,7 +5,10 @@ import pytest
 
 from tests.conftest import picture_set
 
-QUICK = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
+#: Few centroids, one worker, and all steps.
+WHOLE = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
+#: Without what these tests are not about.
+QUICK = (*WHOLE, "--set", "neighbors.enabled=false", "--set", "tree.n_resamples=0")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import xarray as xr
 import zarr
 from PIL import Image
 
-from tests.cli.conftest import QUICK
+from tests.cli.conftest import QUICK, WHOLE
 from tests.conftest import last_json, picture_set
 from tests.runs.helpers import without_families
 from workflow.cli.program import program
@@ -35,7 +35,7 @@ def test_commands__are_those_of_the_contract():
 
 def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
     run, predicted = tmp_path / "run", tmp_path / "predicted.zarr"
-    status, out, err = run_cli("run", images, "--out", run, *QUICK, "--json")
+    status, out, err = run_cli("run", images, "--out", run, *WHOLE, "--json")
     assert status == 0, err
     summary = last_json(out)
     assert summary["n_clusters"] == 4
@@ -65,7 +65,7 @@ def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
     status, out, _ = run_cli("update", run, tmp_path / "more.npy", "--json")
     assert (status, last_json(out)["n_samples"]) == (0, 1500)
 
-    status, out, err = run_cli("run", images, "--out", run, *QUICK, "--json")
+    status, out, err = run_cli("run", images, "--out", run, *WHOLE, "--json")
     assert (status, last_json(out)["n_clusters"]) == (0, 4)
     assert "projection is stale: pca has another result" in err
 
@@ -87,13 +87,15 @@ def test_compute_check__says_what_a_worker_saw(run_cli, client):
     assert "Did you mean `slurm`" in err
 
 
-def test_demo__finds_its_sources(run_cli, tmp_path):
-    status, out, err = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo", "--json")
+def test_demo__finds_its_sources(on_client, run_cli, tmp_path):
+    lean = ("--set", "neighbors.enabled=false", "--set", "tree.n_resamples=0")
+    words = ("--images", 8_000, "--out", tmp_path / "demo", *lean)
+    status, out, err = run_cli("demo", *words, "--json")
     assert status == 0, err
     found = last_json(out)
     assert found["truth"]["n_sources"] >= 24
     assert found["truth"]["ari"] > 0.9
-    status, out, _ = run_cli("demo", "--images", 20_000, "--out", tmp_path / "demo")
+    status, out, _ = run_cli("demo", *words)
     assert status == 0
     assert found["truth"]["n_films"] == 5
     assert found["truth"]["n_films_found"] >= 4
@@ -102,11 +104,11 @@ def test_demo__finds_its_sources(run_cli, tmp_path):
 
 
 def test_plan__prints_the_passes(run_cli, images):
-    status, out, _ = run_cli("plan", images)
+    status, out, _ = run_cli("plan", images, "--no-pilot")
     assert status == 0
     for word in ("blocks", "pca", "projection", "overcluster: assign", "labels", "memory/task"):
         assert word in out
-    status, out, _ = run_cli("plan", images, "--json")
+    status, out, _ = run_cli("plan", images, "--no-pilot", "--json")
     content = last_json(out)
     assert content["n_samples"] == 1200
     assert content["fits"]
@@ -125,7 +127,7 @@ def test_plan__refuses_what_cannot_fit(run_cli, tmp_path):
     assert "a worker has 400.00 MiB" in err.splitlines()[-1]
 
 
-def test_ingest__copies_a_folder_and_names_what_it_could_not_read(run_cli, tmp_path):
+def test_ingest__copies_a_folder_and_names_what_it_could_not_read(on_client, run_cli, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(6):
@@ -138,8 +140,6 @@ def test_ingest__copies_a_folder_and_names_what_it_could_not_read(run_cli, tmp_p
         "--shape",
         "8,8,3",
         "--json",
-        "--set",
-        "compute.n_workers=1",
     )
     assert status == 0, err
     found = last_json(out)
@@ -150,7 +150,7 @@ def test_ingest__copies_a_folder_and_names_what_it_could_not_read(run_cli, tmp_p
         assert [str(path) for path in copied["path"].values] == [f"{i}.png" for i in range(6)]
 
 
-def test_run__of_a_folder_joins_labels_to_files(run_cli, tmp_path):
+def test_run__of_a_folder_joins_labels_to_files(on_client, run_cli, tmp_path):
     folder = tmp_path / "pictures"
     images, source = picture_set(n=400, n_sources=3, shape=(8, 8, 3))
     for kind in range(3):
@@ -282,7 +282,9 @@ def test_bad_input__exits_2_with_one_line(name, run_cli, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_bad_input__the_first_value_that_is_not_finite_is_named(value, run_cli, tmp_path):
+def test_bad_input__the_first_value_that_is_not_finite_is_named(
+    value, on_client, run_cli, tmp_path
+):
     images = picture_set(n=3000, dtype=np.float32)[0]
     images[2900, 0, 0, 0] = np.nan
     images[1700, 2, 1, 0] = value
@@ -294,14 +296,12 @@ def test_bad_input__the_first_value_that_is_not_finite_is_named(value, run_cli, 
         tmp_path / "run",
         "--set",
         "block_rows=500",
-        "--set",
-        "compute.n_workers=2",
     )
     assert (status, out) == (2, "")
     assert f"got {value} first at image 1700, feature {2 * 18 + 3}" in err.splitlines()[-1]
 
 
-def test_bad_input__a_cut_zarr_chunk_is_named(run_cli, tmp_path):
+def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):
     group = zarr.create_group(tmp_path / "images.zarr")
     stored = group.create_array(
         "images", shape=(900, 4, 4, 3), chunks=(100, 4, 4, 3), dtype="uint8"

@@ -51,7 +51,7 @@ def test_default_out__of_this_folder_has_its_name(tmp_path, monkeypatch):
 
 
 def test_run__names_its_folder_first_and_refuses_images_of_another_folder(
-    run_cli, images, tmp_path
+    on_client, run_cli, images, tmp_path
 ):
     status, _, err = run_cli("run", "images.npy", *QUICK)
     assert status == 0, err
@@ -66,7 +66,7 @@ def test_run__names_its_folder_first_and_refuses_images_of_another_folder(
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_shape__is_an_option_of_what_hints_at_it(run_cli, photos, command):
+def test_shape__is_an_option_of_what_hints_at_it(on_client, run_cli, photos, command):
     status, _, err = run_cli(command, photos)
     assert status == 2
     hint = re.search(r"Add for example (--\S.*)\.$", err.strip())[1].split()
@@ -87,7 +87,9 @@ def test_run__tells_counts_with_units_and_names_what_it_left_out(run_cli, photos
         assert internal not in "\n".join(told.values())
 
 
-def test_settings__with_an_option_of_their_own_are_those_of_set(run_cli, photos, tmp_path):
+def test_settings__with_an_option_of_their_own_are_those_of_set(
+    on_client, run_cli, photos, tmp_path
+):
     short = ("--shape", "8,8,3", "--whiten")
     long = ("--set", "ingest.shape=8,8,3", "--set", "pca.whiten=true")
     for name, words in (("short", short), ("long", long)):
@@ -102,7 +104,9 @@ def test_settings__with_an_option_of_their_own_are_those_of_set(run_cli, photos,
     assert "got '8,x' (from --shape)" in err
 
 
-def test_n_clusters__is_run_and_recut_in_one_and_makes_nothing_stale(run_cli, images, tmp_path):
+def test_n_clusters__is_run_and_recut_in_one_and_makes_nothing_stale(
+    on_client, run_cli, images, tmp_path
+):
     status, out, err = run_cli("run", images, "--out", "one", "--n-clusters", 2, *QUICK, "--json")
     assert status == 0, err
     assert last_json(out)["n_clusters"] == 2
@@ -129,7 +133,9 @@ def test_n_clusters__is_run_and_recut_in_one_and_makes_nothing_stale(run_cli, im
     assert "all steps are complete" in err
 
 
-def test_seconds__are_the_same_on_the_command_line_and_on_the_page(run_cli, images, tmp_path):
+def test_seconds__are_the_same_on_the_command_line_and_on_the_page(
+    on_client, run_cli, images, tmp_path
+):
     status, out, err = run_cli("run", images, "--out", "run", *QUICK)
     assert status == 0, err
     seconds = json.loads((tmp_path / "run/summary.json").read_text())["seconds"]

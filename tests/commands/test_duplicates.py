@@ -16,9 +16,11 @@ from sklearn.metrics import adjusted_rand_score
 import workflow
 from tests.conftest import last_json, picture_set
 from tests.runs.helpers import (
+    LEAN,
     SETTINGS,
     assert_same_labels,
     labels_of,
+    lean_run,
     make_run,
     without_families,
 )
@@ -122,7 +124,8 @@ def test_duplicates__of_a_run_without_hashes_are_read_from_the_images(finished, 
 
 def test_run__of_an_earlier_version_gets_hashes_with_other_components(images, client, tmp_path):
     np.save(tmp_path / "images.npy", images[0][:1500])
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client, **{"pca.n_components": 5})
+    settings = {"pca.n_components": 5}
+    store = lean_run(tmp_path / "images.npy", tmp_path / "run", client, **settings)
     hashes = StoredRows.open(store.path / "pca" / "hashes.zarr", "hash").read(0, 1500)
     shutil.rmtree(store.path / "pca" / "hashes.zarr")
     journal = store.folder("pca") / "moments.jsonl"
@@ -130,7 +133,7 @@ def test_run__of_an_earlier_version_gets_hashes_with_other_components(images, cl
     for line in lines[1:]:
         del line["hash_crc"], line["line_crc"]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    make_run(tmp_path / "images.npy", store.path, client, **{"pca.n_components": 6})
+    lean_run(tmp_path / "images.npy", store.path, client, **{"pca.n_components": 6})
     again = StoredRows.open(store.path / "pca" / "hashes.zarr", "hash").read(0, 1500)
     np.testing.assert_array_equal(again, hashes)
 
@@ -141,7 +144,7 @@ def test_copies__appended_to_the_images_are_all_found(pictures, client, tmp_path
     several = [7, 7, 7, 7, 1234, 1234, 99]
     images = pictures[0][:2500]
     np.save(tmp_path / "images.npy", np.concatenate([images, images[shown], images[several]]))
-    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    run = workflow.Run(lean_run(tmp_path / "images.npy", tmp_path / "run", client).path)
     found = [group["indices"] for group in run.duplicates(limit=1000)["groups"]]
     assert found[:2] == [[7, 2600, 2601, 2602, 2603], [1234, 2604, 2605]]
     pairs = [[row, 2500 + copy] for copy, row in enumerate(shown.tolist())]
@@ -160,7 +163,7 @@ def test_duplicates__of_floats_are_equal_in_their_bytes(client, tmp_path):
     points[[7, 700]] = [0.0, 1.0, 2.0, 3.0, 4.0]
     points[300] = [-0.0, 1.0, 2.0, 3.0, 4.0]
     np.save(tmp_path / "points.npy", points)
-    store = make_run(tmp_path / "points.npy", tmp_path / "run", client)
+    store = lean_run(tmp_path / "points.npy", tmp_path / "run", client)
     assert [g["indices"] for g in listed_duplicates(store.path)["groups"]] == [[7, 700]]
 
 
@@ -179,7 +182,7 @@ def test_verify__notices_a_damaged_and_an_exchanged_hash(finished, tmp_path):
 
 def test_duplicates__do_not_depend_on_the_blocks(finished, images, client, tmp_path):
     np.save(tmp_path / "images.npy", images[0])
-    other = make_run(tmp_path / "images.npy", tmp_path / "run", client, block_rows=700)
+    other = lean_run(tmp_path / "images.npy", tmp_path / "run", client, block_rows=700)
     one, two = (listed_duplicates(store.path, limit=1000) for store in (finished, other))
     assert one.pop("run") != two.pop("run")
     assert one == two
@@ -401,13 +404,13 @@ def test_predict__gives_equal_images_equal_memberships(finished, images, tmp_pat
         np.testing.assert_array_equal(again, array, err_msg=name)
 
 
-def test_command__prints_groups_and_files(run_cli, tmp_path):
+def test_command__prints_groups_and_files(on_client, run_cli, tmp_path):
     pictures, _ = picture_set(n=300, n_sources=3, shape=(8, 8, 3))
     pictures[200:240] = pictures[7]
     (tmp_path / "pictures").mkdir()
     for index, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "pictures" / f"{index:03d}.png")
-    quick = ("--set", "overcluster.n_centroids=30", "--set", "compute.n_workers=1")
+    quick = ("--set", "overcluster.n_centroids=30", "--set", "neighbors.enabled=false")
     words = ("run", tmp_path / "pictures", "--out", tmp_path / "run", "--set", "ingest.shape=8,8,3")
     assert run_cli(*words, *quick)[0] == 0
     status, out, err = run_cli("duplicates", tmp_path / "run", "--near")
@@ -454,7 +457,7 @@ def test_command__refuses_a_run_without_labels(finished, tmp_path):
 
 def test_recut_and_other_noise__write_memberships_that_fit(finished, images, client, tmp_path):
     np.save(tmp_path / "images.npy", images[0])
-    settings = {**SETTINGS, "labels.noise": "resolve"}
+    settings = {**SETTINGS, **LEAN, "labels.noise": "resolve"}
     run = workflow.run(
         tmp_path / "images.npy", tmp_path / "run", client=client, settings=settings, progress=False
     )

@@ -12,7 +12,7 @@ from PIL import Image
 
 import workflow
 from tests.conftest import last_json, picture_set
-from tests.runs.helpers import assert_same_labels, labels_of, make_run, without_families
+from tests.runs.helpers import assert_same_labels, copy_of, labels_of, lean_run, without_families
 from workflow.commands.predict import far_out_sentence, predict
 from workflow.commands.update import update
 from workflow.engine.progress import Progress
@@ -37,7 +37,7 @@ def run(request, client, tmp_path_factory):
     images, _ = picture_set(n=3000, shape=(5, 7, 3), dtype=dtype)
     images[-200:] = images[np.random.default_rng(0).integers(0, 2800, 200)]
     np.save(folder / "images.npy", images)
-    return make_run(folder / "images.npy", folder / "run", client, **settings), images
+    return lean_run(folder / "images.npy", folder / "run", client, **settings), images
 
 
 def predicted(store, images, place):
@@ -46,7 +46,7 @@ def predicted(store, images, place):
     return {name: zarr_io.read_array(place, name) for name in without_families(labels_of(store))}
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 700))
 def test_labels__are_those_of_the_image_alone(run, tmp_path_factory, seed, n):
     """Permuted, repeated, in parts and one by one: the same bits as in the run."""
@@ -96,7 +96,7 @@ def bytes_run(client, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bytes")
     images, _ = picture_set(n=2000, shape=(6, 5, 3))
     np.save(folder / "images.npy", images)
-    return make_run(folder / "images.npy", folder / "run", client), images
+    return lean_run(folder / "images.npy", folder / "run", client), images
 
 
 def test_folder__and_raw_file_take_the_shape_of_the_run(bytes_run, run_cli, tmp_path):
@@ -144,7 +144,7 @@ def test_other_images__are_refused_in_one_line(bytes_run, tmp_path, other, text)
     assert not list(tmp_path.iterdir())
 
 
-def test_run__of_one_image_is_refused(run_cli, tmp_path):
+def test_run__of_one_image_is_refused(on_client, run_cli, tmp_path):
     np.save(tmp_path / "one.npy", np.zeros((1, 6, 5, 3), np.uint8))
     for words in (("plan", "one.npy"), ("run", "one.npy", "--out", "run")):
         status, out, err = run_cli(*words)
@@ -159,10 +159,8 @@ def test_run__of_one_image_is_refused(run_cli, tmp_path):
     assert "two images or more; signs has 1" in err
 
 
-def test_update__with_one_image(bytes_run, client, tmp_path):
-    images = bytes_run[1]
-    np.save(tmp_path / "images.npy", images)
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+def test_update__with_one_image(bytes_run, tmp_path):
+    images, store = bytes_run[1], copy_of(bytes_run[0], tmp_path / "run")
     counts = store.step("pca").details["exact_groups"]
     found = workflow.Run(store.path).update(images[3])
     assert (found["n_samples_before"], found["n_samples"]) == (2000, 2001)
@@ -204,11 +202,8 @@ def test_images_unlike_the_runs__are_told_in_python(bytes_run, caplog):
 
 
 def test_far_out__one_of_a_hundred_in_the_run_itself(bytes_run, client, tmp_path):
-    images = bytes_run[1]
-    np.save(tmp_path / "images.npy", images)
-    run = workflow.Run(
-        make_run(tmp_path / "images.npy", tmp_path / "run", client).path, client=client
-    )
+    images, store = bytes_run[1], copy_of(bytes_run[0], tmp_path / "run")
+    run = workflow.Run(store.path, client=client)
     for _ in range(2):
         distances = np.sort(labels_of(run)["distance"].values)
         found = predict(run.path, images, tmp_path / "p.zarr", progress=SILENT)

@@ -21,7 +21,7 @@ from distributed import Client
 
 import workflow
 from tests.conftest import picture_set
-from tests.runs.helpers import SETTINGS, assert_same_labels, make_run
+from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, lean_run
 from workflow.commands.compute_check import check_site
 from workflow.compute import package_upload, upload_package
 from workflow.compute.package_upload import PackageUpload
@@ -116,7 +116,7 @@ def run_by_value(client, function):
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_path):
+def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_path, monkeypatch):
     with opened(tmp_path) as (place, client):
         assert run_by_value(client, has_package) == [False]
         upload_package(client)
@@ -130,6 +130,15 @@ def test_package__reaches_workers_that_lack_it_and_those_that_come_later(tmp_pat
         outcomes = client.gather(client.map(run_task, [[3, 4], [5]], function=sum, pure=False))
         assert [outcome.result for outcome in outcomes] == [7, 5]
         upload_package(client)
+        # Uploaded earlier, it is another version.
+        newer = tmp_path / "newer" / "workflow"
+        shutil.copytree(FOLDER, newer, ignore=shutil.ignore_patterns("__pycache__"))
+        with (newer / "rng.py").open("a") as file:
+            file.write("\n# a later version\n")
+        monkeypatch.setattr(package_upload, "FOLDER", newer)
+        with pytest.raises(ComputeError, match="start the workers anew") as refusal:
+            upload_package(client)
+        assert "\n" not in str(refusal.value)
 
 
 def test_package__reaches_workers_started_beside_a_file_of_its_name(tmp_path):
@@ -150,19 +159,6 @@ def test_package__of_another_version_is_refused(tmp_path):
         pattern = r"has other code in \S+site-packages/workflow\. .*pip install overcluster==0"
         with pytest.raises(ComputeError, match=pattern):
             upload_package(client)
-
-
-def test_package__uploaded_earlier_is_another_version(tmp_path, monkeypatch):
-    newer = tmp_path / "newer" / "workflow"
-    shutil.copytree(FOLDER, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    with (newer / "rng.py").open("a") as file:
-        file.write("\n# a later version\n")
-    with opened(tmp_path) as (_, client):
-        upload_package(client)
-        monkeypatch.setattr(package_upload, "FOLDER", newer)
-        with pytest.raises(ComputeError, match="start the workers anew") as refusal:
-            upload_package(client)
-        assert "\n" not in str(refusal.value)
 
 
 def test_package__that_cannot_be_written_is_missing(tmp_path):
@@ -190,24 +186,22 @@ def test_nothing__is_uploaded_where_the_package_is(client, monkeypatch):
 
 
 def test_run__on_workers_without_the_package_gives_the_labels_of_a_local_one(tmp_path, client):
-    images, _ = picture_set()
+    """And a check there says before it what a run would meet."""
+    images, _ = picture_set(n=1500)
     np.save(tmp_path / "images.npy", images)
-    here = make_run(tmp_path / "images.npy", tmp_path / "here", client)
+    here = lean_run(tmp_path / "images.npy", tmp_path / "here", client)
     # As after an earlier run: what was compiled then is not compiled again.
     uploaded = tmp_path / "cache" / "overcluster" / "packages" / PackageUpload().digest
     shutil.copytree(FOLDER, uploaded / "workflow")
-    with opened(tmp_path, n_workers=2) as (_, there):
+    with opened(tmp_path, n_workers=2) as (place, there):
+        settings = {"compute.launcher": "address", "compute.scheduler_file": str(place.file)}
+        config = load_config(None, settings, environment={}).config
+        found = check_site(config, None, tmp_path / "there")
+        assert found["problems"] == []
+        assert found["writes_run"]
+        settings = SETTINGS | LEAN
         run = workflow.run(
-            tmp_path / "images.npy", out=tmp_path / "there", client=there, settings=SETTINGS
+            tmp_path / "images.npy", out=tmp_path / "there", client=there, settings=settings
         )
         with workflow.Run(here.path).dataset as expected:
             assert_same_labels(run.dataset.load(), expected.load())
-
-
-def test_check__at_workers_without_the_package_says_what_a_run_would_meet(tmp_path):
-    with opened(tmp_path) as (place, _):
-        settings = {"compute.launcher": "address", "compute.scheduler_file": str(place.file)}
-        config = load_config(None, settings, environment={}).config
-        found = check_site(config, None, tmp_path / "run")
-    assert found["problems"] == []
-    assert found["writes_run"]

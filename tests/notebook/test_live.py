@@ -12,7 +12,7 @@ from jupyter_client.manager import start_new_kernel
 
 from tests.conftest import PROJECT
 from tests.report.test_page import Page
-from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, make_run
 from workflow.runstore import RunStore
 from workflow.steps import STEPS
 
@@ -63,14 +63,17 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory, pictures):
+def kernel(tmp_path_factory, pictures, client):
     folder = tmp_path_factory.mktemp("kernel")
     np.save(folder / "images.npy", pictures[0])
     np.save(folder / "nothing.npy", np.zeros((4000, 3), np.uint8))
     opened = Kernel(folder)
     opened.folder = folder
-    settings = {**SETTINGS, "compute.n_workers": 2}
-    _, _, error = opened.run(f"import workflow\nsettings = {settings}")
+    settings = {**SETTINGS, **LEAN, "compute.n_workers": 2}
+    # Starting workers for each run takes seconds.
+    there = {"compute.launcher": "address", "compute.address": client.scheduler.address}
+    there = {**SETTINGS, **LEAN, **there}
+    _, _, error = opened.run(f"import workflow\nsettings, there = {settings}, {there}")
     assert error is None
     yield opened
     opened.client.stop_channels()
@@ -78,6 +81,7 @@ def kernel(tmp_path_factory, pictures):
 
 
 RUN = "run = workflow.run('images.npy', out={out!r}, settings=settings)"
+THERE = RUN.replace("settings=settings", "settings=there")
 
 
 def test_run__is_drawn_into_one_output_until_it_is_done(kernel):
@@ -108,15 +112,15 @@ def test_run__is_drawn_into_one_output_until_it_is_done(kernel):
 def test_run__that_is_interrupted_says_so_and_goes_on(kernel, client):
     # In the midst of the steps, whichever it is by then.
     pages, ids, error = kernel.run(
-        RUN.format(out="stopped"), until=lambda text: re.search(r"ingest [\d.]+ s", text)
+        THERE.format(out="stopped"), until=lambda text: re.search(r"ingest [\d.]+ s", text)
     )
     assert error[0] == "KeyboardInterrupt"
     assert len(ids) == 1
     assert re.search(r"stopped after \d+ s in \w+\. The same call goes on", pages[-1].text)
-    pages, _, error = kernel.run(RUN.format(out="stopped"))
+    pages, _, error = kernel.run(THERE.format(out="stopped"))
     assert error is None
     assert "done in" in pages[-1].text
-    whole = make_run(kernel.folder / "images.npy", kernel.folder / "whole", client)
+    whole = make_run(kernel.folder / "images.npy", kernel.folder / "whole", client, **LEAN)
     again = RunStore.open(kernel.folder / "stopped")
     assert_same_labels(labels_of(again), labels_of(whole))
 
@@ -124,7 +128,7 @@ def test_run__that_is_interrupted_says_so_and_goes_on(kernel, client):
 def test_run__that_fails_ends_with_the_line_of_the_error(kernel):
     # Whatever it is, once the bars are drawn: the disk, a worker, or as here the images.
     code = "import numpy as np; bad = np.ones((4000, 5), np.float32); bad[1234, 2] = np.nan; np.save('bad.npy', bad)\n"
-    pages, _, error = kernel.run(code + "workflow.run('bad.npy', out='bad', settings=settings)")
+    pages, _, error = kernel.run(code + "workflow.run('bad.npy', out='bad', settings=there)")
     assert error is not None
     assert error[1] in pages[-1].text.replace("&#x27;", "'")
     assert re.search(r"bad failed after \d+ s in pca\.", pages[-1].text)
@@ -132,10 +136,8 @@ def test_run__that_fails_ends_with_the_line_of_the_error(kernel):
 
 
 def test_run__that_is_complete_or_not_to_be_shown_draws_nothing(kernel):
-    kernel.run(RUN.format(out="run"))
-    assert kernel.run(RUN.format(out="run"))[0] == []
-    silent = RUN.format(out="silent").replace(
-        "settings=settings", "settings=settings, progress=False"
-    )
-    pages, _, error = kernel.run(silent)
+    kernel.run(THERE.format(out="complete"))
+    assert kernel.run(THERE.format(out="complete"))[0] == []
+    changed = "settings={**there, 'labels.noise': 'resolve'}, progress=False"
+    pages, _, error = kernel.run(RUN.format(out="complete").replace("settings=settings", changed))
     assert (pages, error) == ([], None)

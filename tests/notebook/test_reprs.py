@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import PROJECT
 from tests.report.test_page import Page
-from tests.runs.helpers import SETTINGS, make_run
+from tests.runs.helpers import LEAN, SETTINGS, make_run
 from workflow import Run
 from workflow.commands.recut import recut
 from workflow.engine.summary import read_summary
@@ -216,7 +216,7 @@ def test_names__become_the_coordinate_path_of_images_too(client, tmp_path, pictu
     (tmp_path / "photos").mkdir()
     for index, image in enumerate(pictures[0][:600]):
         Image.fromarray(image).save(tmp_path / "photos" / f"{index:03d}.png")
-    settings = {"ingest.shape": [6, 6, 3]}
+    settings = {**LEAN, "ingest.shape": [6, 6, 3]}
     path = make_run(tmp_path / "photos", tmp_path / "run", client, **settings).path
     run = Run(path)
     assert run.images.path.values[7] == "007.png"
@@ -260,7 +260,7 @@ def test_gallery__shows_members(made):
 def test_vectors__show_no_pictures(client, tmp_path, pictures):
     vectors = pictures[0][:1000].reshape(1000, -1)
     np.save(tmp_path / "vectors.npy", vectors)
-    path = make_run(tmp_path / "vectors.npy", tmp_path / "run", client).path
+    path = make_run(tmp_path / "vectors.npy", tmp_path / "run", client, **LEAN).path
     run = Run(path)
     assert "There are no pictures" in Page(run._repr_html_()).text
     assert run.images.dims == ("sample", "feature")

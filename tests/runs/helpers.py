@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+
 import numpy as np
 import xarray as xr
 
+from workflow import steps
 from workflow.commands.run import run_workflow
+from workflow.config import known_keys
 from workflow.engine.progress import Progress
-from workflow.steps import load_config
+from workflow.runstore import RunStore
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
+#: For tests that are about other things than neighbours, families, certainty and the pictures of the page.
+LEAN = {"neighbors.enabled": False, "tree.n_resamples": 0, "report.n_clusters_shown": 0}
 
 
 def make_run(images, out, client, **settings):
     """Run the whole workflow."""
-    loaded = load_config(None, {**SETTINGS, **settings}, environment={})
+    known = {key for key, _ in known_keys(steps.config_class())}
+    small = {key: value for key, value in SETTINGS.items() if key in known}
+    loaded = steps.load_config(None, {**small, **settings}, environment={})
     return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
+
+
+@contextlib.contextmanager
+def only(*names):
+    """Let runs have these steps alone, for tests that are about no others."""
+    every = list(steps.STEPS)
+    steps.STEPS[:] = [step for step in every if step.name in names]
+    try:
+        yield
+    finally:
+        steps.STEPS[:] = every
+
+
+def lean_run(images, out, client, **settings):
+    """Run the steps up to the labels, without what most tests are not about."""
+    with only(*[step.name for step in steps.STEPS if step.name != "report"]):
+        lean = {key: value for key, value in LEAN.items() if not key.startswith("report")}
+        return make_run(images, out, client, **{**lean, **settings})
+
+
+def copy_of(store, place):
+    """Return a copy of a finished run, to be changed."""
+    shutil.copytree(store.path, place)
+    return RunStore.open(place)
 
 
 def labels_of(store):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture_set, spawn_cli
-from tests.runs.helpers import make_run
+from tests.runs.helpers import LEAN, make_run
 from tests.runs.kills import SET_WORDS, SMALL_BLOCKS, assert_same_results
 from workflow.commands.recut import recut
 from workflow.commands.status import status
@@ -71,7 +71,7 @@ def test_verify__notices_a_byte_altered_in_any_file(images, client, tmp_path):
 def test_verify__notices_altered_images_where_they_lie(images, client, tmp_path):
     path = tmp_path / "images.npy"
     np.save(path, images)
-    run = make_run(path, tmp_path / "run", client).path
+    run = make_run(path, tmp_path / "run", client, **LEAN).path
     times = path.stat()
     assert damaged_in(run) == []
     assert_noticed(run, path)
@@ -83,7 +83,7 @@ def test_verify__notices_altered_images_where_they_lie(images, client, tmp_path)
 
 def test_verify__ends_with_one_line_and_status_2(images, client, run_cli, tmp_path):
     np.save(tmp_path / "images.npy", images)
-    run = make_run(tmp_path / "images.npy", tmp_path / "run", client).path
+    run = make_run(tmp_path / "images.npy", tmp_path / "run", client, **LEAN).path
     assert run_cli("status", run, "--verify")[0] == 0
     (run / "overcluster" / "round.npz").write_bytes(b"other")
     status, _, err = run_cli("status", run, "--verify")
@@ -114,7 +114,7 @@ def test_disk__that_is_full_is_told_and_gone_on_from(images, client, small_disk,
     disk, resize = small_disk
     np.save(tmp_path / "images.npy", images)
     # By themselves they are left out where the disk is small.
-    settings = {**SMALL_BLOCKS, "neighbors.enabled": True}
+    settings = {**SMALL_BLOCKS, **LEAN, "neighbors.enabled": True}
     undisturbed = make_run(tmp_path / "images.npy", tmp_path / "run", client, **settings)
     stopped_in, told, again, size = set(), [], None, 64
     while again is None:
@@ -125,7 +125,7 @@ def test_disk__that_is_full_is_told_and_gone_on_from(images, client, small_disk,
             if (disk / "run" / "manifest.json").exists():
                 steps = status(disk / "run")["steps"]
                 stopped_in |= {name for name, step in steps.items() if step["state"] == "partial"}
-            size = size * 5 // 4
+            size = size * 3 // 2
             resize(f"{size}k")
     assert all("No space left on device" in line and "Make room" in line for line in told), told
     assert not any("\n" in line for line in told)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture_set
-from tests.runs.helpers import make_run
+from tests.runs.helpers import lean_run, make_run
 from tests.runs.kills import assert_same_results
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
@@ -19,6 +19,7 @@ from workflow.runstore.journal import Journal
 
 #: Centroids, and tasks: many small blocks.
 SMALL = {"overcluster.n_centroids": 60, "block_rows": 100}
+FEW_BLOCKS = SMALL | {"block_rows": 700}
 #: Places, checksums and names that come beside the numbers.
 BESIDE = 60
 
@@ -123,7 +124,7 @@ def test_run__killed_while_seeding_seeds_anew_with_the_same_bits(
     npy, client, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fitting, "MAX_IN_MEMORY_PAIRS", 1)
-    whole = make_run(npy, tmp_path / "whole", client, **SMALL)
+    whole = lean_run(npy, tmp_path / "whole", client, **FEW_BLOCKS)
     run_tasks = Executor.map
 
     def stops(executor, function, items):
@@ -134,5 +135,5 @@ def test_run__killed_while_seeding_seeds_anew_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Executor, "map", stops)
         with pytest.raises(StopError):
-            make_run(npy, tmp_path / "run", client, **SMALL)
-    assert_same_results(whole, make_run(npy, tmp_path / "run", client, **SMALL))
+            lean_run(npy, tmp_path / "run", client, **FEW_BLOCKS)
+    assert_same_results(whole, lean_run(npy, tmp_path / "run", client, **FEW_BLOCKS))

@@ -13,7 +13,7 @@ import xarray as xr
 from PIL import Image
 
 from tests.conftest import picture_set
-from tests.runs.helpers import assert_same_labels, labels_of, make_run
+from tests.runs.helpers import assert_same_labels, labels_of, lean_run, make_run, only
 from workflow.commands.predict import predict
 from workflow.commands.update import update
 from workflow.errors import NonFiniteError, SpreadError, StoreError
@@ -23,6 +23,13 @@ from workflow.ingest import ingest, open_source
 @pytest.fixture(scope="module")
 def images():
     return picture_set(n=1500)[0]
+
+
+@pytest.fixture
+def few_steps():
+    """The steps that read the images, alone."""
+    with only("ingest", "pca", "projection"):
+        yield
 
 
 def write_zarr(place, images):
@@ -49,27 +56,27 @@ def test_run__the_same_bytes_of_another_time_are_the_same_images(
     if kind == "folder":
         place = tmp_path / "images"
         write_folder(place, images)
-        settings = {"ingest.shape": (6, 6, 3)}
+        settings["ingest.shape"] = (6, 6, 3)
     elif kind == "zarr":
         write_zarr(place, images)
     else:
         {"npy": np.save, "npz": lambda path, a: np.savez(path, images=a)}[kind](place, images)
-    before = make_run(place, tmp_path / "run", client, **settings)
+    before = lean_run(place, tmp_path / "run", client, **settings)
     labels = labels_of(before)
     touch(place)
     with caplog.at_level(logging.INFO, logger="workflow"):
-        again = make_run(place, tmp_path / "run", client, **settings)
+        again = lean_run(place, tmp_path / "run", client, **settings)
     assert "all steps are complete" in caplog.messages
     assert_same_labels(labels_of(again), labels)
     # Found once, known from then on, by other commands too.
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="workflow"):
-        make_run(place, tmp_path / "run", client, **settings)
+        lean_run(place, tmp_path / "run", client, **settings)
     assert not any("comparing" in message for message in caplog.messages)
     assert not (tmp_path / "run/wip/compared").exists()
 
 
-def test_run__other_bytes_of_the_same_size_are_refused(images, client, tmp_path):
+def test_run__other_bytes_of_the_same_size_are_refused(few_steps, images, client, tmp_path):
     place = tmp_path / "images.npy"
     np.save(place, images)
     make_run(place, tmp_path / "run", client)
@@ -108,8 +115,8 @@ def test_run__packed_and_turned_round_gives_the_labels_of_the_values(images, cli
         )
     with xr.open_zarr(tmp_path / "packed.zarr", consolidated=False) as found:
         np.save(tmp_path / "plain.npy", found["images"].transpose("sample", ...).values)
-    first = make_run(tmp_path / "packed.zarr", tmp_path / "packed", client)
-    second = make_run(tmp_path / "plain.npy", tmp_path / "plain", client)
+    first = lean_run(tmp_path / "packed.zarr", tmp_path / "packed", client)
+    second = lean_run(tmp_path / "plain.npy", tmp_path / "plain", client)
     assert_same_labels(labels_of(first), labels_of(second))
 
 
@@ -121,7 +128,9 @@ def test_run__packed_and_turned_round_gives_the_labels_of_the_values(images, cli
     # In one block; in two whose sums overflow only when they are merged; in one of itself.
     [("float32", 1e25, 1), ("float64", -3e30, 2), ("float64", 5e153, 2), ("float64", 1e200, 1)],
 )
-def test_run__a_pixel_that_is_too_large_is_named(images, client, tmp_path, dtype, large, n_large):
+def test_run__a_pixel_that_is_too_large_is_named(
+    few_steps, images, client, tmp_path, dtype, large, n_large
+):
     values = images.astype(dtype) / 255
     values[1234, 2, 1, 0] = large
     values[700, 2, 1, 0] = large / 2 if n_large == 2 else 0
@@ -140,7 +149,7 @@ def test_run__a_pixel_that_is_too_large_is_named(images, client, tmp_path, dtype
 def test_predict_and_update__one_pixel_that_is_too_large_is_named(images, client, tmp_path):
     values = (images / 255).astype(np.float32)
     np.save(tmp_path / "i.npy", values)
-    store = make_run(tmp_path / "i.npy", tmp_path / "run", client)
+    store = lean_run(tmp_path / "i.npy", tmp_path / "run", client)
     values[1234, 2, 1, 0] = 1e25
     np.save(tmp_path / "new.npy", values)
     with pytest.raises(NonFiniteError, match=r"got 1e\+25 first at image 1234, feature 39"):

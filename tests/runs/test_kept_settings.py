@@ -8,7 +8,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from tests.conftest import picture_set
-from tests.runs.helpers import SETTINGS, labels_of, make_run
+from tests.runs.helpers import LEAN, SETTINGS, labels_of, make_run
 from workflow.commands.run import read_summary, run_workflow
 from workflow.commands.status import status
 from workflow.commands.update import update
@@ -35,7 +35,7 @@ def test_run__keeps_the_settings_of_the_folder(images, client, tmp_path, caplog)
     caplog.set_level(logging.INFO, logger="workflow")
     np.save(tmp_path / "images.npy", images)
     path = tmp_path / "images.npy"
-    store = make_run(path, tmp_path / "run", client, **{"tree.n_resamples": 0, "seed": 3})
+    store = make_run(path, tmp_path / "run", client, **LEAN, seed=3)
     before = labels_of(store)["label"].values
     caplog.clear()
 
@@ -62,7 +62,7 @@ def test_run__keeps_the_settings_of_the_folder(images, client, tmp_path, caplog)
 def test_update__its_images_get_no_labels_and_both_commands_say_so(images, client, tmp_path):
     for name, part in (("old", images[:1000]), ("new", images[1000:])):
         np.save(tmp_path / f"{name}.npy", part)
-    store = make_run(tmp_path / "old.npy", tmp_path / "run", client, **{"tree.n_resamples": 0})
+    store = make_run(tmp_path / "old.npy", tmp_path / "run", client, **LEAN)
     assert read_summary(store)["n_samples_merged"] == 0
     assert "merged" not in describe_summary(read_summary(store))
     found = update(store.path, tmp_path / "new.npy")
@@ -78,8 +78,8 @@ def test_update__its_images_get_no_labels_and_both_commands_say_so(images, clien
 
 def test_run__works_on_the_client_that_holds_the_images(images, client, tmp_path):
     held = client.persist(da.from_array(images, chunks=(400, 6, 6, 3)))
-    store = make_run(held, tmp_path / "held", None, **{"tree.n_resamples": 0})
-    given = make_run(images, tmp_path / "given", client, **{"tree.n_resamples": 0})
+    store = make_run(held, tmp_path / "held", None, **LEAN)
+    given = make_run(images, tmp_path / "given", client, **LEAN)
     np.testing.assert_array_equal(labels_of(store)["label"], labels_of(given)["label"])
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -12,7 +13,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture_set, spawn_cli
-from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run
+from tests.runs.helpers import (
+    LEAN,
+    SETTINGS,
+    assert_same_labels,
+    copy_of,
+    labels_of,
+    make_run,
+    only,
+)
 from workflow.commands import recut as recut_module
 from workflow.commands.recut import recut
 from workflow.commands.report import report
@@ -21,6 +30,7 @@ from workflow.commands.status import status
 from workflow.commands.update import update
 from workflow.config import LoadedConfig
 from workflow.engine.progress import Progress
+from workflow.engine.staleness import step_plans
 from workflow.engine.step import by_name, dependents
 from workflow.engine.summary import read_summary
 from workflow.errors import StoreError
@@ -28,6 +38,7 @@ from workflow.runstore import RunStore, journal
 from workflow.steps import STEPS, load_config
 
 NAMES = [step.name for step in STEPS]
+PIXELS = ("ingest", "pca", "projection")
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
@@ -48,6 +59,19 @@ def npy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(npy, client, tmp_path_factory):
     return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client)
+
+
+@pytest.fixture
+def run(uninterrupted, tmp_path):
+    """A copy of that run, to be changed."""
+    return copy_of(uninterrupted, tmp_path / "run")
+
+
+@pytest.fixture
+def few_steps():
+    """The steps that read the pixels, alone."""
+    with only(*PIXELS):
+        yield
 
 
 class StopHereError(Exception):
@@ -84,54 +108,44 @@ def test_resume__after_a_stop_before_each_step(npy, uninterrupted, client, tmp_p
 def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
     npy, uninterrupted, client, tmp_path, monkeypatch
 ):
-    """The journal takes five entries and no more, again and again: as if the client had been killed there."""
-    extend, noted = journal.Journal.extend, []
+    """The journal of each pass takes five entries and no more: as if the client had been killed there."""
+    extend, noted, stopped = journal.Journal.extend, [], set()
 
     def limited(journal, records):
-        places = [(journal.path.parent.name, journal.path.stem, index) for index in records]
+        name = journal.path.parent.name, journal.path.stem
+        places = [(*name, index) for index in records]
         assert not set(places) & set(noted), "a task that was noted ran again"
-        n_fitting = max(0, 5 - n_taken[0])
+        n_fitting = len(records)
+        if name not in stopped:
+            n_fitting = min(n_fitting, 5 - sum(place[:2] == name for place in noted))
         extend(journal, dict(list(records.items())[:n_fitting]))
         noted.extend(places[:n_fitting])
-        n_taken[0] += n_fitting
         if n_fitting < len(records):
+            stopped.add(name)
             raise StopHereError
 
-    passes = set()
+    again = None
     with monkeypatch.context() as patch:
         patch.setattr(journal.Journal, "extend", limited)
-        while True:
-            n_taken = [0]
-            try:
+        while again is None:
+            with contextlib.suppress(StopHereError):
                 again = make_run(npy, tmp_path / "run", client)
-                break
-            except StopHereError:
-                passes.add(noted[-1][:2])
-    assert len(passes) >= 5, passes
+    assert {step for step, _ in stopped} >= {
+        "pca", "projection", "neighbors", "overcluster", "labels"
+    }, stopped  # fmt: skip
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
-@pytest.mark.parametrize("journal", ["projection/blocks.jsonl", "overcluster/assign-0.jsonl"])
-def test_resume__after_kill_9_of_the_process(journal, npy, uninterrupted, client, tmp_path):
-    process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
-    wait_for(tmp_path / "run" / journal, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    again = make_run(npy, tmp_path / "run", client)
-    assert_same_labels(labels_of(uninterrupted), labels_of(again))
-
-
-def test_resume__a_finished_run_does_nothing(npy, client, tmp_path, monkeypatch):
-    make_run(npy, tmp_path / "run", client)
-
+def test_resume__a_finished_run_does_nothing(npy, run, client, monkeypatch):
     def never(self, context):
         raise AssertionError
 
     for name in NAMES:
         replace_run(monkeypatch, name, never)
-    make_run(npy, tmp_path / "run", client)
+    make_run(npy, run.path, client)
 
 
+#: Setting, another value, the first step that is done again.
 CHANGES = [
     ("report.images_per_cluster", 5, "report"),
     ("labels.noise", "resolve", "labels"),
@@ -140,46 +154,42 @@ CHANGES = [
     ("tree.method", "hdbscan", "tree"),
     ("centroid_graph.dimension_rows", 500, "centroid_graph"),
     ("overcluster.n_centroids", 50, "overcluster"),
-    ("seed", 1, "overcluster"),
     ("projection.dtype", "float16", "projection"),
     ("pca.whiten", True, "projection"),
     ("pca.n_components", 5, "pca"),
-    ("compute.n_workers", 7, None),
 ]
 
 
-def test_stale__changed_settings_redo_exactly_what_depends_on_them(
-    npy, client, tmp_path, monkeypatch, caplog
-):
-    """One folder, a setting more changed at each call; in the end it equals a fresh run."""
-    make_run(npy, tmp_path / "run", client)
-    ran, settings = [], {}
-    for step in STEPS:
-        before = type(step).run
-        monkeypatch.setattr(
-            type(step),
-            "run",
-            lambda self, context, before=before: (ran.append(self.name), before(self, context)),
-        )
-    for key, value, first in CHANGES:
-        ran.clear()
-        caplog.clear()
-        settings[key] = value
-        with caplog.at_level(logging.INFO, logger="workflow"):
-            changed = make_run(npy, tmp_path / "run", client, **settings)
-        assert ran == ([first, *dependents(STEPS, first)] if first else []), key
-        if first:
-            assert any(f"{first} is stale: {key} was" in message for message in caplog.messages)
-    fresh = make_run(npy, tmp_path / "fresh", client, **settings)
+@pytest.mark.parametrize(
+    ("key", "value", "first"),
+    [*CHANGES, ("seed", 1, "overcluster"), ("compute.n_workers", 7, None)],
+)
+def test_stale__is_what_depends_on_a_changed_setting(uninterrupted, key, value, first):
+    config = load_config(None, {**SETTINGS, key: value}, environment={}).config
+    due = {plan.name: plan for plan in step_plans(STEPS, uninterrupted, config) if plan.is_due}
+    assert list(due) == ([first, *dependents(STEPS, first)] if first else [])
+    if first:
+        assert due[first].reason.startswith(f"{key} was ")
+
+
+def test_stale__changed_settings_give_what_a_fresh_run_gives(npy, run, client, tmp_path, caplog):
+    """First those of the early steps, then those of the late ones, which find the others' results."""
+    early = {key: value for key, value, _ in CHANGES[-4:]}
+    late = {key: value for key, value, _ in CHANGES[:-4]}
+    make_run(npy, run.path, client, **LEAN, **early)
+    with caplog.at_level(logging.INFO, logger="workflow"):
+        changed = make_run(npy, run.path, client, **{**LEAN, **early, **late})
+    assert "centroid_graph is stale: centroid_graph.dimension_rows was" in caplog.text
+    assert "overcluster is stale" not in caplog.text
+    fresh = make_run(npy, tmp_path / "fresh", client, **{**LEAN, **early, **late})
     assert_same_labels(labels_of(fresh), labels_of(changed))
 
 
-def test_stale__other_images_are_refused(npy, client, tmp_path):
-    make_run(npy, tmp_path / "run", client)
+def test_stale__other_images_are_refused(run, client, tmp_path):
     other = tmp_path / "other.npy"
     np.save(other, picture_set(n=700)[0])
     with pytest.raises(StoreError, match=r"was made from .*images.npy, and .*other.npy differs"):
-        make_run(other, tmp_path / "run", client)
+        make_run(other, run.path, client)
 
 
 def test_stale__images_altered_between_the_passes_are_noticed(client, tmp_path, monkeypatch):
@@ -201,41 +211,38 @@ def test_stale__images_altered_between_the_passes_are_noticed(client, tmp_path, 
         make_run(path, tmp_path / "run", client)
 
 
-def test_recut__and_back(npy, uninterrupted, client, tmp_path):
-    store = make_run(npy, tmp_path / "run", client)
-    summary = recut(store.path, n_clusters=3)
+def test_recut__and_back(uninterrupted, run):
+    summary = recut(run.path, n_clusters=3)
     assert summary["n_clusters"] == 3
-    assert len(np.unique(labels_of(store)["label_resolved"])) == 3
-    found = status(store.path, verify=True)
+    assert len(np.unique(labels_of(run)["label_resolved"])) == 3
+    found = status(run.path, verify=True)
     assert {step["state"] for step in found["steps"].values()} == {"complete"}
     assert found["damaged"] == []
-    assert recut(store.path, configured=True)["cut"] == "configured"
-    assert_same_labels(labels_of(uninterrupted), labels_of(store))
-    assert status(store.path, verify=True)["damaged"] == []
+    assert recut(run.path, configured=True)["cut"] == "configured"
+    assert_same_labels(labels_of(uninterrupted), labels_of(run))
+    assert status(run.path, verify=True)["damaged"] == []
 
 
 def test_run__keeps_a_cut_by_hand_unless_it_is_told_settings(
-    npy, uninterrupted, client, tmp_path, caplog
+    npy, uninterrupted, run, client, caplog
 ):
-    store = make_run(npy, tmp_path / "run", client)
-    recut(store.path, n_clusters=3)
-    page, plain = (store.path / "report.html").read_text(), load_config(None, {}, environment={})
+    recut(run.path, n_clusters=3)
+    page, plain = (run.path / "report.html").read_text(), load_config(None, {}, environment={})
     known = load_config(None, SETTINGS, environment={})
     with caplog.at_level(logging.INFO, logger="workflow"):
         # As the same settings come from a folder: nothing is told.
         loaded = LoadedConfig(known.config, plain.origins)
-        run_workflow(npy, store.path, loaded, client=client, progress=Progress(enabled=False))
+        run_workflow(npy, run.path, loaded, client=client, progress=Progress(enabled=False))
     assert "the cut by hand is kept" in caplog.text
     assert "recut" in caplog.text
-    assert read_summary(store)["n_clusters"] == 3
-    assert (store.path / "report.html").read_text() == page
-    again = make_run(npy, tmp_path / "run", client)
+    assert read_summary(run)["n_clusters"] == 3
+    assert (run.path / "report.html").read_text() == page
+    again = make_run(npy, run.path, client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
     assert read_summary(again)["cut"] == "configured"
 
 
-def test_recut__stopped_before_the_page_leaves_it_to_be_written(npy, client, tmp_path, monkeypatch):
-    store = make_run(npy, tmp_path / "run", client)
+def test_recut__stopped_before_the_page_leaves_it_to_be_written(run, monkeypatch):
 
     def stop(*_):
         raise StopHereError
@@ -243,29 +250,28 @@ def test_recut__stopped_before_the_page_leaves_it_to_be_written(npy, client, tmp
     with monkeypatch.context() as patch:
         patch.setattr(recut_module, "write_report", stop)
         with pytest.raises(StopHereError):
-            recut(store.path, n_clusters=3)
-    assert status(store.path)["steps"]["report"]["state"] == "partial"
-    assert read_summary(store)["n_clusters"] == 3
-    assert "divided into 3 clusters" not in (store.path / "report.html").read_text()
-    report(store.path)
-    assert status(store.path)["steps"]["report"]["state"] == "complete"
-    assert "divided into 3 clusters" in (store.path / "report.html").read_text()
+            recut(run.path, n_clusters=3)
+    assert status(run.path)["steps"]["report"]["state"] == "partial"
+    assert read_summary(run)["n_clusters"] == 3
+    assert "divided into 3 clusters" not in (run.path / "report.html").read_text()
+    report(run.path)
+    assert status(run.path)["steps"]["report"]["state"] == "complete"
+    assert "divided into 3 clusters" in (run.path / "report.html").read_text()
 
 
-def test_recut__cut_short_is_finished_by_the_next_opener(npy, client, tmp_path, monkeypatch):
-    store = make_run(npy, tmp_path / "run", client)
-    before = labels_of(store)["label"].values
+def test_recut__cut_short_is_finished_by_the_next_opener(run, monkeypatch):
+    before = labels_of(run)["label"].values
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "_finish_moves", lambda self: (_ for _ in ()).throw(StopHereError))
         with pytest.raises(StopHereError):
-            recut(store.path, n_clusters=3)
-    assert (labels_of(store)["label"].values == before).all()
-    reopened = RunStore.open(store.path)
+            recut(run.path, n_clusters=3)
+    assert (labels_of(run)["label"].values == before).all()
+    reopened = RunStore.open(run.path)
     assert read_summary(reopened)["n_clusters"] == 3
     assert len(np.unique(labels_of(reopened)["label_resolved"])) == 3
 
 
-def test_update__equals_a_fit_on_all(client, tmp_path):
+def test_update__equals_a_fit_on_all(few_steps, client, tmp_path):
     images = picture_set(n=5000, seed=5)[0]
     for name, part in (("all", images), ("old", images[:1700]), ("new", images[1700:])):
         np.save(tmp_path / f"{name}.npy", part)
@@ -296,35 +302,33 @@ def test_update__equals_a_fit_on_all(client, tmp_path):
     )
 
 
-def test_lock__a_second_writer_is_refused(npy, client, tmp_path):
-    store = make_run(npy, tmp_path / "run", client)
-    with store.lock(), pytest.raises(StoreError, match="one command at a time"):
-        make_run(npy, tmp_path / "run", client)
+def test_lock__a_second_writer_is_refused(npy, run, client):
+    with run.lock(), pytest.raises(StoreError, match="one command at a time"):
+        make_run(npy, run.path, client)
 
 
 @pytest.mark.parametrize("lost", ["labels.zarr", "report.html", "model.zarr", "projection/kept"])
-def test_resume__makes_again_what_was_deleted(lost, npy, uninterrupted, client, tmp_path):
-    store = make_run(npy, tmp_path / "run", client)
-    place = store.path / lost
+def test_resume__makes_again_what_was_deleted(lost, npy, uninterrupted, run, client):
+    place = run.path / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    assert "absent" in {s["state"] for s in status(store.path)["steps"].values()}
-    again = make_run(npy, tmp_path / "run", client)
-    assert (store.path / lost).exists()
+    assert "absent" in {s["state"] for s in status(run.path)["steps"].values()}
+    again = make_run(npy, run.path, client)
+    assert place.exists()
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
 def test_resume__after_another_cut_of_the_blocks(npy, uninterrupted, client, tmp_path):
-    make_run(npy, tmp_path / "run", client, block_rows=700)
+    with only(*PIXELS):
+        make_run(npy, tmp_path / "run", client, block_rows=700)
     again = make_run(npy, tmp_path / "run", client)
     assert again.read_model("moments_count")[0] == 6000
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
 def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
-    npy, uninterrupted, client, tmp_path, monkeypatch
+    npy, uninterrupted, run, client, monkeypatch
 ):
-    store = make_run(npy, tmp_path / "run", client)
-    recut(store.path, n_clusters=3)
+    recut(run.path, n_clusters=3)
 
     def stop(self, context):
         raise StopHereError
@@ -332,16 +336,16 @@ def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
     with monkeypatch.context() as patch:
         replace_run(patch, "labels", stop)
         with pytest.raises(StopHereError):
-            make_run(npy, tmp_path / "run", client)
-    again = make_run(npy, tmp_path / "run", client)
+            make_run(npy, run.path, client)
+    again = make_run(npy, run.path, client)
     assert_same_labels(labels_of(uninterrupted), labels_of(again))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal__ends_with_one_line_and_status_1(number, npy, tmp_path):
+def test_signal__ends_with_one_line_and_status_1(npy, tmp_path):
+    """Of any signal that stops: tests/cli/test_cli_stop.py."""
     process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
     wait_for(tmp_path / "run" / "pca/moments.jsonl", process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "stopped; the same command goes on from here\n" in err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import random
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture_set, spawn_cli
-from tests.runs.helpers import make_run
+from tests.runs.helpers import make_run, only
 from tests.runs.kills import (
     FORKED,
     SET_WORDS,
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 @pytest.fixture(scope="module")
 def npy(tmp_path_factory):
     path = tmp_path_factory.mktemp("images") / "images.npy"
-    np.save(path, picture_set(n=2500, seed=11)[0])
+    np.save(path, picture_set(n=1600, seed=11)[0])
     return path
 
 
@@ -46,9 +45,9 @@ def undisturbed(npy, client, tmp_path_factory):
     return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client, **SMALL_BLOCKS)
 
 
-def test_workers__one_two_three_and_seven_give_the_same(npy, undisturbed, tmp_path):
+def test_workers__one_two_and_seven_give_the_same(npy, undisturbed, tmp_path):
     """`undisturbed` was made by two."""
-    for n_workers in (1, 3, 7):
+    for n_workers in (1, 7):
         with open_workers(n_workers) as client:
             assert len(client.scheduler_info(n_workers=-1)["workers"]) == n_workers
             again = make_run(npy, tmp_path / f"run{n_workers}", client, **SMALL_BLOCKS)
@@ -59,8 +58,9 @@ def test_blocks__of_bytes_give_the_same_moments_and_components(npy, undisturbed,
     """Sums of integers are exact, however they are cut; what is drawn block by block is not the same."""
     names = ["mean", "components", "explained_variance", "moments_sum", "moments_second"]
     loaded = undisturbed.read_model(*names)
-    for block_rows in (97, 1000, 2500):
-        again = make_run(npy, tmp_path / str(block_rows), client, block_rows=block_rows)
+    for block_rows in (97, 1000, 1600):
+        with only("ingest", "pca"):
+            again = make_run(npy, tmp_path / str(block_rows), client, block_rows=block_rows)
         for name, ours, theirs in zip(names, loaded, again.read_model(*names), strict=True):
             assert ours.tobytes() == theirs.tobytes(), (name, block_rows)
 
@@ -76,8 +76,8 @@ def kill_workers(npy, undisturbed, folder, n_kills, seed):
     log.info("seed %s: %s workers killed in %s runs", seed, killer.n_killed, n_runs)
 
 
-def test_kills__of_twenty_workers_change_nothing(npy, undisturbed, tmp_path):
-    kill_workers(npy, undisturbed, tmp_path, 20, seed=1)
+def test_kills__of_workers_change_nothing(npy, undisturbed, tmp_path):
+    kill_workers(npy, undisturbed, tmp_path, 6, seed=1)
 
 
 @pytest.mark.slow
@@ -87,27 +87,17 @@ def test_soak__kills_of_sixty_workers(npy, undisturbed, tmp_path, seed):
     kill_workers(npy, undisturbed, tmp_path, 60, seed)
 
 
-def holds_lock(run):
-    """Return whether some process works on a run."""
-    with contextlib.suppress(FileNotFoundError), (run / ".lock").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 #: Where a run is killed: as soon as this file has so many lines.
-KILL_AT = [
+KILL_AT = [("pca/moments.jsonl", 2), ("overcluster/drawn.jsonl", 10), ("labels/blocks.jsonl", 10)]
+KILL_AT_TOO = [
     ("manifest.json", 1),
-    ("pca/moments.jsonl", 2),
     ("pca/moments.jsonl", 20),
     ("projection/blocks.jsonl", 2),
     ("projection/blocks.jsonl", 20),
-    ("overcluster/drawn.jsonl", 10),
+    ("neighbors/sorted.jsonl", 2),
+    ("neighbors/blocks.jsonl", 10),
     ("overcluster/rounds.jsonl", 2),
     ("overcluster/assign-0.jsonl", 10),
-    ("labels/blocks.jsonl", 10),
     ("report.html", 1),
 ]
 
@@ -139,7 +129,7 @@ def kill_runs(npy, undisturbed, folder, places, draw=None):
             assert_same_results(undisturbed, RunStore.open(run))
             run = folder / f"run{len(list(folder.iterdir()))}"
     log.info("killed at %s", ", ".join(kills_at))
-    assert len(set(kills_at)) >= 3, kills_at
+    assert len(set(kills_at)) >= 2, kills_at
     return run
 
 
@@ -158,7 +148,7 @@ def reached(run):
     return next((name for name, step in steps.items() if step["state"] != "complete"), "the end")
 
 
-def test_kills__of_the_whole_run_at_ten_places_change_nothing(npy, undisturbed, client, tmp_path):
+def test_kills__of_the_whole_run_change_nothing(npy, undisturbed, client, tmp_path):
     place = kill_runs(npy, undisturbed, tmp_path, KILL_AT)
     assert_same_results(undisturbed, make_run(npy, place, client, **SMALL_BLOCKS))
     assert status(place, verify=True)["damaged"] == []
@@ -167,9 +157,9 @@ def test_kills__of_the_whole_run_at_ten_places_change_nothing(npy, undisturbed, 
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)])
-def test_soak__kills_of_the_whole_run_at_thirty_moments(npy, undisturbed, client, tmp_path, seed):
+def test_soak__kills_of_the_whole_run_at_many_moments(npy, undisturbed, client, tmp_path, seed):
     draw = random.Random(seed)
-    places = [place for _ in range(3) for place in KILL_AT]
+    places = [*KILL_AT, *KILL_AT_TOO] * 3
     place = kill_runs(npy, undisturbed, tmp_path, places, draw)
     assert_same_results(undisturbed, make_run(npy, place, client, **SMALL_BLOCKS))
 
@@ -219,20 +209,12 @@ def test_killed__all_workers_for_good_is_told(tmp_path):
             executor.map(abs, [1])
 
 
-def test_two__runs_on_one_folder_are_refused(npy, undisturbed, client, tmp_path):
-    """The first is stopped in its tracks, so that the second comes while it holds the folder."""
-    words = ("run", npy, "--out", tmp_path / "run", *SET_WORDS, "--set", "compute.n_workers=1")
-    first = spawn_cli(*words)
-    while not holds_lock(tmp_path / "run"):
-        time.sleep(0.01)
-    try:
-        os.kill(first.pid, signal.SIGSTOP)
-        second = spawn_cli(*words)
-        _, err = second.communicate(timeout=60)
-        assert second.returncode == 2
-        assert err.count("\n") == 1
-        assert f"one command at a time may write {tmp_path / 'run'}; process {first.pid} on" in err
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
-    assert_same_results(undisturbed, make_run(npy, tmp_path / "run", client, **SMALL_BLOCKS))
+def test_two__runs_on_one_folder_are_refused(npy, tmp_path):
+    """This process holds the folder, another one comes."""
+    place = tmp_path / "run"
+    with RunStore.create(place).lock():
+        process = spawn_cli("run", npy, "--out", place, *SET_WORDS)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    assert f"one command at a time may write {place}; process {os.getpid()} on" in err

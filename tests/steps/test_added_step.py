@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 import zarr
 
 from tests.conftest import PROJECT
-from tests.runs.helpers import SETTINGS, labels_of, make_run
+from tests.runs.helpers import LEAN, SETTINGS, copy_of, labels_of, make_run
 from tests.steps.brightness import BrightnessSettings, BrightnessStep
 from workflow.cli import main
 from workflow.commands.status import status
@@ -51,7 +50,7 @@ def npy(pictures, tmp_path_factory):
 @pytest.fixture(scope="module")
 def made_before(npy, client, tmp_path_factory):
     """A run of a version that does not know the step."""
-    return make_run(npy, tmp_path_factory.mktemp("before") / "run", client)
+    return make_run(npy, tmp_path_factory.mktemp("before") / "run", client, **LEAN)
 
 
 @pytest.fixture
@@ -69,8 +68,7 @@ def brightness_of(store):
 @pytest.fixture
 def with_step(added, npy, made_before, client, tmp_path):
     """A copy of that run, gone on with by a version that has the step."""
-    shutil.copytree(made_before.path, tmp_path / "run")
-    return make_run(npy, tmp_path / "run", client)
+    return make_run(npy, copy_of(made_before, tmp_path / "run").path, client)
 
 
 def test_added_step__is_absent_in_an_old_run_which_opens(added, made_before):
@@ -124,7 +122,8 @@ def test_added_step__damage_is_found(with_step, npy, client):
 
 
 def test_added_step__goes_on_after_a_kill(added, npy, client, tmp_path):
-    words = [w for key, value in SETTINGS.items() for w in ("--set", f"{key}={value}")]
+    settings = SETTINGS | LEAN
+    words = [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
     words = ["run", npy, "--out", tmp_path / "run", "--set", "compute.n_workers=1", *words]
     command = [sys.executable, "-c", KILLED_PROGRAM, *map(str, words)]
     killed = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)

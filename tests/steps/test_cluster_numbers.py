@@ -23,7 +23,7 @@ def run(client, tmp_path_factory):
         0
     ).normal(0, 0.5, points.shape).astype(np.float32)
     np.save(folder / "points.npy", points)
-    settings = {"block_rows": 2048}
+    settings = {"block_rows": 2048, "neighbors.enabled": False}
     made = workflow.run(
         folder / "points.npy", folder / "run", client=client, settings=settings, progress=False
     )
@@ -97,7 +97,5 @@ def test_recut__to_a_layer_gives_the_numbers_of_the_layer(run):
 )
 def test_run__numbers_by_the_labels_that_the_settings_give(run, client, settings):
     path = RunStore.open(run.path).manifest.images["path"]
-    again = workflow.run(
-        path, run.path, client=client, settings={"block_rows": 2048, **settings}, progress=False
-    )
+    again = workflow.run(path, run.path, client=client, settings=settings, progress=False)
     assert_falling(again)

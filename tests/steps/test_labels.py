@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import workflow
 from tests.runs.helpers import (
-    SETTINGS,
+    LEAN,
     assert_same_labels,
+    copy_of,
     labels_of,
     make_run,
     without_families,
@@ -126,9 +127,15 @@ def test_predict__of_the_runs_own_images_equals_its_labels(found, blobs, tmp_pat
     assert result["n_clusters"] == summary["n_clusters"]
 
 
+def copied(found, place):
+    """Return a copy of the run, to be changed."""
+    return workflow.Run(copy_of(RunStore.open(found.path), place).path)
+
+
 def test_settings__off_and_resolve(found, blobs, client, tmp_path):
-    settings = {"block_rows": 4096, "labels.max_outlier_score": "off"}
-    off = workflow.run(blobs[0], tmp_path / "run", client=client, settings=settings, progress=False)
+    place = copied(found, tmp_path / "run").path
+    settings = {"labels.max_outlier_score": "off"}
+    off = workflow.run(blobs[0], place, client=client, settings=settings, progress=False)
     store, rows = RunStore.open(off.path), off.dataset.load()
     centroid_label, resolved = store.read_model("centroid_label", "centroid_label_resolved")
     assert (centroid_label < 0).any()
@@ -137,7 +144,7 @@ def test_settings__off_and_resolve(found, blobs, client, tmp_path):
     for name in ("outlier_score", "centroid"):
         np.testing.assert_array_equal(rows[name], found.dataset[name])
     settings |= {"labels.noise": "resolve", "labels.max_outlier_score": 0.6}
-    run = workflow.run(blobs[0], tmp_path / "run", client=client, settings=settings, progress=False)
+    run = workflow.run(blobs[0], place, client=client, settings=settings, progress=False)
     # Other images count for a cluster now, so numbers may be others.
     pairs = np.unique(np.stack([run.dataset["label"], resolved[rows["centroid"]]]), axis=1)
     assert pairs.shape[1] == len(np.unique(resolved)) == run.n_clusters
@@ -147,9 +154,8 @@ def test_settings__off_and_resolve(found, blobs, client, tmp_path):
     assert_summary_fits(run)
 
 
-def test_recut__of_a_run_with_noise(blobs, client, tmp_path):
-    settings = {"block_rows": 4096}
-    run = workflow.run(blobs[0], tmp_path / "run", client=client, settings=settings, progress=False)
+def test_recut__of_a_run_with_noise(found, blobs, tmp_path):
+    run = copied(found, tmp_path / "run")
     run.recut(min_cluster_size=900)
     assert_summary_fits(run)
     assert status(run.path, verify=True)["damaged"] == []
@@ -170,7 +176,7 @@ def test_run__without_structure_has_no_noise(client, tmp_path):
 
 def test_status__of_labels_of_another_version(pictures, client, tmp_path):
     np.save(tmp_path / "images.npy", pictures[0][:1500])
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client, **SETTINGS)
+    store = make_run(tmp_path / "images.npy", tmp_path / "run", client, **LEAN)
     journal = store.folder("labels") / "blocks.jsonl"
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines[1:]:

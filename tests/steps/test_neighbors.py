@@ -9,16 +9,18 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client
 from PIL import Image
 
 import workflow
 from tests.conftest import PROJECT, last_json
 from tests.neighbors.references import by_brute_force
+from tests.runs.helpers import copy_of, only
+from tests.runs.kills import open_workers
 from workflow import steps
 from workflow.cli import main
 from workflow.commands.run import run_workflow
 from workflow.commands.status import status
+from workflow.engine.executor import Executor
 from workflow.engine.plan import Sizes, plan_tasks
 from workflow.engine.progress import Progress
 from workflow.errors import StoreError
@@ -58,10 +60,8 @@ JOURNALS = {
 @pytest.fixture
 def few_steps():
     """Only the steps that neighbours are made from."""
-    every = list(steps.STEPS)
-    steps.STEPS[:] = [step for step in every if step.name in FEW]
-    yield
-    steps.STEPS[:] = every
+    with only(*FEW):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +95,36 @@ def neighbors_of(store):
         return found.load()
 
 
+def assert_same_neighbors(first, second):
+    """Hold the neighbours of two runs against each other, bit for bit."""
+    for name, array in neighbors_of(first).items():
+        np.testing.assert_array_equal(array, neighbors_of(second)[name], err_msg=name)
+
+
 def scores_of(store):
     scores = StoredRows.open(store.path / "projection/scores.zarr", "scores")
     return scores.read(0, scores.n_samples)
 
 
-@pytest.fixture
-def exact(few_steps, npy, client, tmp_path):
-    return run_few(npy, tmp_path / "exact", client)
+@pytest.fixture(scope="module")
+def exact(npy, client, tmp_path_factory):
+    with only(*FEW):
+        return run_few(npy, tmp_path_factory.mktemp("exact") / "run", client, exact_up_to=10**6)
+
+
+@pytest.fixture(scope="module")
+def approximate(npy, client, tmp_path_factory):
+    with only(*FEW):
+        return run_few(npy, tmp_path_factory.mktemp("near") / "run", client, exact_up_to=0)
+
+
+@pytest.fixture(params=["exact", "approximate"])
+def whole(request):
+    return request.getfixturevalue(request.param)
+
+
+def exact_up_to(store):
+    return {"exact_up_to": store.manifest.config["neighbors.exact_up_to"]}
 
 
 def test_neighbors__are_those_of_all_stored_scores(exact):
@@ -122,16 +144,10 @@ def test_neighbors__are_those_of_all_stored_scores(exact):
     assert left == {"regions.npz", "regions.jsonl", *journals}
 
 
-@pytest.mark.parametrize("exact_up_to", [10**6, 0])
-def test_neighbors__are_the_same_for_other_blocks_and_workers(
-    few_steps, npy, client, tmp_path, exact_up_to
-):
-    one = run_few(npy, tmp_path / "one", client, exact_up_to=exact_up_to)
-    settings = {"exact_up_to": exact_up_to, "block_rows": 3000}
-    with Client(n_workers=1, threads_per_worker=1, dashboard_address=":0") as single:
-        other = neighbors_of(run_few(npy, tmp_path / "other", single, **settings))
-    for name, array in neighbors_of(one).items():
-        np.testing.assert_array_equal(array, other[name])
+def test_neighbors__are_the_same_for_other_blocks_and_workers(few_steps, npy, whole, tmp_path):
+    with open_workers(1) as single:
+        store = run_few(npy, tmp_path / "run", single, **exact_up_to(whole), block_rows=3000)
+    assert_same_neighbors(store, whole)
 
 
 def test_neighbors__beyond_the_exact_ones_are_as_many_as_the_summary_says(
@@ -149,37 +165,66 @@ def test_neighbors__beyond_the_exact_ones_are_as_many_as_the_summary_says(
     assert np.median(off) < 5e-3 * np.median(true[:, 0])
 
 
-@pytest.mark.parametrize("exact_up_to", [10**6, 0])
-@pytest.mark.parametrize("killed", JOURNALS)
-def test_neighbors__go_on_after_a_kill(few_steps, npy, client, tmp_path, killed, exact_up_to):
+class StopHereError(Exception):
+    """Stands for a kill at a known place."""
+
+
+def stops_in(stopped):
+    """Return how tasks are run, up to the first one of a pass."""
+    run_tasks = Executor.run
+
+    def run(executor, name, function, items, *, journal, n_rows):
+        if name != stopped:
+            return run_tasks(executor, name, function, items, journal=journal, n_rows=n_rows)
+        few = dict(list(items.items())[:1])
+        run_tasks(executor, name, function, few, journal=journal, n_rows=n_rows)
+        raise StopHereError
+
+    return run
+
+
+def test_neighbors__go_on_after_a_stop_in_each_pass(
+    few_steps, npy, whole, client, tmp_path, monkeypatch
+):
+    """One folder, stopped after the first task of each pass in turn."""
+    for stopped in JOURNALS:
+        with monkeypatch.context() as patch:
+            patch.setattr(Executor, "run", stops_in(f"neighbors: {stopped}"))
+            with pytest.raises(StopHereError):
+                run_few(npy, tmp_path / "run", client, **exact_up_to(whole))
+        assert RunStore.open(tmp_path / "run").step("neighbors").state == "partial"
+    again = run_few(npy, tmp_path / "run", client, **exact_up_to(whole))
+    assert_same_neighbors(again, whole)
+    assert status(again.path, verify=True)["damaged"] == []
+    # What was finished before was not done again: it has one line.
+    for journal in JOURNALS.values():
+        lines = (again.path / f"neighbors/{journal}.jsonl").read_text().splitlines()
+        tasks = [json.loads(line)["index"] for line in lines[1:]]
+        assert sorted(tasks) == list(range(len(tasks)))
+        assert len(tasks) > 1
+
+
+def test_neighbors__go_on_after_a_kill(few_steps, npy, exact, client, tmp_path):
+    """Of a process of its own; the rest is as after a stop."""
     settings = {"pca.n_components": 10, "block_rows": 512, "compute.n_workers": 1}
-    settings["neighbors.exact_up_to"] = exact_up_to
+    settings |= {"neighbors.exact_up_to": 10**6}
     words = [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
-    program = KILLED_PROGRAM.format(few=FEW, killed=f"neighbors: {killed}")
+    program = KILLED_PROGRAM.format(few=FEW, killed="neighbors: search")
     command = [sys.executable, "-c", program, "run", npy, "--out", tmp_path / "run", *words]
     ended = subprocess.run(
         list(map(str, command)), cwd=PROJECT, check=False, capture_output=True, text=True
     )
     assert ended.returncode == 9, ended.stderr
-    assert RunStore.open(tmp_path / "run").step("neighbors").state == "partial"
-    again = run_few(npy, tmp_path / "run", client, exact_up_to=exact_up_to)
-    whole = run_few(npy, tmp_path / "whole", client, exact_up_to=exact_up_to)
-    for name, array in neighbors_of(again).items():
-        np.testing.assert_array_equal(array, neighbors_of(whole)[name])
-    assert status(again.path, verify=True)["damaged"] == []
-    # What was finished before was not done again: it has one line.
-    lines = (again.path / f"neighbors/{JOURNALS[killed]}.jsonl").read_text().splitlines()
-    tasks = [json.loads(line)["index"] for line in lines[1:]]
-    assert sorted(tasks) == list(range(len(tasks)))
-    assert len(tasks) > 1
+    assert_same_neighbors(run_few(npy, tmp_path / "run", client, exact_up_to=10**6), exact)
 
 
-def test_neighbors__damage_is_found(exact):
-    shard = exact.path / "neighbors.zarr/distance/c/1/0"
+def test_neighbors__damage_is_found(exact, tmp_path):
+    place = copy_of(exact, tmp_path / "run").path
+    shard = place / "neighbors.zarr/distance/c/1/0"
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
-    (damage,) = status(exact.path, verify=True)["damaged"]
+    (damage,) = status(place, verify=True)["damaged"]
     assert damage.startswith("neighbors.zarr/distance, rows ")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import workflow
 from tests.conftest import picture_set
-from tests.runs.helpers import SETTINGS, labels_of
+from tests.runs.helpers import LEAN, SETTINGS, labels_of
 from workflow.engine.summary import read_summary
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
@@ -30,7 +30,7 @@ def planted(client, tmp_path_factory):
     alike = (alike + rng.normal(0, 2, alike.shape)).round().clip(0, 255)
     whole = np.concatenate([images, lone, alike]).astype(np.uint8)
     np.save(folder / "images.npy", whole)
-    settings = {**SETTINGS, "overcluster.n_centroids": 14}
+    settings = {**SETTINGS, **LEAN, "overcluster.n_centroids": 14}
     run = workflow.run(
         folder / "images.npy", folder / "run", client=client, settings=settings, progress=False
     )
@@ -96,7 +96,7 @@ def test_sheets__of_copies_hold_one_image_of_each_pile(client, tmp_path):
         tmp_path / "images.npy",
         tmp_path / "run",
         client=client,
-        settings={**SETTINGS, "overcluster.n_centroids": 400},
+        settings={**SETTINGS, **LEAN, "overcluster.n_centroids": 400},
         progress=False,
     )
     store = RunStore.open(run.path)

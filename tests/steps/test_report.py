@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.runs.helpers import labels_of, make_run
+from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.engine.summary import read_summary
@@ -110,15 +110,20 @@ def test_page__of_another_cut_claims_no_certainty(finished, client):
     assert sizes == read_summary(store)["cluster_sizes"]
 
 
+@pytest.fixture(scope="module")
+def few_kept(pictures, client, tmp_path_factory):
+    """A run that keeps few pictures, so that some clusters have less than they show."""
+    folder = tmp_path_factory.mktemp("few")
+    np.save(folder / "images.npy", pictures[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(projection, "n_previews", lambda *_: 90)
+        return lean_run(folder / "images.npy", folder / "run", client)
+
+
 @pytest.mark.parametrize("with_images", [True, False])
-def test_sheets__show_what_a_search_through_everything_finds(
-    pictures, client, tmp_path, monkeypatch, with_images
-):
-    """Of few pictures kept, so that some clusters have less than they show."""
-    np.save(tmp_path / "images.npy", pictures[0])
-    monkeypatch.setattr(projection, "n_previews", lambda *_: 90)
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
-    images = open_images(tmp_path / "images.npy") if with_images else None
+def test_sheets__show_what_a_search_through_everything_finds(few_kept, pictures, with_images):
+    store = few_kept
+    images = open_images(store.manifest.images["path"]) if with_images else None
     summary, labels = read_summary(store), labels_of(store)
     sheets = ContactSheets(store, images, summary, n_clusters=6, n_images=20)
     parts = [np.load(part) for part in sorted((store.path / "projection/kept").glob("*.npz"))]
@@ -149,9 +154,8 @@ def test_sheets__show_what_a_search_through_everything_finds(
     assert len(noise) == bool((labels["label"].values[kept] < 0).any())
 
 
-def test_sheets__of_a_damaged_file_of_pictures_are_refused(pictures, client, tmp_path):
-    np.save(tmp_path / "images.npy", pictures[0])
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+def test_sheets__of_a_damaged_file_of_pictures_are_refused(few_kept, tmp_path):
+    store = copy_of(few_kept, tmp_path / "run")
     part = next((store.path / "projection/kept").glob("*.npz"))
     content = bytearray(part.read_bytes())
     content[300] ^= 1
