@@ -31,7 +31,7 @@ def finished(images, client):
 
 def test_transform__makes_the_covariance_within_cells_the_identity():
     rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(6000, 4)) @ rng.normal(size=(4, 4)) * [3, 1, 0.3, 0.1]).astype("f4")
+    rows = (rng.normal(size=(6000, 4)) * [2, 1, 0.7, 0.5] + rng.normal(size=(6000, 1))).astype("f4")
     n_centroids = len(rows) // ROWS_PER_CENTROID
     fitted = fit_centroids(
         ArrayRows(rows), n_centroids, seed=0, mapper=SerialMapper(), max_iter=MAX_ITER

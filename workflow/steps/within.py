@@ -9,7 +9,7 @@ import numpy as np
 
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import NearestCentroids, draw_rows, fit_centroids, sample_counts
-from workflow.pca import block_moments, mean_and_scatter
+from workflow.pca import FloatMoments, block_moments, mean_and_scatter
 from workflow.rng import generator
 from workflow.threads import one_blas_thread
 
@@ -101,4 +101,6 @@ def transform_of(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _covariance(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the covariance of rows, summed in a fixed order."""
-    return mean_and_scatter(block_moments(rows, kind="float"))[1] / len(rows)
+    state = block_moments(rows, kind="float")
+    assert isinstance(state, FloatMoments)
+    return mean_and_scatter(state)[1] / len(rows)
