@@ -23,7 +23,7 @@ from workflow.notebook.live import watched
 from workflow.notebook.plots import RunPlots
 from workflow.runstore import RunStore, layout
 from workflow.steps import load_config
-from workflow.steps.odd_images import strongest_outliers
+from workflow.steps.parts.odd_images import strongest_outliers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from workflow.commands.update import update
 from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
 from workflow.runstore import RunStore, zarr_io
-from workflow.steps.far_out import UsualDistance
+from workflow.steps.parts.far_out import UsualDistance
 
 SILENT = Progress(enabled=False)
 #: Few centroids and many are searched in different ways; bytes and floats are centred in different ways.

@@ -15,7 +15,7 @@ from workflow.commands.status import status
 from workflow.errors import ConfigError
 from workflow.report.sentences import opening_sentences
 from workflow.runstore import RunStore
-from workflow.steps.family_table import family_table
+from workflow.steps.parts.family_table import family_table
 
 FEW = {"tree.n_resamples": 0}
 

@@ -12,7 +12,7 @@ from workflow.engine.summary import read_summary
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.steps import odd_images
-from workflow.steps.odd_images import find_outliers, strongest_outliers
+from workflow.steps.parts.odd_images import find_outliers, strongest_outliers
 from workflow.steps.projection import stored_scores
 from workflow.steps.report import ContactSheets
 

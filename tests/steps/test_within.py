@@ -11,8 +11,8 @@ from workflow.commands.status import status
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids
 from workflow.runstore import zarr_io
+from workflow.steps.parts.within import MAX_ITER, ROWS_PER_CENTROID, transform_of
 from workflow.steps.projection import stored_scores
-from workflow.steps.within import MAX_ITER, ROWS_PER_CENTROID, transform_of
 
 WITHIN = {"projection.metric": "within"}
 

@@ -16,7 +16,7 @@ from workflow.formatting import format_count
 from workflow.neighbors.near import MAX_DIAMETER, find_dip, quantile_of
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
-from workflow.steps.duplicates import (
+from workflow.steps.parts.duplicates import (
     GROUP,
     ROWS_AT_ONCE,
     HashesOfRows,
@@ -24,7 +24,7 @@ from workflow.steps.duplicates import (
     largest_groups,
     stored_hashes,
 )
-from workflow.steps.near_duplicates import NEAR_GROUP, NearGroups, StoredNeighbors
+from workflow.steps.parts.near_duplicates import NEAR_GROUP, NearGroups, StoredNeighbors
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:

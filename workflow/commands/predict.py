@@ -27,7 +27,6 @@ from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
 from workflow.steps.base import read_ahead
-from workflow.steps.far_out import stored_usual_distance
 from workflow.steps.labels import (
     LABELS,
     FoundBlock,
@@ -40,6 +39,7 @@ from workflow.steps.labels import (
     write_labels,
 )
 from workflow.steps.overcluster import N_NEAREST, stored_search
+from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.projection import Basis, stored_transform
 
 if TYPE_CHECKING:

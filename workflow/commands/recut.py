@@ -13,9 +13,7 @@ from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
-from workflow.steps.cluster_numbers import number_clusters
 from workflow.steps.families import families_of
-from workflow.steps.family_table import family_labels
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
@@ -25,6 +23,8 @@ from workflow.steps.labels import (
     reported_counts,
 )
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.cluster_numbers import number_clusters
+from workflow.steps.parts.family_table import family_labels
 from workflow.steps.report import write_report
 from workflow.steps.tree import stored_tree
 from workflow.tree import cut

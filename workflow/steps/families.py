@@ -22,10 +22,10 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
-from workflow.steps.family_regions import RegionSearch, disk_bytes, passes
-from workflow.steps.family_tasks import Work, call
 from workflow.steps.neighbors import AUTO_DISK, AUTO_SECONDS, NeighborsSettings
 from workflow.steps.neighbors import seconds as neighbors_seconds
+from workflow.steps.parts.family_regions import RegionSearch, disk_bytes, passes
+from workflow.steps.parts.family_tasks import Work, call
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:

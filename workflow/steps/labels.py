@@ -19,13 +19,13 @@ from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, is_picture
 from workflow.steps.centroid_graph import EDGES
-from workflow.steps.cluster_numbers import Rule, number_clusters
 from workflow.steps.families import ROWS as FAMILY_ROWS
 from workflow.steps.families import families_of
-from workflow.steps.family_table import family_labels
-from workflow.steps.far_out import usual_distance
 from workflow.steps.overcluster import NEAREST_BYTES
-from workflow.steps.suggestions import (
+from workflow.steps.parts.cluster_numbers import Rule, number_clusters
+from workflow.steps.parts.family_table import family_labels
+from workflow.steps.parts.far_out import usual_distance
+from workflow.steps.parts.suggestions import (
     BrightnessOf,
     offered_partitions,
     suggested_layer,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
     from workflow.steps.base import ModelArrays
-    from workflow.steps.cluster_numbers import Numbered
+    from workflow.steps.parts.cluster_numbers import Numbered
 
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096

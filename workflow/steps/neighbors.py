@@ -27,7 +27,7 @@ from workflow.neighbors import (
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.neighbor_tasks import (
+from workflow.steps.parts.neighbor_tasks import (
     BucketItem,
     GatherItem,
     GatherTask,

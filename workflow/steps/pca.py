@@ -50,7 +50,7 @@ from workflow.steps.base import (
     read_ahead,
     read_prefixed,
 )
-from workflow.steps.duplicates import GROUPING_BYTES, CountExact, stored_hashes
+from workflow.steps.parts.duplicates import GROUPING_BYTES, CountExact, stored_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import ModelArrays, PartFile
-    from workflow.steps.duplicates import ExactCounts
+    from workflow.steps.parts.duplicates import ExactCounts
 
 #: Standard deviations whose squares stay well inside float32.
 MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12

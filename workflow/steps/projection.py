@@ -25,8 +25,8 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, read_ahead
+from workflow.steps.parts.within import TRIAL_ROWS, within_transform
 from workflow.steps.pca import PcaSettings, image_checksums, tile_bytes
-from workflow.steps.within import TRIAL_ROWS, within_transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,9 +17,9 @@ from workflow.engine.summary import summarize
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
 from workflow.steps.base import is_picture, part_files
-from workflow.steps.family_table import family_table, images_of_families
 from workflow.steps.labels import LabelsSettings, labels_are_families
-from workflow.steps.odd_images import copied_images, find_outliers
+from workflow.steps.parts.family_table import family_table, images_of_families
+from workflow.steps.parts.odd_images import copied_images, find_outliers
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
 

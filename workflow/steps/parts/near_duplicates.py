@@ -20,7 +20,7 @@ from workflow.neighbors.near import (
     roots_of,
 )
 from workflow.runstore import zarr_io
-from workflow.steps.duplicates import largest_groups
+from workflow.steps.parts.duplicates import largest_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

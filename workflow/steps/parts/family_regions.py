@@ -13,7 +13,7 @@ from workflow.engine.plan import TaskPlan
 from workflow.families.neighbor_graph import N_NEIGHBORS
 from workflow.families.regions import N_CUTS, Cuts, dealt
 from workflow.runstore.files import discard, read_arrays, write_arrays
-from workflow.steps.family_tasks import (
+from workflow.steps.parts.family_tasks import (
     SAMPLE_ROWS,
     STRENGTH_ROWS,
     UNIT_ROWS,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from workflow.overcluster import CellSums
     from workflow.runstore import RunStore
-    from workflow.steps.cluster_numbers import Labelled
+    from workflow.steps.parts.cluster_numbers import Labelled
     from workflow.tree import ClusterTree
 
 #: Of a useful partition the largest cluster holds at most this share of the images.
