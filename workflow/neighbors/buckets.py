@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.neighbors._kernels import Leaves
+    from workflow.neighbors._search_kernels import Leaves
 
 #: Most regions of a bucket, and buckets that there are before a bucket takes a second region.
 MAX_REGIONS, MIN_BUCKETS = 16, 64

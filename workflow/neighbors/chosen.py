@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import Leaves, Lists, search_lists
+from workflow.neighbors._search_kernels import Leaves, Lists, search_lists
 from workflow.neighbors._tiles import LEAF_ROWS
 from workflow.neighbors.leaves import (
     NOTHING,

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import (
+from workflow.neighbors._leaf_kernels import Splits, add_means, split_rows
+from workflow.neighbors._search_kernels import (
     Leaves,
     Lists,
-    Splits,
-    add_means,
     find_near,
     lay_out,
     narrow_lists,
     search_lists,
-    split_rows,
 )
 from workflow.neighbors._tiles import LEAF_ROWS
 

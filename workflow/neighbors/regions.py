@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.neighbors._kernels import route_rows
+from workflow.neighbors._leaf_kernels import route_rows
 from workflow.neighbors.leaves import means, split
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors._kernels import margin
+from workflow.neighbors._search_kernels import margin
 from workflow.neighbors.leaves import limits, nothing_found, ranges, visit_near
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.neighbors._kernels import Leaves
+    from workflow.neighbors._search_kernels import Leaves
     from workflow.neighbors.buckets import Bucket
 
 #: Number of a neighbour that is not there.
