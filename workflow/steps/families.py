@@ -332,7 +332,7 @@ def _why_not(context: Context) -> str:
         return f"there are no nearest neighbours: {neighbors.get('reason')}"
     if neighbors["k"] < N_NEIGHBORS:
         return f"{N_NEIGHBORS} neighbours of each image are needed; neighbors.k is {neighbors['k']}"
-    if settings.enabled is True or store.journal(FamiliesStep.name, "cuts").entries:
+    if settings.enabled is True or store.noted(FamiliesStep.name, "cuts"):
         # What was begun is finished.
         return ""
     sizes = Sizes.of(context.steps, context.images, context.config)
