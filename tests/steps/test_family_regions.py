@@ -20,7 +20,7 @@ from workflow.engine.progress import Progress
 from workflow.errors import ConfigError
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
-from workflow.steps import family_regions, load_config
+from workflow.steps import families, load_config
 from workflow.steps.families import FamiliesStep
 
 FEW = ("ingest", "pca", "projection", "neighbors", "families")
@@ -98,7 +98,7 @@ def test_families__by_regions_are_the_same_for_other_blocks_and_workers(
 def test_families__by_regions_are_the_same_with_less_disk(
     few_steps, whole, images, client, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(family_regions, "SORTED_BYTES", 250_000)
+    monkeypatch.setattr(families, "SORTED_BYTES", 250_000)
     store = run_few(images[0], tmp_path / "run", client, region_images=1500)
     assert (store.path / "families/sorted-1-2.jsonl").exists()
     for name, array in families_of(whole).items():
