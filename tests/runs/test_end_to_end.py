@@ -18,7 +18,6 @@ from tests.conftest import picture_set
 from tests.runs.helpers import (
     SETTINGS,
     assert_same_labels,
-    copy_of,
     labels_of,
     lean_run,
     make_run,
@@ -197,9 +196,9 @@ def test_python__gives_the_same_as_the_steps(finished, npy, client, tmp_path):
     assert run.report().is_file()
 
 
-def test_status__verify_finds_an_altered_byte(finished, tmp_path):
-    store = copy_of(finished, tmp_path / "run")
-    assert status(store.path, verify=True)["damaged"] == [], "nothing is lost by moving a run"
+def test_status__verify_finds_an_altered_byte(npy, client, tmp_path):
+    store = make_run(npy, tmp_path / "run", client)
+    assert status(store.path, verify=True)["damaged"] == []
     for name in (
         "projection/scores.zarr/scores",
         "labels.zarr/label",
