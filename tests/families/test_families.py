@@ -8,7 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from tests.families.conftest import KINDS, neighbors_of, reader, sources, structureless
 from workflow.families import Modularity, find_families, method_of, neighbor_graph
-from workflow.families.ambient import ambient_dimension
+from workflow.families.ambient import ambient_dimension, touching_dimension
+from workflow.families.methods import MapEquation
 from workflow.families.smooth import against_smooth, benjamini_hochberg
 
 
@@ -76,6 +77,33 @@ def test_find_families__none_in_a_smooth_cloud(kind):
 def test_find_families__none_in_a_large_smooth_cloud(kind, dimension):
     rows = structureless(kind, 20_000, dimension, 5)
     assert (families_of(rows).family >= 0).mean() <= 0.01
+
+
+def test_find_families__none_in_a_thread_as_wide_as_neighbors_are_far():
+    """One texture in all brightnesses: distances read the dimension of the noise."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(0, 35, (8000, 1)) + rng.normal(0, 20, (8000, 36))
+    assert (families_of(rows.astype(np.float32)).family >= 0).mean() <= 0.01
+
+
+def test_touching_dimension__against_a_plain_loop():
+    rows, _ = sources()
+    graph = neighbor_graph(*neighbors_of(rows))
+    community = MapEquation().find(graph)
+    found, loop = touching_dimension(graph, community), {}
+    for node in range(graph.n_nodes):
+        for other in graph.indices[graph.indptr[node] : graph.indptr[node + 1]]:
+            if community[other] != community[node]:
+                loop.setdefault(community[node], []).append(community[other])
+    assert np.isfinite(found).sum() > 5
+    for number, dimension in enumerate(found):
+        others = np.unique(loop.get(number, []), return_counts=True)[1]
+        n = others.sum()
+        if n < 250:
+            assert dimension == np.inf
+        else:
+            equally_likely = n * (n - 1) / (others * (others - 1)).sum()
+            assert dimension == pytest.approx(1 + np.log(max(equally_likely / 2, 1)) / np.log(3))
 
 
 def test_find_families__nothing_depends_on_further_columns_of_neighbors():

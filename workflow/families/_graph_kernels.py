@@ -154,3 +154,31 @@ def weight_inside(graph: Graph, community: NDArray[np.int64]) -> NDArray[np.floa
             if community[graph.indices[entry]] == community[node]:
                 inside[node] += graph.weights[entry]
     return inside
+
+
+@compiled
+def edges_out(
+    graph: Graph, community: NDArray[np.int64], order: NDArray[np.int64], start: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the edges that leave each community, and how many ordered pairs of them lead to the same one.
+
+    `order` has the nodes by community, `start` where each community begins in it.
+    """
+    n_communities = len(start) - 1
+    count, met = np.zeros(n_communities, np.int64), np.empty(n_communities, np.int64)
+    n_edges, n_pairs = np.zeros(n_communities, np.int64), np.zeros(n_communities)
+    for own in range(n_communities):
+        n_met = 0
+        for node in order[start[own] : start[own + 1]]:
+            for edge in range(graph.indptr[node], graph.indptr[node + 1]):
+                other = community[graph.indices[edge]]
+                if other != own:
+                    if count[other] == 0:
+                        met[n_met] = other
+                        n_met += 1
+                    count[other] += 1
+        for other in met[:n_met]:
+            n_edges[own] += count[other]
+            n_pairs[own] += count[other] * np.float64(count[other] - 1)
+            count[other] = 0
+    return n_edges, n_pairs

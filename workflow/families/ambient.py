@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workflow.families._graph_kernels import edges_out
 from workflow.numerics import padded_columns, smallest_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workflow.graph import Graph
+
 #: Neighbours among the representatives that the dimension is read from, and the fewest that tell one.
 N_AROUND, MIN_AROUND = 12, 4
+#: Edges that must leave a community to tell how many others it touches.
+MIN_EDGES = 250
 #: Representatives that neighbours are found among; of more an even selection.
 MAX_ROWS = 16_384
 #: Communities whose neighbours are found at a time: 128 x 16,384 float64 are 16 MiB.
@@ -71,6 +76,42 @@ def ambient_dimension(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     place[chosen] = np.arange(len(chosen))
     around, inverse = _around(centered, place, centered[chosen], n_around)
     return _dimension(inverse, inverse[chosen[around]])
+
+
+def touching_dimension(graph: Graph, community: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Estimate the dimension around each community from how many others it touches.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph of the images.
+    community : int64 array of shape (n_samples,)
+        Community of each image; every number from 0 is used.
+
+    Returns
+    -------
+    float64 array of shape (n_communities,)
+        1 where its edges lead to two others, 2 where to six, and so on;
+        infinite where fewer than 250 leave it.
+
+    Notes
+    -----
+    A long thread of images that differ in much else, as of one texture in all
+    brightnesses, is as wide as neighbours are far: distances read the
+    dimension of its width, but its slices touch two others.  The number is
+    that of equally likely ones [1]_, without the bias of few edges.
+
+    References
+    ----------
+    .. [1] E. H. Simpson, "Measurement of diversity", Nature 163, 1949.
+    """
+    start = np.concatenate([[0], np.cumsum(np.bincount(community))])
+    order = np.argsort(community, kind="stable")
+    n_edges, n_pairs = edges_out(graph, community, order, start)
+    pairs = n_edges * (n_edges - 1.0)
+    others = np.divide(pairs, n_pairs, out=np.full(len(pairs), np.inf), where=n_pairs > 0)
+    dimension = 1 + np.log(np.maximum(others / 2, 1)) / np.log(3)
+    return np.where(n_edges >= MIN_EDGES, dimension, np.inf)
 
 
 def even_selection(n_rows: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from workflow.families._graph_kernels import weight_inside
-from workflow.families.ambient import ambient_dimension, representatives
+from workflow.families.ambient import ambient_dimension, representatives, touching_dimension
 from workflow.families.methods import MapEquation
 from workflow.families.neighbor_graph import N_NEIGHBORS, local_scales, neighbor_graph
 from workflow.families.smooth import against_smooth, benjamini_hochberg
@@ -123,14 +123,17 @@ def find_families(
     and the conductance of a community depends on the dimension and its size
     alone.  A community is kept if its own is lower than chance allows
     (`workflow.families.smooth`), corrected for how many are tested.  The
-    dimension is that at the distance of the next communities
-    (`workflow.families.ambient`).  Memory is some 40 bytes an edge.
+    dimension is that at the distance of the next communities, or the lower one
+    of how many communities it touches (`workflow.families.ambient`).  Memory is some 40 bytes an edge.
     """
     _check(index, distance)
     graph = neighbor_graph(index, distance)
     community = (method or MapEquation()).find(graph)
     size, conductance, inside, total = measure(graph, community)
-    dimension = ambient_dimension(read_rows(representatives(community)))
+    dimension = np.minimum(
+        ambient_dimension(read_rows(representatives(community))),
+        touching_dimension(graph, community),
+    )
     tested = tested_communities(size, conductance, dimension, significance)
     member = tested.passed[community] & ~lies_alone(index, distance, max_sparsity)
     kept, number = numbered(np.bincount(community[member], minlength=len(size)))

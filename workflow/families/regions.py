@@ -14,6 +14,7 @@ import numpy as np
 
 from workflow.families._graph_kernels import places_of, symmetric_graph, weight_inside
 from workflow.families._map_kernels import exits_of
+from workflow.families.ambient import touching_dimension
 from workflow.families.find import central, conductances
 from workflow.families.map_equation import Surroundings, in_order, map_communities
 from workflow.neighbors import Regions, build_regions
@@ -212,11 +213,14 @@ class Solved(NamedTuple):
         Weight of the edges of an image to its own community.
     exits : float
         Weight that leaves all of them.
+    touching : float64 array of shape (n_communities,)
+        Dimension around each, from the others of the region that it touches.
     """
 
     community: NDArray[np.int64]
     inside: NDArray[np.float64]
     exits: float
+    touching: NDArray[np.float64]
 
 
 def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Solved:
@@ -250,7 +254,8 @@ def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Sol
     community = map_communities(graph, around)
     inside = weight_inside(graph, community)
     left = float((strength - inside).sum())
-    return Solved(in_order(community[rank]), inside[rank], left)
+    found = in_order(community[rank])
+    return Solved(found, inside[rank], left, touching_dimension(graph, found[order]))
 
 
 class Table(NamedTuple):
@@ -264,6 +269,8 @@ class Table(NamedTuple):
         Their images, and those that are no lone ones.
     conductance : float64 array of shape (n_communities,)
         Weight that leaves each over the weight of its images; 1 without edges.
+    touching : float64 array of shape (n_communities,)
+        Dimension around each, from how many others it touches; infinite where unknown.
     exemplars : int array of shape (n_communities, 5)
         Most central images that are no lone ones; -1 where fewer.
     """
@@ -272,6 +279,7 @@ class Table(NamedTuple):
     size: NDArray[np.int64]
     left: NDArray[np.int64]
     conductance: NDArray[np.float64]
+    touching: NDArray[np.float64]
     exemplars: NDArray[Any]
 
     @classmethod
@@ -301,5 +309,6 @@ class Table(NamedTuple):
             size,
             np.bincount(community[~is_alone], minlength=len(size)),
             conductance,
+            solved.touching,
             np.where(place >= 0, lists.image[place], -1),
         )

@@ -501,7 +501,8 @@ class CompareTask:
         stored = read_arrays(self.table, names=Table._fields)
         table = Table(**stored)
         parts = [part_path(self.work.dimensions, unit) for unit in range(self.n_units)]
-        dimension = np.concatenate([read_arrays(path)["dimension"] for path in parts])
+        around = np.concatenate([read_arrays(path)["dimension"] for path in parts])
+        dimension = np.minimum(around, table.touching)
         tested = tested_communities(table.size, table.conductance, dimension, self.significance)
         kept, number = numbered(np.where(tested.passed, table.left, 0))
         arrays = {
