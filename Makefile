@@ -4,9 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# Two tests at a time: much of a test is waiting for processes that start. Tests of a file stay
-# together, as they share runs, until one of the two has nothing left to do.
-PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
+# Two files of tests at a time: much of a test is waiting for processes that start. Tests of a file stay
+# together, as they share runs.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
 # One BLAS thread in every process: what uses more cores is more processes.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -60,7 +60,7 @@ lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install -q uv
 	.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode -e '.[dev]'
-	.venv-lowest/bin/pytest -q -n 2 --dist worksteal -m "not slow and not slurm and not sites"
+	.venv-lowest/bin/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not sites"
 
 # Ten minutes; DATA is a folder with mnist.npz, for the lines that want stored images.
 bench: $(READY)

@@ -33,9 +33,9 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.zarr_io import StoredRows
-from workflow.steps import duplicates as grouping
-from workflow.steps import near_duplicates
 from workflow.steps.overcluster import count_duplicates
+from workflow.steps.parts import duplicates as grouping
+from workflow.steps.parts import near_duplicates
 
 SILENT = Progress(enabled=False)
 
@@ -410,7 +410,7 @@ def test_command__prints_groups_and_files(on_client, run_cli, tmp_path):
     (tmp_path / "pictures").mkdir()
     for index, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "pictures" / f"{index:03d}.png")
-    quick = ("--set", "overcluster.n_centroids=30", "--set", "neighbors.enabled=false")
+    quick = ("--set", "overcluster.n_centroids=30")
     words = ("run", tmp_path / "pictures", "--out", tmp_path / "run", "--set", "ingest.shape=8,8,3")
     assert run_cli(*words, *quick)[0] == 0
     status, out, err = run_cli("duplicates", tmp_path / "run", "--near")

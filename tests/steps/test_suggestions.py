@@ -30,7 +30,7 @@ def run_on(images, folder, client, **settings):
 def bright(client, tmp_path_factory):
     """Images of one texture, brighter and darker: a continuum."""
     rng = np.random.default_rng(1)
-    values = rng.normal(128, 35, (8_000, 1, 1)) + rng.normal(0, 20, (8_000, 6, 6))
+    values = rng.normal(128, 25, (8_000, 1, 1)) + rng.normal(0, 14, (8_000, 6, 6))
     images = values.clip(0, 255).astype(np.uint8)
     return images, run_on(images, tmp_path_factory.mktemp("bright"), client)
 

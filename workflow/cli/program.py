@@ -331,7 +331,7 @@ def duplicates_command(
     near: bool,
     as_json: bool,
 ) -> None:
-    """List groups of images that are equal, byte for byte, or nearly so."""
+    """List groups of images that are equal, or nearly so."""
     del loaded
     from workflow.commands.duplicates import describe, duplicates
 

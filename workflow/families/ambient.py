@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: Neighbours among the representatives that the dimension is read from, and the fewest that tell one.
 N_AROUND, MIN_AROUND = 12, 4
-#: Edges that must leave a community to tell how many others it touches.
-MIN_EDGES = 250
+#: Edges that must leave a community to tell how many others it touches; fewer tell of a tip, which
+#: touches about one.
+MIN_EDGES, MIN_TIP_EDGES, MAX_TIP_OTHERS = 250, 60, 1.2
 #: Representatives that neighbours are found among; of more an even selection.
 MAX_ROWS = 16_384
 #: Communities whose neighbours are found at a time: 128 x 16,384 float64 are 16 MiB.
@@ -92,7 +93,8 @@ def touching_dimension(graph: Graph, community: NDArray[np.int64]) -> NDArray[np
     -------
     float64 array of shape (n_communities,)
         1 where its edges lead to two others, 2 where to six, and so on;
-        infinite where fewer than 250 leave it.
+        infinite where fewer than 250 leave it, or 60 that nearly all lead to
+        the same one.
 
     Notes
     -----
@@ -111,7 +113,8 @@ def touching_dimension(graph: Graph, community: NDArray[np.int64]) -> NDArray[np
     pairs = n_edges * (n_edges - 1.0)
     others = np.divide(pairs, n_pairs, out=np.full(len(pairs), np.inf), where=n_pairs > 0)
     dimension = 1 + np.log(np.maximum(others / 2, 1)) / np.log(3)
-    return np.where(n_edges >= MIN_EDGES, dimension, np.inf)
+    is_tip = (n_edges >= MIN_TIP_EDGES) & (others <= MAX_TIP_OTHERS)
+    return np.where((n_edges >= MIN_EDGES) | is_tip, dimension, np.inf)
 
 
 def even_selection(n_rows: int) -> NDArray[np.int64]:
