@@ -86,13 +86,24 @@ def noted(of=None, **changes):
 @pytest.mark.parametrize("n_features", [12, 768, 10_000])
 def test_growth__is_never_less_for_more(step, dtype, n_features):
     numbers = (30_000, 200_000, 10**6, 10**7, 10**8)
-    made = [sizes(n, n_features, dtype, is_copied=True) for n in numbers]
+    # By themselves they are left out where they take too long.
+    wanted = {"neighbors.enabled": True, "families.enabled": True}
+    made = [sizes(n, n_features, dtype, is_copied=True, **wanted) for n in numbers]
     found = [step.growth(one) for one in made]
     assert found == sorted(found)
     assert found[0] > 0
     assert math.isfinite(found[-1])
-    wider = step.growth(sizes(10**6, 2 * n_features, dtype, is_copied=True))
+    wider = step.growth(sizes(10**6, 2 * n_features, dtype, is_copied=True, **wanted))
     assert wider >= found[2]
+
+
+@pytest.mark.parametrize("name", ["neighbors", "families"])
+def test_tasks__of_what_is_left_out_by_itself_are_none(name):
+    step = STEPS[NAMES.index(name)]
+    wanted = {"neighbors.enabled": True, "families.enabled": True}
+    for n, is_there in ((10**5, True), (10**9, False)):
+        assert bool(step.tasks(sizes(n))) == bool(step.growth(sizes(n))) == is_there
+        assert step.tasks(sizes(n, **wanted))
 
 
 @pytest.mark.parametrize("name", ["overcluster", "centroid_graph", "tree"])

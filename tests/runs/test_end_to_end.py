@@ -197,7 +197,8 @@ def test_python__gives_the_same_as_the_steps(finished, npy, client, tmp_path):
 
 
 def test_status__verify_finds_an_altered_byte(npy, client, tmp_path):
-    store = make_run(npy, tmp_path / "run", client)
+    store = make_run(npy, tmp_path / "made", client)
+    store = RunStore.open(shutil.move(store.path, tmp_path / "run"))
     assert status(store.path, verify=True)["damaged"] == []
     for name in (
         "projection/scores.zarr/scores",

@@ -78,6 +78,8 @@ def _check_summary(store: RunStore) -> Iterator[str]:
     except StoreError as err:
         yield f"{layout.SUMMARY}: cannot be compared ({err})"
         return
+    # Where the page lies: a run folder may be moved.
+    found["report"] = written.get("report", found["report"])
     if flatten(written).keys() != flatten(found).keys():
         yield f"{layout.SUMMARY}: another version wrote it; `run` writes it anew"
     elif written != found:

@@ -24,7 +24,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
-from workflow.steps.neighbors import AUTO_DISK, AUTO_SECONDS, NeighborsSettings
+from workflow.steps.neighbors import AUTO_DISK, AUTO_SECONDS, NeighborsSettings, is_planned
 from workflow.steps.neighbors import seconds as neighbors_seconds
 from workflow.steps.parts.family_tasks import (
     SAMPLE_ROWS,
@@ -240,7 +240,7 @@ class FamiliesStep(Step):
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images."""
-        return seconds(sizes)
+        return seconds(sizes) if _is_planned(sizes) else 0.0
 
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the family of each image."""
@@ -303,7 +303,7 @@ def _is_planned(sizes: Sizes) -> bool:
     """Return whether families will be looked for, as far as the settings say."""
     enabled = sizes.config.section(FamiliesSettings).enabled
     neighbors = sizes.config.section(NeighborsSettings)
-    if neighbors.enabled is False or neighbors.k < N_NEIGHBORS:
+    if not is_planned(sizes) or neighbors.k < N_NEIGHBORS:
         return False
     return enabled is True or (enabled == "auto" and not _too_much(sizes, None))
 

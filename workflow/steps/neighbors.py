@@ -151,7 +151,7 @@ class NeighborsStep(Step):
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
         """Return the passes: sample, sorting, leaves, search, and the order of the images."""
         settings = sizes.config.section(NeighborsSettings)
-        if settings.enabled is False:
+        if not is_planned(sizes):
             return []
         n, d, k = sizes.n_samples, sizes.dims["component"], settings.k
         scores, copy = n * score_row_bytes(sizes), n * _bucket_row_bytes(sizes)
@@ -191,10 +191,7 @@ class NeighborsStep(Step):
 
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images, and of an exact search with their square."""
-        settings = sizes.config.section(NeighborsSettings)
-        if settings.enabled is False:
-            return 0.0
-        return seconds(sizes)
+        return seconds(sizes) if is_planned(sizes) else 0.0
 
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the neighbours."""
@@ -206,6 +203,12 @@ class NeighborsStep(Step):
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many neighbours there are, and the share of the true ones."""
         return {"neighbors": store.step(self.name).details}
+
+
+def is_planned(sizes: Sizes) -> bool:
+    """Return whether neighbours will be looked for, as far as the settings say."""
+    enabled = sizes.config.section(NeighborsSettings).enabled
+    return enabled is True or (enabled == "auto" and seconds(sizes) <= AUTO_SECONDS)
 
 
 def seconds(sizes: Sizes) -> float:
