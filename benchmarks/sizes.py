@@ -22,8 +22,9 @@ N_IMAGES, N_CENTROIDS = "480000,4800000,48000000", 16_384
 MIN_IMAGES = 100_000
 #: Steps and their colours; `ingest`, which makes the images, is not drawn.
 COLOURS = {
-    "ingest": "", "pca": "#2f66c4", "projection": "#5b8fd9", "overcluster": "#d9731c",
-    "centroid_graph": "#e6a86b", "tree": "#2b8a5a", "labels": "#8a4fb5", "report": GREY,
+    "ingest": "", "pca": "#2f66c4", "projection": "#5b8fd9", "neighbors": "#b89a1f",
+    "families": "#c4487a", "overcluster": "#d9731c", "centroid_graph": "#e6a86b",
+    "tree": "#2b8a5a", "labels": "#8a4fb5", "report": GREY,
 }  # fmt: skip
 STEPS = tuple(COLOURS)
 

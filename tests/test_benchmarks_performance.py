@@ -10,6 +10,7 @@ from benchmarks.measure import Result, table
 from benchmarks.pages import markdown
 from benchmarks.performance import __main__ as performance
 from benchmarks.performance import overcluster, pca, runs, tree
+from workflow.steps import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_sizes__page_has_every_step_and_the_machine_of_the_run(tmp_path):
     assert sizes.main(words) == 0
     text = (tmp_path / "sizes.md").read_text()
     assert re.search(r"^\| step +\| 3,000 images \|$", text, re.MULTILINE)
-    assert all(f"\n| {step} [s] " in text for step in sizes.STEPS)
+    assert all(f"\n| {step.name} [s] " in text for step in STEPS)
     assert "| float32 product | " in text
     assert (tmp_path / "img" / "sizes.png").stat().st_size > 10_000
     assert [place.name for place in tmp_path.glob("3000-100*")] == ["3000-100.json"]
