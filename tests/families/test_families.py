@@ -101,7 +101,7 @@ def test_touching_dimension__against_a_plain_loop():
         n = others.sum()
         n_pairs = (others * (others - 1)).sum()
         equally_likely = n * (n - 1) / n_pairs if n_pairs else np.inf
-        if n < 250 and not (n >= 60 and equally_likely <= 1.2):
+        if n < 250 and not (n >= 100 and equally_likely <= 1.2):
             assert dimension == np.inf
         else:
             assert dimension == pytest.approx(1 + np.log(max(equally_likely / 2, 1)) / np.log(3))

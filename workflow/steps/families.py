@@ -280,7 +280,7 @@ def seconds(sizes: Sizes) -> float:
     if sizes.n_samples <= _region_limit(sizes):
         # One task does nearly all.
         return 0.3 + 3e-5 * sizes.n_samples
-    return 1.0 + 3e-5 * sizes.rows_per_worker
+    return 1.0 + 2e-5 * sizes.rows_per_worker
 
 
 def _region_limit(sizes: Sizes) -> int:
