@@ -95,13 +95,13 @@ def test_touching_dimension__against_a_plain_loop():
         for other in graph.indices[graph.indptr[node] : graph.indptr[node + 1]]:
             if community[other] != community[node]:
                 loop.setdefault(community[node], []).append(community[other])
-    assert np.isfinite(found).sum() > 5
+    assert np.isfinite(found).any()
     for number, dimension in enumerate(found):
         others = np.unique(loop.get(number, []), return_counts=True)[1]
         n = others.sum()
         n_pairs = (others * (others - 1)).sum()
         equally_likely = n * (n - 1) / n_pairs if n_pairs else np.inf
-        if n < 250 and not (n >= 100 and equally_likely <= 1.2):
+        if n < 400 and not (n >= 100 and equally_likely <= 1.1):
             assert dimension == np.inf
         else:
             assert dimension == pytest.approx(1 + np.log(max(equally_likely / 2, 1)) / np.log(3))

@@ -66,6 +66,8 @@ class Kernel:
 def kernel(tmp_path_factory, pictures, client):
     folder = tmp_path_factory.mktemp("kernel")
     np.save(folder / "images.npy", pictures[0])
+    # Enough that each pass is seen at work.
+    np.save(folder / "many.npy", np.tile(pictures[0], (12, 1, 1, 1)))
     np.save(folder / "nothing.npy", np.zeros((4000, 3), np.uint8))
     opened = Kernel(folder)
     opened.folder = folder
@@ -85,7 +87,7 @@ THERE = RUN.replace("settings=settings", "settings=there")
 
 
 def test_run__is_drawn_into_one_output_until_it_is_done(kernel):
-    pages, ids, error = kernel.run(RUN.format(out="run"))
+    pages, ids, error = kernel.run(RUN.format(out="run").replace("images.npy", "many.npy"))
     assert error is None
     assert len(ids) == 1
     assert len(pages) > 3

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 N_AROUND, MIN_AROUND = 12, 4
 #: Edges that must leave a community to tell how many others it touches; fewer tell of a tip, which
 #: touches about one.
-MIN_EDGES, MIN_TIP_EDGES, MAX_TIP_OTHERS = 250, 100, 1.2
+MIN_EDGES, MIN_TIP_EDGES, MAX_TIP_OTHERS = 400, 100, 1.1
 #: Representatives that neighbours are found among; of more an even selection.
 MAX_ROWS = 16_384
 #: Communities whose neighbours are found at a time: 128 x 16,384 float64 are 16 MiB.
@@ -93,7 +93,7 @@ def touching_dimension(graph: Graph, community: NDArray[np.int64]) -> NDArray[np
     -------
     float64 array of shape (n_communities,)
         1 where its edges lead to two others, 2 where to six, and so on;
-        infinite where fewer than 250 leave it, or 100 that nearly all lead to
+        infinite where fewer than 400 leave it, or 100 that nearly all lead to
         the same one.
 
     Notes
