@@ -170,3 +170,19 @@ def _masked_argmins(values: NDArray[Any], n_smallest: int) -> tuple[NDArray[np.i
         found[:, rank] = values[every_row, column]
         values[every_row, column] = np.inf
     return columns, found
+
+
+def stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows of both.
+
+    Parameters
+    ----------
+    left, right : arrays of shape (n_rows, ...)
+        Rows; they may differ in number.
+
+    Returns
+    -------
+    array of shape (n_left + n_right, ...)
+        Those of the first one first.
+    """
+    return np.concatenate([left, right])

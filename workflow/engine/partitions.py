@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workflow.chunks import RowRange, blocks_per_partition, row_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -28,9 +28,46 @@ class Partition:
         return self.blocks[0].start
 
     @property
+    def stop(self) -> int:
+        """The row after its last."""
+        return self.blocks[-1].stop
+
+    @property
     def n_rows(self) -> int:
         """Rows of all its blocks."""
-        return self.blocks[-1].stop - self.start
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class InUnits:
+    """A partition, and the smaller ones that it consists of: what was left of each is put together."""
+
+    partition: Partition
+    units: list[Partition]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the partition."""
+        return self.partition.n_rows
+
+
+def units_of(parts: Iterable[Partition], n_blocks: int) -> list[Partition]:
+    """Cut partitions into smaller ones, of at most so many blocks, numbered anew."""
+    cut = [
+        part.blocks[first : first + n_blocks]
+        for part in parts
+        for first in range(0, len(part.blocks), n_blocks)
+    ]
+    return [Partition(index, blocks) for index, blocks in enumerate(cut)]
+
+
+def in_units(parts: Iterable[Partition], units: Iterable[Partition]) -> dict[int, InUnits]:
+    """Return each partition with the units that lie in it."""
+    units = list(units)
+    return {
+        part.index: InUnits(part, [u for u in units if part.start <= u.start < part.stop])
+        for part in parts
+    }
 
 
 def partitions(n_samples: int, block_rows: int) -> list[Partition]:

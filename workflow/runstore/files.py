@@ -13,6 +13,7 @@ import threading
 import uuid
 import zipfile
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -253,6 +254,11 @@ class ArrayPlace(NamedTuple):
             raise _damaged(path) from None
         return {name: cls.find(path, name) for name in names}
 
+    @classmethod
+    def known(cls, path: Path) -> dict[str, ArrayPlace]:
+        """Look all arrays of a file up, once per process as long as it is not written anew."""
+        return _places_of(path, path.stat().st_mtime_ns)
+
     def read_range(self, start: int, stop: int) -> NDArray[Any]:
         """Return consecutive rows, shape (stop - start, ...).
 
@@ -292,6 +298,13 @@ class ArrayPlace(NamedTuple):
         except OSError:
             raise _damaged(self.path) from None
         return np.frombuffer(found, self.dtype).reshape(-1, *self.shape[1:])
+
+
+@lru_cache(maxsize=4096)
+def _places_of(path: Path, written_ns: int) -> dict[str, ArrayPlace]:
+    """Return where the arrays of a file lie that was written at a time."""
+    del written_ns
+    return ArrayPlace.find_all(path)
 
 
 def map_arrays(places: Mapping[str, ArrayPlace]) -> dict[str, NDArray[Any]]:

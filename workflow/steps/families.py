@@ -13,6 +13,7 @@ from pydantic import Field
 
 from workflow.chunks import row_ranges
 from workflow.config.fields import Section
+from workflow.engine.partitions import in_units, units_of
 from workflow.engine.plan import Sizes, TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
@@ -20,6 +21,7 @@ from workflow.errors import ConfigError
 from workflow.families import coarse_test, find_families, method_of
 from workflow.families.neighbor_graph import N_NEIGHBORS
 from workflow.families.regions import N_CUTS, Cuts, dealt
+from workflow.numerics import stacked
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
@@ -39,18 +41,15 @@ from workflow.steps.parts.family_tasks import (
     SortTask,
     StrengthTask,
     TableTask,
-    Unit,
     Work,
-    WriteItem,
     WriteTask,
     call,
     chosen_scores,
     cuts_of,
     draw_sample,
     region_count,
+    rows_of,
     selection_of,
-    stacked,
-    units_of,
 )
 from workflow.steps.projection import score_row_bytes, stored_scores
 
@@ -452,7 +451,7 @@ class RegionSearch:
         """Write the family of each image."""
         offsets = self.context.executor.share({"solved": self._offsets(N_CUTS - 1)})
         task = WriteTask(self.work, offsets, found, target, names)
-        items = {p.index: WriteItem(p, self._units_in(p)) for p in self.context.partitions}
+        items = in_units(self.context.partitions, self.units)
         self.context.run_partitions(self.step, task, journal, items=items, name="families: write")
 
     def discard(self) -> None:
@@ -465,14 +464,10 @@ class RegionSearch:
         discard(work.folder / "table.npz")
 
     @cached_property
-    def units(self) -> list[Unit]:
-        """The units."""
-        return units_of(self.context.partitions, self.context.block_rows)
-
-    def _units_in(self, partition: Partition) -> list[Unit]:
-        """Return the units that a partition consists of."""
-        stop = partition.start + partition.n_rows
-        return [unit for unit in self.units if partition.start <= unit.start < stop]
+    def units(self) -> list[Partition]:
+        """Consecutive blocks whose lists are sorted together."""
+        n_blocks = max(1, UNIT_ROWS // self.context.block_rows)
+        return units_of(self.context.partitions, n_blocks)
 
     @staticmethod
     def _items(items: list[Any]) -> dict[int, Any]:
@@ -603,12 +598,7 @@ class FindTask:
 
     def _read(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of rising rows."""
-        found = []
-        for rows in row_ranges(self.scores.n_samples, self.block_rows):
-            first, last = np.searchsorted(chosen, [rows.start, rows.stop])
-            if last > first:
-                found.append(self.scores.read(*rows)[chosen[first:last] - rows.start])
-        return np.concatenate(found).astype(np.float32)
+        return rows_of(self.scores, row_ranges(self.scores.n_samples, self.block_rows), chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from workflow.chunks import BLOCK_BYTES
 from workflow.config.fields import Section
+from workflow.engine.partitions import in_units, units_of
 from workflow.engine.plan import Sizes, TaskPlan
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
@@ -24,17 +25,16 @@ from workflow.neighbors import (
     region_count,
     sample_rows,
 )
+from workflow.numerics import stacked
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.parts.neighbor_tasks import (
     BucketItem,
-    GatherItem,
     GatherTask,
     LeavesTask,
     SearchTask,
     SortTask,
-    Unit,
     Work,
     built_regions,
     chosen_effort,
@@ -42,7 +42,6 @@ from workflow.steps.parts.neighbor_tasks import (
     joined,
     nearest_of_sample,
     part_of_table,
-    stacked,
     take_sample,
 )
 from workflow.steps.projection import score_row_bytes, stored_scores
@@ -131,7 +130,7 @@ class NeighborsStep(Step):
             _describe(target, work)
         shared = context.executor.share({"offsets": counts.offsets})
         task = GatherTask(work, shared, target)
-        items = {p.index: GatherItem(p, counts.units_of(p)) for p in context.partitions}
+        items = in_units(context.partitions, counts.units)
         context.run_partitions(
             self.name, task, journal, items=items, name="neighbors: in the order of the images"
         )
@@ -266,17 +265,17 @@ class Counts:
 
     Attributes
     ----------
-    units : list of Unit
+    units : list of Partition
         All units, in the order of the images.
     offsets : int64 array of shape (n_units, n_buckets + 1)
         Where the rows of each bucket begin among the sorted ones of a unit, and their number.
     """
 
-    units: list[Unit]
+    units: list[Partition]
     offsets: NDArray[np.int64]
 
     @classmethod
-    def noted(cls, store: RunStore, units: list[Unit]) -> Counts:
+    def noted(cls, store: RunStore, units: list[Partition]) -> Counts:
         """Return what the tasks that sorted have noted."""
         reports = store.noted(NeighborsStep.name, "sorted")
         sizes = np.array([reports[unit.index]["sizes"] for unit in units])
@@ -287,21 +286,11 @@ class Counts:
         n_rows = np.diff(self.offsets, axis=1).sum(axis=0)
         return {index: BucketItem(index, int(n)) for index, n in enumerate(n_rows)}
 
-    def units_of(self, partition: Partition) -> list[Unit]:
-        """Return the units that a partition consists of."""
-        stop = partition.start + partition.n_rows
-        return [u for u in self.units if partition.start <= u.blocks[0].start < stop]
 
-
-def _units(context: Context, n_features: int) -> list[Unit]:
+def _units(context: Context, n_features: int) -> list[Partition]:
     """Return the units of sorting: as many blocks of a partition as `UNIT_BYTES` hold."""
     n_blocks = max(1, UNIT_BYTES // (4 * n_features * context.block_rows))
-    cut = [
-        partition.blocks[first : first + n_blocks]
-        for partition in context.partitions
-        for first in range(0, len(partition.blocks), n_blocks)
-    ]
-    return [Unit(index, blocks) for index, blocks in enumerate(cut)]
+    return units_of(context.partitions, n_blocks)
 
 
 def _search(context: Context, work: Work) -> Counts:
@@ -330,7 +319,7 @@ def _journal(store: RunStore, part: str, *folders: Path) -> Journal:
 
 
 def _make_buckets(
-    context: Context, work: Work, regions: Regions, units: list[Unit], leaves: Journal
+    context: Context, work: Work, regions: Regions, units: list[Partition], leaves: Journal
 ) -> None:
     """Sort the scores by region, and put those of each bucket into leaves."""
     store, step, scores = context.store, NeighborsStep.name, stored_scores(context.store)

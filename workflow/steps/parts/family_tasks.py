@@ -24,13 +24,14 @@ from workflow.runstore import zarr_io
 from workflow.runstore.files import ArrayPlace, read_arrays, write_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workflow.chunks import RowRange
     from workflow.engine.executor import StoredArrays
-    from workflow.engine.partitions import Partition
+    from workflow.engine.partitions import InUnits, Partition
     from workflow.mapper import Rows
 
 #: Images whose strengths one task adds up [8 bytes each].
@@ -109,29 +110,6 @@ def region_count(n_samples: int, region_rows: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """Consecutive blocks whose lists are sorted together."""
-
-    index: int
-    blocks: tuple[RowRange, ...]
-
-    @property
-    def start(self) -> int:
-        """First row."""
-        return self.blocks[0].start
-
-    @property
-    def stop(self) -> int:
-        """The row after the last."""
-        return self.blocks[-1].stop
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all blocks."""
-        return self.stop - self.start
-
-
-@dataclass(frozen=True, slots=True)
 class Range:
     """Consecutive images, or those of a region."""
 
@@ -148,38 +126,10 @@ class RegionGroup(NamedTuple):
     stop: int
 
 
-class WriteItem(NamedTuple):
-    """A partition of the images, and its units."""
-
-    partition: Partition
-    units: list[Unit]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the partition."""
-        return self.partition.n_rows
-
-
 def call(task: Any) -> dict[str, Any]:
     """Do the task."""
     found: dict[str, Any] = task()
     return found
-
-
-def stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of both."""
-    return np.concatenate([left, right])
-
-
-def units_of(partitions: list[Partition], block_rows: int) -> list[Unit]:
-    """Return the units: as many blocks of a partition as `UNIT_ROWS` hold."""
-    n_blocks = max(1, UNIT_ROWS // block_rows)
-    cut = [
-        partition.blocks[first : first + n_blocks]
-        for partition in partitions
-        for first in range(0, len(partition.blocks), n_blocks)
-    ]
-    return [Unit(index, blocks) for index, blocks in enumerate(cut)]
 
 
 def draw_sample(work: Work, partition: Partition) -> NDArray[Any]:
@@ -190,7 +140,7 @@ def draw_sample(work: Work, partition: Partition) -> NDArray[Any]:
 
 
 def rows_of(
-    scores: Rows, blocks: tuple[RowRange, ...], chosen: NDArray[np.int64]
+    scores: Rows, blocks: Sequence[RowRange], chosen: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return the scores of those of some rising rows that lie in consecutive blocks."""
     found = [np.empty((0, scores.n_features), np.float32)]
@@ -213,7 +163,7 @@ class PlaceTask:
     work: Work
     cuts: StoredArrays
 
-    def __call__(self, unit: Unit) -> dict[str, Any]:
+    def __call__(self, unit: Partition) -> dict[str, Any]:
         """Read the scores and the distances, write what the images need of them."""
         cuts, work = Cuts.from_arrays(self.cuts.load()), self.work
         scale = np.empty(unit.n_rows, np.float32)
@@ -249,7 +199,7 @@ class StrengthTask:
     """The weight of all edges of some images."""
 
     work: Work
-    units: list[Unit]
+    units: list[Partition]
 
     def __call__(self, item: Range) -> dict[str, Any]:
         """Go through the lists of all images: any of them may name one of these."""
@@ -280,7 +230,7 @@ class SortTask:
     regions: StoredArrays
     max_sparsity: float
 
-    def __call__(self, unit: Unit) -> dict[str, Any]:
+    def __call__(self, unit: Partition) -> dict[str, Any]:
         """Read, sort and write."""
         work, shared = self.work, self.regions.load()
         index, distance = work.lists(unit.start, unit.stop)
@@ -317,19 +267,19 @@ class SortTask:
             "bytes_written": path.stat().st_size,
         }
 
-    def _regions(self, unit: Unit, shared: Any, cut: int) -> NDArray[np.uint16]:
+    def _regions(self, unit: Partition, shared: Any, cut: int) -> NDArray[np.uint16]:
         """Return the region of each image by a cut."""
         region = self._patches(unit, cut) // patches_per_region(self.work.n_regions)
         found: NDArray[np.uint16] = shared[f"number_{cut}"][unit.index][region].astype(np.uint16)
         return found
 
-    def _patches(self, unit: Unit, cut: int) -> NDArray[np.uint16]:
+    def _patches(self, unit: Partition, cut: int) -> NDArray[np.uint16]:
         """Return the patch of each image by a cut."""
         place = ArrayPlace.find(part_path(self.work.places, unit.index), f"patch_{cut}")
         return place.read_range(0, unit.n_rows)
 
 
-def _strengths(work: Work, unit: Unit) -> NDArray[np.float64]:
+def _strengths(work: Work, unit: Partition) -> NDArray[np.float64]:
     """Return the weight of all edges of the images of a unit."""
     found = []
     for part in range(unit.start // STRENGTH_ROWS, (unit.stop - 1) // STRENGTH_ROWS + 1):
@@ -342,7 +292,7 @@ def _strengths(work: Work, unit: Unit) -> NDArray[np.float64]:
 
 
 def gathered(
-    folder: Path, unit: Unit, offsets: NDArray[np.int64], wanted: dict[str, Any]
+    folder: Path, unit: Partition, offsets: NDArray[np.int64], wanted: dict[str, Any]
 ) -> dict[str, NDArray[Any]]:
     """Return what the regions say of the images of a unit, in the order of the images.
 
@@ -352,23 +302,11 @@ def gathered(
     found = {name: np.empty(unit.n_rows, dtype) for name, dtype in wanted.items()}
     for region in np.flatnonzero(offsets[unit.index] < offsets[unit.index + 1]):
         rows = offsets[unit.index : unit.index + 2, region].tolist()
-        places = _places(part_path(folder, int(region)))
+        places = ArrayPlace.known(part_path(folder, int(region)))
         at = places["image"].read_range(*rows).astype(np.int64) - unit.start
         for name, array in found.items():
             array[at] = places[name].read_range(*rows)
     return found
-
-
-def _places(path: Path) -> dict[str, ArrayPlace]:
-    """Return where the arrays of a file lie; looked up once per process."""
-    return _places_of(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _places_of(path: Path, written_ns: int) -> dict[str, ArrayPlace]:
-    """Return where the arrays of a file lie that was written at a time."""
-    del written_ns
-    return ArrayPlace.find_all(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +329,7 @@ class SolveTask:
         # A file without images of the region still tells the types.
         for unit in np.flatnonzero(sizes) if sizes.any() else [0]:
             rows = int(before[unit]), int(before[unit] + sizes[unit])
-            for name, place in _places(part_path(work.sorted, int(unit))).items():
+            for name, place in ArrayPlace.known(part_path(work.sorted, int(unit))).items():
                 parts.setdefault(name, []).append(place.read_range(*rows))
         arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
         is_alone, following = arrays.pop("is_alone"), arrays.pop("next", None)
@@ -450,7 +388,7 @@ class TableTask:
         return {"file_crc": crc}
 
 
-def chosen_scores(work: Work, table: Path, unit: Unit) -> NDArray[np.float32]:
+def chosen_scores(work: Work, table: Path, unit: Partition) -> NDArray[np.float32]:
     """Return the scores of the chosen representatives of a unit."""
     arrays = read_arrays(table, names=("first", "chosen"))
     chosen = arrays["first"][arrays["chosen"]].astype(np.int64)
@@ -470,7 +408,7 @@ class DimensionTask:
     table: Path
     selection: StoredArrays
 
-    def __call__(self, unit: Unit) -> dict[str, Any]:
+    def __call__(self, unit: Partition) -> dict[str, Any]:
         """Read the scores of their first images, and the dimension from them."""
         arrays = read_arrays(self.table, names=("first", "chosen"))
         first, chosen = arrays["first"].astype(np.int64), arrays["chosen"]
@@ -534,10 +472,11 @@ class WriteTask:
     target: Path
     names: tuple[str, ...]
 
-    def __call__(self, item: WriteItem) -> dict[str, Any]:
+    def __call__(self, item: InUnits) -> dict[str, Any]:
         """Gather what the regions say of each unit; write it block by block."""
         offsets = self.offsets.load()["solved"]
-        first, number = (_read(self.found, name) for name in ("first", "number"))
+        found = read_arrays(self.found, names=("first", "number"))
+        first, number = found["first"], found["number"]
         checksums, n_bytes = [], 0
         with zarr_io.rows_writers(self.target, self.names, item.partition.start) as writers:
             for unit in item.units:
@@ -554,9 +493,3 @@ class WriteTask:
                     checksums.append([zarr_io.crc(array) for array in arrays])
                     n_bytes += sum(array.nbytes for array in arrays)
         return {"crc": checksums, "bytes_read": n_bytes, "bytes_written": n_bytes}
-
-
-def _read(path: Path, name: str) -> NDArray[Any]:
-    """Return an array of a file."""
-    place = ArrayPlace.find(path, name)
-    return place.read_range(0, place.shape[0])

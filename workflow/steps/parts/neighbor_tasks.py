@@ -46,9 +46,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.chunks import RowRange
     from workflow.engine.executor import StoredArrays
-    from workflow.engine.partitions import Partition
+    from workflow.engine.partitions import InUnits, Partition
     from workflow.mapper import Rows
 
 #: Arrays of the neighbours, in the order in which they are written.
@@ -106,37 +105,11 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """Consecutive blocks whose scores are sorted together."""
-
-    index: int
-    blocks: tuple[RowRange, ...]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all blocks."""
-        return self.blocks[-1].stop - self.blocks[0].start
-
-
-@dataclass(frozen=True, slots=True)
 class BucketItem:
     """A bucket, and how many rows come to it."""
 
     index: int
     n_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class GatherItem:
-    """A partition of the images, and the units it was sorted by."""
-
-    partition: Partition
-    units: list[Unit]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the partition."""
-        return self.partition.n_rows
 
 
 def draw_sample(scores: Rows, partition: Partition) -> NDArray[Any]:
@@ -153,11 +126,6 @@ def draw_sample(scores: Rows, partition: Partition) -> NDArray[Any]:
     return np.concatenate(found)
 
 
-def stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of both."""
-    return np.concatenate([left, right])
-
-
 def built_regions(n_regions: int, sample: NDArray[Any]) -> Regions:
     """Return the regions of a sample."""
     return build_regions(sample, n_regions)
@@ -171,10 +139,10 @@ class SortTask:
     regions: StoredArrays
     work: Work
 
-    def __call__(self, unit: Unit) -> dict[str, Any]:
+    def __call__(self, unit: Partition) -> dict[str, Any]:
         """Bring equal rows together, sort them by region, write them."""
         regions = Regions.from_arrays(self.regions.load())
-        first, work = unit.blocks[0].start, self.work
+        first, work = unit.start, self.work
         rows = np.empty((unit.n_rows, self.scores.n_features), np.float32)
         n_bytes = 0
         for block in unit.blocks:
@@ -228,7 +196,7 @@ class LeavesTask:
         regions, n_bytes = [np.empty(0, np.int32)], 0
         for unit in np.flatnonzero(offsets[:, item.index] < offsets[:, item.index + 1]):
             start, stop = offsets[unit, item.index : item.index + 2].tolist()
-            places = _places(part_path(work.sorted, int(unit)))
+            places = ArrayPlace.known(part_path(work.sorted, int(unit)))
             copy_start = places["copy_start"].read_range(start, stop + 1).astype(np.int64)
             copies = places["copies"].read_range(*copy_start[[0, -1]].tolist())
             rows = places["rows"].read_range(start, stop)
@@ -258,21 +226,9 @@ class LeavesTask:
         }
 
 
-def _places(path: Path) -> dict[str, ArrayPlace]:
-    """Return where the arrays of a file lie; looked up once per process."""
-    return _places_of(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _places_of(path: Path, written_ns: int) -> dict[str, ArrayPlace]:
-    """Return where the arrays of a file lie that was written at a time."""
-    del written_ns
-    return ArrayPlace.find_all(path)
-
-
 def part_of_table(folder: Path, bucket: int) -> dict[str, NDArray[Any]]:
     """Return what is known of a bucket without its rows."""
-    arrays = map_arrays(_places(part_path(folder, bucket)))
+    arrays = map_arrays(ArrayPlace.known(part_path(folder, bucket)))
     return {
         "low": arrays["low"].copy(),
         "high": arrays["high"].copy(),
@@ -300,7 +256,7 @@ def _groups(stored: StoredArrays) -> Groups:
 def _load_bucket(path: Path) -> Bucket:
     """Return a bucket; what is looked at is read."""
     # What is mapped counts as memory of the process: it is not kept.
-    arrays = map_arrays(_places(path))
+    arrays = map_arrays(ArrayPlace.known(path))
     return Bucket(**{field.name: arrays[field.name] for field in fields(Bucket)})
 
 
@@ -333,7 +289,7 @@ class SearchTask:
         else:
             groups = _groups(self.shared)
             found = search_chosen(item.index, groups, load, work.k, self.scale, self.n_leaves)
-        stored = _places(part_path(work.buckets, item.index))["place"]
+        stored = ArrayPlace.known(part_path(work.buckets, item.index))["place"]
         place = stored.read_range(0, stored.shape[0])
         path = part_path(work.found, item.index)
         arrays = {
@@ -389,7 +345,7 @@ class GatherTask:
     shared: StoredArrays
     target: Path
 
-    def __call__(self, item: GatherItem) -> dict[str, Any]:
+    def __call__(self, item: InUnits) -> dict[str, Any]:
         """Read what was found for each unit, bucket by bucket; write it block by block."""
         checksums, bytes_read, bytes_written = [], 0, 0
         with zarr_io.rows_writers(self.target, NAMES, item.partition.start) as writers:
@@ -397,7 +353,7 @@ class GatherTask:
                 found, n_bytes = self._found(unit)
                 bytes_read += n_bytes
                 rank = read_arrays(part_path(self.work.order, unit.index))["rank"]
-                first = unit.blocks[0].start
+                first = unit.start
                 for rows in unit.blocks:
                     here = rank[rows.start - first : rows.stop - first]
                     of_rows = Found(*(array[here] for array in found))
@@ -408,7 +364,7 @@ class GatherTask:
                     bytes_written += index.nbytes + distance.nbytes
         return {"crc": checksums, "bytes_read": bytes_read, "bytes_written": bytes_written}
 
-    def _found(self, unit: Unit) -> tuple[Found, int]:
+    def _found(self, unit: Partition) -> tuple[Found, int]:
         """Return what was found for the sorted rows of a unit, and the bytes that were read."""
         offsets, work = self.shared.load()["offsets"], self.work
         sizes = np.diff(offsets, axis=1)
@@ -418,7 +374,7 @@ class GatherTask:
         for bucket in np.flatnonzero(sizes[unit.index]):
             rows = slice(*offsets[unit.index, bucket : bucket + 2].tolist())
             start = int(before[bucket])
-            places = _places(part_path(work.found, int(bucket)))
+            places = ArrayPlace.known(part_path(work.found, int(bucket)))
             for name, array in (("index", found.number), ("distance", found.distance[:, 1:])):
                 array[rows] = places[name].read_range(start, start + rows.stop - rows.start)
         return found, sum(array.nbytes for array in found)

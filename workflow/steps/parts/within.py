@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from workflow.mapper import ArrayRows, SerialMapper
+from workflow.numerics import stacked
 from workflow.overcluster import NearestCentroids, draw_rows, fit_centroids, sample_counts
 from workflow.pca import FloatMoments, block_moments, mean_and_scatter
 from workflow.rng import generator
@@ -44,7 +45,7 @@ def within_transform(context: Context, scores: Rows) -> NDArray[np.float64]:
     drawn = context.split(counts.tolist())
     items = [DrawItem(p.blocks, n) for p, n in zip(context.partitions, drawn, strict=True)]
     found: NDArray[np.float64] = context.executor.reduce(
-        partial(_draw, scores), items, _stacked, transform_of
+        partial(_draw, scores), items, stacked, transform_of
     )
     return found
 
@@ -56,11 +57,6 @@ def _draw(scores: Rows, item: DrawItem) -> NDArray[np.float32]:
         drawn = draw_rows(block.n_rows, n, generator(0, "projection/within", block.start))
         found.append(scores.read(*block)[drawn])
     return np.concatenate(found).astype(np.float32)
-
-
-def _stacked(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of both."""
-    return np.concatenate([left, right])
 
 
 def transform_of(rows: NDArray[np.float32]) -> NDArray[np.float64]:
