@@ -332,6 +332,7 @@ def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):
         (["demo", "--images", "few"], "few"),
         (["status", "nowhere"], "must be a run folder"),
         (["recut", "nowhere", "--n-clusters", "0"], "0"),
+        (["recut", "nowhere", "--layer", "family"], "family"),
         (["run", "a.npy", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["run", "a.npy", "--out", "b", "--compute", "slrum"], "Did you mean `slurm`"),
     ],

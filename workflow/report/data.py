@@ -347,7 +347,9 @@ def family_sheet(
     return Sheet(f"Family {family}", caption, images, "family")
 
 
-def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
+def noise_sheet(
+    size: int, n_samples: int, images: NDArray[Any] | None, noun: str = "cluster"
+) -> Sheet:
     """Return the sheet of images that belong to no cluster.
 
     Parameters
@@ -356,6 +358,8 @@ def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet
         Images that are noise, and images of the run.
     images : array of shape (m, height, width[, channels]), or None
         Some of them, to be shown.
+    noun : str
+        What a label stands for.
 
     Returns
     -------
@@ -363,7 +367,8 @@ def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet
         Of kind ``"noise"``.
     """
     caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}; label -1"
-    return Sheet("Noise", caption, images, "noise")
+    title = "Noise" if noun == "cluster" else f"In no {noun}"
+    return Sheet(title, caption, images, "noise")
 
 
 def outlier_sheet(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from workflow.formatting import format_count, format_seconds, label_thousands
+from workflow.formatting import format_count, format_seconds, label_thousands, plural
 from workflow.report.figures import ACCENT, GRID, INK, MUTED, cluster_colour
 
 if TYPE_CHECKING:
@@ -186,10 +186,9 @@ def plot_population(axes: Axes, population: NDArray[Any], noun: str = "centroid"
     matplotlib.axes.Axes
         The same axes.
     """
-    plural = format_count(2, noun).partition(" ")[2]
     held = np.asarray(population, dtype=np.float64)
     held = held[held > 0]
-    axes.set(xlabel=f"images of a {noun}", ylabel=plural)
+    axes.set(xlabel=f"images of a {noun}", ylabel=plural(noun))
     if not held.size:
         _say(axes, f"no {noun} holds an image")
         return axes

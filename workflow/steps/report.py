@@ -147,8 +147,7 @@ def write_report(
         population=population,
         rms_radius=radius,
         centroid_label=shown,
-        # Its colours are those of clusters.
-        tree=None if labels_are_families(store) else tree_data(shown_tree(store)),
+        tree=shown_tree_data(store),
         cluster_persistence=_persistence(store, tree),
         clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
@@ -187,12 +186,14 @@ def _write_page(store: RunStore, text: str) -> None:
     store.save()
 
 
-def tree_data(tree: ClusterTree) -> CondensedTree | None:
-    """Return the condensed tree as the report takes it; None where there is nothing to draw."""
+def shown_tree_data(store: RunStore) -> CondensedTree | None:
+    """Return the condensed tree as the report takes it; None where it has one centroid, or families are shown."""
     from workflow.report import CondensedTree
 
+    tree = shown_tree(store)
     condensed = tree.condensed
-    if not len(condensed.parent):
+    # Its colours are those of clusters.
+    if not len(condensed.parent) or labels_are_families(store):
         return None
     return CondensedTree(
         parent=condensed.parent.astype(np.int64),
@@ -341,7 +342,7 @@ class ContactSheets(Sequence["Sheet"]):
         self._kept = Previews(store)
         labels = _labels_at(store, self._kept.rows)
         # Few clusters of very many are shown, and so are few of their pictures.
-        n_shown = min(summary["n_clusters"], n_clusters)
+        n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
         fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
         for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
@@ -349,7 +350,7 @@ class ContactSheets(Sequence["Sheet"]):
             rows = np.concatenate([self._kept.rows[kept], fetched])
             self._show(
                 rows,
-                partial(cluster_sheet, cluster, size, self._n_samples, noun=label_noun(summary)),
+                partial(cluster_sheet, cluster, size, self._n_samples, noun=noun),
             )
         if families is not None and not labels_are_families(store):
             self._show_families(store, families)
@@ -357,7 +358,7 @@ class ContactSheets(Sequence["Sheet"]):
         if len(noise):
             n_noise = round(summary["noise_fraction"] * self._n_samples)
             rows = self._kept.rows[_spread(noise, labels, N_ODD)]
-            self._show(rows, partial(noise_sheet, n_noise, self._n_samples))
+            self._show(rows, partial(noise_sheet, n_noise, self._n_samples, noun=noun))
         self._show_odd(store)
 
     def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
