@@ -298,7 +298,7 @@ def test_bad_input__the_first_value_that_is_not_finite_is_named(
         "block_rows=500",
     )
     assert (status, out) == (2, "")
-    assert f"got {value} first at image 1700, feature {2 * 18 + 3}" in err.splitlines()[-1]
+    assert f"got {value} first at image 1700, row 2, column 1, channel 0" in err.splitlines()[-1]
 
 
 def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):

@@ -362,8 +362,11 @@ def test_duplicates__sentence_and_command():
         "1,298 images are exact copies of another one; "
         "1 centroid holds nothing but near-copies of an image (7 images)."
     )
-    command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
+    summary = {"duplicates": found, "neighbors": {"found": True}}
+    command = duplicates_command(summary, "/data/my run; rm x")
     assert shlex.split(command) == [
         "overcluster", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
-    assert not duplicates_command({"duplicates": {"exact_groups": 2}}).endswith("--near")
+    # Without neighbours it would be refused.
+    summary["neighbors"] = {"found": False, "reason": "neighbors.enabled is false"}
+    assert not duplicates_command(summary).endswith("--near")

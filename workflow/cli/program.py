@@ -180,8 +180,8 @@ def run_command(
 ) -> None:
     """Find the clusters of IMAGES.
 
-    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5 (FILE::DATASET), a raw binary
-    file, or a folder of pictures. The same command again goes on where it was stopped, and does
+    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5 or netCDF-4 (FILE::DATASET), a
+    raw binary file, or a folder of pictures. The same command again goes on where it was stopped, and does
     again only what a changed setting makes necessary.
     """
     from workflow.commands.run import default_out, read_summary, run_workflow
@@ -304,7 +304,10 @@ def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: boo
 def predict_command(
     run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
-    """Label new images by the clusters of a run."""
+    """Label new images by the clusters of a run.
+
+    IMAGES is what `run` takes, or one picture file.
+    """
     from workflow.commands.predict import far_out_sentence, predict
     from workflow.formatting import format_count
 

@@ -176,7 +176,7 @@ def _predict(
     names = named_group(images)
     task = PredictTask(
         images=images,
-        basis=Basis(executor.share(basis), attrs["whiten"]),
+        basis=Basis(executor.share(basis), attrs["whiten"], images.image_shape),
         dtype=attrs["dtype"],
         centroids=executor.share({"centroids": centroids}),
         labeller=Labeller.of(

@@ -59,12 +59,15 @@ def _bar_hint(data: ReportData) -> str:
 
 
 def _duplicates(data: ReportData) -> list[Html]:
-    """Return a line on duplicates and the command that lists them, or nothing."""
+    """Return a line on duplicates and the command that lists them, near ones too where it can find them."""
     words = duplicates_sentence(data.summary)
-    if not words:
-        return []
-    command = element("code", duplicates_command(data.summary, data.run_path))
-    return [element("p", f"{words} To list them: ", command)]
+    command = duplicates_command(data.summary, data.run_path)
+    if command.endswith("--near"):
+        them = "them, and near-duplicates" if words else "near-duplicates"
+        words = f"{words} To list {them} among all images: "
+    elif words:
+        words = f"{words} To list them: "
+    return [element("p", words.lstrip(), element("code", command))] if words else []
 
 
 def run_times(summary: Mapping[str, Any]) -> dict[str, str]:

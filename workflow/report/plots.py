@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Bars up to this many carry their cluster's number and are drawn apart.
-NUMBERED_BARS = 40
+#: Bars up to this many are drawn apart, and so many at most carry their cluster's number.
+NUMBERED_BARS, NUMBERED_TICKS = 40, 20
 #: Points above this many are drawn as one picture instead of one by one.
 VECTOR_POINTS = 1500
 #: Numbers of images that span at least this ratio get a logarithmic axis.
@@ -143,8 +143,8 @@ def plot_cluster_sizes(
         axes.bar(
             position, np.maximum(sizes[order], floor) - floor, 0.8, bottom=floor, color=colours
         )
-        small = 7.5 if len(sizes) > 20 else 9.0
-        axes.set_xticks(position, [str(c) for c in order], fontsize=small)
+        named = slice(None, None, -(-len(sizes) // NUMBERED_TICKS))
+        axes.set_xticks(position[named], [str(c) for c in order[named]])
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("cluster")
     else:

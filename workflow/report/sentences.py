@@ -454,12 +454,12 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     Returns
     -------
     str
-        The command, for near-duplicates too where there are any.
+        The command, for near-duplicates too where neighbours are known, among which it finds them.
 
     Examples
     --------
-    >>> duplicates_command({"duplicates": {"near_cells": 2}}, "my run")
+    >>> duplicates_command({"neighbors": {"found": True}}, "my run")
     "overcluster duplicates 'my run' --near"
     """
-    near = dict(summary.get("duplicates") or {}).get("near_cells")
+    near = dict(summary.get("neighbors") or {}).get("found")
     return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"
