@@ -59,7 +59,10 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n_films_found": ("films found: half of the frames in families of the film", format_value),
     "film_recall": ("share of the films that was found", format_share),
     "n_families": ("families found", format_value),
-    "family_precision": ("share of the families that are of one film", format_share),
+    "family_precision": (
+        "share of the families that are of one film, or hold most of one source",
+        format_share,
+    ),
 }
 
 
