@@ -15,7 +15,7 @@ MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centro
         workflow/tree workflow/labels workflow/neighbors workflow/families workflow/chunks.py \
         workflow/numerics.py workflow/graph.py workflow/estimators.py
 
-.PHONY: demo test test-slurm test-sites check lint types imports docstrings slow soak bench sizes scaling quality lowest clean
+.PHONY: demo test test-slurm test-sites check lint types imports docstrings docs dist slow soak bench sizes scaling quality lowest clean
 
 demo: $(READY)
 	$(BIN)/python -m workflow demo
@@ -46,6 +46,17 @@ imports: $(READY)
 
 docstrings: $(READY)
 	find $(MATHS) -name "*.py" | xargs $(BIN)/numpydoc lint
+
+# The documents as a site, in docs/_build/html.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# Wheel and source distribution, checked; then the wheel alone in an empty environment, away from these files.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build -q
+	$(BIN)/python -m twine check --strict dist/*
+	sh packaging/try-wheel.sh
 
 slow: $(READY)
 	$(BIN)/pytest -q -m "slow and not soak and not slurm and not sites"

@@ -25,9 +25,17 @@ from workflow.tree.linkage import Linkage
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").rglob("*.md")
+    page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: Pages whose commands run, in this order, in one folder.
+GUIDES = [
+    README,
+    *(
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("tutorial", "running", "results", "new-images", "sources")
+    ),
+]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 #: Enough images for clusters, few enough for seconds.
 N_IMAGES = 6_000
@@ -39,9 +47,10 @@ def blocks(text, kind):
 
 
 def commands():
-    """Return the words of every command of the README that is marked runnable."""
-    lines = [line for block in blocks(README, "sh runnable") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines]
+    """Return the words of every command that is marked runnable, each once."""
+    text = "\n".join(GUIDES)
+    lines = [line for block in blocks(text, "sh runnable") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in dict.fromkeys(lines)]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +64,8 @@ def workers(client):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, workers):
-    """A folder with the images that the README speaks of, after all its commands were run in it."""
-    folder = tmp_path_factory.mktemp("readme")
+    """A folder with the images that the guides speak of, after all their commands were run in it."""
+    folder = tmp_path_factory.mktemp("guides")
     ingest(DemoSource(N_IMAGES, seed=0), folder / "images.zarr")
     fresh = DemoSource(1_000, seed=1).read(0, 1_000).reshape(-1, 16, 16, 3)
     np.save(folder / "more.npy", fresh)
@@ -71,20 +80,16 @@ def place(tmp_path_factory, workers):
     return folder, ended
 
 
-def test_readme_commands__all_succeed(place):
+def test_commands__all_succeed(place):
     _, ended = place
     assert len(ended) > 10
     assert {words: status for words, status in ended.items() if status != 0} == {}
 
 
-def test_readme_commands__are_ours_and_name_every_command():
+def test_commands__are_ours_and_name_every_command():
     assert all(words[0] == "overcluster" for words in commands())
-    missing = [
-        name
-        for name in program.commands
-        if f"`{name}" not in README and not re.search(rf"overcluster {name}\b", README)
-    ]
-    assert [name for name in missing if f"make {name}" not in README] == []
+    text = "\n".join([*GUIDES, (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")])
+    assert [n for n in program.commands if not re.search(rf"(`|overcluster ){n}\b", text)] == []
     run = {words[1] for words in commands()}
     assert {
         "plan",
@@ -99,19 +104,22 @@ def test_readme_commands__are_ours_and_name_every_command():
     } <= run
 
 
-def test_readme_python__runs(place, workers, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/python.md"])
+def test_python__runs(page, place, workers, monkeypatch):
     folder, _ = place
     monkeypatch.chdir(folder)
     for name, value in workers.items():
         monkeypatch.setenv(name, value)
-    interactive, script = blocks(README, "python")
+    interactive, *scripts = blocks((ROOT / page).read_text(encoding="utf-8"), "python")
     names = {}
-    exec(compile(interactive, "README.md", "exec"), names)
+    exec(compile(interactive, page, "exec"), names)
     assert names["run"].n_clusters >= 1
-    assert 0 < names["clean"].sizes["sample"] <= N_IMAGES
-    assert names["new"].sizes["sample"] == 1_000
-    assert 'if __name__ == "__main__":' in script
-    compile(script, "README.md", "exec")
+    for script in scripts:
+        assert 'if __name__ == "__main__":' in script
+        compile(script, page, "exec")
+    if page == "docs/python.md":
+        assert 0 < names["clean"].sizes["sample"] <= N_IMAGES
+        assert names["new"].sizes["sample"] == 1_000
 
 
 def test_makefile__has_the_targets_that_are_named():
@@ -214,7 +222,7 @@ def test_dependencies__have_a_reason_each(project):
 
 
 def test_decisions__have_the_house_form():
-    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    pages = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     assert [page.name[:4] for page in pages] == [f"{n:04d}" for n in range(1, len(pages) + 1)]
     for page in pages:
         text = page.read_text(encoding="utf-8")

@@ -9,15 +9,18 @@ from workflow.late import late_names
 if TYPE_CHECKING:
     from workflow.api import Run, run
     from workflow.errors import WorkflowError
+    from workflow.versions import __version__, show_versions
 
-__all__ = ["Run", "WorkflowError", "run"]
+__all__ = ["Run", "WorkflowError", "__version__", "run", "show_versions"]
 
 __getattr__ = late_names(
     __name__,
     {
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
+        "__version__": "workflow.versions",
         "run": "workflow.api",
+        "show_versions": "workflow.versions",
     },
 )
 

@@ -99,6 +99,8 @@ def test_demo__finds_its_sources(on_client, run_cli, tmp_path):
     assert status == 0
     assert found["truth"]["n_films"] == 2
     assert found["truth"]["n_films_found"] >= 1
+    assert found["truth"]["n_families"] >= 10
+    assert found["truth"]["family_precision"] >= 0.8
     for word in ("sources", "clusters found", "ARI", "clutter", "films", "seconds", "report.html"):
         assert word in out
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.conftest import last_json
 from workflow.commands import compute_check as site_check
-from workflow.runstore.manifest import software_versions
 from workflow.steps import load_config
+from workflow.versions import software_versions
 
 LOCAL = {"compute.memory_limit": "1 GiB", "compute.dashboard": False}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import xarray as xr
 
 import workflow
 from tests.families.conftest import sources
+from tests.runs.helpers import copy_of
 from workflow.commands.recut import recut
 from workflow.commands.status import status
 from workflow.errors import ConfigError
+from workflow.formatting import format_share
 from workflow.report.sentences import headline, opening_sentences
 from workflow.runstore import RunStore
 from workflow.steps.parts.family_table import family_table
@@ -85,6 +88,21 @@ def test_table__tells_the_cluster_of_each(found):
         assert table.size[number] == count.sum()
         assert table.cluster[number] == there[count.argmax()]
         assert table.cluster_share[number] == count.max() / count.sum()
+
+
+def test_page__tells_the_cluster_of_each_where_families_are_the_labels(found, client, tmp_path):
+    run = workflow.Run(copy_of(RunStore.open(found.path), tmp_path / "run").path, client=client)
+    run.recut(layer="families")
+    page = (run.path / "report.html").read_text()
+    rows = page[page.rindex("Every family") :].partition("</table>")[0].split("<tr>")[2:]
+    (cluster,) = RunStore.open(run.path).read_model("tree_label")
+    cluster, family = cluster[run.dataset["centroid"].values], run.dataset["family"].values
+    assert len(rows) == family.max() + 1
+    for number, row in enumerate(rows):
+        *_, there, share = re.findall(r"<td\b[^>]*>(.*?)</td>", row)
+        counts = np.bincount(1 + cluster[family == number])
+        assert there == ("noise" if counts.argmax() == 0 else str(counts.argmax() - 1))
+        assert share == format_share(counts.max() / counts.sum())
 
 
 def test_page__shows_the_families(found):

@@ -14,7 +14,7 @@ from workflow.compute import open_client, run_on_workers, upload_package
 from workflow.compute.scripts import job_script
 from workflow.engine.results import run_task
 from workflow.errors import StoreError
-from workflow.runstore.manifest import software_versions
+from workflow.versions import software_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

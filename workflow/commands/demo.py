@@ -83,31 +83,38 @@ def compare(store: RunStore, source: DemoSource) -> dict[str, Any]:
 
 
 def compare_films(store: RunStore, source: DemoSource) -> dict[str, Any]:
-    """Count how many films the families of a run have found, and how many families are of a film.
+    """Count how many films the families of a run have found, and how many families are right.
 
     A film is found if at least half of its frames lie in families that are
-    made of its frames for the most part.
+    made of its frames for the most part.  A family is right if most of its
+    images are frames of one film, or if it holds most images of one source:
+    small sources are families, too.
     """
     (size,) = store.read_model("family_size")
-    n_families, place = len(size), store.path / layout.FAMILIES
+    n_films, n_families, place = source.n_films, len(size), store.path / layout.FAMILIES
+    # Films first, sources after them; neither stands for clutter.
+    n_made = np.zeros(n_films + source.n_sources, np.int64)
     pairs = np.zeros(0, np.int64)
-    n_frames = np.zeros(source.n_films, np.int64)
     for rows in row_ranges(source.n_samples, TRUTH_ROWS):
-        film = source.film(*rows)
-        n_frames += np.bincount(film[film >= 0], minlength=source.n_films)
+        film, of = source.film(*rows), source.truth(*rows).astype(np.int64)
+        kind = np.where(film >= 0, film, np.where(of >= 0, n_films + of, -1))
+        n_made += np.bincount(kind[kind >= 0], minlength=len(n_made))
         family = zarr_io.read_rows(place, "family", *rows).astype(np.int64)
-        both = (film >= 0) & (family >= 0)
-        pairs = np.append(pairs, film[both] * n_families + family[both])
+        both = (kind >= 0) & (family >= 0)
+        pairs = np.append(pairs, kind[both] * n_families + family[both])
     pair, count = np.unique(pairs, return_counts=True)
-    film, family = np.divmod(pair, max(n_families, 1))
-    is_of_film = 2 * count > size[family]
-    found = np.bincount(film[is_of_film], count[is_of_film], minlength=source.n_films)
-    n_found, n_of_film = int((2 * found >= n_frames).sum()), int(is_of_film.sum())
+    kind, family = np.divmod(pair, max(n_families, 1))
+    is_most = 2 * count > size[family]
+    is_of_film = is_most & (kind < n_films)
+    is_source = is_most & (kind >= n_films) & (2 * count > n_made[kind])
+    found = np.bincount(kind[is_of_film], count[is_of_film], minlength=len(n_made))[:n_films]
+    n_found = int((2 * found >= n_made[:n_films]).sum())
+    n_right = int((is_of_film | is_source).sum())
     return {
         "n_films_found": n_found,
-        "film_recall": n_found / source.n_films if source.n_films else 0.0,
+        "film_recall": n_found / n_films if n_films else 0.0,
         "n_families": n_families,
-        "family_precision": n_of_film / n_families if n_families else 0.0,
+        "family_precision": n_right / n_families if n_families else 0.0,
     }
 
 
@@ -168,7 +175,7 @@ def _describe_films(truth: dict[str, Any]) -> str:
         return f"{made}, families not looked for"
     return (
         f"{made}, {truth['n_films_found']} found ({truth['film_recall']:.0%}); "
-        f"{format_count(truth['n_families'], 'family')}, {truth['family_precision']:.0%} of them of one film"
+        f"{format_count(truth['n_families'], 'family')}, {truth['family_precision']:.0%} of them of one film or source"
     )
 
 

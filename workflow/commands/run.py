@@ -25,9 +25,9 @@ from workflow.errors import StoreError
 from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
-from workflow.runstore.manifest import software_versions
 from workflow.steps.report import tell_times
 from workflow.steps.tree import tell_kept_cut, undo_cut
+from workflow.versions import software_versions
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -60,7 +60,7 @@ class Overcluster(ClusterMixin, BaseEstimator):
         Rounds made.
     n_features_in_ : int
         Features seen in fit.
-    feature_names_in_ : array of str of shape (n_features_in_,)
+    feature_names_in_ : array of str of shape (n_features_in,)
         Their names, where `X` had some.
 
     See Also

@@ -51,21 +51,21 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ----------
     n_components_ : int
         Number of components.
-    components_ : float64 array of shape (n_components_, n_features)
+    components_ : float64 array of shape (n_components, n_features)
         Directions by falling variance, with fixed signs.
     mean_ : float64 array of shape (n_features,)
         Mean of each feature.
-    explained_variance_ : float64 array of shape (n_components_,)
+    explained_variance_ : float64 array of shape (n_components,)
         Variance along each component.
-    explained_variance_ratio_ : float64 array of shape (n_components_,)
+    explained_variance_ratio_ : float64 array of shape (n_components,)
         The same as a share of the total variance.
-    singular_values_ : float64 array of shape (n_components_,)
+    singular_values_ : float64 array of shape (n_components,)
         Singular values of the centred rows.
     noise_variance_ : float
         Mean variance of the directions left out; 0 when there are none.
     n_features_in_ : int
         Features of a row, images flattened.
-    feature_names_in_ : array of str of shape (n_features_in_,)
+    feature_names_in_ : array of str of shape (n_features_in,)
         Their names, where `X` had some.
     n_samples_seen_ : int
         Rows seen since `fit`, or by all calls of `partial_fit`.
@@ -184,7 +184,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n_samples, n_components_)
+        array of shape (n_samples, n_components)
             Scores, computed in float64; given as float32 for float16 and
             float32 rows.  A lazy Dask array for a Dask array.  A data frame
             where `set_output` asks for one, in memory.
@@ -220,12 +220,12 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : NumPy or Dask array of shape (n_samples, n_components_)
+        X : NumPy or Dask array of shape (n_samples, n_components)
             Scores, as `transform` gives them.
 
         Returns
         -------
-        float64 array of shape (n_samples, n_features_in_)
+        float64 array of shape (n_samples, n_features_in)
             Rows; images stay flat.  A lazy Dask array for a Dask array.
 
         Raises

@@ -60,7 +60,10 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n_films_found": ("films found: half of the frames in families of the film", format_value),
     "film_recall": ("share of the films that was found", format_share),
     "n_families": ("families found", format_value),
-    "family_precision": ("share of the families that are of one film", format_share),
+    "family_precision": (
+        "share of the families that are of one film, or hold most of one source",
+        format_share,
+    ),
 }
 
 
@@ -238,11 +241,12 @@ def _centroids(data: ReportData) -> Html:
         plot_box(
             "radius",
             "Radius and images",
-            f"Radius of {words} against their images, coloured by cluster",
+            f"Radius of {words} against their images, coloured by {label_noun(data.summary)}",
             lambda axes: plot_radius(axes, population, data.rms_radius, data.centroid_label),
         ),
     ]
-    hint = f"{words}, {n_noise:,} of them in no cluster (grey)." if n_noise else ""
+    noun = label_noun(data.summary)
+    hint = f"{words}, {n_noise:,} of them in no {noun} (grey)." if n_noise else ""
     return section("Centroids", hint, element("div", *plots, class_="plots"))
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
@@ -17,19 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Packages whose versions can change a bit of a result.
-RECORDED_PACKAGES = (
-    "overcluster",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "hdbscan",
-    "dask",
-    "distributed",
-    "dask-ml",
-    "zarr",
-    "xarray",
-)
 #: Names that runs of earlier versions bear -> present ones: of settings, of what steps found, of a cut.
 RENAMED = {
     "overcluster.max_rounds": "overcluster.max_iter",
@@ -160,14 +145,3 @@ def digest(content: Mapping[str, Any]) -> str:
     """Return a short hex digest of JSON-able content."""
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can change a result."""
-    versions = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in RECORDED_PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions

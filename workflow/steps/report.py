@@ -123,7 +123,8 @@ def write_report(
 
     settings = config.section(ReportSettings)
     summary = summarize(steps, store)
-    tree, families = stored_tree(store), family_table(store)
+    tree = stored_tree(store)
+    families = family_table(store, tree.label if labels_are_families(store) else None)
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
         "spectrum",

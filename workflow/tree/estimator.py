@@ -57,7 +57,7 @@ class CentroidTree(ClusterMixin, BaseEstimator):
         How sure the clusters are; unknown without `n_resamples`, and after `recut`.
     n_features_in_ : int
         Components of a centroid.
-    feature_names_in_ : array of str of shape (n_features_in_,)
+    feature_names_in_ : array of str of shape (n_features_in,)
         Their names, where `X` had some.
     """
 

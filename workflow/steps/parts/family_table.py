@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 READ_ROWS = 2**20
 
 
-def family_table(store: RunStore) -> FamilyTable | None:
-    """Return the families of a run whose labels are complete; None where none were found."""
+def family_table(
+    store: RunStore, of_centroids: NDArray[np.int32] | None = None
+) -> FamilyTable | None:
+    """Return the families of a run whose labels are complete; None where none were found.
+
+    Their clusters are those of the labels, or of the nearest centroids where such are given.
+    """
     if families_of(store) is None or not store.step("families").details["n_families"]:
         return None
     from workflow.report import FamilyTable
@@ -35,7 +40,10 @@ def family_table(store: RunStore) -> FamilyTable | None:
     names = ("size", "conductance", "expected", "dimension")
     size, *tightness = store.read_model(*(f"family_{name}" for name in names))
     conductance, expected, dimension = tightness
-    members = ((f[f >= 0], label[f >= 0]) for _, f, label in _labels(store))
+    name = "label" if of_centroids is None else "centroid"
+    members = ((f[f >= 0], label[f >= 0]) for _, f, label in _labels(store, name))
+    if of_centroids is not None:
+        members = ((family, of_centroids[centroid]) for family, centroid in members)
     cluster, n_there = _most_frequent(members, len(size))
     return FamilyTable(size, conductance, expected, dimension, cluster, n_there / size)
 
@@ -43,7 +51,7 @@ def family_table(store: RunStore) -> FamilyTable | None:
 def images_of_families(store: RunStore, n_families: int, n_images: int) -> list[NDArray[np.int64]]:
     """Return images of the first families, evenly over the order of the images, at most so many of each."""
     rows: list[list[NDArray[np.int64]]] = [[] for _ in range(n_families)]
-    for start, family, _ in _labels(store):
+    for start, family, _ in _labels(store, "label"):
         here = np.flatnonzero((family >= 0) & (family < n_families))
         for one in np.unique(family[here]).tolist():
             rows[one].append(start + here[family[here] == one])
@@ -106,12 +114,12 @@ def _most_frequent(
     return best, n_best
 
 
-def _labels(store: RunStore) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-    """Yield the first row of each block, with family and label of its images."""
+def _labels(store: RunStore, name: str) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Yield the first row of each block, with family and another label of its images."""
     labels = store.path / layout.LABELS
     for rows in row_ranges(store.manifest.images["shape"][0], READ_ROWS):
         yield (
             rows.start,
             zarr_io.read_rows(labels, "family", *rows),
-            zarr_io.read_rows(labels, "label", *rows),
+            zarr_io.read_rows(labels, name, *rows),
         )
