@@ -100,17 +100,19 @@ def _most_frequent(
 
     A block is the group of each image, and its value; a group without images has -1, 0 times.
     """
-    pairs, counts = np.empty((0, 2), np.int32), np.empty(0, np.int64)
+    pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for group, value in blocks:
-        found, times = np.unique(np.stack([group, value], axis=1), axis=0, return_counts=True)
-        pairs, place = np.unique(np.concatenate([pairs, found]), axis=0, return_inverse=True)
+        # Both in one number: sorting rows of pairs takes 50 times as long.
+        both = (group.astype(np.int64) << 32) + (value + 1)
+        found, times = np.unique(both, return_counts=True)
+        pairs, place = np.unique(np.concatenate([pairs, found]), return_inverse=True)
         times = np.concatenate([counts, times])
-        counts = np.bincount(place.ravel(), times, minlength=len(pairs)).astype(np.int64)
-    order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))
-    last = np.flatnonzero(np.diff(pairs[order, 0], append=n_groups))
+        counts = np.bincount(place, times, minlength=len(pairs)).astype(np.int64)
+    of, values = pairs >> 32, (pairs & (2**32 - 1)) - 1
+    order = np.lexsort((-values, counts, of))
+    last = order[np.flatnonzero(np.diff(of[order], append=n_groups))]
     best, n_best = np.full(n_groups, -1, np.int32), np.zeros(n_groups, np.int64)
-    best[pairs[order[last], 0]] = pairs[order[last], 1]
-    n_best[pairs[order[last], 0]] = counts[order[last]]
+    best[of[last]], n_best[of[last]] = values[last], counts[last]
     return best, n_best
 
 
