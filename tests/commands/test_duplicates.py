@@ -312,6 +312,19 @@ def test_near__finds_planted_noise_and_brightness(client, tmp_path):
     assert sorted(group) in listed
     assert sum(pair in listed for pair in pairs) >= 0.99 * len(pairs)
     assert found["near_groups"] == len(listed) <= 1.01 * (len(pairs) + 1)
+    # It is said without being asked.
+    assert run.summary["near_duplicates"] == {
+        "within": found["within"],
+        "groups": found["near_groups"],
+        "images": found["near_images"],
+    }
+    page = (run.path / "report.html").read_text()
+    assert f"{len(listed)} groups of near-duplicates hold {found['near_images']} images." in page
+    assert (
+        f"one image of each group of near-duplicates, 48 of {len(listed)}; 2 to 101 images each; "
+        f"all: overcluster duplicates {run.path} --near"
+    ) in page
+    assert not status(run.path, verify=True)["damaged"]
 
 
 def test_near__finds_windows_a_pixel_aside_as_well_as_a_search_in_pixels(client, tmp_path):

@@ -367,6 +367,10 @@ def test_duplicates__sentence_and_command():
     assert shlex.split(command) == [
         "overcluster", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
+    close = {"within": 2.5, "groups": 3, "images": 117}
+    assert duplicates_sentence(summary | {"near_duplicates": close}).endswith(
+        "; 3 groups of near-duplicates hold 117 images."
+    )
     # Without neighbours it would be refused.
     summary["neighbors"] = {"found": False, "reason": "neighbors.enabled is false"}
     assert not duplicates_command(summary).endswith("--near")

@@ -112,7 +112,7 @@ def test_sheets__of_copies_hold_one_image_of_each_group(client, tmp_path):
     order = np.lexsort((first, -count))[: np.count_nonzero(count > 1)]
     np.testing.assert_array_equal(copies.images, images[first[order][:48]])
     assert copies.caption == (
-        f"one image of each of 48 of 62 groups of equal images; 2 to 201 images each; "
+        f"one image of each group of equal images, 48 of 62; 2 to 201 images each; "
         f"all: overcluster duplicates {run.path}"
     )
     found = run.duplicates()

@@ -402,7 +402,7 @@ def outlier_sheet(
 
 
 def copies_sheet(
-    sizes: NDArray[Any], images: NDArray[Any] | None, *, command: str, n_groups: int = 0
+    sizes: NDArray[Any], images: NDArray[Any] | None, *, title: str, what: str, command: str
 ) -> Sheet:
     """Return the sheet of images that come many times, the most frequent first.
 
@@ -412,10 +412,10 @@ def copies_sheet(
         How many there are of each.
     images : array of shape (m, height, width[, channels]), or None
         One of each.
+    title, what : str
+        What they are, in a word and in more.
     command : str
         What lists all groups.
-    n_groups : int
-        Groups of equal images in all; 0 where these are centroids of near-copies.
 
     Returns
     -------
@@ -423,9 +423,4 @@ def copies_sheet(
         Of kind ``"outliers"``.
     """
     each = " to ".join(f"{size:,}" for size in sorted({int(np.min(sizes)), int(np.max(sizes))}))
-    title, what = "Near-copies", "one image of each centroid that holds nothing but near-copies"
-    if n_groups:
-        number = format_count(n_groups, "group")
-        shown = number if len(sizes) == n_groups else f"{len(sizes)} of {number}"
-        title, what = "Copies", f"one image of each of {shown} of equal images"
     return Sheet(title, f"{what}; {each} images each; all: {command}", images, "outliers")

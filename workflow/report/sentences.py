@@ -426,14 +426,20 @@ def doubtful_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def duplicates_sentence(summary: Mapping[str, Any]) -> str:
-    """Return how many images are copies of others, and which centroids hold near-copies only."""
+    """Return how many images are copies of others, and what is known of near-duplicates."""
+    near = dict(summary.get("near_duplicates") or {})
     found = dict(summary.get("duplicates") or {})
     parts = []
     if n_groups := found.get("exact_groups"):
         n_copies = int(found["exact_images"]) - int(n_groups)
         copies = "is an exact copy" if n_copies == 1 else "are exact copies"
         parts.append(f"{format_count(n_copies, 'image')} {copies} of another one")
-    if n_cells := found.get("near_cells"):
+    if near.get("groups"):
+        hold = "holds" if near["groups"] == 1 else "hold"
+        groups = format_count(near["groups"], "group")
+        images = format_count(near["images"], "image")
+        parts.append(f"{groups} of near-duplicates {hold} {images}")
+    elif n_cells := found.get("near_cells"):
         images = format_count(found.get("near_images", 0), "image")
         holds = "holds" if n_cells == 1 else "hold"
         cells = format_count(n_cells, "centroid")

@@ -65,6 +65,7 @@ _ELSEWHERE = frozenset(
         "n_clusters_by_method",
         "doubtful_clusters",
         "duplicates",
+        "near_duplicates",
         "cut",
         "is_requested",
         "n_clusters_tested",

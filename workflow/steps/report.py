@@ -20,6 +20,8 @@ from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_j
 from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.family_table import family_table, images_of_families
+from workflow.steps.parts.near_duplicates import BUCKET_ROWS
+from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
@@ -55,6 +57,8 @@ N_FAMILIES, FAMILY_IMAGES = 12, 18
 MAX_FETCHED = 600
 #: What drawing the page takes, and what is held of the label of a preview [bytes].
 PAGE_BYTES, PREVIEW_BYTES = 32 * 2**20, 64
+#: What is held of a near-duplicate while its group is found [bytes].
+NEAR_BYTES = 600
 
 
 class ReportSettings(Section):
@@ -73,7 +77,16 @@ class ReportStep(Step):
     version = 2
     section = ReportSettings
     settings = ("report.n_clusters_shown", "report.images_per_cluster")
-    reads = ("pca", "projection", "families", "overcluster", "centroid_graph", "tree", "labels")
+    reads = (
+        "pca",
+        "projection",
+        "neighbors",
+        "families",
+        "overcluster",
+        "centroid_graph",
+        "tree",
+        "labels",
+    )
 
     def run(self, context: Context) -> None:
         """Gather what there is to see, and draw it."""
@@ -89,7 +102,8 @@ class ReportStep(Step):
 
     def client_bytes(self, sizes: Sizes) -> int:
         """Return the labels of the previews; the images themselves are few at a time."""
-        return PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes) + PAGE_BYTES
+        near = NEAR_BYTES * min(sizes.n_samples, BUCKET_ROWS)
+        return PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes) + PAGE_BYTES + near
 
     def describe(self, store: RunStore) -> str:
         """Return the name of the page."""
@@ -97,8 +111,10 @@ class ReportStep(Step):
         return layout.REPORT
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return where the page is."""
-        return {"report": str(store.path / layout.REPORT)}
+        """Return where the page is, and the near-duplicates that were found for it."""
+        near = store.step(self.name).details.get("near")
+        counts = {name: near[name] for name in ("within", "groups", "images")} if near else None
+        return {"near_duplicates": counts, "report": str(store.path / layout.REPORT)}
 
 
 def write_report(
@@ -122,6 +138,7 @@ def write_report(
     from workflow.report import ReportData, render
 
     settings = config.section(ReportSettings)
+    store.step("report").details["near"] = near_summary(store, N_ODD)
     summary = summarize(steps, store)
     tree = stored_tree(store)
     families = family_table(store, tree.label if labels_are_families(store) else None)
@@ -396,19 +413,23 @@ class ContactSheets(Sequence["Sheet"]):
             self._show(grouped.row, partial(outlier_sheet, scores=score, n_near=n_near))
 
     def _show_copies(self, store: RunStore, summary: Mapping[str, Any]) -> None:
-        """Add the sheets of the largest groups of equal images, and of centroids of near-copies."""
+        """Add the sheets of the largest groups of equal images, and of near-duplicates."""
         from workflow.report import copies_sheet
         from workflow.report.sentences import duplicates_command
 
-        command = duplicates_command(summary, str(store.path))
-        noted = store.step("pca").details.get("exact_largest", [])
-        exact = np.array(noted, np.int64).reshape(-1, 2).T
-        n_groups = dict(summary["duplicates"]).get("exact_groups") or 0
-        for (rows, sizes), n in ((exact, n_groups), (near_copies(store, N_ODD), 0)):
+        command, pca = duplicates_command(summary, str(store.path)), store.step("pca").details
+        near, cells = store.step("report").details.get("near") or {}, near_copies(store, N_ODD)
+        exact = pca.get("exact_largest", []), pca.get("exact_groups"), "group of equal images"
+        close = near.get("largest", []), near.get("groups"), "group of near-duplicates"
+        if not close[0]:
+            close = cells, len(cells), "centroid that holds nothing but near-copies"
+        for title, (found, n_found, noun) in (("Copies", exact), ("Near-duplicates", close)):
+            rows, sizes = np.array(found, np.int64).reshape(-1, 2).T
             here = np.isin(rows, self._kept.rows) | (self._images is not None)
             if here.any():
-                sheet = partial(copies_sheet, sizes[here], command=command, n_groups=n)
-                self._show(rows[here], sheet)
+                what = f"one image of each {noun}, {np.count_nonzero(here)} of {n_found:,}"
+                how = partial(copies_sheet, sizes[here], title=title, what=what, command=command)
+                self._show(rows[here], how)
 
     def __len__(self) -> int:
         """Return how many sheets there are."""

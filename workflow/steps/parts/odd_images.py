@@ -127,15 +127,16 @@ def find_outliers(store: RunStore, n: int, rows: NDArray[np.int64] | None = None
     return Outliers(best.pick(found == 0), best.pick(found > 0), found[found > 0])
 
 
-def near_copies(store: RunStore, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return an image of each cell that holds nothing but near-copies, and the images of it.
+def near_copies(store: RunStore, n: int) -> list[list[int]]:
+    """Return an image of each cell that holds nothing but near-copies, and how many images it has.
 
     The cells with the most images come first, `n` at most.
     """
     population, exemplar = store.read_model("population", "exemplar")
     found = np.flatnonzero(stored_duplicate_cells(store).is_near)
     found = found[np.argsort(-population[found], kind="stable")][:n]
-    return exemplar[found, 0], population[found]
+    both: list[list[int]] = np.column_stack([exemplar[found, 0], population[found]]).tolist()
+    return both
 
 
 def _outlying(store: RunStore, rows: NDArray[np.int64] | None) -> Iterable[Outlying]:
