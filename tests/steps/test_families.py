@@ -14,7 +14,7 @@ from tests.families.conftest import sources
 from tests.runs.helpers import copy_of
 from workflow.commands.recut import recut
 from workflow.commands.status import status
-from workflow.errors import ConfigError
+from workflow.errors import ConfigError, StoreError
 from workflow.formatting import format_share
 from workflow.report.sentences import headline, opening_sentences
 from workflow.runstore import RunStore
@@ -156,6 +156,9 @@ def test_level__families_are_the_labels(sea, client):
     assert (summary["cut"], summary["level"]) == ({"layer": "families"}, "families")
     assert summary["n_clusters"] == summary["n_families"] == run.layers().n_clusters["families"]
     assert headline(summary) in (out / "report.html").read_text()
+    assert headline(summary) in run._repr_html_()
+    with pytest.raises(StoreError, match="its labels are families"):
+        run.plot.tree()
     assert not status(out, verify=True)["damaged"]
     with pytest.raises(ConfigError, match=r"must have clusters as labels.*recut --configured"):
         run.predict(np.load(out.parent / "sea.npy")[:5])
