@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import dask.array as da
+    import pandas as pd
     from distributed import Client
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,17 @@ class Run:
         place = self.path / layout.LABELS
         return members.rows_with_images(place, rows, images_of(store))
 
+    def layers(self) -> pd.DataFrame:
+        """Return the levels that `recut` takes as ``layer``, coarse to fine, the families last.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A line for each: ``n_clusters``, the ``largest``, ``median`` and ``smallest`` [images], and
+            ``noise_fraction``, images counted by their nearest centroids; of families, images in none.
+        """
+        return members.layer_table(RunStore.open(self.path))
+
     @property
     def labels(self) -> da.Array:
         """Cluster of each image: int32 Dask array of shape (n_samples,), -1 is noise."""
@@ -175,7 +187,7 @@ class Run:
         n_clusters: int | None = None,
         *,
         min_cluster_size: int | None = None,
-        layer: int | None = None,
+        layer: int | Literal["families"] | None = None,
         configured: bool = False,
     ) -> Run:
         """Give the run other labels from its stored tree; return the run itself.
@@ -186,8 +198,8 @@ class Run:
             About so many clusters.
         min_cluster_size : int, optional
             Fewest images of a cluster.
-        layer : int, optional
-            Layer of the tree, 0 is the coarsest.
+        layer : int or "families", optional
+            Layer of the tree, 0 is the coarsest; families lie below them all.
         configured : bool
             Whether the cut that the run was configured with is brought back instead.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class WorkflowError(Exception):
     """Base of every error raised on purpose; its text is one line: required, received, what to do."""
@@ -28,6 +30,8 @@ class NonFiniteError(ImagesError):
         The value found there.
     required : str
         What the images must hold.
+    image_shape : tuple of int
+        Shape of an image, by which the message names the value; empty where it is not known.
     """
 
     def __init__(
@@ -36,9 +40,10 @@ class NonFiniteError(ImagesError):
         feature: int,
         value: float,
         required: str = "finite values, neither NaN nor infinity",
+        image_shape: tuple[int, ...] = (),
     ) -> None:
         msg = (
-            f"images must hold {required}; got {value:g} first at image {row}, feature {feature}. "
+            f"images must hold {required}; got {value:g} first at {value_place(row, feature, image_shape)}. "
             "Repair or drop that image"
             f"{'' if required.startswith('finite') else ', or scale all images'}."
         )
@@ -47,14 +52,22 @@ class NonFiniteError(ImagesError):
         self.feature = feature
         self.value = value
         self.required = required
+        self.image_shape = image_shape
 
-    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[int, int, float, str]]:
+    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[object, ...]]:
         """Rebuild from what it holds, so that the error survives the way from a worker."""
-        return type(self), (self.row, self.feature, self.value, self.required)
+        return type(self), (
+            self.row,
+            self.feature,
+            self.value,
+            self.required,
+            self.image_shape,
+        )
 
-    def moved(self, first_row: int) -> NonFiniteError:
-        """Return the same error with its row counted from `first_row` rows earlier."""
-        return NonFiniteError(self.row + first_row, self.feature, self.value, self.required)
+    def moved(self, first_row: int, image_shape: tuple[int, ...] = ()) -> NonFiniteError:
+        """Return the same error with its row counted from `first_row` rows earlier, of images of a shape."""
+        row = self.row + first_row
+        return NonFiniteError(row, self.feature, self.value, self.required, image_shape)
 
 
 class SpreadError(ImagesError):
@@ -71,6 +84,22 @@ class MemoryBudgetError(WorkflowError):
 
 class ComputeError(WorkflowError, RuntimeError):
     """Workers could not be started or were lost."""
+
+
+def value_place(row: int, feature: int, image_shape: tuple[int, ...] = ()) -> str:
+    """Return where a value lies, in words: its image and pixel, counted from 0.
+
+    Examples
+    --------
+    >>> value_place(7, 39, (6, 6, 3)), value_place(7, 39, (768,))
+    ('image 7, row 2, column 1, channel 0', 'image 7, feature 39')
+    """
+    if len(image_shape) not in (2, 3):
+        return f"image {row}, feature {feature}"
+    names = ("row", "column", "channel")
+    steps = [math.prod(image_shape[axis + 1 :]) for axis in range(len(image_shape))]
+    index = [feature // step % size for step, size in zip(steps, image_shape, strict=True)]
+    return ", ".join([f"image {row}", *(f"{n} {i}" for n, i in zip(names, index, strict=False))])
 
 
 def one_line(what: object) -> str:

@@ -30,8 +30,13 @@ def format_count(count: float, noun: str = "") -> str:
     """
     text = f"{int(count):,}"
     if int(count) != 1 and noun:
-        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+        noun = plural(noun)
     return f"{text} {noun}" if noun else text
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun, in s, or ies for y."""
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def format_share(share: float) -> str:

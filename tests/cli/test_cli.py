@@ -300,7 +300,7 @@ def test_bad_input__the_first_value_that_is_not_finite_is_named(
         "block_rows=500",
     )
     assert (status, out) == (2, "")
-    assert f"got {value} first at image 1700, feature {2 * 18 + 3}" in err.splitlines()[-1]
+    assert f"got {value} first at image 1700, row 2, column 1, channel 0" in err.splitlines()[-1]
 
 
 def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):
@@ -334,6 +334,7 @@ def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):
         (["demo", "--images", "few"], "few"),
         (["status", "nowhere"], "must be a run folder"),
         (["recut", "nowhere", "--n-clusters", "0"], "0"),
+        (["recut", "nowhere", "--layer", "family"], "family"),
         (["run", "a.npy", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["run", "a.npy", "--out", "b", "--compute", "slrum"], "Did you mean `slurm`"),
     ],

@@ -105,18 +105,19 @@ def test_folder__and_raw_file_take_the_shape_of_the_run(bytes_run, run_cli, tmp_
     Image.fromarray(images[3]).save(tmp_path / "signs" / "three.png")
     images[3:9].tofile(tmp_path / "signs.bin")
     expected = labels_of(store)["label"].values
-    for given_images, rows in (("signs", [3]), ("signs.bin", range(3, 9))):
+    Image.fromarray(images[4]).save(tmp_path / "signs" / "four.PNG")
+    forms = (("signs/three.png", [3]), ("signs/four.PNG", [4]), ("signs.bin", range(3, 9)))
+    for given_images, rows in (*forms, ("signs", [4, 3])):
         words = ("predict", store.path, tmp_path / given_images, "--out", tmp_path / "p.zarr")
         status, out, err = run_cli(*words)
         assert status == 0, err
-        assert out.startswith(
-            f"{len(rows)} image{'s' if len(rows) > 1 else ''} in 1 cluster"
-            if len(rows) == 1
-            else "6 images in"
-        )
+        assert out.startswith("1 image in 1 cluster" if len(rows) == 1 else f"{len(rows)} images")
         np.testing.assert_array_equal(
             zarr_io.read_array(tmp_path / "p.zarr", "label"), expected[rows]
         )
+        if given_images.startswith("signs/"):
+            names = zarr_io.read_array(tmp_path / "p.zarr", "path")
+            assert names.tolist() == [given_images.removeprefix("signs/")]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 from workflow.chunks import RowRange
@@ -312,6 +313,13 @@ BAD = {
         r"one image or more; .*i\.npz::images has 0",
     ),
     "h5 junk": ("i.h5", lambda p: p.write_bytes(b"junk" * 99), r"whole HDF5 file; it cannot be"),
+    "nc classic": (
+        "i.nc",
+        lambda p: xr.Dataset({"images": (("n", "x"), np.zeros((5, 3)))}).to_netcdf(
+            p, engine="scipy"
+        ),
+        r"must be of version 4, .*i\.nc is of the classic format\. Convert it: `nccopy -k nc4 i\.nc",
+    ),
     "h5 cut": (
         "i.h5",
         lambda p: cut_half(p, lambda q: write_hdf5_of(q, images=np.zeros((50, 30)))),
@@ -397,6 +405,21 @@ def test_read__files_that_were_cut_after_opening(tmp_path, images):
         hdf5.read(50, 60)
     with pytest.raises(ImagesError, match="images 50 to 59; the file ends before"):
         plain.read(50, 60)
+
+
+def test_netcdf__is_read_as_hdf5(tmp_path, images):
+    """As netCDF-4 lays out a variable: its dimensions are datasets of their own, one a dimension alone."""
+    with h5py.File(tmp_path / "i.nc", "w") as file:
+        file["pictures"] = np.moveaxis(images, 0, -1)
+        names = [*(f"d{i}" for i in range(images.ndim - 1)), "sample"]
+        for dim, name in enumerate(names):
+            file[name] = np.arange(file["pictures"].shape[dim])
+            file[name].make_scale(name)
+            file["pictures"].dims[dim].attach_scale(file[name])
+    source = open_source(tmp_path / "i.nc")
+    np.testing.assert_array_equal(
+        source.read(0, len(images)), images.reshape(len(images), source.n_features)
+    )
 
 
 def test_hdf5__links_are_followed(tmp_path, images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -85,6 +86,16 @@ def test_plot_cluster_sizes__few(axes, sizes):
     low, high = axes.get_ylim()
     assert 0 < low < high
     assert max(top for _, top in bars(axes)) < high
+
+
+@pytest.mark.parametrize(("n", "step"), [(20, 1), (21, 2), (36, 2), (40, 2)])
+def test_plot_cluster_sizes__numbers_do_not_crowd(axes, n, step):
+    plot_cluster_sizes(axes, np.arange(n, 0, -1) * 10)
+    labels = axes.get_xticklabels()
+    assert [label.get_text() for label in labels] == [str(i) for i in range(0, n, step)]
+    axes.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_plot_cluster_sizes__five_hundred(axes):

@@ -16,6 +16,7 @@ from workflow.report.sentences import (
     duplicates_sentence,
     headline,
     interval_words,
+    layer_words,
     method_sentence,
     number_sentence,
     opening_sentences,
@@ -164,6 +165,7 @@ def test_opening_sentences__untested_is_a_suggestion():
         ({"n_clusters": 1}, "1 cluster requested"),
         ({"min_cluster_size": 2500}, "clusters of 2,500 images or more"),
         ({"layer": 2}, "layer 2"),
+        ({"layer": "families"}, "families"),
         ({"n_clusters": 5, "new_way": 0.25}, "5 clusters requested, new way 0.25"),
     ],
 )
@@ -218,6 +220,25 @@ def test_partitions__are_offered_with_their_sizes_and_commands():
         ),
     ]
     assert partition_commands({"n_samples": 3, "n_clusters": 2}) == []
+    found = {"n_clusters": 2, "families": "found", "n_families": 1234, "family_fraction": 0.25}
+    assert partition_commands(found, "run") == [
+        ("1,234 families with 25.0 % of the images", "overcluster recut run --layer families"),
+    ]
+    assert partition_commands(found | {"level": "families"}) == []
+
+
+def test_families__as_labels_are_called_so():
+    summary = {"n_samples": 900, "n_clusters": 40, "n_families": 40, "noise_fraction": 0.3}
+    summary |= {"level": "families", "cut": {"layer": "families"}, "is_requested": True}
+    summary |= {"families": "found", "structure": "families", "n_clusters_by_layer": [2, 5]}
+    assert headline(summary) == "40 families as labels of 900 images"
+    said = opening_sentences(summary)
+    assert (
+        said[0]
+        == "The labels are families, as you asked; 30.0 % of the images are in none, label -1."
+    )
+    assert "but no separate clusters" in said[1]
+    assert layer_words(summary) == "2, 5; below them 40 families"
 
 
 @pytest.mark.parametrize(
@@ -341,8 +362,11 @@ def test_duplicates__sentence_and_command():
         "1,298 images are exact copies of another one; "
         "1 centroid holds nothing but near-copies of an image (7 images)."
     )
-    command = duplicates_command({"duplicates": found}, "/data/my run; rm x")
+    summary = {"duplicates": found, "neighbors": {"found": True}}
+    command = duplicates_command(summary, "/data/my run; rm x")
     assert shlex.split(command) == [
         "overcluster", "duplicates", "/data/my run; rm x", "--near",
     ]  # fmt: skip
-    assert not duplicates_command({"duplicates": {"exact_groups": 2}}).endswith("--near")
+    # Without neighbours it would be refused.
+    summary["neighbors"] = {"found": False, "reason": "neighbors.enabled is false"}
+    assert not duplicates_command(summary).endswith("--near")

@@ -138,7 +138,7 @@ def test_run__a_pixel_that_is_too_large_is_named(
     with pytest.raises((SpreadError, NonFiniteError)) as caught:
         make_run(tmp_path / "i.npy", tmp_path / "run", client)
     assert f"{values[1234, 2, 1, 0]:g}" in str(caught.value)
-    assert "at image 1234, feature 39" in str(caught.value)
+    assert "at image 1234, row 2, column 1, channel 0" in str(caught.value)
     assert "\n" not in str(caught.value)
     if large == 1e25:
         values[1234, 2, 1, 0] = 0
@@ -152,9 +152,13 @@ def test_predict_and_update__one_pixel_that_is_too_large_is_named(images, client
     store = lean_run(tmp_path / "i.npy", tmp_path / "run", client)
     values[1234, 2, 1, 0] = 1e25
     np.save(tmp_path / "new.npy", values)
-    with pytest.raises(NonFiniteError, match=r"got 1e\+25 first at image 1234, feature 39"):
+    with pytest.raises(
+        NonFiniteError, match=r"got 1e\+25 first at image 1234, row 2, column 1, channel 0"
+    ):
         predict(store.path, tmp_path / "new.npy", tmp_path / "labels.zarr", client=client)
-    with pytest.raises(SpreadError, match=r"largest value is 1e\+25 at image 1234, feature 39"):
+    with pytest.raises(
+        SpreadError, match=r"largest value is 1e\+25 at image 1234, row 2, column 1, channel 0"
+    ):
         update(store.path, tmp_path / "new.npy")
 
 

@@ -13,7 +13,7 @@ from tests.families.conftest import sources
 from workflow.commands.recut import recut
 from workflow.commands.status import status
 from workflow.errors import ConfigError
-from workflow.report.sentences import opening_sentences
+from workflow.report.sentences import headline, opening_sentences
 from workflow.runstore import RunStore
 from workflow.steps.parts.family_table import family_table
 
@@ -120,14 +120,30 @@ def test_level__families_are_the_labels(sea, client):
     assert run.n_clusters == summary_of(run)["n_families"]
     assert "Family 0" not in (out / "report.html").read_text()  # they are vectors
     assert not status(out, verify=True)["damaged"]
-    with pytest.raises(ConfigError, match=r"must have clusters as labels"):
+    with pytest.raises(ConfigError, match=r"must have clusters as labels.*labels.level=clusters"):
         run.predict(np.load(out.parent / "sea.npy")[:5])
     recut(out, layer=0, client=client)
     assert not np.array_equal(run.dataset["label"].values, family)
+    assert "level" not in summary_of(run)
     recut(out, configured=True, client=client)
-    assert np.array_equal(run.dataset["label"].values, family)
+    xr.testing.assert_equal(run.dataset.load(), labels)
     back = FEW | {"labels.level": "auto"}
     run = workflow.run(out.parent / "sea.npy", out, client=client, settings=back, progress=False)
+    xr.testing.assert_equal(run.dataset.load(), clusters)
+    # A cut by hand is the same to the bit, and is kept.
+    assert "--layer families" in (out / "report.html").read_text()
+    run.recut(layer="families")
+    xr.testing.assert_equal(run.dataset.load(), labels)
+    summary = summary_of(run)
+    assert (summary["cut"], summary["level"]) == ({"layer": "families"}, "families")
+    assert summary["n_clusters"] == summary["n_families"] == run.layers().n_clusters["families"]
+    assert headline(summary) in (out / "report.html").read_text()
+    assert not status(out, verify=True)["damaged"]
+    with pytest.raises(ConfigError, match=r"must have clusters as labels.*recut --configured"):
+        run.predict(np.load(out.parent / "sea.npy")[:5])
+    run = workflow.run(out.parent / "sea.npy", out, client=client, progress=False)
+    xr.testing.assert_equal(run.dataset.load(), labels)
+    run.recut(configured=True)
     xr.testing.assert_equal(run.dataset.load(), clusters)
 
 
@@ -144,6 +160,35 @@ def test_level__of_families_that_are_not_there_is_refused(client, tmp_path):
         )
 
 
+def test_layers__are_those_of_the_tree_and_the_families(found):
+    table, labels = found.layers(), found.dataset
+    (layers,) = RunStore.open(found.path).read_model("layers")
+    assert list(table.index) == [*range(len(layers)), "families"]
+    for number, layer in enumerate(layers):
+        label, row = layer[labels["centroid"].values], table.loc[number]
+        sizes = np.bincount(label[label >= 0])
+        assert (row.n_clusters, row.largest, row.smallest) == (len(sizes), sizes.max(), sizes.min())
+        assert row.noise_fraction == pytest.approx((label < 0).mean())
+    family = labels["family"].values
+    sizes = np.bincount(family[family >= 0])
+    row = table.loc["families"]
+    assert (row.n_clusters, row["median"]) == (len(sizes), np.median(sizes))
+    assert row.noise_fraction == pytest.approx((family < 0).mean())
+    assert summary_of(found)["n_clusters_by_layer"] == table.n_clusters.tolist()[:-1]
+
+
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        ({"layer": "family"}, r"a number, or families .*; got layer=family"),
+        ({"layer": "families", "n_clusters": 3}, r"without another cut; got n_clusters=3, layer"),
+    ],
+)
+def test_recut__refuses_other_words(found, cut, text):
+    with pytest.raises(ConfigError, match=text):
+        found.recut(**cut)
+
+
 def test_recut__keeps_the_families(found, client):
     before = found.dataset["family"].values
     recut(found.path, n_clusters=3, client=client)
@@ -152,7 +197,7 @@ def test_recut__keeps_the_families(found, client):
     assert not status(found.path, verify=True)["damaged"]
 
 
-def test_run__without_families_labels_hold_none(images, client, tmp_path):
+def test_run__without_families_labels_hold_none(images, client, run_cli, tmp_path):
     settings = FEW | {"families.enabled": False}
     run = workflow.run(
         images[0], tmp_path / "run", client=client, settings=settings, progress=False
@@ -160,6 +205,10 @@ def test_run__without_families_labels_hold_none(images, client, tmp_path):
     assert "family" not in run.dataset
     summary = summary_of(run)
     assert (summary["families"], summary["n_families"]) == ("untested", 0)
+    status, out, err = run_cli("recut", run.path, "--layer", "families")
+    assert (status, out) == (2, "")
+    assert "(families: untested). `run` with --set families.enabled=true looks for" in err
+    assert "families" not in run.layers().index
 
 
 def test_run__refuses_families_without_neighbors(images, client, tmp_path):

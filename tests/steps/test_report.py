@@ -86,6 +86,9 @@ def test_ladder__only_where_it_made_the_clusters(finished, method, found, chosen
 def test_page__written_again_is_the_same(finished):
     page = finished.path / "report.html"
     first = page.read_text()
+    assert "compute.threads_per_worker" in first
+    for other in ("compute.queue", "compute.ssh_port", "compute.tls_key"):
+        assert other not in first, "they count elsewhere"
     report(finished.path)
     assert page.read_text() == first
 

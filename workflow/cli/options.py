@@ -61,6 +61,17 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{program} {line}\n")
 
 
+class Layer(click.IntRange):
+    """A layer of the tree: its number, or `families`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the word."""
+        return value if value == "families" else super().convert(value, param, ctx)
+
+
 def setting_option(option: str, key: str, **how: Any) -> Callable[[Any], Any]:
     """Add an option that stands for a setting; `shared_options` must follow it."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,6 +18,7 @@ from workflow.cli.ingest import (
 )
 from workflow.cli.options import (
     Command,
+    Layer,
     print_result,
     reading_options,
     setting_option,
@@ -179,8 +180,8 @@ def run_command(
 ) -> None:
     """Find the clusters of IMAGES.
 
-    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5 (FILE::DATASET), a raw binary
-    file, or a folder of pictures. The same command again goes on where it was stopped, and does
+    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5 or netCDF-4 (FILE::DATASET), a
+    raw binary file, or a folder of pictures. The same command again goes on where it was stopped, and does
     again only what a changed setting makes necessary.
     """
     from workflow.commands.run import default_out, read_summary, run_workflow
@@ -224,7 +225,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
         raise WorkflowError(msg)
 
 
-@program.command("recut", example="recut my-run --n-clusters 12")
+@program.command("recut", example="recut my-run --n-clusters 12\nrecut my-run --layer families")
 @click.argument("run", type=Path)
 @click.option(
     "--n-clusters", metavar="N", type=click.IntRange(min=1), help="About so many clusters."
@@ -236,7 +237,10 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
     help="Fewest images of a cluster.",
 )
 @click.option(
-    "--layer", metavar="L", type=click.IntRange(min=0), help="Layer of the tree, 0 is the coarsest."
+    "--layer",
+    metavar="L",
+    type=Layer(),
+    help="Layer of the tree, 0 is the coarsest; `families` lie below them all.",
 )
 @click.option("--configured", is_flag=True, help="Bring back the cut that `run` made.")
 @shared_options
@@ -244,7 +248,7 @@ def recut_command(
     run: Path,
     n_clusters: int | None,
     min_cluster_size: int | None,
-    layer: int | None,
+    layer: int | Literal["families"] | None,
     loaded: LoadedConfig,
     *,
     configured: bool,
@@ -300,7 +304,10 @@ def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: boo
 def predict_command(
     run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
 ) -> None:
-    """Label new images by the clusters of a run."""
+    """Label new images by the clusters of a run.
+
+    IMAGES is what `run` takes, or one picture file.
+    """
     from workflow.commands.predict import far_out_sentence, predict
     from workflow.formatting import format_count
 

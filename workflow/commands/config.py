@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workflow.config import as_yaml, flatten, known_keys
-from workflow.config.compute import LOCAL_SETTINGS
+from workflow.config.compute import has_use
 
 if TYPE_CHECKING:
     from workflow.config import LoadedConfig
@@ -57,12 +57,9 @@ def describe_settings(loaded: LoadedConfig, *, with_all: bool = False) -> str:
 
 def _hidden(loaded: LoadedConfig) -> list[str]:
     """Return the keys of `compute` that nothing on this machine reads and nobody gave."""
-    if loaded.config.compute.launcher != "local":
-        return []
+    launcher = loaded.config.compute.launcher
     return [
         key
         for key, origin in loaded.origins.items()
-        if key.startswith("compute.")
-        and key.partition(".")[2] not in LOCAL_SETTINGS
-        and origin == "default"
+        if origin == "default" and not has_use(key, launcher)
     ]

@@ -21,7 +21,6 @@ from workflow.steps.parts.duplicates import (
     ROWS_AT_ONCE,
     HashesOfRows,
     HashGroups,
-    largest_groups,
     stored_hashes,
 )
 from workflow.steps.parts.near_duplicates import NEAR_GROUP, NearGroups, StoredNeighbors
@@ -144,10 +143,7 @@ def _find_duplicates(
     hashes, rows_at_once, name = _hashes(store)
     with progress.bar(name, hashes.n_samples) as bar:
         grouped = HashGroups.make(place / "exact", hashes, rows_at_once, bar)
-    exact, n_groups, n_images = np.empty(0, GROUP), 0, 0
-    for table in grouped.groups():
-        n_groups, n_images = n_groups + len(table), n_images + int(table["size"].sum())
-        exact = largest_groups(np.concatenate([exact, table]), limit)
+    exact, n_groups, n_images = grouped.largest(limit)
     found: dict[str, Any] = {
         "run": str(store.path),
         "n_samples": hashes.n_samples,

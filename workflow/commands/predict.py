@@ -29,6 +29,7 @@ from workflow.runstore.manifest import digest
 from workflow.steps.base import read_ahead
 from workflow.steps.labels import (
     LABELS,
+    Chosen,
     FoundBlock,
     Labeller,
     LabelsSettings,
@@ -41,6 +42,7 @@ from workflow.steps.labels import (
 from workflow.steps.overcluster import N_NEAREST, stored_search
 from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.projection import Basis, stored_transform
+from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,7 +106,10 @@ def predict(
     config = stored_config(store, overrides)
     require_labels(store)
     if labels_are_families(store):
-        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which new images do not get. Bring clusters back: `run` with --set labels.level=clusters."
+        back = "`recut --configured`"
+        if config.section(LabelsSettings).level == FAMILIES:
+            back = "`recut --layer L`, or `run` with --set labels.level=clusters"
+        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {back}."
         raise ConfigError(msg)
     target = Path(out).absolute()
     given = open_new(store, images, config)
@@ -171,12 +176,12 @@ def _predict(
     names = named_group(images)
     task = PredictTask(
         images=images,
-        basis=Basis(executor.share(basis), attrs["whiten"]),
+        basis=Basis(executor.share(basis), attrs["whiten"], images.image_shape),
         dtype=attrs["dtype"],
         centroids=executor.share({"centroids": centroids}),
         labeller=Labeller.of(
             executor,
-            stored_labels(store),
+            Chosen(stored_labels(store)),
             settings.rule,
             partial,
             names,

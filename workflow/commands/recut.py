@@ -17,21 +17,20 @@ from workflow.steps.families import families_of
 from workflow.steps.labels import (
     Labeller,
     LabelsSettings,
-    described_clusters,
+    choose_labels,
     label_images,
     label_model,
     reported_counts,
 )
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.cluster_numbers import number_clusters
-from workflow.steps.parts.family_table import family_labels
 from workflow.steps.report import write_report
-from workflow.steps.tree import stored_tree
-from workflow.tree import cut
+from workflow.steps.tree import FAMILIES, cut_by_hand, stored_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import Literal
 
     from distributed import Client
 
@@ -48,7 +47,7 @@ def recut(
     *,
     n_clusters: int | None = None,
     min_cluster_size: int | None = None,
-    layer: int | None = None,
+    layer: int | Literal["families"] | None = None,
     configured: bool = False,
     client: Client | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -65,8 +64,10 @@ def recut(
     ----------
     run : path
         The run folder.
-    n_clusters, min_cluster_size, layer : int, optional
-        How to cut: about so many clusters, none of fewer images, a layer of the tree.
+    n_clusters, min_cluster_size : int, optional
+        How to cut: about so many clusters, none of fewer images.
+    layer : int or "families", optional
+        A layer of the tree, or the families below them all.
     configured : bool
         Whether the cut that `run` made is brought back instead.
     client : distributed.Client, optional
@@ -84,17 +85,17 @@ def recut(
     Raises
     ------
     ConfigError
-        If the tree cannot be cut so.
+        If the tree cannot be cut so, or families are asked for and there are none.
     StoreError
         If the run has no labels.
     """
     wanted = {"n_clusters": n_clusters, "min_cluster_size": min_cluster_size, "layer": layer}
-    asked: dict[str, int] = {name: value for name, value in wanted.items() if value is not None}
+    asked: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():
         require_labels(store)
-        _check(asked, store.manifest.images["shape"][0], configured=configured)
+        _check(asked, store, configured=configured)
         n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
         shared = store.path / layout.WIP / "shared-recut"
         with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
@@ -104,8 +105,9 @@ def recut(
         return write_summary(steps.STEPS, store)
 
 
-def _check(asked: Mapping[str, int], n_samples: int, *, configured: bool) -> None:
+def _check(asked: Mapping[str, Any], store: RunStore, *, configured: bool) -> None:
     """Refuse a cut that no tree of so many images has."""
+    n_samples = store.manifest.images["shape"][0]
     if configured == bool(asked):
         got = "--configured and others" if asked else "none"
         msg = f"`recut` must be told how: --n-clusters, --min-cluster-size, --layer, or --configured alone; got {got}. Give one."
@@ -114,46 +116,51 @@ def _check(asked: Mapping[str, int], n_samples: int, *, configured: bool) -> Non
     if size > n_samples:
         msg = f"`--min-cluster-size` must be at most the number of images; got {size} for {n_samples} images. Lower it."
         raise ConfigError(msg)
+    layer = asked.get("layer", 0)
+    if isinstance(layer, str) and (layer != FAMILIES or len(asked) > 1):
+        given = ", ".join(f"{name}={value}" for name, value in asked.items())
+        msg = f"a layer must be a number, or {FAMILIES} without another cut; got {given}. Give one of them."
+        raise ConfigError(msg)
+    found = store.step("families").details
+    if layer == FAMILIES and not found.get("n_families"):
+        state = found.get("families", "untested")
+        advice = "`run` with --set families.enabled=true looks for them"
+        if state == "none":
+            advice = "No group of images is tighter than chance would have it: give another layer"
+        msg = f"`--layer families` must have families to label images by; {store.path} has none (families: {state}). {advice}."
+        raise ConfigError(msg)
 
 
 def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str, Any]) -> None:
     """Write the labels of a cut, then put all that follows from it in place in one move."""
-    tree = stored_tree(store)
-    tree = cut(tree, **asked) if asked else tree
-    parts, rule = partitions(*rows_and_blocks(store)), config.section(LabelsSettings).rule
-    numbered = number_clusters(executor, store, tree, rule, parts)
-    labels, (found, suggested) = numbered.clusters.labels, described_clusters(store, numbered)
+    tree = cut_by_hand(stored_tree(store), asked)
+    parts, settings = partitions(*rows_and_blocks(store)), config.section(LabelsSettings)
+    numbered = number_clusters(executor, store, tree, settings.rule, parts)
+    chosen, found = choose_labels(store, numbered, settings.level, asked)
     place = store.wip("recut")
     place.mkdir()
     # The present labels have the file names of the images, where there are any.
     present = store.path / layout.LABELS
     paths = present if "path" in zarr_io.array_names(present) else None
     target = place / layout.LABELS
-    by_family = config.section(LabelsSettings).level == "families" and not asked
-    if by_family:
-        labels, suggested = family_labels(store, labels), None
     labeller = Labeller.of(
-        executor,
-        labels,
-        rule,
-        target,
-        paths,
-        suggested=suggested,
-        families=families_of(store),
-        by_family=by_family,
+        executor, chosen, settings.rule, target, paths, families=families_of(store)
     )
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, parts, journal)
+    counts = reported_counts(reports)
+    if not asked:
+        store.step("labels").details |= found
     found |= {
         "method": tree.method,
         "min_cluster_size": tree.min_cluster_size,
-        "n_clusters": tree.n_clusters,
+        "n_clusters": counts.n_clusters,
     }
     store.manifest.cut = {"requested": asked, "found": found} if asked else {}
     # Until it is written anew, the page shows the cut before.
     store.step("report").state = "partial"
-    model = store.stage_model("labels", label_model(labels), None, place)
-    summary = summarize(steps.STEPS, store, reported_counts(reports).summary())
+    model = store.stage_model("labels", label_model(chosen.labels), None, place)
+    summary = summarize(steps.STEPS, store, counts.summary())
     write_json(place / layout.SUMMARY, summary)
     store.replace(
         [

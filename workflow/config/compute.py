@@ -37,6 +37,12 @@ REMOVED_LAUNCHERS = ("kubernetes", "gateway")
 REMOVED_SETTINGS = ("compute.image", "compute.namespace")
 
 
+def has_use(key: str, launcher: str) -> bool:
+    """Return whether a setting is of use at a launcher: on this machine, few of those of `compute` are."""
+    section, _, name = key.partition(".")
+    return launcher != "local" or section != "compute" or name in LOCAL_SETTINGS
+
+
 def _texts(value: Any) -> Any:
     """Read one text as a list of one."""
     return (value,) if isinstance(value, str) else value

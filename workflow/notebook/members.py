@@ -14,6 +14,7 @@ from workflow.ingest import dims_of
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
+from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,25 @@ def open_model(path: Path) -> xr.Dataset:
     """Open the documented arrays of a model store as Dask arrays, in the order of the steps."""
     model: xr.Dataset = xr.open_zarr(path, consolidated=False)
     return model[[name for name in model_arrays() if name in model]]
+
+
+def layer_table(store: RunStore) -> pd.DataFrame:
+    """Return how many clusters each layer of the tree of a run has, and how large; see `Run.layers`."""
+    population, layers = store.read_model("population", "layers")
+    sizes = [np.bincount(layer[layer >= 0], population[layer >= 0]) for layer in layers]
+    names: list[int | str] = list(range(len(layers)))
+    if store.step("families").details.get("n_families"):
+        sizes += store.read_model("family_size")
+        names.append(FAMILIES)
+    n_samples = store.manifest.images["shape"][0]
+    columns = {
+        "n_clusters": [len(size) for size in sizes],
+        "largest": [int(size.max()) for size in sizes],
+        "median": [float(np.median(size)) for size in sizes],
+        "smallest": [int(size.min()) for size in sizes],
+        "noise_fraction": [1 - float(size.sum()) / n_samples for size in sizes],
+    }
+    return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
 
 
 def require_label(label: int, n_clusters: int) -> None:

@@ -12,8 +12,13 @@ from workflow.report.axes import draw_on, show_images, show_sheets
 from workflow.report.certainty_plots import plot_certainty, plot_clusters_by_threshold
 from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
-from workflow.steps.report import ContactSheets, certainty_of, clusters_by_threshold, tree_data
-from workflow.steps.tree import shown_tree, stored_tree
+from workflow.steps.report import (
+    ContactSheets,
+    certainty_of,
+    clusters_by_threshold,
+    shown_tree_data,
+)
+from workflow.steps.tree import stored_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +74,8 @@ class RunPlots:
 
     def tree(self, ax: Axes | None = None) -> Axes:
         """Draw the condensed tree with the clusters of the present labels in their colours."""
-        found = tree_data(shown_tree(self._store()))
-        tree = _there(found, "a tree", "the run has one centroid")
+        why = "it has one centroid, or its labels are families"
+        tree = _there(shown_tree_data(self._store()), "a tree", why)
         return draw_on(lambda axes: plot_condensed_tree(axes, tree), ax, size=(10.0, 4.5))
 
     def thresholds(self, ax: Axes | None = None) -> Axes:

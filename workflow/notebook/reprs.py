@@ -14,8 +14,8 @@ from workflow.errors import WorkflowError, one_line
 from workflow.report import ReportData, run_html, unfinished_html
 from workflow.runstore import RunStore, layout
 from workflow.steps import STEPS
-from workflow.steps.report import ContactSheets, certainty_of, tree_data
-from workflow.steps.tree import shown_tree, stored_tree
+from workflow.steps.report import ContactSheets, certainty_of, shown_tree_data
+from workflow.steps.tree import stored_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def _gathered(store: RunStore, summary: dict[str, Any]) -> ReportData:
         run_path=str(store.path),
         summary=summary,
         cluster_size=np.asarray(summary["cluster_sizes"], dtype=np.int64),
-        tree=tried("the tree", lambda: tree_data(shown_tree(store)), None),
+        tree=tried("the tree", lambda: shown_tree_data(store), None),
         certainty=tried("certainty", lambda: certainty_of(store, stored_tree(store)), None),
         sheets=[_first(sheet) for sheet in sheets],
         notes=notes,

@@ -347,7 +347,9 @@ def family_sheet(
     return Sheet(f"Family {family}", caption, images, "family")
 
 
-def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet:
+def noise_sheet(
+    size: int, n_samples: int, images: NDArray[Any] | None, noun: str = "cluster"
+) -> Sheet:
     """Return the sheet of images that belong to no cluster.
 
     Parameters
@@ -356,6 +358,8 @@ def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet
         Images that are noise, and images of the run.
     images : array of shape (m, height, width[, channels]), or None
         Some of them, to be shown.
+    noun : str
+        What a label stands for.
 
     Returns
     -------
@@ -363,7 +367,8 @@ def noise_sheet(size: int, n_samples: int, images: NDArray[Any] | None) -> Sheet
         Of kind ``"noise"``.
     """
     caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}; label -1"
-    return Sheet("Noise", caption, images, "noise")
+    title = "Noise" if noun == "cluster" else f"In no {noun}"
+    return Sheet(title, caption, images, "noise")
 
 
 def outlier_sheet(
@@ -396,21 +401,31 @@ def outlier_sheet(
     return Sheet(title, f"{words}; {caption}", images, "outliers")
 
 
-def copies_sheet(sizes: NDArray[Any], images: NDArray[Any] | None) -> Sheet:
+def copies_sheet(
+    sizes: NDArray[Any], images: NDArray[Any] | None, *, command: str, n_groups: int = 0
+) -> Sheet:
     """Return the sheet of images that come many times, the most frequent first.
 
     Parameters
     ----------
     sizes : int array of shape (m,) [images]
-        Copies and near-copies of each.
+        How many there are of each.
     images : array of shape (m, height, width[, channels]), or None
         One of each.
+    command : str
+        What lists all groups.
+    n_groups : int
+        Groups of equal images in all; 0 where these are centroids of near-copies.
 
     Returns
     -------
     Sheet
         Of kind ``"outliers"``.
     """
-    found = " to ".join(f"{size:,}" for size in sorted({int(np.min(sizes)), int(np.max(sizes))}))
-    caption = f"one image of each centroid that holds nothing but copies or near-copies; {found} images each"
-    return Sheet("Copies", caption, images, "outliers")
+    each = " to ".join(f"{size:,}" for size in sorted({int(np.min(sizes)), int(np.max(sizes))}))
+    title, what = "Near-copies", "one image of each centroid that holds nothing but near-copies"
+    if n_groups:
+        number = format_count(n_groups, "group")
+        shown = number if len(sizes) == n_groups else f"{len(sizes)} of {number}"
+        title, what = "Copies", f"one image of each of {shown} of equal images"
+    return Sheet(title, f"{what}; {each} images each; all: {command}", images, "outliers")

@@ -14,6 +14,7 @@ from workflow.report.sentences import (
     duplicates_command,
     duplicates_sentence,
     headline,
+    label_noun,
     method_sentence,
     opening_sentences,
 )
@@ -51,17 +52,22 @@ def _paragraphs(*texts: str, class_: str | bool = False) -> list[Html]:
 
 def _bar_hint(data: ReportData) -> str:
     """Return how to read the bar of shares."""
-    grey = "; grey is noise" if data.summary.get("noise_fraction") else ""
-    return f"All images, by cluster from large to small{grey}."
+    noun = label_noun(data.summary)
+    alone = "noise" if noun == "cluster" else f"in no {noun}"
+    grey = f"; grey is {alone}" if data.summary.get("noise_fraction") else ""
+    return f"All images, by {noun} from large to small{grey}."
 
 
 def _duplicates(data: ReportData) -> list[Html]:
-    """Return a line on duplicates and the command that lists them, or nothing."""
+    """Return a line on duplicates and the command that lists them, near ones too where it can find them."""
     words = duplicates_sentence(data.summary)
-    if not words:
-        return []
-    command = element("code", duplicates_command(data.summary, data.run_path))
-    return [element("p", f"{words} To list them: ", command)]
+    command = duplicates_command(data.summary, data.run_path)
+    if command.endswith("--near"):
+        them = "them, and near-duplicates" if words else "near-duplicates"
+        words = f"{words} To list {them} among all images: "
+    elif words:
+        words = f"{words} To list them: "
+    return [element("p", words.lstrip(), element("code", command))] if words else []
 
 
 def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -77,16 +83,17 @@ def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def _key_figures(data: ReportData) -> list[Html]:
     """Return the tiles under the headline; figures that are not known are left out."""
-    summary = data.summary
+    summary, noun = data.summary, label_noun(data.summary)
     tiles: list[tuple[str, str, str]] = []
     if summary.get("noise_fraction") is not None:
         share = float(summary["noise_fraction"])
         noise = format_count(round(share * summary["n_samples"]), "image")
-        tiles.append(("noise", format_share(share), f"{noise} in no cluster"))
+        name = "noise" if noun == "cluster" else "label -1"
+        tiles.append((name, format_share(share), f"{noise} in no {noun}"))
     if len(data.cluster_size) > 1:
         middle = format_count(round(float(np.median(data.cluster_size))))
         largest = format_count(int(data.cluster_size.max()))
-        tiles.append(("median cluster", middle, f"images; the largest {largest}"))
+        tiles.append((f"median {noun}", middle, f"images; the largest {largest}"))
     if summary.get("n_components") is not None:
         kept = float(np.sum(data.explained_variance_ratio))
         hint = f"keep {format_share(kept)} of the variance" if kept > 0 else ""

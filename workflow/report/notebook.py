@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from workflow.formatting import format_count, format_seconds, format_share
+from workflow.formatting import format_count, format_seconds, format_share, plural
 from workflow.report.figures import drawing_style, inline_svg, new_figure
 from workflow.report.gallery import gallery
 from workflow.report.header import share_bar
@@ -15,8 +15,9 @@ from workflow.report.plots import plot_cluster_sizes
 from workflow.report.sentences import (
     doubtful_sentence,
     headline,
+    label_noun,
+    offered_cuts,
     opening_sentences,
-    partition_commands,
 )
 from workflow.report.style import NOTEBOOK_SHEET
 from workflow.report.summary import summary_rows
@@ -187,7 +188,7 @@ def _key_rows(data: ReportData) -> list[tuple[str, str]]:
     noise = summary.get("noise_fraction")
     return [
         ("images", format_count(summary["n_samples"])),
-        ("clusters", format_count(summary["n_clusters"])),
+        (plural(label_noun(summary)), format_count(summary["n_clusters"])),
         ("sizes", named or "-"),
         ("noise", "-" if noise is None else format_share(float(noise))),
         ("structure", str(summary.get("structure", "-"))),
@@ -208,12 +209,10 @@ def _sizes(data: ReportData, token: str) -> list[Html]:
 
 
 def _partitions(summary: Mapping[str, Any]) -> list[Html]:
-    """Return the partitions that one cluster can be divided into, and the calls that do it."""
+    """Return the partitions that are offered, and the calls that take them."""
     rows = [
-        (words, element("code", f"run.recut(layer={offer['layer']})"))
-        for (words, _), offer in zip(
-            partition_commands(summary), summary.get("partitions") or [], strict=True
-        )
+        (words, element("code", f"run.recut(layer={layer!r})"))
+        for words, layer in offered_cuts(summary)
     ]
     return [table((), rows)] if rows else []
 
@@ -222,7 +221,8 @@ def _gallery(data: ReportData) -> list[Html]:
     """Return the cards of pictures; a line where there are none."""
     n_clusters = int(data.summary["n_clusters"])
     limits = data.value_range
-    return [gallery(data.sheets, n_clusters, limits, data.certainty, n_bytes=PICTURES_BYTES)]
+    noun, certainty = label_noun(data.summary), data.certainty
+    return [gallery(data.sheets, n_clusters, limits, certainty, noun=noun, n_bytes=PICTURES_BYTES)]
 
 
 def _tree(tree: CondensedTree | None, token: str) -> list[Html]:

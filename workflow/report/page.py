@@ -12,6 +12,7 @@ from workflow.formatting import (
     format_seconds,
     format_share,
     format_value,
+    plural,
 )
 from workflow.report.clusters import sizes_section
 from workflow.report.families import families_section
@@ -159,25 +160,26 @@ def _truth(data: ReportData) -> Html:
 
 
 def _partitions(data: ReportData) -> Html:
-    """Return the partitions that one cluster can be divided into, with their commands, or nothing."""
+    """Return the layers of the tree that are offered as labels, with their commands, or nothing."""
     offers = partition_commands(data.summary, data.run_path)
     if not offers:
         return Html("")
     hint = (
-        "Parts, not groups that were found. Each command makes one of them the labels of the run, and "
-        "this page a page of it."
+        "Each command makes one of them the labels of the run, and this page a page of it; "
+        "`--configured` brings the present ones back."
     )
+    if data.summary.get("partitions"):
+        hint = f"Parts are no groups that were found. {hint}"
     rows = [(words, element("code", command)) for words, command in offers]
-    return section("Partitions to look at", hint, table((), rows))
+    return section("Other labels", hint, table((), rows))
 
 
 def _gallery(data: ReportData) -> Html:
     """Return the cards of example images."""
     n_clusters = int(data.summary["n_clusters"])
     noun = label_noun(data.summary)
-    title = format_count(2, noun).partition(" ")[2].capitalize()
     cards = gallery(data.sheets, n_clusters, data.value_range, data.certainty, noun=noun)
-    return section(title, "", cards)
+    return section(plural(noun).capitalize(), "", cards)
 
 
 def _tree(data: ReportData) -> Html:

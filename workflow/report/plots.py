@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from workflow.formatting import format_count, format_seconds, label_thousands
+from workflow.formatting import format_count, format_seconds, label_thousands, plural
 from workflow.report.figures import ACCENT, GRID, INK, MUTED, cluster_colour
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Bars up to this many carry their cluster's number and are drawn apart.
-NUMBERED_BARS = 40
+#: Bars up to this many are drawn apart, and so many at most carry their cluster's number.
+NUMBERED_BARS, NUMBERED_TICKS = 40, 20
 #: Points above this many are drawn as one picture instead of one by one.
 VECTOR_POINTS = 1500
 #: Numbers of images that span at least this ratio get a logarithmic axis.
@@ -143,8 +143,8 @@ def plot_cluster_sizes(
         axes.bar(
             position, np.maximum(sizes[order], floor) - floor, 0.8, bottom=floor, color=colours
         )
-        small = 7.5 if len(sizes) > 20 else 9.0
-        axes.set_xticks(position, [str(c) for c in order], fontsize=small)
+        named = slice(None, None, -(-len(sizes) // NUMBERED_TICKS))
+        axes.set_xticks(position[named], [str(c) for c in order[named]])
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("cluster")
     else:
@@ -186,10 +186,9 @@ def plot_population(axes: Axes, population: NDArray[Any], noun: str = "centroid"
     matplotlib.axes.Axes
         The same axes.
     """
-    plural = format_count(2, noun).partition(" ")[2]
     held = np.asarray(population, dtype=np.float64)
     held = held[held > 0]
-    axes.set(xlabel=f"images of a {noun}", ylabel=plural)
+    axes.set(xlabel=f"images of a {noun}", ylabel=plural(noun))
     if not held.size:
         _say(axes, f"no {noun} holds an image")
         return axes

@@ -110,7 +110,7 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
     structure = summary.get("structure")
     if _are_families(summary):
         lone = format_share(summary["noise_fraction"])
-        said = f"The labels are families, as `labels.level` asks; {lone} of the images are in none, label -1."
+        said = f"The labels are families, as you asked; {lone} of the images are in none, label -1."
         return _filled(said, _verdict(summary))
     if _is_requested(summary):
         return [*_requested_sentences(summary), *_filled(brightness_sentence(summary))]
@@ -159,7 +159,7 @@ def families_sentence(summary: Mapping[str, Any]) -> str:
     )
     if summary.get("structure") != "families":
         return text
-    return f"{text} To have them as labels: `--set labels.level=families`."
+    return f"{text} To have them as labels: `--set labels.level=families`, or `recut` below."
 
 
 def partition_sentence(summary: Mapping[str, Any]) -> str:
@@ -181,29 +181,37 @@ def partition_sentence(summary: Mapping[str, Any]) -> str:
     )
 
 
-def partition_commands(summary: Mapping[str, Any], run_path: str = "RUN") -> list[tuple[str, str]]:
-    """Return each offered partition in words, and the command that makes its labels those of the run.
+def offered_cuts(summary: Mapping[str, Any]) -> list[tuple[str, int | str]]:
+    """Return the layers of the tree that are offered as labels, the families among them.
 
     Parameters
     ----------
     summary : mapping
         Summary of a run.
-    run_path : str
-        Run folder.
 
     Returns
     -------
-    list of (str, str)
-        Words, command.
+    list of (str, int or "families")
+        Words, and what `recut` calls the layer.
     """
-    rows = []
+    rows: list[tuple[str, int | str]] = []
     for offer in summary.get("partitions") or []:
         largest, smallest = (format_count(offer[name]) for name in ("largest", "smallest"))
         words = f"{offer['n_clusters']:,} parts of {smallest} to {largest} images"
         if offer["is_suggested"]:
             words += " (suggested)"
-        rows.append((words, f"{PROGRAM} recut {shlex.quote(run_path)} --layer {offer['layer']}"))
+        rows.append((words, offer["layer"]))
+    if summary.get("families") == "found" and not _are_families(summary):
+        share = format_share(summary["family_fraction"])
+        words = f"{format_count(summary['n_families'], 'family')} with {share} of the images"
+        rows.append((words, "families"))
     return rows
+
+
+def partition_commands(summary: Mapping[str, Any], run_path: str = "RUN") -> list[tuple[str, str]]:
+    """Return each partition that is offered in words, and the command that takes it; see `offered_cuts`."""
+    recut = f"{PROGRAM} recut {shlex.quote(run_path)} --layer"
+    return [(words, f"{recut} {layer}") for words, layer in offered_cuts(summary)]
 
 
 def whitened_sentence(summary: Mapping[str, Any]) -> str:
@@ -272,6 +280,8 @@ def cut_words(summary: Mapping[str, Any]) -> str:
     cut = summary.get("cut")
     if not isinstance(cut, dict):
         return ""
+    if cut == {"layer": "families"}:
+        return "families"
     words = {
         "n_clusters": "{} requested",
         "min_cluster_size": "clusters of {} or more",
@@ -297,6 +307,14 @@ def plateau_words(summary: Mapping[str, Any]) -> str:
         return ""
     low, high = (format_value(end) for end in plateau)
     return low if low == high else f"{low} to {high}"
+
+
+def layer_words(summary: Mapping[str, Any]) -> str:
+    """Return how many clusters each layer of the tree has, the coarsest first, and the families below them."""
+    layers = ", ".join(map(format_count, summary.get("n_clusters_by_layer") or []))
+    if layers and summary.get("n_families"):
+        layers += f"; below them {format_count(summary['n_families'], 'family')}"
+    return layers
 
 
 def interval_words(summary: Mapping[str, Any]) -> str:
@@ -436,12 +454,12 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     Returns
     -------
     str
-        The command, for near-duplicates too where there are any.
+        The command, for near-duplicates too where neighbours are known, among which it finds them.
 
     Examples
     --------
-    >>> duplicates_command({"duplicates": {"near_cells": 2}}, "my run")
+    >>> duplicates_command({"neighbors": {"found": True}}, "my run")
     "overcluster duplicates 'my run' --near"
     """
-    near = dict(summary.get("duplicates") or {}).get("near_cells")
+    near = dict(summary.get("neighbors") or {}).get("found")
     return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"

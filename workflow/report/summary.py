@@ -20,6 +20,7 @@ from workflow.report.sentences import (
     headline,
     interval_words,
     label_noun,
+    layer_words,
     opening_sentences,
     partition_commands,
     plateau_words,
@@ -48,6 +49,8 @@ _KNOWN: tuple[_Row, ...] = (
     ("peak_rss_bytes", "memory of the largest process", format_bytes),
 )
 
+# Said of clusters only.
+_OF_CLUSTERS = ("n_clusters", "noise_fraction", "min_cluster_size")
 # Lists with more entries have their own place on the page.
 _MAX_ENTRIES = 8
 # Said by a sentence, a plot or a row of several keys.
@@ -56,6 +59,7 @@ _ELSEWHERE = frozenset(
         "structure",
         "seconds",
         "n_clusters_by_threshold",
+        "n_clusters_by_layer",
         "plateau",
         "n_clusters_interval",
         "n_clusters_by_method",
@@ -95,6 +99,8 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return a summary as pairs of words, known keys first, then others in their order."""
+    if label_noun(summary) == "family":
+        summary = {key: value for key, value in summary.items() if key not in _OF_CLUSTERS}
     rows = [*_written(summary, _FIRST), *_in_words(summary), *_written(summary, _KNOWN)]
     total = dict(summary.get("seconds") or {}).get("total")
     if total is not None:
@@ -122,6 +128,7 @@ def _in_words(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("number of clusters, likely", interval_words(summary)),
         ("thresholds of this number", plateau_words(summary)),
         ("clusters by other methods", compared_methods(summary)),
+        ("clusters by layer of the tree", layer_words(summary)),
     ]
     if summary.get("n_resamples") and summary.get("doubtful_clusters") is not None:
         names = doubtful_names(summary["doubtful_clusters"], summary["n_clusters"])

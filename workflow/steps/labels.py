@@ -31,7 +31,13 @@ from workflow.steps.parts.suggestions import (
     suggested_layer,
     whitened_trial,
 )
-from workflow.steps.tree import CENTROID_BYTES, stored_tree, write_tree
+from workflow.steps.tree import (
+    CENTROID_BYTES,
+    FAMILIES,
+    cut_by_hand,
+    stored_tree,
+    write_tree,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -151,19 +157,13 @@ class LabelsStep(Step):
         tree = stored_tree(store)
         numbered = number_clusters(executor, store, tree, rule, context.partitions)
         write_tree(store, numbered.tree)
-        asked = store.manifest.cut.get("requested")
-        if asked:
-            from workflow.tree import cut
-
-            recut = cut(numbered.tree, **asked)
+        asked = store.manifest.cut.get("requested", {})
+        recut = cut_by_hand(numbered.tree, asked)
+        if recut is not numbered.tree:
             numbered = number_clusters(executor, store, recut, rule, context.partitions)
-        labels, (found, suggested) = numbered.clusters.labels, described_clusters(store, numbered)
-        by_family = settings.level == "families" and not asked
-        if by_family:
-            labels, suggested = family_labels(store, labels), None
-            found = {"level": "families"}
-        store.write_model(self.name, label_model(labels))
-        if not by_family and len(numbered.clusters.sizes) == 1:
+        chosen, found = choose_labels(store, numbered, settings.level, asked)
+        store.write_model(self.name, label_model(chosen.labels))
+        if not chosen.by_family and len(numbered.clusters.sizes) == 1:
             trial = whitened_trial(store, context.config.seed, _brightness(store))
             found |= {"whitened": trial}
         target = store.path / layout.WIP / layout.LABELS
@@ -171,14 +171,7 @@ class LabelsStep(Step):
         if not journal.entries:
             target = store.wip(layout.LABELS)
         labeller = Labeller.of(
-            executor,
-            labels,
-            rule,
-            target,
-            context.paths(),
-            suggested=suggested,
-            families=families_of(store),
-            by_family=by_family,
+            executor, chosen, rule, target, context.paths(), families=families_of(store)
         )
         reports = label_images(executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
@@ -226,7 +219,7 @@ class LabelsStep(Step):
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many images got which label, and what to look at beside it."""
-        found = store.step(self.name).details | store.manifest.cut.get("found", {})
+        found = _found(store)
         known = {name: found[name] for name in FOUND if found.get(name)}
         return stored_counts(store).summary() | known
 
@@ -243,10 +236,35 @@ def _check_labels(store: RunStore) -> Iterator[str]:
     yield from check_beside(store, labels, set(names))
 
 
-def described_clusters(
-    store: RunStore, numbered: Numbered
-) -> tuple[dict[str, Any], CentroidLabels | None]:
-    """Return what there is to say of clusters beside their sizes, and the suggested partition."""
+class Chosen(NamedTuple):
+    """What the images of a run are labelled by.
+
+    Attributes
+    ----------
+    labels : CentroidLabels
+        What each centroid passes on.
+    suggested : CentroidLabels or None
+        The same for the suggested partition, where there is one.
+    by_family : bool
+        Whether the label of an image is its family.
+    """
+
+    labels: CentroidLabels
+    suggested: CentroidLabels | None = None
+    by_family: bool = False
+
+
+def choose_labels(
+    store: RunStore, numbered: Numbered, level: str, asked: Mapping[str, Any]
+) -> tuple[Chosen, dict[str, Any]]:
+    """Return the labels of clusters, or of families where the cut by hand, or else the level, says so.
+
+    With them comes what there is to say of them beside their sizes.
+    """
+    labels = numbered.clusters.labels
+    if (asked.get("layer") if asked else level) == FAMILIES:
+        found: dict[str, Any] = {"level": FAMILIES, "partitions": [], "brightness": None}
+        return Chosen(family_labels(store, labels), by_family=True), found
     suggested, offers = None, []
     if len(numbered.clusters.sizes) == 1:
         n_samples = store.manifest.images["shape"][0]
@@ -256,9 +274,9 @@ def described_clusters(
     brightness, shares = _brightness(store), None
     if brightness is not None:
         mean, population = store.read_model("centroid_mean", "population")
-        shown = numbered.clusters.labels if suggested is None else suggested
+        shown = labels if suggested is None else suggested
         shares = brightness.shares(shown.label_resolved, mean, population)
-    return {"partitions": offers, "brightness": shares}, suggested
+    return Chosen(labels, suggested), {"level": None, "partitions": offers, "brightness": shares}
 
 
 def _brightness(store: RunStore) -> BrightnessOf | None:
@@ -274,8 +292,14 @@ def label_model(labels: CentroidLabels) -> ModelArrays:
 
 
 def labels_are_families(store: RunStore) -> bool:
-    """Whether the labels of a run are families, as `labels.level` says, and not clusters."""
-    return not store.manifest.cut and store.step("labels").details.get("level") == "families"
+    """Whether the labels of a run are families and not clusters."""
+    return _found(store).get("level") == FAMILIES
+
+
+def _found(store: RunStore) -> dict[str, Any]:
+    """Return what was noted of the labels: of the cut by hand, where there is one."""
+    found: dict[str, Any] = store.manifest.cut.get("found", {})
+    return store.step("labels").details | found
 
 
 def stored_labels(store: RunStore) -> CentroidLabels:
@@ -359,17 +383,16 @@ class Labeller:
     def of(
         cls,
         executor: Executor,
-        labels: CentroidLabels,
+        chosen: Chosen,
         rule: Rule,
         target: Path,
         paths: Path | None,
         *,
-        suggested: CentroidLabels | None = None,
         usual_distance: float | None = None,
         families: Path | None = None,
-        by_family: bool = False,
     ) -> Labeller:
         """Return what labels images; tasks share the labels of the centroids."""
+        labels, suggested, by_family = chosen
         other = None if suggested is None else executor.share(suggested.to_arrays())
         shared = executor.share(labels.to_arrays())
         return cls(shared, other, rule, target, paths, usual_distance, families, by_family)

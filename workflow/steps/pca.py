@@ -23,7 +23,7 @@ from workflow.engine.verify import (
     check_rows,
     rows_and_blocks,
 )
-from workflow.errors import ConfigError, NonFiniteError, SpreadError
+from workflow.errors import ConfigError, NonFiniteError, SpreadError, value_place
 from workflow.pca import (
     AUTO_MAX_COMPONENTS,
     DEFAULT_RANK,
@@ -242,7 +242,7 @@ def tile_bytes(sizes: Sizes) -> int:
 class MomentsTask:
     """Moments of a partition, and a checksum of each of its blocks."""
 
-    images: Rows
+    images: ImageStore
     kind: str
     rank: int
     folder: Path
@@ -275,7 +275,7 @@ class MomentsTask:
             try:
                 part = block_moments(block, kind=self.kind, shift=shift, rank=self.rank)
             except NonFiniteError as err:
-                raise err.moved(rows.start) from None
+                raise err.moved(rows.start, self.images.image_shape) from None
             state = part if state is None else merge_moments(state, part)
         assert state is not None
         path = part_path(self.folder, partition.index)
@@ -515,7 +515,8 @@ def checked_components(
         size, row, feature, value = largest(from_first=False)
         if size < MAX_SPREAD:
             raise
-        msg = f"{err} The largest value is {value:g} at image {row}, feature {feature}: if that one is wrong, repair or drop that image."
+        place = value_place(row, feature, images.image_shape)
+        msg = f"{err} The largest value is {value:g} at {place}: if that one is wrong, repair or drop that image."
         raise SpreadError(msg) from None
     if not found.total_variance and images.dtype == np.float64:
         # Equal images have no variance, nor have differences whose squares are below 1e-323.

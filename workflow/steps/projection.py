@@ -103,7 +103,7 @@ class ProjectionStep(Step):
             tail_shape=(len(components),),
             needs=(previews,),
         )
-        shared = Basis(context.executor.share(basis), whiten)
+        shared = Basis(context.executor.share(basis), whiten, context.images.image_shape)
         task = ProjectionTask(context.images, shared, dtype, target, previews)
         checksums = context.split(image_checksums(context))
         image_bytes = context.images.n_features * context.images.dtype.itemsize
@@ -248,6 +248,7 @@ class Basis:
 
     stored: StoredArrays
     whiten: bool
+    image_shape: tuple[int, ...]
 
     def project(self, block: NDArray[Any], first_row: int, dtype: str) -> NDArray[Any]:
         """Return the scores of a block that begins at `first_row`."""
@@ -261,7 +262,7 @@ class Basis:
                 dtype=np.dtype(dtype),
             )
         except NonFiniteError as err:
-            raise err.moved(first_row) from None
+            raise err.moved(first_row, self.image_shape) from None
         return transformed(scores, arrays["transform"]) if "transform" in arrays else scores
 
 

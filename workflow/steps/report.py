@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from workflow.chunks import choose_block_rows, row_ranges
+from workflow.config.compute import has_use
 from workflow.config.fields import Section
 from workflow.engine.partitions import part_path
 from workflow.engine.step import Step
@@ -19,7 +20,7 @@ from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_j
 from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.family_table import family_table, images_of_families
-from workflow.steps.parts.odd_images import copied_images, find_outliers
+from workflow.steps.parts.odd_images import find_outliers, near_copies
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
 
@@ -138,7 +139,11 @@ def write_report(
         title="overcluster report",
         run_path=str(store.path),
         summary=summary,
-        settings={key: (value, "") for key, value in manifest.config.items()},
+        settings={
+            key: (value, "")
+            for key, value in manifest.config.items()
+            if has_use(key, config.compute.launcher)
+        },
         versions=manifest.versions,
         explained_variance_ratio=ratio,
         spectrum=spectrum,
@@ -147,8 +152,7 @@ def write_report(
         population=population,
         rms_radius=radius,
         centroid_label=shown,
-        # Its colours are those of clusters.
-        tree=None if labels_are_families(store) else tree_data(shown_tree(store)),
+        tree=shown_tree_data(store),
         cluster_persistence=_persistence(store, tree),
         clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
@@ -187,12 +191,14 @@ def _write_page(store: RunStore, text: str) -> None:
     store.save()
 
 
-def tree_data(tree: ClusterTree) -> CondensedTree | None:
-    """Return the condensed tree as the report takes it; None where there is nothing to draw."""
+def shown_tree_data(store: RunStore) -> CondensedTree | None:
+    """Return the condensed tree as the report takes it; None where it has one centroid, or families are shown."""
     from workflow.report import CondensedTree
 
+    tree = shown_tree(store)
     condensed = tree.condensed
-    if not len(condensed.parent):
+    # Its colours are those of clusters.
+    if not len(condensed.parent) or labels_are_families(store):
         return None
     return CondensedTree(
         parent=condensed.parent.astype(np.int64),
@@ -341,7 +347,7 @@ class ContactSheets(Sequence["Sheet"]):
         self._kept = Previews(store)
         labels = _labels_at(store, self._kept.rows)
         # Few clusters of very many are shown, and so are few of their pictures.
-        n_shown = min(summary["n_clusters"], n_clusters)
+        n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
         fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
         for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
@@ -349,7 +355,7 @@ class ContactSheets(Sequence["Sheet"]):
             rows = np.concatenate([self._kept.rows[kept], fetched])
             self._show(
                 rows,
-                partial(cluster_sheet, cluster, size, self._n_samples, noun=label_noun(summary)),
+                partial(cluster_sheet, cluster, size, self._n_samples, noun=noun),
             )
         if families is not None and not labels_are_families(store):
             self._show_families(store, families)
@@ -357,8 +363,9 @@ class ContactSheets(Sequence["Sheet"]):
         if len(noise):
             n_noise = round(summary["noise_fraction"] * self._n_samples)
             rows = self._kept.rows[_spread(noise, labels, N_ODD)]
-            self._show(rows, partial(noise_sheet, n_noise, self._n_samples))
+            self._show(rows, partial(noise_sheet, n_noise, self._n_samples, noun=noun))
         self._show_odd(store)
+        self._show_copies(store, summary)
 
     def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
         """Add a sheet."""
@@ -377,8 +384,8 @@ class ContactSheets(Sequence["Sheet"]):
                 self._show(shown, partial(family_sheet, family, size, *tightness))
 
     def _show_odd(self, store: RunStore) -> None:
-        """Add the sheets of lone outliers, of small groups far out, and of copies."""
-        from workflow.report import copies_sheet, outlier_sheet
+        """Add the sheets of lone outliers, and of small groups far out."""
+        from workflow.report import outlier_sheet
 
         at_hand = None if self._images is not None else self._kept.rows
         lone, grouped, n_near = find_outliers(store, N_ODD, at_hand)
@@ -386,12 +393,21 @@ class ContactSheets(Sequence["Sheet"]):
         if len(grouped.row):
             score = grouped.outlier_score
             self._show(grouped.row, partial(outlier_sheet, scores=score, n_near=n_near))
-        rows, sizes = copied_images(store, N_ODD)
-        if at_hand is not None:
-            here = np.isin(rows, at_hand)
-            rows, sizes = rows[here], sizes[here]
-        if len(rows):
-            self._show(rows, partial(copies_sheet, sizes))
+
+    def _show_copies(self, store: RunStore, summary: Mapping[str, Any]) -> None:
+        """Add the sheets of the largest groups of equal images, and of centroids of near-copies."""
+        from workflow.report import copies_sheet
+        from workflow.report.sentences import duplicates_command
+
+        command = duplicates_command(summary, str(store.path))
+        noted = store.step("pca").details.get("exact_largest", [])
+        exact = np.array(noted, np.int64).reshape(-1, 2).T
+        n_groups = dict(summary["duplicates"]).get("exact_groups") or 0
+        for (rows, sizes), n in ((exact, n_groups), (near_copies(store, N_ODD), 0)):
+            here = np.isin(rows, self._kept.rows) | (self._images is not None)
+            if here.any():
+                sheet = partial(copies_sheet, sizes[here], command=command, n_groups=n)
+                self._show(rows[here], sheet)
 
     def __len__(self) -> int:
         """Return how many sheets there are."""

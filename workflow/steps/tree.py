@@ -42,8 +42,15 @@ CENTROID_BYTES = 16_000
 ARRAYS = {
     "layers": ArraySpec(("layer", "centroid"), "int32", "cluster", "nested labels, coarse to fine"),
 }
+#: The level below the layers of the tree, as `recut --layer` and `labels.level` call it.
+FAMILIES = "families"
 #: What the summary says of the tree, and of the clusters of the configured cut only.
-OF_THE_TREE = ("tree_reason", "n_clusters_by_method", "n_clusters_by_threshold")
+OF_THE_TREE = (
+    "tree_reason",
+    "n_clusters_by_method",
+    "n_clusters_by_threshold",
+    "n_clusters_by_layer",
+)
 OF_THE_CUT = ("n_clusters_interval", "n_resamples", "doubtful_clusters", "plateau")
 
 
@@ -219,6 +226,7 @@ def tree_details(tree: ClusterTree) -> dict[str, Any]:
         "n_clusters_by_threshold": [
             [rho, int(count)] for rho, count in tree.n_clusters_by_threshold.tolist()
         ],
+        "n_clusters_by_layer": [int(layer.max(initial=-1)) + 1 for layer in tree.layers],
         "plateau": list(tree.plateau) if tree.plateau else None,
     }
 
@@ -232,14 +240,19 @@ def stored_tree(store: RunStore) -> ClusterTree:
     return ClusterTree.from_arrays(arrays, store.model_attrs("tree"))
 
 
-def shown_tree(store: RunStore) -> ClusterTree:
-    """Return the tree of a run with the clusters that its labels show, which may be another cut."""
+def cut_by_hand(tree: ClusterTree, asked: Mapping[str, Any]) -> ClusterTree:
+    """Return a tree with the clusters asked for; the tree itself where none are, or the families below it."""
     from workflow.tree import cut
 
-    tree, asked = stored_tree(store), store.manifest.cut.get("requested")
-    if not asked:
+    return cut(tree, **asked) if asked and asked.get("layer") != FAMILIES else tree
+
+
+def shown_tree(store: RunStore) -> ClusterTree:
+    """Return the tree of a run with the clusters that its labels show, which may be another cut."""
+    tree = stored_tree(store)
+    other = cut_by_hand(tree, store.manifest.cut.get("requested", {}))
+    if other is tree:
         return tree
-    other = cut(tree, **asked)
     (label,) = store.read_model("centroid_label")
     both = (other.label >= 0) & (label >= 0)
     number = np.zeros(other.n_clusters, np.int64)

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from workflow.errors import ImagesError
-from workflow.ingest.readers.folder import open_folder
+from workflow.ingest.readers.folder import SUFFIXES, open_folder
 from workflow.ingest.readers.hdf5 import open_hdf5
 from workflow.ingest.readers.npz import open_npz
 from workflow.ingest.readers.raw import number_type, open_raw
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 #: files are told by what they hold.
 READERS: dict[str, Callable[[Path, str | None, Reading], Source]] = {
     ".npz": open_npz,
-    **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf"), open_hdf5),
+    **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4"), open_hdf5),
     **dict.fromkeys((".bin", ".raw", ".dat"), open_raw),
 }
-SUPPORTED = "a folder of image files, .zarr, .npy, .npz, .h5 and .hdf5 (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
+SUPPORTED = "a folder of image files, .zarr, .npy, .npz, .h5, .hdf5 and .nc (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
 
 
 @readable()
@@ -49,8 +49,8 @@ def open_source(
     ----------
     spec : path-like
         A folder of image files that Pillow reads, a Zarr array or group, .npy,
-        .npz, HDF5, or a raw binary file; ``FILE::NAME`` names an array
-        of a file.
+        .npz, HDF5, netCDF-4, or a raw binary file; ``FILE::NAME`` names an
+        array of a file.
     shape : tuple of int, optional
         Shape of one image: required for folders, where images are resized to
         it, and for raw files; elsewhere the images are seen in this shape.
@@ -62,7 +62,8 @@ def open_source(
         Whether unreadable files of a folder are left out, or end the copying.
     like : tuple of (tuple of int, str), optional
         Shape and type of other images: taken for folders and raw files, which
-        have none of their own, where `shape` and `dtype` are not given.
+        have none of their own, where `shape` and `dtype` are not given.  With
+        it, `spec` may be one image file.
 
     Returns
     -------
@@ -89,7 +90,9 @@ def open_source(
     like_shape, like_dtype = like or (None, None)
     if zarr_io.is_readable_in_place(path):
         return _as_requested(str(spec), zarr_io.open_images(path, name), how)
-    if paths.is_folder(path):
+    # One picture, where there are others that it is to be like.
+    is_picture = like is not None and path.suffix.lower() in SUFFIXES
+    if paths.is_folder(path) or is_picture:
         return open_folder(path, name, how._replace(shape=how.shape or like_shape))
     if path.suffix.lower() not in READERS:
         msg = f"images must be {SUPPORTED}; got {path} ({path.suffix or 'no suffix'}). Convert them to one of these; a picture file is read as a folder that holds it."

@@ -73,11 +73,17 @@ DECODING_ERRORS = (
 
 @dataclass(frozen=True)
 class FolderSource(BaseSource):
-    """Image files below a folder; `n_samples` counts files until they have been decoded."""
+    """Image files below a folder, or one of them; `n_samples` counts files until they have been decoded."""
 
     folder: Path
     on_unreadable: OnUnreadable
     others: str = ""
+    only: str | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """Relative paths of the files, sorted."""
+        return list_files(self.folder) if self.only is None else [self.only]
 
     def remarks(self) -> list[str]:
         """Return what the user should know before the files are read."""
@@ -85,7 +91,7 @@ class FolderSource(BaseSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the number, bytes and a digest of names, sizes and times of the files."""
-        files = list_files(self.folder)
+        files = self.files
         known = [paths.identity(self.folder / name) for name in files]
         named = [(name, *identity) for name, identity in zip(files, known, strict=True)]
         return {
@@ -105,7 +111,7 @@ class FolderSource(BaseSource):
         ImagesError
             If one is not.
         """
-        names = list_files(self.folder)[start:stop]
+        names = self.files[start:stop]
         images = [decode(self.folder / name, self.image_shape, self.dtype) for name in names]
         return np.stack(images).reshape(len(names), self.n_features)
 
@@ -118,7 +124,7 @@ class FolderSource(BaseSource):
             If none is readable, or one is not and that is to be fatal; if 8 bits are too few
             for what files of 16 bits hold.
         """
-        names = list_files(self.folder)
+        names = self.files
         fitting = max(1, PART_BYTES // (self.n_features * self.dtype.itemsize))
         parts = dict(enumerate(row_ranges(len(names), min(PART_FILES, fitting))))
         for index, rows in parts.items():
@@ -397,7 +403,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
-    """Open a folder tree of image files; they are listed, not read.
+    """Open a folder tree of image files, or one such file; they are listed, not read.
 
     Raises
     ------
@@ -409,7 +415,9 @@ def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
     if how.dtype not in (None, "uint8", "uint16"):
         msg = f"image files give uint8 or uint16; `ingest.dtype={how.dtype}` was asked for. Leave ingest.dtype out."
         raise ImagesError(msg)
-    found = paths.files_below(folder)
+    only = None if paths.is_folder(folder) else folder.name
+    folder = folder if only is None else folder.parent
+    found = paths.files_below(folder) if only is None else [only]
     files = [name for name in found if _is_listed(name)]
     others = _counted([name for name in found if not _is_listed(name)])
     if not files:
@@ -422,7 +430,7 @@ def open_folder(folder: Path, name: str | None, how: Reading) -> FolderSource:
         msg = f"`ingest.shape` of a folder of images must be H,W,C with C 1 (grey), 3 (RGB) or 4 (RGBA); got {','.join(map(str, shape))}. Give for example --set ingest.shape=16,16,3."
         raise ImagesError(msg)
     dtype = np.dtype(how.dtype or "uint8")
-    return FolderSource(len(files), shape, dtype, folder, how.on_unreadable, others)
+    return FolderSource(len(files), shape, dtype, folder, how.on_unreadable, others, only)
 
 
 def _example_shape(path: Path) -> str:

@@ -1,7 +1,8 @@
-"""Images of a dataset of an HDF5 file."""
+"""Images of a dataset of an HDF5 file, which netCDF files of version 4 are, too."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,8 @@ def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...]) -> dict[str, h5p
     for name in group:
         node = _followed(group, name)
         if isinstance(node, h5py.Dataset):
-            found |= {} if node in found.values() else {name: node}
+            # A scale holds the coordinates of a dimension.
+            found |= {} if node.is_scale or node in found.values() else {name: node}
         elif isinstance(node, h5py.Group) and node not in above:
             for inner, dataset in _datasets(node, (*above, node)).items():
                 found |= {} if dataset in found.values() else {f"{name}/{inner}": dataset}
@@ -136,6 +138,10 @@ def _plain(value: Any) -> Any:
 
 def _damaged(path: Path, err: Exception) -> ImagesError:
     """Return the error for a file that HDF5 cannot read."""
+    with contextlib.suppress(OSError), paths.open_file(path) as file:
+        if file.read(3) == b"CDF":
+            msg = f"a netCDF file must be of version 4, which is HDF5; {path} is of the classic format. Convert it: `nccopy -k nc4 {path.name} NEW.nc`, or in Python xarray.open_dataset({path.name!r}).to_zarr('NEW.zarr')."
+            return ImagesError(msg)
     text = first_line(err)
     msg = f"{path} must be a whole HDF5 file; it cannot be read ({text}). Copy or write it again."
     return ImagesError(msg)

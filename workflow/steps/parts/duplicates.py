@@ -36,11 +36,19 @@ RECORD = np.dtype([("one", "<u8"), ("two", "<u8"), ("row", "<i8")])
 GROUP = np.dtype([("one", "<u8"), ("two", "<u8"), ("size", "<i8"), ("first", "<i8")])
 
 
+#: Groups that are noted with the counts, the largest.
+MOST_NOTED = 48
+
+
 class ExactCounts(NamedTuple):
-    """How many images are equal to another one, and how many groups they make."""
+    """How many images are equal to another one, how many groups they make, and the largest of these.
+
+    A group is its first image and how many images it has.
+    """
 
     exact_groups: int
     exact_images: int
+    exact_largest: list[list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +102,13 @@ class HashGroups:
             found = self._groups(bucket)
             yield found[found["size"] >= 2]
 
-    def count(self) -> ExactCounts:
-        """Count groups of two rows or more, and their rows."""
-        sizes = [(len(groups), int(groups["size"].sum())) for groups in self.groups()]
-        return ExactCounts(*map(sum, zip(*sizes, strict=True)))
+    def largest(self, limit: int) -> tuple[NDArray[Any], int, int]:
+        """Return the largest groups of two rows or more, how many there are in all, and the rows of all."""
+        largest, n_groups, n_rows = np.empty(0, GROUP), 0, 0
+        for groups in self.groups():
+            n_groups, n_rows = n_groups + len(groups), n_rows + int(groups["size"].sum())
+            largest = largest_groups(np.concatenate([largest, groups]), limit)
+        return largest, n_groups, n_rows
 
     def members(self, groups: NDArray[Any], most: int) -> dict[int, list[int]]:
         """Return the first rows of groups, `most` at most, by the first row of each."""
@@ -181,7 +192,10 @@ class CountExact:
     def __call__(self, folder: Path) -> ExactCounts:
         """Group the hashes in a folder of its own: Dask may have begun the task elsewhere, too."""
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            return HashGroups.make(Path(place) / "hashes", self.hashes, ROWS_AT_ONCE).count()
+            grouped = HashGroups.make(Path(place) / "hashes", self.hashes, ROWS_AT_ONCE)
+            largest, n_groups, n_images = grouped.largest(MOST_NOTED)
+            noted = [[int(group["first"]), int(group["size"])] for group in largest]
+            return ExactCounts(n_groups, n_images, noted)
 
 
 def largest_groups(table: NDArray[Any], limit: int) -> NDArray[Any]:

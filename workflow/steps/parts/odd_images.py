@@ -127,14 +127,13 @@ def find_outliers(store: RunStore, n: int, rows: NDArray[np.int64] | None = None
     return Outliers(best.pick(found == 0), best.pick(found > 0), found[found > 0])
 
 
-def copied_images(store: RunStore, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return an image of each cell that holds nothing but copies or near-copies, and the images of it.
+def near_copies(store: RunStore, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return an image of each cell that holds nothing but near-copies, and the images of it.
 
     The cells with the most images come first, `n` at most.
     """
-    cells = stored_duplicate_cells(store)
     population, exemplar = store.read_model("population", "exemplar")
-    found = np.flatnonzero(cells.is_exact | cells.is_near)
+    found = np.flatnonzero(stored_duplicate_cells(store).is_near)
     found = found[np.argsort(-population[found], kind="stable")][:n]
     return exemplar[found, 0], population[found]
 
