@@ -2,7 +2,6 @@
 
 import logging
 
-import dask
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.errors import ImagesError
-from workflow.mapper import DaskMapper, SerialMapper, merge_groups, pairwise
+from workflow.mapper import SerialMapper, merge_groups, pairwise
 
 
 def level_by_level(results, merge):
@@ -81,8 +80,6 @@ def there(client, tmp_path):
 def test_reduce__is_the_same_everywhere(n, here, there):
     expected = level_by_level([double(item) for item in range(n)], joined)
     assert SerialMapper().reduce(double, range(n), joined) == expected
-    with dask.config.set(scheduler="threads"):
-        assert DaskMapper().reduce(double, range(n), joined) == expected
     for executor in (here, there):
         assert executor.reduce(double, range(n), joined) == expected
         assert executor.peak_rss_bytes > 2**20

@@ -78,10 +78,6 @@ class StoreError(WorkflowError, OSError):
     """A stored array or file is missing, damaged or of another format version."""
 
 
-class StaleStepError(WorkflowError):
-    """A finished step was made with other settings than the present ones."""
-
-
 class MemoryBudgetError(WorkflowError):
     """A task would need more memory than a worker has."""
 

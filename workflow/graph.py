@@ -50,13 +50,7 @@ class Graph(NamedTuple):
         return np.repeat(np.arange(self.n_nodes), np.diff(self.indptr))
 
     def to_sparse(self) -> sparse.csr_array:
-        """Return the graph as a sparse array of SciPy.
-
-        Returns
-        -------
-        csr_array of shape (n_nodes, n_nodes)
-            On the same memory.
-        """
+        """Return the graph as a sparse array of SciPy, on the same memory."""
         shape = (self.n_nodes, self.n_nodes)
         return sparse.csr_array((self.weights, self.indices, self.indptr), shape=shape)
 

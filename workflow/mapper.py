@@ -3,7 +3,7 @@
 `Rows`
     Something to read rows from: an array in memory, a Zarr array of a run.
 `Mapper`
-    Something that computes tasks: this thread, a Dask scheduler, the workers of a run.
+    Something that computes tasks: this thread, the workers of a run.
 `Shared`
     Arrays that a task can load: in memory, or in a file that the task only carries the path of.
 `PartitionRunner`
@@ -20,9 +20,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-from dask.base import compute
-from dask.delayed import delayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -433,25 +430,3 @@ class SerialRunner(SerialMapper):
     def bar(self, name: str, total: int) -> AbstractContextManager[Bar]:
         """Show nothing."""
         return nullcontext(_NoBar())
-
-
-class DaskMapper(SerialMapper):
-    """Maps with whatever Dask scheduler is active: threads, or the current client."""
-
-    def map(self, function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-        """Return ``[function(item) for item in items]``, computed by Dask."""
-        tasks = [delayed(function, pure=False)(item) for item in items]
-        return list(compute(*tasks))
-
-    def reduce(
-        self,
-        function: Callable[[Any], T],
-        items: Sequence[Any],
-        merge: Callable[[T, T], T],
-        finish: Callable[[T], Any] | None = None,
-    ) -> Any:
-        """Return the results merged two by two and finished, computed by Dask."""
-        tasks = [delayed(function, pure=False)(item) for item in items]
-        merged = pairwise(tasks, delayed(merge, pure=False))
-        (found,) = compute(merged if finish is None else delayed(finish, pure=False)(merged))
-        return found

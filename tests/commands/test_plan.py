@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,15 +58,13 @@ def sizes(n=1_000_000, n_features=768, dtype="uint8", *, is_copied=False, **sett
 def noted(of=None, **changes):
     """Return a run of some sizes in which each step took a second for each unit of its growth."""
     of = of or sizes(100_000)
-    costs = {step.name: StepCost(step.growth(of), 0.0, step.growth(of), 0, 0, 0) for step in STEPS}
+    costs = {step.name: StepCost(step.growth(of), 0.0, step.growth(of)) for step in STEPS}
     known = {
         "machine": forecast.machine_key(of.config.compute),
         "kind": forecast.kind_key(of),
         "images": "some",
         "is_pilot": False,
         "n_samples": of.n_samples,
-        "n_components": 50,
-        "n_centroids": of.dims["centroid"],
         "rounds": 7,
         "start": 3.0,
         "worker_bytes": 2**28,
@@ -146,8 +142,8 @@ def test_seconds__grow_but_for_the_fixed_part():
     pca = run.steps["pca"]
     factor = STEPS[1].growth(larger) / pca.growth
     assert run.seconds(larger)["pca"] == pytest.approx(pca.seconds * factor)
-    cost = replace(pca, seconds=pca.seconds + 5.0, fixed=5.0)
-    cold = replace(run, steps={**run.steps, "pca": cost})
+    cost = pca._replace(seconds=pca.seconds + 5.0, fixed=5.0)
+    cold = noted(steps={**run.steps, "pca": cost})
     assert cold.seconds(larger)["pca"] == pytest.approx(5.0 + pca.seconds * factor)
 
 
@@ -221,39 +217,13 @@ def test_notes__are_kept_as_they_were_and_few(monkeypatch, cache):
     assert [path.name for path in (cache / "overcluster").iterdir()] == ["runs.json"]
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "7", '{"format_version": 1}', '{"runs": 5}'])
+@pytest.mark.parametrize("damage", ["", "{", "[7]", '{"format_version": 1}', '[{"start": -1.0}]'])
 def test_notes__that_are_damaged_are_left_aside(damage):
     note_run(noted())
     notes_file().write_text(damage)
     assert noted_runs() == []
     note_run(noted())
     assert noted_runs() == [noted()]
-
-
-def _without_steps(note):
-    del note["steps"]
-
-
-def _negative(note):
-    note["start"] = -1.0
-
-
-def _text(note):
-    note["steps"]["pca"]["seconds"] = "long"
-
-
-def _unknown(note):
-    note["color"] = "blue"
-
-
-@pytest.mark.parametrize("damage", [_without_steps, _negative, _text, _unknown])
-def test_note__that_is_damaged_leaves_the_others(damage):
-    note_run(noted(rounds=1))
-    note_run(noted(rounds=2))
-    content = json.loads(notes_file().read_text())
-    damage(content["runs"][0])
-    notes_file().write_text(json.dumps(content))
-    assert noted_runs() == [noted(rounds=2)]
 
 
 def test_cache__that_cannot_be_written_stops_nothing(cache, monkeypatch):
@@ -275,10 +245,8 @@ def test_run__is_noted_when_it_did_all_steps(images, tmp_path, run_cli):
     assert run_cli("run", images, "--out", tmp_path / "run", *WORDS)[0] == 0
     (run,) = noted_runs()
     assert run.n_samples == 3000
-    assert run.n_centroids == 60
     assert not run.is_pilot
     assert all(cost.seconds > 0 for cost in run.steps.values())
-    assert run.steps["projection"].bytes_written > 0
     assert 2**26 < run.worker_bytes < 2**30
     assert not {str(tmp_path), images.name} & set(notes_file().read_text().split('"'))
     assert "/" not in notes_file().read_text()
@@ -354,7 +322,7 @@ def test_pilot__takes_few_of_the_images(made, images, workers, small_pilots, run
     assert content["source"].startswith("from a pilot of 400 of these images just now, ")
     assert content["seconds"] > 0
     (run,) = noted_runs()
-    assert (run.n_samples, run.n_centroids, run.is_pilot) == (400, 60, True)
+    assert (run.n_samples, run.is_pilot) == (400, True)
     assert any(cost.fixed for cost in run.steps.values())
     assert ("ingest" in [cost["name"] for cost in content["steps"]]) == (place != images)
     assert sorted(tmp_path.iterdir()) == before

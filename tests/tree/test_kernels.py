@@ -68,24 +68,6 @@ def test_joins_are_those_of_the_rule_with_sets(seed, n, density, largest, min_im
     np.testing.assert_array_equal(short.ends, got.ends[: len(short.ends)])
 
 
-@given(
-    seeds,
-    st.integers(2, 80),
-    st.floats(0.2, 2),
-    st.sampled_from([3, 200]),
-    st.sampled_from([1, 20, 60, 400]),
-    st.lists(st.floats(0.05, 3.0), min_size=1, max_size=6),
-)
-@settings(max_examples=80, deadline=None)
-def test_clusters_counted_at_several_thresholds_are_those_of_each(
-    seed, n, density, largest, min_images, thresholds
-):
-    nodes, flows, merges = problem(seed, n, density, largest)
-    rule = ContrastRule(nodes, flows, merges, min_images)
-    expected = [rule.run(rho).n_clusters for rho in thresholds]
-    assert rule.count(np.array(thresholds)).tolist() == expected
-
-
 @given(seeds, st.integers(4, 50), st.floats(0.3, 2), st.sampled_from([1, 40]))
 @settings(max_examples=40, deadline=None)
 def test_borders_are_tests_between_clusters_joined_inside(seed, n, density, min_images):

@@ -6,16 +6,17 @@ import logging
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from workflow import steps
 from workflow.engine.plan import worker_count
 from workflow.engine.results import peak_rss_bytes
 from workflow.errors import StoreError
-from workflow.runstore.files import read_json, write_json
+from workflow.runstore.files import write_bytes
 from workflow.steps.overcluster import OverclusterStep
 from workflow.steps.tree import TreeSettings
 from workflow.threads import n_processors
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Version of the notes and of what `Step.growth` counts: older notes are left aside.
-FORMAT_VERSION = 2
+#: Version of what `Step.growth` counts.
+GROWTH_VERSION = 2
 #: Runs that are noted, the last ones.
 MAX_RUNS = 100
 #: Packages whose versions change how long a run takes.
@@ -39,34 +40,19 @@ PACKAGES = ("overcluster", "numpy", "numba", "scipy", "zarr", "dask", "distribut
 MAX_PILOT_FACTOR = 10
 
 
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """What a step took.
-
-    Attributes
-    ----------
-    seconds : float
-        In all [s].
-    fixed : float
-        The part that does not depend on the images, as far as known: imports, first calls [s].
-    growth : float
-        `Step.growth` at the sizes of the run.
-    bytes_read, bytes_written : int
-        By its tasks [bytes].
-    peak_bytes : int
-        The largest process up to its end [bytes].
-    """
-
-    seconds: float
-    fixed: float
-    growth: float
-    bytes_read: int
-    bytes_written: int
-    peak_bytes: int
+#: Seconds, or a number that they are scaled by.
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True)
-class NotedRun:
+class StepCost(NamedTuple):
+    """Seconds of a step in all, those of imports and first calls, and `Step.growth` at its sizes."""
+
+    seconds: Amount
+    fixed: Amount
+    growth: Amount
+
+
+class NotedRun(BaseModel, frozen=True, extra="forbid"):
     """A run that did all steps in one call, on workers of this machine.
 
     Attributes
@@ -77,8 +63,8 @@ class NotedRun:
         Digest of the images' fingerprint.
     is_pilot : bool
         Whether it was a run of few of the images.
-    n_samples, n_components, n_centroids, rounds : int
-        Its sizes, and the rounds of k-means.
+    n_samples, rounds : int
+        Its images, and the rounds of k-means.
     start : float
         What it took beside its steps: workers starting and closing [s].
     worker_bytes, leader_bytes : int
@@ -90,44 +76,16 @@ class NotedRun:
     machine: dict[str, Any]
     kind: dict[str, Any]
     images: str
-    is_pilot: bool
-    n_samples: int
-    n_components: int
-    n_centroids: int
-    rounds: int
-    start: float
-    worker_bytes: int
-    leader_bytes: int
+    is_pilot: bool = False
+    n_samples: int = Field(ge=1)
+    rounds: int = Field(ge=0)
+    start: Amount
+    worker_bytes: int = Field(ge=0)
+    leader_bytes: int = Field(ge=0)
     steps: dict[str, StepCost]
 
-    @classmethod
-    def from_json(cls, content: Any) -> NotedRun:
-        """Return a run from a note; raise TypeError, KeyError or ValueError where that is damaged."""
-        costs = {name: StepCost(**cost) for name, cost in content["steps"].items()}
-        run = cls(**{**content, "steps": costs})
-        numbers = [run.n_samples, run.start, run.worker_bytes, run.leader_bytes]
-        numbers += [number for cost in costs.values() for number in asdict(cost).values()]
-        if (
-            not all(math.isfinite(number) and number >= 0 for number in numbers)
-            or not run.n_samples
-        ):
-            msg = "sizes and seconds must be finite and not negative"
-            raise ValueError(msg)
-        return run
-
     def seconds(self, sizes: Sizes) -> dict[str, float]:
-        """Return the seconds that the steps of a run of other sizes would take [s].
-
-        Parameters
-        ----------
-        sizes : Sizes
-            The sizes of the other run.
-
-        Returns
-        -------
-        dict of str to float
-            Step -> seconds; ``start`` comes first, steps that have nothing to do are left out.
-        """
+        """Return what a run of other sizes would take [s]: ``start``, and each step that has something to do."""
         found = {"start": self.start}
         for step in steps.STEPS:
             cost, growth = self.steps[step.name], step.growth(sizes)
@@ -135,6 +93,9 @@ class NotedRun:
                 scaled = (cost.seconds - cost.fixed) * growth / cost.growth
                 found[step.name] = cost.fixed + scaled
         return found
+
+
+_NOTES = TypeAdapter(list[NotedRun])
 
 
 def processor_name() -> str:
@@ -153,6 +114,7 @@ def machine_key(settings: ComputeSettings) -> dict[str, Any]:
         "n_workers": worker_count(settings),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
+        "growth": GROWTH_VERSION,
     }
 
 
@@ -175,33 +137,24 @@ def notes_file() -> Path:
 
 
 def noted_runs() -> list[NotedRun]:
-    """Return the runs that are noted, the last one last; what is damaged is left aside."""
+    """Return the runs that are noted, the last one last; none where the notes are gone or damaged."""
     try:
-        content = read_json(notes_file())
-        notes = content["runs"] if content["format_version"] == FORMAT_VERSION else []
-    except (StoreError, OSError, KeyError, TypeError):
+        return _NOTES.validate_json(notes_file().read_bytes())
+    except (OSError, ValueError):
         return []
-    runs = []
-    for note in notes if isinstance(notes, list) else []:
-        try:
-            runs.append(NotedRun.from_json(note))
-        except (TypeError, KeyError, ValueError, AttributeError):
-            continue
-    return runs
 
 
 def note_run(run: NotedRun) -> None:
     """Note a run in the user's cache, in one move; where that cannot be written, leave it."""
-    notes = [asdict(known) for known in [*noted_runs(), run][-MAX_RUNS:]]
     place = notes_file()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {"format_version": FORMAT_VERSION, "runs": notes})
+        write_bytes(place, _NOTES.dump_json([*noted_runs(), run][-MAX_RUNS:], indent=2))
     except (OSError, StoreError) as err:
         log.debug("the run could not be noted: %s", err)
 
 
-def process_bytes(client: Client) -> dict[str, int]:
+def process_bytes(client: Client) -> dict[str, Any]:
     """Return the peaks of the largest worker and of this process; nothing where no worker is left."""
     workers: dict[str, int] = client.run(peak_rss_bytes)
     if not workers:
@@ -210,64 +163,27 @@ def process_bytes(client: Client) -> dict[str, int]:
 
 
 def describe_run(
-    store: RunStore, sizes: Sizes, images: str, held: dict[str, int], start: float
+    store: RunStore, sizes: Sizes, images: str, held: dict[str, Any], start: float
 ) -> NotedRun:
-    """Return the note of a run that is complete.
-
-    Parameters
-    ----------
-    store : RunStore
-        The run.
-    sizes : Sizes
-        Its sizes.
-    images : str
-        Digest of the images' fingerprint.
-    held : dict of str to int
-        What `process_bytes` said before any work.
-    start : float
-        What it took beside its steps [s].
-    """
-    costs = {}
-    for step in steps.STEPS:
-        record = store.step(step.name)
-        costs[step.name] = StepCost(
-            seconds=record.seconds,
-            fixed=0.0,
-            growth=step.growth(sizes),
-            bytes_read=record.counters.get("bytes_read", 0),
-            bytes_written=record.counters.get("bytes_written", 0),
-            peak_bytes=record.counters.get("peak_rss_bytes", 0),
-        )
-    found = store.step(OverclusterStep.name).details
+    """Return the note of a run that is complete; `held` is what `process_bytes` said before any work."""
     return NotedRun(
         machine=machine_key(sizes.config.compute),
         kind=kind_key(sizes),
         images=images,
-        is_pilot=False,
         n_samples=sizes.n_samples,
-        n_components=store.step("pca").details["n_components"],
-        n_centroids=found["n_centroids"],
-        rounds=found.get("n_iter", 0),
+        rounds=store.step(OverclusterStep.name).details.get("n_iter", 0),
         start=start,
-        steps=costs,
+        steps={
+            step.name: StepCost(store.step(step.name).seconds, 0.0, step.growth(sizes))
+            for step in steps.STEPS
+        },
         **held,
     )
 
 
 def fitting_run(sizes: Sizes, images: str, n_pilot: int) -> NotedRun | None:
-    """Return the noted run that tells the most of another one; None where a pilot tells more.
+    """Return the noted run that tells the most of another one; None where a pilot of `n_pilot` images tells more.
 
-    Parameters
-    ----------
-    sizes : Sizes
-        The sizes of the run to come.
-    images : str
-        Digest of its images' fingerprint.
-    n_pilot : int
-        Images of a pilot; 0 where there will be none.
-
-    Notes
-    -----
     How fast centroids are found depends on the images, by a factor of three at equal sizes: a run
     of the same ones tells the most.  One of others of the same shape and type is taken where a
     pilot would have to be scaled far, and further than that run.

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,30 +76,10 @@ def pilot_size(given: ImagesInput) -> int:
 
 
 def run_pilot(images: str, given: ImagesInput, config: Config, folder: Path) -> NotedRun:
-    """Run few of the images on workers of this machine.
+    """Run few of the images on workers of this machine; return what that alone would have taken.
 
-    Parameters
-    ----------
-    images : str
-        The images as the user gave them.
-    given : ImagesInput
-        The same, opened.
-    config : Config
-        The settings of the run to come.
-    folder : Path
-        A folder on the disk of that run; what is written there is removed.
-
-    Returns
-    -------
-    NotedRun
-        What a pilot alone would have taken, and which part of that is fixed.
-
-    Raises
-    ------
-    ComputeError
-        If it fails, with what it said.
-    StoreError
-        If the folder cannot be written.
+    `config` is that of the run to come; what is written in `folder`, on the disk of that run, is removed.
+    Raises `ComputeError` where it fails, with what it said.
     """
     n = pilot_size(given)
     log.info("trying a pilot of %s images, for half a minute at most", f"{n:,}")
@@ -122,7 +102,8 @@ def run_pilot(images: str, given: ImagesInput, config: Config, folder: Path) -> 
             msg = f"a pilot of {n:,} images must work before the seconds of a run can be known; it said: {one_line(err)} Correct that, or give --no-pilot."
             raise ComputeError(msg) from None
         start += time.monotonic() - closing + found.start
-    return replace(found, start=start, is_pilot=n < given.n_samples, images=given.digest)
+    known = {"start": start, "is_pilot": n < given.n_samples, "images": given.digest}
+    return found.model_copy(update=known)
 
 
 def _scaled_run(
@@ -150,8 +131,8 @@ def _scaled_run(
         share = small.growth / cost.growth if cost.growth else 0.0
         fixed = max(0.0, small.seconds - cost.seconds * share) if cost.growth else 0.0
         fixed += unpacking if name == "ingest" else 0.0
-        costs[name] = replace(cost, seconds=cost.seconds + fixed, fixed=fixed)
-    return replace(found, steps=costs, start=first.start)
+        costs[name] = cost._replace(seconds=cost.seconds + fixed, fixed=fixed)
+    return found.model_copy(update={"steps": costs, "start": first.start})
 
 
 def _few(source: Any, n: int, place: Path, *, is_read_in_place: bool) -> Any:
@@ -205,7 +186,7 @@ def _timed_run(
     sizes = Sizes.of(steps.STEPS, opened.source, settings)
     run = describe_run(store, sizes, opened.digest, held, 0.0)
     worked = sum(cost.seconds for cost in run.steps.values())
-    return replace(run, start=time.monotonic() - begun - worked)
+    return run.model_copy(update={"start": time.monotonic() - begun - worked})
 
 
 @contextlib.contextmanager

@@ -16,25 +16,7 @@ if TYPE_CHECKING:
 
 
 def report(run: Path | str, *, overrides: Mapping[str, Any] | None = None) -> Path:
-    """Write the report of a run again.
-
-    Parameters
-    ----------
-    run : path
-        A run with labels.
-    overrides : mapping, optional
-        Settings that win over those of the run, by dotted key.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    StoreError
-        If the run has no labels.
-    """
+    """Write the report of a run with labels again; return the page."""
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():

@@ -21,22 +21,10 @@ if TYPE_CHECKING:
 def status(
     run: Path | str, *, verify: bool = False, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the state of each step of a run.
+    """Return the state of each step of a run, with settings by dotted key over those it was last made with.
 
-    Parameters
-    ----------
-    run : path
-        The run folder.
-    verify : bool
-        Whether everything is read and compared with its checksum.
-    overrides : mapping, optional
-        Settings that win over those the run was last made with, by dotted key.
-
-    Returns
-    -------
-    dict
-        ``steps``: name -> state, reason and seconds; ``damaged``: what differs
-        from its checksum, empty when nothing does or nothing was verified.
+    ``steps`` has state, reason and seconds of each; ``damaged`` what differs from its checksum, empty when
+    nothing does, or nothing was read and compared (`verify`).
     """
     store = RunStore.open(run)
     plans = step_plans(steps.STEPS, store, stored_config(store, overrides))

@@ -58,35 +58,10 @@ def update(
 ) -> dict[str, Any]:
     """Merge the moments of new images into those of a run, and find the components anew.
 
-    The new images get no labels, neither here nor by `run`; `predict` gives
-    them labels.  The scores, centroids and labels stay as they are, on the
-    components they were made with, until `run` does those steps again.
-
-    Parameters
-    ----------
-    run : path
-        A run whose moments are stored.
-    images : path or array
-        New images, of the shape and dtype of the run's.
-    client : distributed.Client, optional
-        Where to run; opened where there is much to do.
-    overrides : mapping, optional
-        Settings that win over those of the run, by dotted key.
-    progress : Progress, optional
-        Where it is shown; stderr by default.
-
-    Returns
-    -------
-    dict
-        Number of images before and after and of all merged ones, which have no
-        labels; components, share of variance kept.
-
-    Raises
-    ------
-    ImagesError
-        If they were merged before, or are not like those of the run.
-    ConfigError
-        If the run keeps no moments.
+    The new images get no labels, neither here nor by `run`; `predict` gives them labels.  The scores,
+    centroids and labels stay as they are, on the components they were made with, until `run` does those
+    steps again.  Returned are the number of images before and after and of all merged ones, which have no
+    labels, the components and the share of variance kept.
     """
     store = RunStore.open(run)
     config = stored_config(store, overrides)

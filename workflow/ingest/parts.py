@@ -86,7 +86,7 @@ def begin_parts(
     place = str(Path(source).absolute()) if paths.exists(Path(source)) else source
     identity = copy_identity(open_source(place, **options), None)
     partial = partial_of(target)
-    begin(partial, digest(identity), overwrite=False)
+    begin(partial, digest(identity))
     known = {"source": place, "options": dict(options), "n_parts": n_parts, "key": identity}
     with lock(partial):
         copy, parts = _open(partial, known, SerialRunner() if runner is None else runner)

@@ -32,11 +32,9 @@ def partial_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.partial")
 
 
-def begin(partial: Path, key: str, *, overwrite: bool) -> None:
+def begin(partial: Path, key: str) -> None:
     """Make the unfinished store, or find that it is one of the same images."""
     journal = _journal(partial, WHOLE)
-    if overwrite and partial.exists():
-        discard(partial)
     if partial.exists():
         if journal.is_file() and Journal.key_of(journal) == key:
             return

@@ -156,7 +156,6 @@ def ingest(
     *,
     runner: PartitionRunner | None = None,
     block_rows: int | None = None,
-    overwrite: bool = False,
 ) -> IngestReport:
     """Copy images into a Zarr store.
 
@@ -171,8 +170,6 @@ def ingest(
         Runs one task per shard; this process by default.
     block_rows : int, optional
         Images in a shard; chosen from the size of an image by default.
-    overwrite : bool
-        Replace what is at the destination.
 
     Returns
     -------
@@ -197,13 +194,13 @@ def ingest(
     """
     target = Path(destination).absolute()
     identity = copy_identity(source, block_rows)
-    if target.exists() and not overwrite:
+    if target.exists():
         return _already_there(target, source, identity)
     partial = partial_of(target)
-    if not overwrite and is_whole(partial, identity):
+    if is_whole(partial, identity):
         move(partial, target)
         return _already_there(target, source, identity)
-    begin(partial, digest(identity), overwrite=overwrite)
+    begin(partial, digest(identity))
     runner = SerialRunner() if runner is None else runner
     with lock(partial):
         copy = lay_out(source, identity, partial, runner)

@@ -77,11 +77,6 @@ class FittedCentroids:
     n_samples: int
     history: tuple[dict[str, float], ...]
 
-    @property
-    def inertia_per_row(self) -> float:
-        """Mean squared distance over the sample [score squared]."""
-        return self.inertia / self.n_samples
-
 
 def fit_centroids(
     sample: Rows,

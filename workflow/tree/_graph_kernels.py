@@ -15,15 +15,6 @@ if TYPE_CHECKING:
 compiled = compiler(__file__, "../graph.py")
 
 
-class Edges(NamedTuple):
-    """Edges given once, ``row < col``, in lexicographic order, with both weights."""
-
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
-    weights_two: NDArray[np.int64]
-    weights: NDArray[np.int64]
-
-
 class _Transposed(NamedTuple):
     """CSR structure of a transposed matrix, and which entry of the other each one was."""
 
@@ -66,7 +57,7 @@ def in_leaf_order(graph: Graph, order: NDArray[np.int64], place: NDArray[np.int6
 
 
 @compiled
-def transposed(
+def _transposed(
     indptr: NDArray[np.int64], indices: NDArray[np.int64], n_columns: int
 ) -> _Transposed:
     """Return the transposed CSR structure; the columns of its rows rise."""
@@ -82,70 +73,6 @@ def transposed(
             rows[place], where[place] = row, entry
             free[indices[entry]] += 1
     return _Transposed(start, rows, where)
-
-
-@compiled
-def is_symmetric(graph: Graph, weights_two: NDArray[np.int64]) -> bool:
-    """Return whether both weights equal their transposes; entries of one place add up."""
-    n_nodes = len(graph.indptr) - 1
-    other = transposed(graph.indptr, graph.indices, n_nodes)
-    excess = np.zeros((n_nodes, 2), np.int64)
-    for node in range(n_nodes):
-        for entry in range(graph.indptr[node], graph.indptr[node + 1]):
-            excess[graph.indices[entry], 0] += graph.weights[entry]
-            excess[graph.indices[entry], 1] += weights_two[entry]
-        for entry in range(other.indptr[node], other.indptr[node + 1]):
-            excess[other.indices[entry], 0] -= graph.weights[other.entry[entry]]
-            excess[other.indices[entry], 1] -= weights_two[other.entry[entry]]
-        for entry in range(graph.indptr[node], graph.indptr[node + 1]):
-            if excess[graph.indices[entry], 0] != 0 or excess[graph.indices[entry], 1] != 0:
-                return False
-        for entry in range(other.indptr[node], other.indptr[node + 1]):
-            if excess[other.indices[entry], 0] != 0 or excess[other.indices[entry], 1] != 0:
-                return False
-    return True
-
-
-@compiled
-def edges_between_nodes(
-    graph: Graph, weights_two: NDArray[np.int64], node: NDArray[np.int32], n_nodes: int
-) -> Edges:
-    """Return the edges between nodes; `node` is that of each centroid, and edges of one pair add up."""
-    # Edges without weight are left out.
-    # Rows of one node together, then columns by rows, then rows by columns: both in order.
-    members = transposed(np.arange(len(node) + 1), node.astype(np.int64), n_nodes)
-    ends, count = np.empty(len(graph.indices), np.int64), np.zeros(n_nodes + 1, np.int64)
-    sums = np.empty((len(graph.indices), 2), np.int64)
-    found, n_found = np.full(n_nodes, -1), 0
-    for a in range(n_nodes):
-        begin = n_found
-        for i in range(members.indptr[a], members.indptr[a + 1]):
-            centroid = members.indices[i]
-            for entry in range(graph.indptr[centroid], graph.indptr[centroid + 1]):
-                b = node[graph.indices[entry]]
-                if b <= a or weights_two[entry] + graph.weights[entry] == 0:
-                    continue
-                if found[b] < begin:
-                    found[b], ends[n_found] = n_found, b
-                    sums[n_found, 0] = sums[n_found, 1] = 0
-                    n_found += 1
-                sums[found[b], 0] += weights_two[entry]
-                sums[found[b], 1] += graph.weights[entry]
-        count[a + 1] = n_found
-    columns = transposed(count, ends[:n_found], n_nodes)
-    edges = Edges(
-        np.empty(n_found, np.int64),
-        np.empty(n_found, np.int64),
-        np.empty(n_found, np.int64),
-        np.empty(n_found, np.int64),
-    )
-    for b in range(n_nodes):
-        for entry in range(columns.indptr[b], columns.indptr[b + 1]):
-            place, where = count[columns.indices[entry]], columns.entry[entry]
-            edges.row[place], edges.col[place] = columns.indices[entry], b
-            edges.weights_two[place], edges.weights[place] = sums[where, 0], sums[where, 1]
-            count[columns.indices[entry]] += 1
-    return edges
 
 
 @compiled
@@ -170,7 +97,7 @@ def permuted(graph: Graph, order: NDArray[np.int64]) -> Graph:
 @compiled
 def contracted(graph: Graph, group: NDArray[np.int64], n_groups: int) -> Graph:
     """Return the graph of groups of nodes, the weight inside a group on the diagonal."""
-    members = transposed(np.arange(len(group) + 1), group, n_groups)
+    members = _transposed(np.arange(len(group) + 1), group, n_groups)
     ends, sums = np.empty(len(graph.indices), np.int64), np.empty(len(graph.indices))
     row_start, found = np.zeros(n_groups + 1, np.int64), np.full(n_groups, -1)
     n_found = 0
@@ -188,5 +115,5 @@ def contracted(graph: Graph, group: NDArray[np.int64], n_groups: int) -> Graph:
                     sums[found[other]] += graph.weights[entry]
     row_start[n_groups] = n_found
     # Its own transpose, but with the columns of each row in order.
-    other_way = transposed(row_start, ends[:n_found], n_groups)
+    other_way = _transposed(row_start, ends[:n_found], n_groups)
     return Graph(other_way.indptr, other_way.indices.astype(np.int32), sums[other_way.entry], None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from workflow.errors import ConfigError
 from workflow.graph import Graph
 from workflow.numerics import edge_lengths
-from workflow.tree._graph_kernels import edges_between_nodes, is_symmetric
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -88,8 +88,7 @@ def make_nodes(centroids: ArrayLike, population: ArrayLike, graph: Graph) -> Nod
     position, node = _distinct(points + 0.0)
     total = np.zeros(len(position), np.int64)
     np.add.at(total, node, images)
-    edges = edges_between_nodes(checked, weights_two, node, len(position))
-    return Nodes(position, total, node, *edges)
+    return Nodes(position, total, node, *_edges_between(checked, weights_two, node))
 
 
 def edge_distances(
@@ -193,12 +192,30 @@ def _check_graph(graph: Graph, n_centroids: int) -> tuple[Graph, NDArray[np.int6
         )
         raise ConfigError(msg)
     checked = Graph(indptr, indices, weights)
-    if n_entries and (
-        min(weights.min(), weights_two.min()) < 0 or not is_symmetric(checked, weights_two)
-    ):
+    if any((part < 0).any() or _is_skew(checked, part) for part in (weights, weights_two)):
         msg = (
             "graph weights must be symmetric counts of at least 0; got others. "
             "Add the transposed counts."
         )
         raise ConfigError(msg)
     return checked, weights_two
+
+
+def _is_skew(graph: Graph, weights: NDArray[np.int64]) -> bool:
+    """Return whether weights differ from their transpose; entries of one place add up."""
+    shape = (graph.n_nodes, graph.n_nodes)
+    matrix = sparse.csr_array((weights, graph.indices, graph.indptr), shape=shape)
+    return bool((matrix - matrix.T).data.any())
+
+
+def _edges_between(
+    graph: Graph, weights_two: NDArray[np.int64], node: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], ...]:
+    """Return the last four fields of `Nodes`; the edges of one pair of nodes add up."""
+    row, col = node[graph.rows()].astype(np.int64), node[graph.indices].astype(np.int64)
+    kept = (row < col) & (weights_two + graph.weights > 0)
+    pair, place = np.unique(row[kept] * len(node) + col[kept], return_inverse=True)
+    sums = np.zeros((2, len(pair)), np.int64)
+    for total, weights in zip(sums, (weights_two, graph.weights), strict=True):
+        np.add.at(total, place, weights[kept])
+    return *np.divmod(pair, len(node)), *sums

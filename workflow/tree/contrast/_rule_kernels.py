@@ -73,18 +73,6 @@ class Merge(NamedTuple):
     into: int
 
 
-class GroupLimits(NamedTuple):
-    """How far the clusters of a group are joined.
-
-    The lowest and the highest of some thresholds, and the first node that joins
-    within the group make.
-    """
-
-    low: float
-    high: float
-    oldest: int
-
-
 class _BestTest(NamedTuple):
     """Head of a list of tests, the one with the highest ratio or -1, and how many are `touched`."""
 
@@ -94,7 +82,7 @@ class _BestTest(NamedTuple):
 
 
 @compiled
-def empty_tests(size: int) -> Tests:
+def _empty_tests(size: int) -> Tests:
     """Return room for so many tests."""
     following = np.arange(1, size + 1)
     following[-1] = -1
@@ -108,7 +96,7 @@ def empty_tests(size: int) -> Tests:
 
 
 @compiled
-def single_groups(flows: Flows, n_merges: int) -> Groups:
+def _single_groups(flows: Flows, n_merges: int) -> Groups:
     """Return one group per node of the dendrogram, those of merges empty, and two more of these."""
     n = len(flows.population)
     n_groups = n + n_merges + 2
@@ -303,7 +291,7 @@ def _concatenated(tests: Tests, a: int, b: int) -> int:
 
 
 @compiled
-def join_group(
+def _join_group(
     flows: Flows,
     clusters: Clusters,
     joins: Joins,
@@ -311,19 +299,16 @@ def join_group(
     tests: Tests,
     group: int,
     n_images: int,
-    how: GroupLimits,
-) -> bool:
+    threshold: float,
+) -> None:
     """Join the pair of a group with the highest ratio while that is at least a threshold."""
-    # False means that the thresholds disagree on the next join: the group is left as it is, to be
-    # joined for each of them.
+    oldest = len(flows.population) + joins.made[0]
     while True:
         found = _best_test(clusters, tests, groups.tests[group])
         best = found.test
         groups.tests[group] = found.head
-        if best < 0 or tests.result[best, 0] < how.low:
+        if best < 0 or tests.result[best, 0] < threshold:
             break
-        if tests.result[best, 0] < how.high:
-            return False
         a, b = tests.cluster[best, 0], tests.cluster[best, 1]
         test = Test(tests.result[best, 0], tests.result[best, 1], tests.result[best, 2])
         joined = join_tested(clusters, joins, a, b, test)
@@ -335,8 +320,7 @@ def join_group(
             head = _add_test(flows, clusters, tests, pair, head, n_images)
         clear_flows(clusters, found.n_touched)
         groups.tests[group] = head
-    _put_in_order(clusters, groups, group, how.oldest)
-    return True
+    _put_in_order(clusters, groups, group, oldest)
 
 
 @compiled
@@ -374,7 +358,7 @@ def _append(groups: Groups, group: int, last: int, cluster: int) -> int:
 
 
 @compiled
-def unite_groups(
+def _unite_groups(
     flows: Flows,
     clusters: Clusters,
     joins: Joins,
@@ -417,19 +401,19 @@ def run_rule(
     # With join_on the clusters of the last group are joined further while anything flows, after
     # the stop.
     clusters, joins = single_clusters(flows)
-    groups, tests = single_groups(flows, len(left)), empty_tests(limits.n_tests)
+    groups, tests = _single_groups(flows, len(left)), _empty_tests(limits.n_tests)
     n_nodes = len(flows.population)
     for i in range(len(left)):
         merge = Merge(left[i], right[i], n_nodes + i)
-        if unite_groups(flows, clusters, joins, groups, tests, merge, limits):
-            how = GroupLimits(threshold, threshold, n_nodes + joins.made[0])
-            join_group(flows, clusters, joins, groups, tests, n_nodes + i, limits.n_images, how)
+        if _unite_groups(flows, clusters, joins, groups, tests, merge, limits):
+            _join_group(
+                flows, clusters, joins, groups, tests, merge.into, limits.n_images, threshold
+            )
     stopped = clusters.owner.copy()
     if join_on:
         top = n_nodes + len(left) - 1
         merge = Merge(top, top + 1, top + 2)
         _test_group(flows, clusters, groups, tests, merge, limits.n_images)
         groups.first[merge.into] = groups.first[top]
-        how = GroupLimits(-1.0, -1.0, n_nodes + joins.made[0])
-        join_group(flows, clusters, joins, groups, tests, merge.into, limits.n_images, how)
+        _join_group(flows, clusters, joins, groups, tests, merge.into, limits.n_images, -1.0)
     return stopped, clusters, joins

@@ -71,8 +71,8 @@ class Contrast(Method):
 
 def clusters_by_threshold(problem: Problem) -> NDArray[np.float64]:
     """Return thresholds of the contrast rule and the number of clusters at each, (n_thresholds, 2); a plateau is a number to trust."""
-    thresholds = np.array(THRESHOLDS)
-    return np.stack([thresholds, problem.rule.count(thresholds).astype(np.float64)], axis=1)
+    found = [(threshold, problem.rule.run(threshold).n_clusters) for threshold in THRESHOLDS]
+    return np.array(found, np.float64)
 
 
 def clusters_of_any_size(problem: Problem) -> int | None:
@@ -80,4 +80,4 @@ def clusters_of_any_size(problem: Problem) -> int | None:
     if problem.min_cluster_size is not None:
         return None
     rule = ContrastRule(problem.nodes, problem.flows, problem.merges, problem.min_size(1))
-    return int(rule.count(np.array([DEFAULT_RATIO]))[0])
+    return rule.run(DEFAULT_RATIO).n_clusters

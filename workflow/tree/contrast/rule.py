@@ -9,7 +9,6 @@ import numpy as np
 from workflow.tree._graph_kernels import in_leaf_order
 from workflow.tree._tree_kernels import leaf_places, linked, meeting_nodes, parents, subtree_sums
 from workflow.tree.contrast._cluster_kernels import Flows, join_untested, test_pairs
-from workflow.tree.contrast._count_kernels import count_clusters
 from workflow.tree.contrast._rule_kernels import Limits, run_rule
 
 if TYPE_CHECKING:
@@ -115,13 +114,6 @@ class ContrastRule:
             more = _without_flow(self._flows, clusters, n_made)
             ends, ratio = np.concatenate([ends, more]), np.append(ratio, np.zeros(len(more)))
         return FoundClusters(label, int(label.max()) + 1, ends, ratio)
-
-    def count(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the number of clusters at each threshold; what the thresholds share is done once."""
-        left, right = _rooted(self._merges, self._population)
-        return count_clusters(
-            self._flows, self._renamed(left), self._renamed(right), self._limits, thresholds
-        )
 
     def borders(self, label: NDArray[np.int32]) -> Borders:
         """Return how the test sees the borders of given clusters.
