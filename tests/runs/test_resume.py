@@ -348,7 +348,8 @@ def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
 
 def test_signal__ends_with_one_line_and_status_1(npy, tmp_path):
     """Of any signal that stops: tests/cli/test_cli_stop.py."""
-    process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
+    words = ("run", npy, "--out", tmp_path / "run", *SET_WORDS, "--set", "compute.n_workers=1")
+    process = spawn_cli(*words)
     wait_for(tmp_path / "run" / "pca/moments.jsonl", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
