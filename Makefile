@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 # Two files of tests at a time: much of a test is waiting for processes that start. Tests of a file stay
-# together, as they share runs.
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+# together, as they share runs; files are given out in the order of tests/conftest.py.
+IN_TWO := -q -n 2 --dist loadfile --no-loadscope-reorder
 # One BLAS thread in every process: what uses more cores is more processes.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/python -m workflow demo
 
 test: $(READY)
-	$(PYTEST) -m "not slow and not slurm and not sites"
+	$(BIN)/pytest $(IN_TWO) -m "not slow and not slurm and not sites"
 
 # A real Slurm on this machine, which the test installs with apt, starts and stops: as root, on Debian.
 # SLURM_TESTS="slurm and not slow" takes half the time.
@@ -71,7 +71,7 @@ lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install -q uv
 	.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode -e '.[dev]'
-	.venv-lowest/bin/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not sites"
+	.venv-lowest/bin/pytest $(IN_TWO) -m "not slow and not slurm and not sites"
 
 # Ten minutes; DATA is a folder with mnist.npz, for the lines that want stored images.
 bench: $(READY)

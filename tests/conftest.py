@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from hypothesis import HealthCheck, settings
 
 from workflow.cli import main
@@ -23,6 +25,19 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 PROJECT = Path(__file__).resolve().parent.parent
+#: Dask's setting for how a worker is started.
+FORKED = "distributed.worker.multiprocessing-method"
+#: Files that take longest. They are begun first, so that no process of `make test` ends long after the other.
+LONGEST = (
+    "test_notebooks", "test_memory", "test_sameness", "test_plan", "test_resume", "test_duplicates",
+    "test_cli", "test_package_upload", "test_documents", "test_alterations", "test_live",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of the files that take longest first."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def picture_set(n=4000, n_sources=8, shape=(6, 6, 3), noise=9.0, seed=0, dtype=np.uint8):
@@ -45,6 +60,14 @@ def own_cache(tmp_path_factory):
         if "MPLCONFIGDIR" not in os.environ:
             patch.setenv("MPLCONFIGDIR", str(cache / "matplotlib"))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers():
+    """Fork local workers from a process that has imported everything: an import in each takes a second."""
+    with dask.config.set({FORKED: "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", "workflow.steps"])
         yield
 
 

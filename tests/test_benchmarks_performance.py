@@ -105,7 +105,9 @@ def test_table__says_how_many_times_faster():
     assert text.splitlines()[2].split("|")[5].strip() == "1.50"
 
 
-def test_sizes__page_has_every_step_and_the_machine_of_the_run(tmp_path):
+def test_sizes__page_has_every_step_and_the_machine_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKFLOW_COMPUTE__N_WORKERS", "1")
+    monkeypatch.setenv("WORKFLOW_TREE__N_RESAMPLES", "0")
     words = ["--images", "3000", "--centroids", "100", "--place", str(tmp_path)]
     words += ["--output", str(tmp_path / "sizes.md")]
     assert sizes.main(words) == 0

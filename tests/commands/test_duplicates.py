@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,6 +39,8 @@ from workflow.steps.parts import duplicates as grouping
 from workflow.steps.parts import near_duplicates
 
 SILENT = Progress(enabled=False)
+#: Runs with neighbours, which near duplicates are found by.
+near_run = partial(lean_run, **{"neighbors.enabled": True})
 
 
 def planted(n=4000, seed=0):
@@ -257,7 +260,7 @@ def test_near__a_chain_is_cut_and_said_so(client, tmp_path):
     points[:200] = 0
     points[:200, 0] = 2000 + np.arange(200)
     np.save(tmp_path / "points.npy", points.astype(np.float32))
-    run = workflow.Run(make_run(tmp_path / "points.npy", tmp_path / "run", client).path)
+    run = workflow.Run(near_run(tmp_path / "points.npy", tmp_path / "run", client).path)
     found = run.duplicates(within=1.5, limit=1000)
     listed = [index for group in found["groups"] for index in group["indices"]]
     assert set(listed) <= set(range(200))
@@ -273,7 +276,7 @@ def test_near__images_with_more_copies_than_neighbours_are_one_group(client, tmp
     images[30:60, 0, 0, 0] ^= 1
     images[60:90, 1, 1, 1] ^= 2
     np.save(tmp_path / "images.npy", images)
-    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    run = workflow.Run(near_run(tmp_path / "images.npy", tmp_path / "run", client).path)
     found = run.duplicates(within=5.0)
     assert [group["indices"] for group in of_kind(found, "near")] == [list(range(90))]
     assert [group["size"] for group in of_kind(found, "exact")] == [30, 30, 30]
@@ -303,7 +306,7 @@ def test_near__finds_planted_noise_and_brightness(client, tmp_path):
     ]
     planted = np.clip(np.rint(np.concatenate(changed)), 0, 255).astype(np.uint8)
     np.save(tmp_path / "images.npy", np.concatenate([photos, planted]))
-    run = workflow.Run(make_run(tmp_path / "images.npy", tmp_path / "run", client).path)
+    run = workflow.Run(near_run(tmp_path / "images.npy", tmp_path / "run", client).path)
     found = run.duplicates(near=True, limit=1000)
     first = len(photos) + np.arange(120)
     pairs = [[one, other] for one, other in zip([*noisy, *brighter], first, strict=True)]
@@ -332,7 +335,7 @@ def test_near__finds_windows_a_pixel_aside_as_well_as_a_search_in_pixels(client,
     chosen = np.random.default_rng(0).permutation(len(photos))[:60]
     images = np.concatenate([photos, aside[chosen]])
     np.save(tmp_path / "images.npy", images)
-    store = make_run(tmp_path / "images.npy", tmp_path / "run", client)
+    store = near_run(tmp_path / "images.npy", tmp_path / "run", client)
     pairs = {(int(i), len(photos) + at) for at, i in enumerate(chosen)}
 
     def hits(rows):

@@ -1,10 +1,12 @@
 """Clients: local ones are bound to loopback, others are joined and left running."""
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client
 from threadpoolctl import threadpool_info
 
+from tests.conftest import FORKED
 from workflow.compute import open_client
 from workflow.config import ComputeSettings
 from workflow.engine.results import run_task
@@ -23,7 +25,10 @@ def blas_threads():
 
 
 def test_local__is_bound_to_loopback_with_one_blas_thread():
-    with open_client(settings(n_workers=2, memory_limit="1 GiB")) as client:
+    with (
+        dask.config.set({FORKED: "spawn"}),
+        open_client(settings(n_workers=2, memory_limit="1 GiB")) as client,
+    ):
         info = client.scheduler_info(n_workers=-1)
         assert info["address"].startswith("tcp://127.0.0.1:")
         assert "127.0.0.1" in client.dashboard_link

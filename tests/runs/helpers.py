@@ -20,10 +20,10 @@ SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
 LEAN = {"neighbors.enabled": False, "tree.n_resamples": 0, "report.n_clusters_shown": 0}
 
 
-def make_run(images, out, client, **settings):
+def make_run(images, out, client, *, defaults=SETTINGS, **settings):
     """Run the whole workflow."""
     known = {key for key, _ in known_keys(steps.config_class())}
-    small = {key: value for key, value in SETTINGS.items() if key in known}
+    small = {key: value for key, value in defaults.items() if key in known}
     loaded = steps.load_config(None, {**small, **settings}, environment={})
     return run_workflow(images, out, loaded, client=client, progress=Progress(enabled=False))
 

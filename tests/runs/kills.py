@@ -10,7 +10,6 @@ import threading
 
 import dask
 from distributed import Client, LocalCluster
-from distributed.utils import get_mp_context
 
 from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of
 from workflow.runstore import zarr_io
@@ -22,7 +21,6 @@ SET_WORDS = [
     for key, value in {**SETTINGS, **SMALL_BLOCKS}.items()
     for word in ("--set", f"{key}={value}")
 ]
-FORKED = "distributed.worker.multiprocessing-method"
 #: Else Dask gives up a worker that it does not see 15 s after it was killed, though it was killed again.
 LOST_AFTER = "distributed.deploy.lost-worker-timeout"
 
@@ -31,24 +29,22 @@ LOST_AFTER = "distributed.deploy.lost-worker-timeout"
 def open_workers(n_workers, **kwargs):
     """Open a client on workers that are started again when they die.
 
-    They are forked from a process that has imported everything, so that one
-    is back within a fraction of a second, and kills may follow each other closely.
+    As they are forked, one is back within a fraction of a second, and kills may follow each other closely.
     """
-    with dask.config.set({FORKED: "forkserver", LOST_AFTER: "1h"}):
-        get_mp_context().set_forkserver_preload(["distributed", "workflow.steps"])
-        with (
-            LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=60,
-                **kwargs,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+    with (
+        dask.config.set({LOST_AFTER: "1h"}),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=60,
+            **kwargs,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 class WorkerKiller:

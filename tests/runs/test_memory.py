@@ -15,7 +15,7 @@ from workflow.steps import STEPS, load_config
 LEADER_BYTES = 260 * 2**20
 
 
-@pytest.mark.parametrize(("n", "shape"), [(60_000, (5, 5, 3)), (6_000, (32, 32, 3))])
+@pytest.mark.parametrize(("n", "shape"), [(30_000, (5, 5, 3)), (6_000, (32, 32, 3))])
 def test_plan__bounds_what_is_used(n, shape, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "images.npy"

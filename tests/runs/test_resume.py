@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from tests.runs.helpers import (
     assert_same_labels,
     copy_of,
     labels_of,
-    make_run,
     only,
+    without_families,
 )
+from tests.runs.helpers import make_run as make_any_run
 from workflow.commands import recut as recut_module
 from workflow.commands.recut import recut
 from workflow.commands.report import report
@@ -37,6 +39,9 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore, journal
 from workflow.steps import STEPS, load_config
 
+make_run = partial(make_any_run, defaults=SETTINGS | LEAN)
+#: For tests of every step.
+ALL = {"neighbors.enabled": True}
 NAMES = [step.name for step in STEPS]
 PIXELS = ("ingest", "pca", "projection")
 SET_WORDS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
@@ -96,13 +101,13 @@ def test_resume__after_a_stop_before_each_step(npy, uninterrupted, client, tmp_p
         with monkeypatch.context() as patch:
             replace_run(patch, name, stop)
             with pytest.raises(StopHereError):
-                make_run(npy, tmp_path / "run", client)
+                make_run(npy, tmp_path / "run", client, **ALL)
         store = RunStore.open(tmp_path / "run")
         assert store.step(name).state == "partial"
         done = [done for done in NAMES if store.step(done).state == "complete"]
         assert done == NAMES[:number]
-    again = make_run(npy, tmp_path / "run", client)
-    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+    again = make_run(npy, tmp_path / "run", client, **ALL)
+    assert_same_labels(labels_of(uninterrupted), without_families(labels_of(again)))
 
 
 def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
@@ -129,11 +134,11 @@ def test_resume__in_the_middle_of_every_pass_repeats_only_the_rest(
         patch.setattr(journal.Journal, "extend", limited)
         while again is None:
             with contextlib.suppress(StopHereError):
-                again = make_run(npy, tmp_path / "run", client)
+                again = make_run(npy, tmp_path / "run", client, **ALL)
     assert {step for step, _ in stopped} >= {
         "pca", "projection", "neighbors", "overcluster", "labels"
     }, stopped  # fmt: skip
-    assert_same_labels(labels_of(uninterrupted), labels_of(again))
+    assert_same_labels(labels_of(uninterrupted), without_families(labels_of(again)))
 
 
 def test_resume__a_finished_run_does_nothing(npy, run, client, monkeypatch):
@@ -165,7 +170,7 @@ CHANGES = [
     [*CHANGES, ("seed", 1, "overcluster"), ("compute.n_workers", 7, None)],
 )
 def test_stale__is_what_depends_on_a_changed_setting(uninterrupted, key, value, first):
-    config = load_config(None, {**SETTINGS, key: value}, environment={}).config
+    config = load_config(None, {**SETTINGS, **LEAN, key: value}, environment={}).config
     due = {plan.name: plan for plan in step_plans(STEPS, uninterrupted, config) if plan.is_due}
     assert list(due) == ([first, *dependents(STEPS, first)] if first else [])
     if first:
@@ -176,12 +181,12 @@ def test_stale__changed_settings_give_what_a_fresh_run_gives(npy, run, client, t
     """First those of the early steps, then those of the late ones, which find the others' results."""
     early = {key: value for key, value, _ in CHANGES[-4:]}
     late = {key: value for key, value, _ in CHANGES[:-4]}
-    make_run(npy, run.path, client, **LEAN, **early)
+    make_run(npy, run.path, client, **early)
     with caplog.at_level(logging.INFO, logger="workflow"):
-        changed = make_run(npy, run.path, client, **{**LEAN, **early, **late})
+        changed = make_run(npy, run.path, client, **early, **late)
     assert "centroid_graph is stale: centroid_graph.dimension_rows was" in caplog.text
     assert "overcluster is stale" not in caplog.text
-    fresh = make_run(npy, tmp_path / "fresh", client, **{**LEAN, **early, **late})
+    fresh = make_run(npy, tmp_path / "fresh", client, **early, **late)
     assert_same_labels(labels_of(fresh), labels_of(changed))
 
 
@@ -228,7 +233,7 @@ def test_run__keeps_a_cut_by_hand_unless_it_is_told_settings(
 ):
     recut(run.path, n_clusters=3)
     page, plain = (run.path / "report.html").read_text(), load_config(None, {}, environment={})
-    known = load_config(None, SETTINGS, environment={})
+    known = load_config(None, {**SETTINGS, **LEAN}, environment={})
     with caplog.at_level(logging.INFO, logger="workflow"):
         # As the same settings come from a folder: nothing is told.
         loaded = LoadedConfig(known.config, plain.origins)
@@ -343,7 +348,8 @@ def test_resume__a_recut_that_is_put_back_and_killed_is_not_taken_for_whole(
 
 def test_signal__ends_with_one_line_and_status_1(npy, tmp_path):
     """Of any signal that stops: tests/cli/test_cli_stop.py."""
-    process = spawn_cli("run", npy, "--out", tmp_path / "run", *SET_WORDS)
+    words = ("run", npy, "--out", tmp_path / "run", *SET_WORDS, "--set", "compute.n_workers=1")
+    process = spawn_cli(*words)
     wait_for(tmp_path / "run" / "pca/moments.jsonl", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)

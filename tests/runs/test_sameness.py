@@ -14,10 +14,9 @@ import dask
 import numpy as np
 import pytest
 
-from tests.conftest import picture_set, spawn_cli
+from tests.conftest import FORKED, picture_set, spawn_cli
 from tests.runs.helpers import make_run, only
 from tests.runs.kills import (
-    FORKED,
     SET_WORDS,
     SMALL_BLOCKS,
     WorkerKiller,

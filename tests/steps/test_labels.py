@@ -16,7 +16,6 @@ from tests.runs.helpers import (
     copy_of,
     labels_of,
     make_run,
-    without_families,
 )
 from workflow.commands.predict import predict
 from workflow.commands.status import status
@@ -59,7 +58,7 @@ def blobs(tmp_path_factory):
 def found(blobs, client, tmp_path_factory):
     """Run the workflow on noisy blobs."""
     out = tmp_path_factory.mktemp("found") / "run"
-    settings = {"block_rows": 4096}
+    settings = {"block_rows": 4096, "neighbors.enabled": False}
     return workflow.run(blobs[0], out, client=client, settings=settings, progress=False)
 
 
@@ -121,7 +120,7 @@ def test_predict__of_the_runs_own_images_equals_its_labels(found, blobs, tmp_pat
     result = predict(found.path, blobs[0], tmp_path / "labels.zarr")
     with workflow.Run(found.path).dataset as rows:
         predicted = found.predict(blobs[0], tmp_path / "again.zarr").load()
-        assert_same_labels(predicted, without_families(rows.load()))
+        assert_same_labels(predicted, rows.load())
     summary = found.summary
     assert result["noise_fraction"] == summary["noise_fraction"]
     assert result["n_clusters"] == summary["n_clusters"]
@@ -160,7 +159,7 @@ def test_recut__of_a_run_with_noise(found, blobs, tmp_path):
     assert_summary_fits(run)
     assert status(run.path, verify=True)["damaged"] == []
     rows = run.dataset.load()
-    assert_same_labels(run.predict(blobs[0]).load(), without_families(rows))
+    assert_same_labels(run.predict(blobs[0]).load(), rows)
 
 
 def test_run__without_structure_has_no_noise(client, tmp_path):

@@ -13,7 +13,7 @@ from workflow.graph import Graph
 from workflow.runstore import RunStore
 from workflow.steps.parts.suggestions import BrightnessOf, modularity
 
-SETTINGS = {"block_rows": 2048, "tree.n_resamples": 4}
+SETTINGS = {"block_rows": 2048, "tree.n_resamples": 4, "neighbors.enabled": False}
 
 
 def run_on(images, folder, client, **settings):
@@ -83,8 +83,7 @@ def test_brightness__of_parts_that_differ_elsewhere(bright, client, tmp_path):
     side = np.sign(rng.normal(size=4_000))
     pattern = np.where(np.arange(36).reshape(6, 6) % 2 == 0, 30, -30)
     images = 128 + side[:, None, None] * pattern + rng.normal(0, 8, (4_000, 6, 6))
-    few = {"neighbors.enabled": False}
-    run = run_on(images.clip(0, 255).astype(np.uint8), tmp_path, client, **few)
+    run = run_on(images.clip(0, 255).astype(np.uint8), tmp_path, client)
     assert run.n_clusters == 2
     assert run.summary["brightness"]["along"] < 0.05
     assert "follow brightness" not in (run.path / "report.html").read_text()
@@ -93,7 +92,6 @@ def test_brightness__of_parts_that_differ_elsewhere(bright, client, tmp_path):
 @pytest.mark.parametrize("settings", [{"pca.whiten": True}, {"projection.metric": "within"}])
 def test_brightness__of_whitened_scores_against_the_pixels(bright, client, tmp_path, settings):
     images, _ = bright
-    settings = settings | {"neighbors.enabled": False}
     white = run_on(images, tmp_path, client, **settings)
     store, brightness = RunStore.open(white.path), images.reshape(len(images), -1).mean(axis=1)
     mean, population = store.read_model("centroid_mean", "population")
@@ -116,7 +114,7 @@ def test_run__says_where_whitened_scores_show_groups(client, tmp_path):
     points = rng.normal(size=(n, 6)) * [60, 60, 60, 1, 1, 1]
     points[:, 3] += np.where(source % 2, 4, -4)
     points[:, 4] += np.where(source // 2, 4, -4)
-    settings = {"pca.n_components": 6, "neighbors.enabled": False}
+    settings = {"pca.n_components": 6}
     run = run_on(points.astype(np.float32), tmp_path, client, **settings)
     assert run.n_clusters == 1
     assert run.summary["whitened"]["n_clusters"] == 4

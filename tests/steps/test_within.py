@@ -6,7 +6,14 @@ from scipy.spatial.distance import cdist
 
 import workflow
 from tests.conftest import picture_set
-from tests.runs.helpers import SETTINGS, assert_same_labels, labels_of, make_run, without_families
+from tests.runs.helpers import (
+    LEAN,
+    SETTINGS,
+    assert_same_labels,
+    labels_of,
+    lean_run,
+    make_run,
+)
 from workflow.commands.status import status
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids
@@ -60,9 +67,9 @@ def test_scores__are_those_on_the_components_transformed(finished):
 
 @pytest.mark.parametrize("settings", [{}, {"projection.dtype": "float16"}, {"pca.whiten": True}])
 def test_predict__gives_the_labels_of_the_run(images, client, tmp_path, settings):
-    made = make_run(images, tmp_path / "run", client, **WITHIN, **settings)
+    made = lean_run(images, tmp_path / "run", client, **WITHIN, **settings)
     found = workflow.Run(made.path).predict(images, tmp_path / "p.zarr").load()
-    assert_same_labels(found, without_families(labels_of(made)))
+    assert_same_labels(found, labels_of(made))
 
 
 def test_run__without_workers_gives_the_same_bits(images, finished, tmp_path):
@@ -72,13 +79,13 @@ def test_run__without_workers_gives_the_same_bits(images, finished, tmp_path):
 
 
 def test_run__with_another_metric_keeps_components_and_goes_back(images, client, tmp_path):
-    store = make_run(images, tmp_path / "run", client)
+    store = make_run(images, tmp_path / "run", client, **LEAN)
     euclidean = labels_of(store)
-    again = make_run(images, tmp_path / "run", client, **WITHIN)
+    again = make_run(images, tmp_path / "run", client, **LEAN, **WITHIN)
     assert again.step("pca").seconds == store.step("pca").seconds
     assert not np.array_equal(labels_of(again)["distance"], euclidean["distance"])
     assert {step["state"] for step in status(again.path)["steps"].values()} == {"complete"}
     assert not status(again.path, verify=True)["damaged"]
-    back = make_run(images, tmp_path / "run", client, **{"projection.metric": "euclidean"})
+    back = make_run(images, tmp_path / "run", client, **LEAN, **{"projection.metric": "euclidean"})
     assert_same_labels(labels_of(back), euclidean)
     assert not status(back.path, verify=True)["damaged"]
