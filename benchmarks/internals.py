@@ -5,6 +5,8 @@ from workflow.engine.executor import MAX_TOGETHER, Executor, FolderStorage, Stor
 from workflow.engine.partitions import Partition, part_path, partitions
 from workflow.engine.plan import Sizes, TaskPlan, plan_tasks
 from workflow.engine.progress import Progress
+from workflow.ingest.demo_films import EDGE, STEP_SD, UNIT, ZOOM, Films, show_frames
+from workflow.ingest.photographs import photographs
 from workflow.steps import STEPS, config_class
 from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
 from workflow.steps.families import FEW_IMAGES
@@ -24,7 +26,8 @@ from workflow.steps.overcluster import (
     SampleItem,
     ShuffleTask,
 )
+from workflow.steps.parts.within import TRIAL_ROWS, transform_of
 from workflow.steps.pca import LargestTask, MomentsTask, merge_part_files
-from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask
+from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask, transformed
 from workflow.steps.report import N_ODD, ReportSettings
 from workflow.steps.tree import TreeSettings

@@ -11,11 +11,20 @@ from benchmarks.quality import __main__ as quality
 from benchmarks.quality import clustering, peers, sets
 from benchmarks.quality.agreement import agreement, n_clusters, stability
 from benchmarks.quality.cells import SCALES, Bench
-from benchmarks.quality.clustering import Scores, cluster_rows, cluster_scores, scores_of
+from benchmarks.quality.clustering import (
+    Scores,
+    cluster_rows,
+    cluster_scores,
+    families_of,
+    scores_of,
+)
+from benchmarks.quality.comparison import peers_tables
 from benchmarks.quality.page import draw_curves
 from benchmarks.quality.peers import PEERS, Peer, Problem, timed
 from benchmarks.quality.records import Record, Records
 from benchmarks.quality.sets import labelled_sets, stored_sets, structureless_sets
+from benchmarks.quality.touching import CLUSTERS, DIMENSIONS, touching
+from workflow.neighbors import nearest_neighbors
 
 #: Largest picture that belongs into a repository [bytes].
 MAX_PICTURE = 150_000
@@ -36,6 +45,24 @@ def test_cluster_rows__gives_what_a_run_with_default_settings_gives(client, tmp_
     found = cluster_rows(images)
     assert found.tree.n_clusters > 1
     assert_same_as_run(found, run)
+    family = families_of(scores_of(images)).family
+    assert n_clusters(family) > 0
+    np.testing.assert_array_equal(family, run.dataset["family"].values)
+
+
+@pytest.mark.parametrize(
+    ("metric", "setting"),
+    [("whiten", {"pca.whiten": True}), ("within", {"projection.metric": "within"})],
+)
+def test_cluster_rows__gives_what_a_run_with_another_metric_gives(
+    metric, setting, client, tmp_path
+):
+    images, _ = labelled_sets()["digits"].make(900, 0)
+    settings = setting
+    run = workflow.run(images, tmp_path / "run", client=client, settings=settings, progress=False)
+    assert_same_as_run(cluster_rows(images, metric=metric), run)
+    with pytest.raises(AssertionError):
+        assert_same_as_run(cluster_rows(images), run)
 
 
 def test_cluster_rows__gives_what_a_run_in_many_blocks_gives(
@@ -96,6 +123,32 @@ def test_gradient__falls_a_hundredfold():
     assert counts[2] / counts[0] == pytest.approx(100**0.98, rel=0.15)
 
 
+def test_tracks__are_like_within_a_source_and_seldom_alone():
+    images, truth = labelled_sets()["tracks"].make(1_500, 0)
+    assert images.shape == (1_500, 16 * 16 * 3)
+    assert (truth == sets.NOISE).mean() == pytest.approx(sets.LONE_SHARE)
+    sizes = np.bincount(truth[truth >= 0])
+    assert sizes[:-1].min() >= sets.TRACK_BOUNDS[0]
+    assert sizes.max() <= sets.TRACK_BOUNDS[1]
+    # The nearest other image is of the same source, for nearly all that have one.
+    nearest = nearest_neighbors(images.astype(np.float32), 1)[0][:, 0]
+    known = truth >= 0
+    assert (truth[nearest] == truth)[known].mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_touching__has_as_many_clusters_as_its_truth_says(seed):
+    rows, truth = touching(12_000, seed)
+    again, _ = touching(12_000, seed)
+    np.testing.assert_array_equal(rows, again)
+    assert np.isfinite(rows).all()
+    assert 6_000 <= len(rows) <= 12_000
+    assert DIMENSIONS[0] <= rows.shape[1] <= DIMENSIONS[1]
+    sizes = np.bincount(truth)
+    assert CLUSTERS[0] <= len(sizes) <= CLUSTERS[1]
+    assert sizes.min() > 0.15 * sizes.mean()
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two stored sets: one with images before they were resized, one of vectors."""
@@ -119,6 +172,8 @@ def test_stored_sets__take_native_images_and_vectors(folder):
     assert kept == sorted(set(kept))
     np.testing.assert_array_equal(truth, stored["labels"][kept])
     assert found["points"].size(None) == 40
+    assert found["points"].has_sources
+    assert not labelled_sets()["digits"].has_sources
 
 
 def test_stored_sets__hold_deformed_copies(folder):
@@ -155,6 +210,13 @@ def test_agreement__counts_noise_both_ways():
     clean = agreement(truth[:6], truth[:6])
     assert (clean["ari"], clean["ami"]) == (1.0, pytest.approx(1.0))
     assert clean["noise_precision"] is clean["noise_recall"] is None
+    # Without noise: five of six images, all where they belong.
+    assert (found["ari_kept"], found["kept"], found["purity"]) == (1.0, pytest.approx(5 / 6), 1.0)
+    joined = agreement(truth[:6], np.zeros(6, int))
+    assert (joined["ari_kept"], joined["purity"]) == (0.0, 0.5)
+    nothing = agreement(truth, np.full(10, -1))
+    assert nothing["ari_kept"] is nothing["purity"] is None
+    assert nothing["kept"] == 0.0
 
 
 def test_stability__is_over_images_that_neither_calls_noise():
@@ -181,11 +243,16 @@ def test_peers__tell_separate_blobs_apart(name, problem):
     if not PEERS[name].modules:
         assert known.mean() > 0.8
         assert adjusted_rand_score(problem.truth[known], labels[known]) > 0.9
-    assert seconds > 0
+    assert seconds >= 0
+    finest, _ = timed(PEERS[name], problem, "families")
+    known = finest >= 0
+    assert homogeneity_score(problem.truth[known], finest[known]) > 0.95
 
 
 def test_ours__is_the_same_among_the_peers(problem):
     np.testing.assert_array_equal(timed(PEERS["ours"], problem)[0], problem.ours.labels.label)
+    family, _ = timed(PEERS["ours"], problem, "families")
+    np.testing.assert_array_equal(family, families_of(problem.scores).family)
 
 
 def test_min_cluster_size__is_a_tenth_of_the_mean(problem):
@@ -193,7 +260,27 @@ def test_min_cluster_size__is_a_tenth_of_the_mean(problem):
     assert Problem(Scores(problem.rows[:4], []), np.arange(4), 0).min_cluster_size == 5
 
 
-SETS = "blobs,digits,ring,blobs-8d-noise-10%"
+def test_peers_tables__name_the_first_of_each_row():
+    def record(name, method, ari, level="clusters"):
+        figures = {"ari": ari, "ari_kept": ari, "kept": 0.9, "n_found": 3, "seconds": 1.0}
+        key = {"set": name, "n": 5, "level": level, "method": method}
+        return Record("peers", "tiny", key, figures | {"versions": ""})
+
+    records = [
+        record("a", "ours", 0.8), record("a", "k-means", 0.803), record("b", "ours", 0.5),
+        record("b", "k-means", 0.7), record("b", "ours", 0.9, "families"),
+        record("b", "k-means", 0.4, "families"),
+    ]  # fmt: skip
+    text = peers_tables(records, {}, None)
+    assert "is first, or within 0.005 of the first, in 2 of 3 rows" in text
+    assert "* b (5): k-means 0.700, ours 0.500." in text
+    lines = re.findall(r"^\| (?:a|b).*\*\*.*$", text, flags=re.MULTILINE)
+    bold = [re.findall(r"\*\*([\d.]+)\*\*", line) for line in lines]
+    assert bold == [["0.800", "0.803"], ["0.700"], ["0.900"]]
+    assert "0.700 (10%)" in text
+
+
+SETS = "blobs,tracks,ring,touching,blobs-8d-noise-10%"
 
 
 @pytest.fixture(scope="module")
@@ -207,16 +294,21 @@ def measured(tmp_path_factory):
 def test_page__has_a_row_for_each_set_in_each_section(measured):
     parts = re.split(r"^## ", measured.read_text(), flags=re.MULTILINE)
     first = [re.findall(r"^\| ([\w%-]+)", part, flags=re.MULTILINE)[1:] for part in parts]
-    labelled, structureless, stable, noise, peers = (
-        [name for name in names if not name.startswith("-")] for names in first[1:6]
+    labelled, families, structureless, stable, intervals, noise, peers, metrics = (
+        [name for name in names if name != "set" and not name.startswith("-")]
+        for names in first[1:9]
     )
-    assert labelled == stable == peers == ["blobs", "digits"]
+    assert labelled == families == stable == ["blobs", "tracks"]
     assert structureless == ["ring"]
+    assert intervals == ["1"]
     assert noise == ["blobs-8d-noise-10%"]
+    # Three tables, and two rows for sets with sources.
+    assert peers == 3 * ["blobs", "tracks", "tracks"]
+    assert metrics == ["blobs", "tracks", "tracks"]
     # What was not requested is said to be missing.
-    assert all("Not measured yet: " in part for part in (parts[1], parts[2], parts[3], parts[5]))
+    assert all("Not measured yet: " in parts[i] for i in (1, 2, 3, 4, 7, 8))
     assert "left out: crawlfamilies, fashion900, mnist, signdigits" in parts[0]
-    left_out = "".join(re.findall("^Not installed, so left out: (.*)$", parts[5], re.MULTILINE))
+    left_out = "".join(re.findall("^Not installed, so left out: (.*) `pip", parts[7], re.MULTILINE))
     assert re.findall(r"([\w-]+) \(", left_out) == [p.name for p in PEERS.values() if p.missing]
 
 
@@ -259,7 +351,7 @@ def test_records__of_other_code_or_scale_do_not_count(tmp_path):
 
 
 def test_a_peer_that_fails__is_said_to_have(tmp_path, monkeypatch, capsys):
-    def fail(problem):
+    def fail(problem, _):
         msg = f"too many | rows: {len(problem.rows)}"
         raise ValueError(msg)
 
@@ -308,6 +400,9 @@ def test_full_plan__holds_what_the_page_promises(folder):
     assert {key["set"] for key in bench_keys(bench, "curves")} == {"blobs", "mnist"}
     deformed = [k for k in bench_keys(bench, "labelled") if k["set"] == "mnist-deformed"]
     assert {key["n"] for key in deformed} == {600}
+    levels = {key["set"] for key in bench_keys(bench, "peers") if key["level"] == "families"}
+    assert {"tracks"} <= levels
+    assert "digits" not in levels
     limit = PEERS["hdbscan"].max_images
     assert all(k["n"] <= limit for k in bench_keys(bench, "peers") if k["method"] == "hdbscan")
 

@@ -6,16 +6,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.agreement import agreement, n_clusters, stability
-from benchmarks.quality.clustering import Scores, cluster_rows, cluster_scores, scores_of
-from benchmarks.quality.peers import OURS, PEERS, Peer, Problem, installed, timed
+from benchmarks.quality.agreement import Labels, agreement, n_clusters, stability
+from benchmarks.quality.clustering import (
+    Metric,
+    Scores,
+    cluster_rows,
+    cluster_scores,
+    families_of,
+    scores_of,
+)
+from benchmarks.quality.peers import OURS, PEERS, Level, Peer, Problem, installed, timed
 from benchmarks.quality.sets import ImageSet, blobs, labelled_sets, stored_sets, structureless_sets
+from benchmarks.quality.touching import touching
 from workflow.overcluster import auto_n_centroids
 
 #: What a peer may raise at data or libraries it was not made for; the benchmark goes on.
@@ -26,6 +35,14 @@ PEER_ERRORS = (
 CURVES = ("blobs", "mnist")
 #: Blobs in the section on noise.
 N_NOISY_BLOBS = 20
+#: Images above which everything is measured with one seed only.
+MANY_IMAGES = 100_000
+#: How far scores are moved for the stability over rounding, in their standard deviation.
+ROUNDING = 1e-6
+#: Sets of a known number of clusters, their first seed, and how often the graph is drawn anew for the interval.
+TOUCHING, FIRST_TOUCHING, N_RESAMPLES = "touching", 100, 20
+#: How finely a peer may cut: the clusters, or the finest that it tells.
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,9 @@ class Scale:
     #: Seeds of every measurement, and of those without structure.
     n_seeds: int
     n_null_seeds: int
+    #: Runs that are compared: with moved scores, other seeds, twice as many centroids.  Sets with an interval.
+    n_runs: tuple[int, int, int]
+    n_intervals: int
     #: Without structure: minimum of images, images per centroid, minimum of centroids even if it takes more images.
     n_null: int
     null_ratios: tuple[int, ...]
@@ -53,14 +73,15 @@ class Scale:
 
 SCALES = {
     "tiny": Scale(
-        1_500, 1_000, 1, 1, 1, 1_500, (10,), 50, (8,), (0.1,), (600, 1_200), (100, 200)
+        1_500, 1_000, 1, 1, 1, (1, 2, 1), 1, 1_500, (10,), 50, (8,), (0.1,), (600, 1_200), (100, 200)
     ),
     "small": Scale(
-        20_000, None, 10, 2, 10, 12_000, (10, 100, 1_000), 50, (8, 20), (0.05, 0.1, 0.3),
+        20_000, None, 10, 3, 10, (5, 5, 3), 100, 20_000, (10, 100, 1_000), 50,
+        (8, 20), (0.05, 0.1, 0.3),
         (1_000, 3_000, 10_000, 30_000), (200, 500, 1_000, 2_000, 4_000),
     ),
     "full": Scale(
-        70_000, None, 10, 3, 10, 40_000, (10, 30, 100, 300, 1_000), 100,
+        70_000, None, 10, 3, 10, (20, 10, 5), 100, 40_000, (10, 30, 100, 300, 1_000), 100,
         (8, 10, 20, 50), (0.05, 0.1, 0.2, 0.3),
         (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), (250, 500, 1_000, 2_000, 4_000, 8_000),
     ),
@@ -91,22 +112,26 @@ class Bench:
             for d in scale.noise_dimensions
             for share in scale.noise_shares
         }
+        self.touching = ImageSet(TOUCHING, "clusters of a known number, near each other", touching)
         self.methods = installed() if methods is None else methods
 
     @property
     def sets(self) -> dict[str, ImageSet]:
         """Every set that a section may use."""
-        return self.labelled | self.structureless | self.noisy
+        return self.labelled | self.structureless | self.noisy | {TOUCHING: self.touching}
 
     @property
     def sections(self) -> dict[str, Callable[[], Iterator[Cell]]]:
         """The sections of the page, in its order."""
         return {
             "labelled": lambda: self._by_seed(_whole),
+            "families": lambda: self._by_seed(_related),
             "structureless": self._structureless,
-            "stability": lambda: self._by_seed(_stable),
+            "stability": self._stability,
+            "intervals": self._intervals,
             "noise": self._noise,
             "peers": self._peers,
+            "metrics": self._metrics,
             "curves": self._curves,
         }
 
@@ -115,9 +140,10 @@ class Bench:
         return one.size(self.scale.n_made if one.max_images is None else self.scale.n_stored)
 
     def _by_seed(self, solve: Callable[[ImageSet, int, int], dict[str, Any]]) -> Iterator[Cell]:
-        for one, seed in product(self.labelled.values(), range(self.scale.n_seeds)):
+        for one in self.labelled.values():
             n = self._size(one)
-            yield Cell({"set": one.name, "n": n, "seed": seed}, partial(solve, one, n, seed))
+            for seed in range(self.scale.n_seeds if n <= MANY_IMAGES else 1):
+                yield Cell({"set": one.name, "n": n, "seed": seed}, partial(solve, one, n, seed))
 
     def _structureless(self) -> Iterator[Cell]:
         for one, ratio, seed in product(
@@ -125,7 +151,26 @@ class Bench:
         ):
             n = max(self.scale.n_null, self.scale.min_null_centroids * ratio)
             key = {"set": one.name, "n": n, "ratio": ratio, "seed": seed}
-            yield Cell(key, partial(_null, one, n, seed, n // ratio))
+            with_families = ratio == self.scale.null_ratios[0]
+            yield Cell(key, partial(_null, one, n, seed, n // ratio, with_families=with_families))
+
+    def _stability(self) -> Iterator[Cell]:
+        for one in self.labelled.values():
+            n = self._size(one)
+            n_runs = self.scale.n_runs if n <= MANY_IMAGES else (1, 2, 1)
+            yield Cell({"set": one.name, "n": n}, partial(_stable, one, n, n_runs))
+
+    def _intervals(self) -> Iterator[Cell]:
+        one, n = self.touching, self.scale.n_made
+        for seed in range(FIRST_TOUCHING, FIRST_TOUCHING + self.scale.n_intervals):
+            yield Cell({"set": one.name, "n": n, "seed": seed}, partial(_interval, one, n, seed))
+
+    def _metrics(self) -> Iterator[Cell]:
+        for one in self.labelled.values():
+            n = self._size(one)
+            for metric in get_args(Metric) if n <= MANY_IMAGES else ():
+                key = {"set": one.name, "n": n, "metric": metric}
+                yield Cell(key, partial(_measured, one, n, metric))
 
     def _noise(self) -> Iterator[Cell]:
         for one, seed in product(self.noisy.values(), range(self.scale.n_seeds)):
@@ -133,11 +178,14 @@ class Bench:
             yield Cell({"set": one.name, "n": n, "seed": seed}, partial(_noisy, one, n, seed))
 
     def _peers(self) -> Iterator[Cell]:
-        for one, peer in product(self.labelled.values(), self.methods):
+        for one, level, peer in product(self.labelled.values(), LEVELS, self.methods):
             n = self._size(one)
+            # The centroids are coarser than families.
+            if level == "families" and (not one.has_sources or peer.given == "ours"):
+                continue
             if peer.max_images is None or n <= peer.max_images:
-                key = {"set": one.name, "n": n, "method": peer.name}
-                yield Cell(key, partial(_compared, one, n, peer.name))
+                key = {"set": one.name, "n": n, "level": level, "method": peer.name}
+                yield Cell(key, partial(_compared, one, n, level, peer.name))
 
     def _curves(self) -> Iterator[Cell]:
         for one in (self.labelled[name] for name in CURVES if name in self.labelled):
@@ -165,9 +213,9 @@ def _problem(one: ImageSet, n: int) -> Problem:
 def _whole(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
     """Time everything from images to labels, and compare the labels with the truth."""
     images, truth = one.make(n, seed)
-    started = time.perf_counter()
+    started = time.process_time()
     found = cluster_rows(images, seed)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return agreement(truth, found.labels.label) | {
         "seconds": seconds,
         "structure": found.tree.structure,
@@ -177,10 +225,24 @@ def _whole(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _null(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]:
-    """Say how many clusters are seen where there is one."""
-    found = cluster_scores(_scored(one, n, seed)[0], seed, n_centroids)
+def _related(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
+    """Compare families with the truth."""
+    scores, truth = _scored(one, n, seed)
+    started = time.process_time()
+    found = families_of(scores)
+    seconds = time.process_time() - started
+    return agreement(truth, found.family) | {"seconds": seconds, "families": found.state}
+
+
+def _null(
+    one: ImageSet, n: int, seed: int, n_centroids: int, *, with_families: bool
+) -> dict[str, Any]:
+    """Say how many clusters, and families, are seen where there is one piece."""
+    scores, _ = _scored(one, n, seed)
+    found = cluster_scores(scores, seed, n_centroids)
+    family = families_of(scores).family if with_families else None
     return {
+        "family_share": None if family is None else float((family >= 0).mean()),
         "n_found": n_clusters(found.labels.label),
         "structure": found.tree.structure,
         "method": found.tree.method,
@@ -188,15 +250,55 @@ def _null(one: ImageSet, n: int, seed: int, n_centroids: int) -> dict[str, Any]:
     }
 
 
-def _stable(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
-    """Compare labels of two seeds, and of twice as many centroids, on the same images."""
-    scores, _ = _scored(one, n, 0)
+def _stable(one: ImageSet, n: int, n_runs: tuple[int, int, int]) -> dict[str, Any]:
+    """Compare labels of the same images: scores moved as by rounding, other seeds, twice as many centroids."""
+    scores, truth = _scored(one, n, 0)
+    n_roundings, n_seeds, n_finer = n_runs
     n_centroids = auto_n_centroids(n)
-    first = cluster_scores(scores, seed, n_centroids).labels.label
-    other = cluster_scores(scores, seed + 1, n_centroids).labels.label
-    finer = cluster_scores(scores, seed, min(2 * n_centroids, n)).labels.label
-    figures = {"n_found": [n_clusters(labels) for labels in (first, other, finer)]}
-    return figures | {"seeds": stability(first, other), "centroids": stability(first, finer)}
+
+    def labels(these: Scores, seed: int, k: int = n_centroids) -> Labels:
+        return cluster_scores(these, seed, min(k, n)).labels.label
+
+    seeds = [labels(scores, seed) for seed in range(n_seeds)]
+    moved = [seeds[0], *(labels(_moved(scores, draw), 0) for draw in range(n_roundings))]
+    finer = [labels(scores, seed, 2 * n_centroids) for seed in range(n_finer)]
+    changes = {
+        "rounding": (moved, combinations(moved, 2)),
+        "seeds": (seeds, combinations(seeds, 2)),
+        "centroids": (finer, product(seeds[:n_finer], finer)),
+    }
+    return {
+        change: {
+            "n_found": [n_clusters(run) for run in runs],
+            "ari": [agreement(truth, run)["ari"] for run in runs],
+            "ami": [stability(*pair)["ami"] for pair in pairs],
+        }
+        for change, (runs, pairs) in changes.items()
+    }
+
+
+def _moved(scores: Scores, draw: int) -> Scores:
+    """Return scores with errors as large as those of rounding may become."""
+    rng = np.random.default_rng(draw)
+    error = ROUNDING * scores.rows.std(axis=0) * rng.standard_normal(scores.rows.shape)
+    return Scores((scores.rows + error).astype(np.float32), scores.parts)
+
+
+def _interval(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
+    """Give the interval of the number of clusters."""
+    images, truth = one.make(n, seed)
+    found = cluster_scores(scores_of(images), n_resamples=N_RESAMPLES)
+    low, high = found.tree.n_clusters_interval
+    label = found.labels.label
+    return {"n_true": n_clusters(truth), "n_found": n_clusters(label), "low": low, "high": high}
+
+
+def _measured(one: ImageSet, n: int, metric: Metric) -> dict[str, Any]:
+    """Compare labels, and families, with distances of another metric with the truth."""
+    images, truth = one.make(n, 0)
+    scores = scores_of(images, metric)
+    family = agreement(truth, families_of(scores).family) if one.has_sources else None
+    return agreement(truth, cluster_scores(scores).labels.label) | {"families": family}
 
 
 def _noisy(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
@@ -207,11 +309,11 @@ def _noisy(one: ImageSet, n: int, seed: int) -> dict[str, Any]:
     return agreement(truth, labels.label) | {"ari_resolved": resolved["ari"]}
 
 
-def _compared(one: ImageSet, n: int, method: str) -> dict[str, Any]:
+def _compared(one: ImageSet, n: int, level: Level, method: str) -> dict[str, Any]:
     """Time a method from scores to labels; say so where it fails."""
     peer, problem = PEERS[method], _problem(one, n)
     try:
-        labels, seconds = timed(peer, problem)
+        labels, seconds = timed(peer, problem, level)
     except PEER_ERRORS as err:
         if method == OURS:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from benchmarks.internals import (
     FEW_IMAGES,
     N_NEAREST,
+    TRIAL_ROWS,
     Partition,
     config_class,
     partitions,
+    transform_of,
+    transformed,
 )
 from workflow.centroid_graph import (
     centroid_graph,
@@ -24,7 +27,7 @@ from workflow.centroid_graph import (
     merge_pair_counts,
 )
 from workflow.chunks import RowRange, choose_block_rows
-from workflow.families import coarse_test, ties_between
+from workflow.families import Families, coarse_test, find_families, ties_between
 from workflow.graph import Graph
 from workflow.labels import RowLabels, centroid_labels, label_rows, order_by_size
 from workflow.mapper import ArrayRows, SerialMapper
@@ -54,6 +57,8 @@ from workflow.rng import generator
 from workflow.tree import ClusterTree, build_tree
 
 T = TypeVar("T")
+#: Distances of scores: as they are, with ``pca.whiten``, with ``projection.metric: within``.
+Metric = Literal["euclidean", "whiten", "within"]
 
 #: The settings of a run that sets none.
 DEFAULTS: Any = config_class()()
@@ -79,7 +84,7 @@ class Clustering:
     graph: Graph
 
 
-def scores_of(images: NDArray[Any]) -> Scores:
+def scores_of(images: NDArray[Any], metric: Metric = "euclidean") -> Scores:
     """Find the principal components of images and project the images on them."""
     rows = images.reshape(len(images), -1)
     parts = partitions(len(rows), choose_block_rows(rows.shape[1]))
@@ -91,17 +96,38 @@ def scores_of(images: NDArray[Any]) -> Scores:
         merge_moments,
     )
     found = principal_components(about_zero(state), DEFAULTS.pca.n_components)
+    scale = found.explained_variance if metric == "whiten" else None
     blocks = [
-        project(rows[slice(*block)], found.mean, found.components)
+        project(rows[slice(*block)], found.mean, found.components, whiten_scale=scale)
         for p in parts
         for block in p.blocks
     ]
-    return Scores(np.concatenate(blocks), parts)
+    scores = Scores(np.concatenate(blocks), parts)
+    if metric != "within":
+        return scores
+    trial = scores.rows[_drawn(scores, min(TRIAL_ROWS, len(rows)), 0, "projection/within")]
+    return Scores(transformed(scores.rows, transform_of(trial)), parts)
 
 
-def cluster_rows(images: NDArray[Any], seed: int = 0, n_centroids: int | None = None) -> Clustering:
-    """Cluster images as `workflow.run` does with its default settings, to the same bits."""
-    return cluster_scores(scores_of(images), seed, n_centroids)
+def cluster_rows(
+    images: NDArray[Any],
+    seed: int = 0,
+    n_centroids: int | None = None,
+    metric: Metric = "euclidean",
+) -> Clustering:
+    """Cluster images as `workflow.run` does, to the same bits; settings that are not given are its defaults."""
+    return cluster_scores(scores_of(images, metric), seed, n_centroids)
+
+
+def neighbors_of(scores: Scores) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the nearest neighbours of every image, and their distances."""
+    index, distance = nearest_neighbors(scores.rows, DEFAULTS.neighbors.k)
+    return index.astype(np.int32), distance
+
+
+def families_of(scores: Scores) -> Families:
+    """Find the families as `workflow.run` does with its default settings."""
+    return find_families(*neighbors_of(scores), lambda chosen: scores.rows[chosen])
 
 
 def cluster_scores(
@@ -127,7 +153,7 @@ def cluster_scores(
     graph = centroid_graph(pairs, len(centroids))
     n_queries = DEFAULTS.centroid_graph.dimension_rows
     dimension = intrinsic_dimension(sample[: ROWS_PER_QUERY * n_queries], max_queries=n_queries)
-    few = _tested(scores.rows, nearest[:, 0], len(centroids))
+    few = _tested(scores, nearest[:, 0], len(centroids))
     tree = build_tree(
         centroids,
         cells.population,
@@ -152,15 +178,12 @@ def cluster_scores(
     return Clustering(label_rows(nearest, sq_distance, labels), tree, centroids, graph)
 
 
-def _tested(
-    rows: NDArray[np.float32], centroid: NDArray[np.int32], n_centroids: int
-) -> dict[str, Any]:
+def _tested(scores: Scores, centroid: NDArray[np.int32], n_centroids: int) -> dict[str, Any]:
     """Return what the graph of few images says of clusters, and that graph between centroids."""
-    if len(rows) >= FEW_IMAGES:
+    if len(scores.rows) >= FEW_IMAGES:
         return {}
-    index, distance = nearest_neighbors(rows, DEFAULTS.neighbors.k)
-    index = index.astype(np.int32)
-    test = coarse_test(index, distance, lambda chosen: rows[chosen])
+    index, distance = neighbors_of(scores)
+    test = coarse_test(index, distance, lambda chosen: scores.rows[chosen])
     if test.has_clusters is None:
         return {}
     ties, community = ties_between(
@@ -178,16 +201,20 @@ def _merged(
 
 def _sample(scores: Scores, seed: int, n_centroids: int) -> NDArray[np.float32]:
     """Draw the sample that centroids are fitted on."""
+    n_drawn = sample_size(len(scores.rows), n_centroids)
+    drawn = _drawn(scores, n_drawn, seed, "overcluster/sample")
+    return scores.rows[drawn[generator(seed, "overcluster/shuffle").permutation(len(drawn))]]
+
+
+def _drawn(scores: Scores, n_drawn: int, seed: int, name: str) -> NDArray[np.int64]:
+    """Draw some of the rows, evenly from all blocks."""
     blocks = [block for part in scores.parts for block in part.blocks]
-    n_samples = len(scores.rows)
-    counts = sample_counts([b.n_rows for b in blocks], sample_size(n_samples, n_centroids))
+    counts = sample_counts([block.n_rows for block in blocks], n_drawn)
     drawn = [
-        block.start
-        + draw_rows(block.n_rows, int(n), generator(seed, "overcluster/sample", block.start))
+        block.start + draw_rows(block.n_rows, int(n), generator(seed, name, block.start))
         for block, n in zip(blocks, counts, strict=True)
     ]
-    order = generator(seed, "overcluster/shuffle").permutation(int(counts.sum()))
-    return scores.rows[np.concatenate(drawn)[order]]
+    return np.concatenate(drawn)
 
 
 def _assign(

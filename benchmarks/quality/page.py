@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,25 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.machine import Machine
 from benchmarks.pages import COLOURS, markdown, new_figure, save, tidy
-from benchmarks.quality.peers import PEERS, absent
+from benchmarks.quality.comparison import metrics_table, peers_tables
 from benchmarks.quality.records import Record
 from benchmarks.quality.sets import KNOWN_FILES, ImageSet
+from benchmarks.quality.tables import (
+    NOTHING,
+    counted,
+    from_to,
+    grouped,
+    lowest,
+    set_name,
+    spread,
+    spread_of,
+)
 
-Group = dict[tuple[Any, ...], list[Record]]
 #: Of a set, the figures of all seeds at each place on the axis.
 Curve = dict[float, list[dict[str, Any]]]
 
-#: What stands where there is nothing to measure.
-NOTHING = "-"
+#: Share of the images of a structureless set that may be in families.
+MAX_RELATED = 0.01
 
 
 def page(
@@ -47,12 +56,13 @@ def page(
 
 Does the package find the clusters that are there, and none where there are none? Made by
 `python -m benchmarks.quality --scale {scale}` (`make quality`), which replaces this page and its plots. `--resume` goes on after a stop;
-`--data DIR` adds the stored sets of a folder, one in each `.npz` file with `images` and `labels`.{stored}
+`--data DIR` adds the stored sets of a folder, one in each `.npz` file with `images` and `labels`.{stored} Peers come with `pip install 'overcluster[peers]'`.
 
 {machine.table}
 
 Everything is computed in memory by one process, with the default settings and the functions that the steps of a run
-call; a test checks that the labels are those of `workflow.run`, bit for bit. The table above is of the machine that wrote this page last; with `--resume` earlier results stay. ARI and AMI are taken over the images that
+call; a test checks that the labels are those of `workflow.run`, bit for bit. The table above is of the machine that wrote this page last; with `--resume` earlier results stay. Seconds are
+those of one processor, so that other work on the machine does not count. ARI and AMI are taken over the images that
 truly belong to a cluster; those of them that were called noise count as one group more. With several seeds, sets that
 are made are made anew for each, and a cell holds the median and, in brackets, the smallest and the largest value."""
     parts = [head]
@@ -69,104 +79,121 @@ are made are made anew for each, and a cell holds the median and, in brackets, t
 def _labelled(records: Sequence[Record], sets: Mapping[str, ImageSet], _: Path) -> str:
     rows = [
         (
-            _set_name(name, sets), f"{n:,}",
-            _spread(group, "n_true", "d"), _spread(group, "n_found", "d"),
-            _counted(r.figures["structure"] for r in group), _counted(r.figures["method"] for r in group),
-            _spread(group, "ari"), _spread(group, "ami"),
-            *(_spread(group, f"noise_{figure}", ".2f") for figure in ("share", "recall", "precision")),
+            set_name(name, sets), f"{n:,}",
+            spread(group, "n_true", "d"), spread(group, "n_found", "d"),
+            counted(r.figures["structure"] for r in group), counted(r.figures["method"] for r in group),
+            spread(group, "ari"), spread(group, "ami"),
+            *(spread(group, f"noise_{figure}", ".2f") for figure in ("share", "recall", "precision")),
             f"{median(r.figures['seconds'] for r in group):.1f}",
         )
-        for (name, n), group in _grouped(records, "set", "n").items()
+        for (name, n), group in grouped(records, "set", "n").items()
     ]  # fmt: skip
     head = ("set", "n", "true", "found", "structure", "method", "ARI", "AMI")
     return markdown((*head, "noise: share", "recall", "precision", "s"), rows)
 
 
+def _families(records: Sequence[Record], sets: Mapping[str, ImageSet], _: Path) -> str:
+    rows = []
+    for (name, n), group in grouped(records, "set", "n").items():
+        lone = [r.figures["noise_recall"] for r in group]
+        rows.append(
+            (
+                set_name(name, sets), f"{n:,}", spread(group, "n_true", "d"),
+                spread(group, "n_found", "d"), spread(group, "kept", ".2f"),
+                spread_of([None if share is None else 1 - share for share in lone], ".2f"),
+                spread(group, "purity", ".2f"), spread(group, "ari_kept"),
+                f"{median(r.figures['seconds'] for r in group):.1f}",
+            )
+        )  # fmt: skip
+    head = (
+        "set",
+        "n",
+        "true groups",
+        "families",
+        "images of a group in one",
+        "other images in one",
+    )
+    return markdown((*head, "purity", "ARI", "s"), rows)
+
+
 def _structureless(records: Sequence[Record], sets: Mapping[str, ImageSet], _: Path) -> str:
     ratios = sorted({r.key["ratio"] for r in records})
     rows = []
-    for (name,), group in _grouped(records, "set").items():
-        by_ratio = _grouped(group, "ratio")
+    for (name,), group in grouped(records, "set").items():
+        by_ratio = grouped(group, "ratio")
         cells = []
         for ratio in ratios:
             runs = by_ratio.get((ratio,), [])
             n_one = sum(r.figures["n_found"] == 1 for r in runs)
             cells.append(f"{n_one} of {len(runs)}" if runs else NOTHING)
         maximum = max(r.figures["n_found"] for r in group)
-        structure = _counted(r.figures["structure"] for r in group)
-        rows.append((_set_name(name, sets), *cells, str(maximum), structure))
+        structure = counted(r.figures["structure"] for r in group)
+        related = max(share for r in group if (share := r.figures["family_share"]) is not None)
+        rows.append((set_name(name, sets), *cells, str(maximum), structure, f"{related:.2%}"))
     n_one = sum(r.figures["n_found"] == 1 for r in records)
     head = ("set", *(f"{ratio:,} a centroid" for ratio in ratios), "maximum found", "structure")
-    return markdown(head, rows) + f"\n\nExactly one cluster in {n_one} of {len(records)} runs."
+    shares = [s for r in records if (s := r.figures["family_share"]) is not None]
+    n_few = sum(share <= MAX_RELATED for share in shares)
+    return (
+        markdown((*head, "in families"), rows)
+        + f"\n\nExactly one cluster in {n_one} of {len(records)} runs; at most {MAX_RELATED:.0%} of the images in "
+        f"families in {n_few} of {len(shares)}."
+    )
 
 
 def _stability(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> str:
+    changes = ("rounding", "seeds", "centroids")
     rows = []
-    for (name, n), group in _grouped(records, "set", "n").items():
-        cells = []
-        for change in ("seeds", "centroids"):
-            cells += [
-                _range([r.figures[change][figure] for r in group], form)
-                for figure, form in (("ami", ".3f"), ("share", ".2f"))
-            ]
-        # The first and the second labelling have as many centroids, the third twice as many.
-        found = [[r.figures["n_found"][i] for r in group] for i in range(3)]
-        cells += [_range(found[0] + found[1], "d"), _range(found[2], "d")]
-        rows.append((name, f"{n:,}", *cells))
-    share = "share compared"
-    head = ("set", "n", "two seeds: AMI", share, "K' and 2 K': AMI", share, "found", "found, 2 K'")
-    return markdown(head, rows)
+    for record in records:
+        every = [record.figures[change] for change in changes]
+        rows.append(
+            (
+                record.key["set"], f"{record.key['n']:,}",
+                *(from_to(one["n_found"], "d") for one in every),
+                *(from_to(one["ari"], ".3f") for one in every),
+                *(lowest(one["ami"]) for one in every),
+            )
+        )  # fmt: skip
+    words = ("rounding", "seeds", "2 K'")
+    head = [f"{figure}: {words[0]}" for figure in ("found", "ARI", "AMI")]
+    titles = [name for first in head for name in (first, *words[1:])]
+    return markdown(("set", "n", *titles), rows)
+
+
+def _intervals(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> str:
+    every = [r.figures for r in records]
+    width = sorted((f["high"] - f["low"]) / f["n_true"] for f in every)
+    figures = {
+        "sets": len(every),
+        "the interval holds the number": sum(f["low"] <= f["n_true"] <= f["high"] for f in every),
+        "it lies above": sum(f["low"] > f["n_true"] for f in every),
+        "it lies below": sum(f["high"] < f["n_true"] for f in every),
+        "clusters found are the number": sum(f["n_found"] == f["n_true"] for f in every),
+        "width, parts of the number: median": f"{median(width):.2f}",
+        "nine of ten at most": f"{width[(9 * len(width) - 1) // 10]:.2f}",
+    }
+    return markdown([*figures], [[str(value) for value in figures.values()]])
 
 
 def _noise(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> str:
     rows = [
         (
-            name, f"{n:,}", _spread(group, "n_true", "d"), _spread(group, "n_found", "d"),
-            *(_spread(group, f"noise_{figure}", ".2f") for figure in ("share", "precision", "recall")),
-            _spread(group, "ari"), _spread(group, "ari_resolved"),
+            name, f"{n:,}", spread(group, "n_true", "d"), spread(group, "n_found", "d"),
+            *(spread(group, f"noise_{figure}", ".2f") for figure in ("share", "precision", "recall")),
+            spread(group, "ari"), spread(group, "ari_resolved"),
         )
-        for (name, n), group in _grouped(records, "set", "n").items()
+        for (name, n), group in grouped(records, "set", "n").items()
     ]  # fmt: skip
     head = ("set", "n", "true", "found", "called noise", "precision", "recall", "ARI of `label`")
     return markdown((*head, "ARI of `label_resolved`"), rows)
 
 
-def _peers(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -> str:
-    versions = {r.key["method"]: r.figures["versions"] for r in records}
-    methods = [name for name in PEERS if name in versions]
-    rows = []
-    for (name, n), group in _grouped(records, "set", "n").items():
-        by_method = {r.key["method"]: r.figures for r in group}
-        true = next((f["n_true"] for f in by_method.values() if "n_true" in f), NOTHING)
-        cells = [_peer_cell(by_method[m]) if m in by_method else NOTHING for m in methods]
-        rows.append((f"{name} ({n:,}, {true})", *cells))
-    lines = []
-    for name in methods:
-        peer = PEERS[name]
-        limit = f"; at most {peer.max_images:,} images" if peer.max_images else ""
-        made = "; centroids not timed" if peer.on_centroids else ""
-        used = f" ({versions[name]})" if versions[name] else ""
-        lines.append(f"* {name}: {peer.what}{made}{limit}{used}")
-    left_out = [f"Not installed, so left out: {', '.join(absent())}."] if absent() else []
-    table = markdown(("set (n, true)", *methods), rows)
-    return "\n\n".join([table, "\n".join(lines), *left_out])
-
-
-def _peer_cell(figures: Mapping[str, Any]) -> str:
-    """Return ARI, clusters, noise and seconds of a method, or why there are none."""
-    if "error" in figures:
-        first_line = figures["error"].splitlines()[0][:100].replace("|", "/")
-        return f"failed: {first_line}"
-    noise = f", {figures['noise_share']:.0%} noise" if figures["noise_share"] >= 0.005 else ""
-    return f"{figures['ari']:.3f} ({figures['n_found']}{noise}, {figures['seconds']:.2g} s)"
-
-
 def _curves(records: Sequence[Record], _: Mapping[str, ImageSet], place: Path) -> str:
-    by_axis = _grouped(records, "axis")
+    by_axis = grouped(records, "axis")
     shown = []
     for (axis,), group in by_axis.items():
         curves: dict[str, Curve] = {}
-        for (name, x), seeds in _grouped(group, "set", axis).items():
+        for (name, x), seeds in grouped(group, "set", axis).items():
             curves.setdefault(name, {})[x] = [r.figures for r in seeds]
         label = "images (centroids by the default rule)"
         if axis == "n_centroids":
@@ -238,20 +265,36 @@ SECTIONS = {
     "labelled": Section(
         title="Labelled sets",
         text="Default settings, from images to labels. `structure` and `method` are those of the summary of a run; "
-        "seconds are those of one process.",
+        "`s` is seconds. The clusters (`label`) are compared with the truth; where that is the "
+        "source of each image (tracks, crawlfamilies), the section on families tells more.",
         show=_labelled,
+    ),
+    "families": Section(
+        title="Families",
+        text="[Families](families.md) of the same images. A true group is a source in tracks and crawlfamilies, and a "
+        "cluster, which holds many families, in the other sets. Purity: of the images in families, the share that "
+        "belong to the most frequent true group of their family. ARI: over images of a true group that are in a family.",
+        show=_families,
     ),
     "structureless": Section(
         title="No structure",
         text="Each set is connected. Cells: runs with exactly one cluster, by images per centroid. "
-        "`structure` counts the answers: `none` is right, `untested` says that there were too few images to tell.",
+        "`structure` counts the answers: `none` is right, `untested` says that there were too few images to tell. "
+        "The last column is the largest share of images in families.",
         show=_structureless,
     ),
     "stability": Section(
         title="Stability",
-        text="The same images clustered with two seeds, and with K' (the default) and 2 K' centroids: AMI over the "
-        "images that neither run calls noise, and their share.",
+        text="The same images clustered again: with scores moved by 1e-6 of their standard deviation, with other seeds, "
+        "and with 2 K' centroids instead of K' (the default). Clusters found, ARI to the truth, and AMI of all pairs of "
+        "runs (of K' and 2 K': one of each) over the images that neither calls noise: the smallest, and the median.",
         show=_stability,
+    ),
+    "intervals": Section(
+        title="The interval for the number of clusters",
+        text="Made sets of 5 to 60 clusters in 2 to 30 dimensions: around points, lines and arcs, of unequal widths and "
+        "sizes, the nearest 3.8 to 7 standard deviations apart. `n_clusters_interval` should hold the number in 90 of 100.",
+        show=_intervals,
     ),
     "noise": Section(
         title="Noise",
@@ -261,9 +304,17 @@ SECTIONS = {
     ),
     "peers": Section(
         title="Peers",
-        text="Other methods on the same scores. Cells: ARI (clusters found, share called noise, seconds "
-        "from scores to labels; compiled before, with as many threads as it takes).",
-        show=_peers,
+        text="Other methods on the same scores, one run each. Rows of families compare `family` with the finest groups "
+        "that a method tells; the others compare `label` with what it returns by default. Seconds are those of one "
+        "processor from scores to labels, compiled before. `-`: not told, or too many images (see the list below).",
+        show=peers_tables,
+    ),
+    "metrics": Section(
+        title="Metrics",
+        text="Distances of the scores as they are, with `pca.whiten`, and with `projection.metric: within` "
+        "([0034](decisions/0034-metric-within.md)). Cells: ARI with noise as one group, ARI without noise (share left "
+        "out); found. At most 100,000 images.",
+        show=metrics_table,
     ),
     "curves": Section(
         title="Against the number of images and of centroids",
@@ -271,40 +322,3 @@ SECTIONS = {
         show=_curves,
     ),
 }
-
-
-def _set_name(name: str, sets: Mapping[str, ImageSet]) -> str:
-    """Return a set with what it holds."""
-    return f"{name}: {sets[name].what}" if name in sets else name
-
-
-def _grouped(records: Iterable[Record], *names: str) -> Group:
-    """Group records by values of their keys, in the order in which they come."""
-    groups: Group = {}
-    for record in records:
-        groups.setdefault(tuple(record.key[name] for name in names), []).append(record)
-    return groups
-
-
-def _counted(words: Iterable[str]) -> str:
-    """Return words with how often each came, where they differ."""
-    counts = Counter(words)
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{word} {n}" for word, n in counts.most_common())
-
-
-def _spread(group: Sequence[Record], figure: str, form: str = ".3f") -> str:
-    """Return the median of a figure over seeds, and its range where there is one."""
-    return _range([r.figures[figure] for r in group], form)
-
-
-def _range(values: Sequence[float | None], form: str) -> str:
-    """Return the median of numbers, and their range where they differ."""
-    known = sorted(value for value in values if value is not None)
-    if not known:
-        return NOTHING
-    # A number of clusters is one that was found, not the mean of two.
-    middle = known[(len(known) - 1) // 2] if form == "d" else median(known)
-    low, mid, high = (format(value, form) for value in (known[0], middle, known[-1]))
-    return mid if low == high else f"{mid} ({low} to {high})"

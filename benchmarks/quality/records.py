@@ -12,10 +12,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: What results depend on: the mathematics, the sets, and how both are put together.
-STEPS = ("pca", "projection", "overcluster", "centroid_graph", "tree", "labels")
+STEPS = (
+    "pca", "projection", "overcluster", "centroid_graph", "tree", "labels", "neighbors", "families",
+)  # fmt: skip
+PARTS = ("agreement", "clustering", "peers", "sets", "touching")
 CODE = (
     *(f"workflow/{step}{files}" for step in STEPS for files in (".py", "/**/*.py")),
-    *(f"benchmarks/quality/{part}.py" for part in ("agreement", "clustering", "peers", "sets")),
+    *(f"benchmarks/quality/{part}.py" for part in PARTS),
 )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from sklearn.datasets import load_digits, make_circles, make_moons
 
+from benchmarks.internals import EDGE, STEP_SD, UNIT, ZOOM, Films, photographs, show_frames
 from workflow.ingest import DemoSource
 from workflow.rng import generator
 
@@ -24,6 +25,12 @@ N_CANDIDATES = 64
 GAP, GAP_PER_ROOT = 4.0, 0.4
 #: Minimum of images in a blob; there are fewer blobs where there are not enough images.
 MIN_BLOB = 40
+#: Images of a source that drifts: logarithm of their number, its standard deviation, bounds; share of lone images.
+TRACK_MEAN, TRACK_SD, TRACK_BOUNDS, LONE_SHARE = 3.2, 0.6, (8, 120), 0.23
+#: Images that are shown at once.
+SHOWN_ROWS = 4_096
+#: Mean size of true groups up to which they are taken for sources: families are looked for, not clusters.
+MAX_SOURCE = 50
 #: Stored sets that the page names as left out when they are not given.
 KNOWN_FILES = ("crawlfamilies", "fashion900", "mnist", "signdigits")
 #: The set that others are made from by deforming its images.
@@ -42,6 +49,8 @@ class ImageSet:
     make: Callable[[int, int], tuple[NDArray[Any], NDArray[np.integer[Any]]]]
     #: Images there are; None where any number can be made.
     max_images: int | None = None
+    #: Whether the truth is the source of each image, so that families are compared with it, too.
+    has_sources: bool = False
 
     def size(self, n_wanted: int | None) -> int:
         """Return the number of images that a wanted number gives; None means all that are stored."""
@@ -67,6 +76,12 @@ def labelled_sets() -> dict[str, ImageSet]:
             partial(_planar, make_circles, {"noise": 0.03, "factor": 0.5}),
         ),
         ImageSet("demo", "the images of the demo, clutter among them", _demo),
+        ImageSet(
+            "tracks",
+            "windows of photographs: sources that drift, 23 % lone ones",
+            _tracks,
+            has_sources=True,
+        ),
         ImageSet("digits", "scikit-learn's handwritten digits, 8 x 8", _digits, max_images=1_797),
     ]
     return {one.name: one for one in found}
@@ -81,9 +96,13 @@ def stored_sets(folder: Path, n_copies: int) -> dict[str, ImageSet]:
     found = {}
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as arrays:
-            n_images = len(arrays["labels"])
+            n_images, n_true = len(arrays["labels"]), len(np.unique(arrays["labels"]))
         found[path.stem] = ImageSet(
-            path.stem, f"{n_images:,} stored images", partial(_stored, path), max_images=n_images
+            path.stem,
+            f"{n_images:,} stored images",
+            partial(_stored, path),
+            max_images=n_images,
+            has_sources=n_images <= MAX_SOURCE * n_true,
         )
     source = found.get(DEFORMED_FROM)
     if source is not None and source.max_images is not None and n_copies > 1:
@@ -172,6 +191,33 @@ def _planar(
 def _demo(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     source = DemoSource(n, seed=seed)
     return source.read(0, n).reshape(n, *source.image_shape), source.truth(0, n)
+
+
+def _tracks(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Make windows of photographs that drift, turn and change in brightness as frames of a film do, and lone ones."""
+    rng = generator(seed, "quality/tracks")
+    n_lone = round(LONE_SHARE * n)
+    size = np.clip(rng.lognormal(TRACK_MEAN, TRACK_SD, n // TRACK_BOUNDS[0] + 1), *TRACK_BOUNDS)
+    source = np.repeat(np.arange(len(size)), size.astype(int))[: n - n_lone]
+    truth = np.concatenate([source, np.full(n_lone, NOISE)])
+    # Each lone window is a beginning, too.
+    first = np.concatenate([np.unique(source, return_index=True)[1], np.arange(n - n_lone, n)])
+    film = np.repeat(np.arange(len(first)), np.diff(first, append=n))
+    walk = np.cumsum(rng.standard_normal((n, len(STEP_SD))) * STEP_SD, axis=0)
+    walk -= walk[first][film]
+    photograph = rng.integers(len(photographs()), size=len(first))
+    edges = np.array([picture.shape[:2] for picture in photographs()])[photograph] - EDGE
+    middle = rng.uniform(EDGE, edges)[film] + walk[:, :2]
+    zoom = rng.uniform(*ZOOM, len(first))[film] * np.exp(walk[:, 2])
+    turn, gain = walk[:, 4], np.exp(walk[:, 3])
+    state = np.column_stack([middle, zoom * np.cos(turn), zoom * np.sin(turn), gain])
+    pose = np.rint(state * UNIT).astype(np.int64)
+    frames = Films(np.arange(n), film.astype(np.int32), photograph[film], pose)
+    images = np.concatenate(
+        [show_frames(frames.within(k, k + SHOWN_ROWS), rng) for k in range(0, n, SHOWN_ROWS)]
+    )
+    order = rng.permutation(n)
+    return images[order], truth[order]
 
 
 def _digits(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
