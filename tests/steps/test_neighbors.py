@@ -27,7 +27,7 @@ from workflow.errors import StoreError
 from workflow.neighbors import nearest_neighbors
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import StoredRows, open_images
-from workflow.steps import load_config
+from workflow.steps import load_config, neighbors
 
 FEW = ("ingest", "pca", "projection", "neighbors")
 #: The command line, with those steps alone; stopped for good in the middle of a pass.
@@ -261,6 +261,28 @@ def test_neighbors__that_are_not_wanted(few_steps, npy, client, tmp_path, capsys
         _ = workflow.Run(store.path).neighbors
     assert main(["neighbors", str(store.path), "--of", "3"]) == 2
     assert "--set neighbors.enabled=true" in capsys.readouterr().err
+
+
+def test_neighbors__are_left_out_once_a_sample_shows_that_they_take_too_long(
+    few_steps, client, tmp_path, monkeypatch
+):
+    # Noise in all features: neighbours lie in many leaves.
+    noise = np.random.default_rng(5).normal(size=(6_000, 30)).astype(np.float32)
+    np.save(tmp_path / "noise.npy", noise)
+    hard = {"exact_up_to": 0, "n_components": 25, "recall": 0.98}
+    wanted = run_few(tmp_path / "noise.npy", tmp_path / "wanted", client, enabled=True, **hard)
+    searched = wanted.step("neighbors").details["leaves_searched"]
+    config = load_config(None, wanted.manifest.config, environment={}).config
+    sizes = Sizes.of(steps.STEPS, open_images(tmp_path / "noise.npy"), config)
+    sizes.dims["component"] = 25
+    usual, needed = neighbors.seconds(sizes), neighbors.seconds(sizes, searched)
+    assert needed > usual
+    monkeypatch.setattr(neighbors, "AUTO_SECONDS", (usual + needed) / 2)
+    store = run_few(tmp_path / "noise.npy", tmp_path / "run", client, **hard)
+    details = store.step("neighbors").details
+    assert not details["found"]
+    assert "neighbors.enabled=true takes them" in details["reason"]
+    assert not list((tmp_path / "run" / "neighbors").glob("*/"))
 
 
 def test_neighbors__are_planned_with_memory_and_disk(npy):

@@ -19,6 +19,10 @@ compiled = compiler(__file__, "../graph.py")
 #: A move must shorten the code by this share of the node's flow: more than rounding could feign on
 #: any processor, or nodes would move for ever and answers would hang on the last bit.
 MARGIN = 1e-9
+#: Module over node: up to so much a difference of two x log x is exact by far more than that.
+MOST_SHARE = 1e4
+#: Share of all exits up to which three terms of a series are exact to the last bit.
+SMALL_SHARE = 1e-5
 
 
 @compiled
@@ -33,6 +37,15 @@ def _rise(x: float, more: float) -> float:
     if x <= 0 or x + more <= 0:
         return _plogp(x + more) - _plogp(x)
     return more * math.log(x + more) + x * math.log1p(more / x)
+
+
+@compiled
+def _rise_of_all(x: float, log_x: float, more: float) -> float:
+    """Return what `_rise` does where the logarithm is known."""
+    share = more / x if x > 0 else 1.0
+    if abs(share) > SMALL_SHARE:
+        return _rise(x, more)
+    return more * (log_x + 1 + share / 2 - share * share / 6)
 
 
 @compiled
@@ -96,7 +109,13 @@ def move_nodes(
     for node in range(n):
         held[module[node]] += strength[node]
         size[module[node]] += 1
+    # Their x log x is asked for far more often than it changes.
+    of_exits, of_both = np.empty(n), np.empty(n)
+    for number in range(n):
+        of_exits[number] = _plogp(exits[number])
+        of_both[number] = _plogp(exits[number] + held[number])
     all_exits = exits.sum()
+    log_all = math.log(all_exits) if all_exits > 0 else 0.0
     flow, touched = np.zeros(n), np.empty(n, np.int64)
     queue, waiting = np.arange(n), np.ones(n, np.bool_)
     head, n_queued, n_moved = 0, n, 0
@@ -123,16 +142,20 @@ def move_nodes(
             flow[number] += weight
         # What the code of the node's own module loses without it.
         old_exit, new_exit = exits[own], exits[own] - leaving + 2 * inside
-        gone = _plogp(new_exit + held[own] - mine) - _plogp(old_exit + held[own])
-        gone -= 2 * (_plogp(new_exit) - _plogp(old_exit))
+        gone = _plogp(new_exit + held[own] - mine) - of_both[own]
+        gone -= 2 * (_plogp(new_exit) - of_exits[own])
         best, change, best_exit = own, -MARGIN * mine, 0.0
         for t in range(n_touched):
             number = touched[t]
             there, then = exits[number], exits[number] + leaving - 2 * flow[number]
-            other_change = gone + _rise(there + held[number], then - there + mine)
-            other_change -= 2 * (_plogp(then) - _plogp(there))
+            both, more = there + held[number], then - there + mine
+            if both <= MOST_SHARE * mine:
+                other_change = gone + _plogp(both + more) - of_both[number]
+            else:
+                other_change = gone + _rise(both, more)
+            other_change -= 2 * (_plogp(then) - of_exits[number])
             more = new_exit - old_exit + then - there
-            other_change += _rise(all_exits, more) + more * log_copies
+            other_change += _rise_of_all(all_exits, log_all, more) + more * log_copies
             if other_change < change - MARGIN * mine or (
                 best != own and abs(other_change - change) <= MARGIN * mine and number < best
             ):
@@ -146,6 +169,10 @@ def move_nodes(
         exits[own], exits[best] = new_exit, best_exit
         held[own] -= mine
         held[best] += mine
+        log_all = math.log(all_exits) if all_exits > 0 else 0.0
+        for number in (own, best):
+            of_exits[number] = _plogp(exits[number])
+            of_both[number] = _plogp(exits[number] + held[number])
         module[node] = best
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
             neighbor = graph.indices[entry]

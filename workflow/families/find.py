@@ -325,10 +325,11 @@ def lies_alone_among(
     bool array of shape (n_rows,)
         As of `lies_alone`.
     """
-    around = np.where(index >= 0, scale[index].astype(np.float64), np.nan)
-    has_any = (index >= 0).any(axis=1)
-    around[~has_any] = 0
-    return ~has_any | (own_scale > max_sparsity * np.nanmedian(around, axis=1))
+    n_known = (index >= 0).sum(axis=1)
+    around = np.sort(np.where(index >= 0, scale[index], np.inf), axis=1)
+    middle = np.maximum([(n_known - 1) // 2, n_known // 2], 0)
+    median = np.take_along_axis(around, middle.T, axis=1).mean(axis=1, dtype=np.float64)
+    return (n_known == 0) | (own_scale > max_sparsity * median)
 
 
 def central(

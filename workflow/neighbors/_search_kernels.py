@@ -121,6 +121,14 @@ def find_near(
 
 
 @compiled
+def _lowest_place(bits: np.uint32) -> int:
+    """Return the place of the lowest bit of a word that is not zero."""
+    lowest = bits & (~bits + np.uint32(1))
+    place: int = _BIT_PLACE[np.uint32(lowest * _DE_BRUIJN) >> np.uint32(27)]
+    return place
+
+
+@compiled
 def search_lists(
     home: Leaves,
     other: Leaves,
@@ -147,18 +155,22 @@ def search_lists(
                 columns[j, i] = home.rows[first + i, j]
         for listed in range(lists.start[leaf], lists.start[leaf + 1]):
             candidate, rows = lists.number[listed], lists.rows[listed]
-            for i in range(LEAF_ROWS):
-                gap[i] = zero
-            for j in range(n_box):
-                bottom, top = other.low[candidate, j], other.high[candidate, j]
+            if n_box:
                 for i in range(LEAF_ROWS):
-                    away = max(bottom - columns[j, i], columns[j, i] - top, zero)
-                    gap[i] += away * away
+                    gap[i] = zero
+                for j in range(n_box):
+                    bottom, top = other.low[candidate, j], other.high[candidate, j]
+                    for i in range(LEAF_ROWS):
+                        away = max(bottom - columns[j, i], columns[j, i] - top, zero)
+                        gap[i] += away * away
             n_chosen = 0
-            for i in range(size):
+            while rows:
+                i = _lowest_place(rows)
+                rows &= rows - np.uint32(1)
                 chosen[n_chosen] = first + i
-                is_listed = (rows >> np.uint32(i)) & np.uint32(1)
-                n_chosen += is_listed != 0 and gap[i] * factor <= sq_distance[first + i, k_last]
+                n_chosen += i < size and (
+                    n_box == 0 or gap[i] * factor <= sq_distance[first + i, k_last]
+                )
             begin = other.start[candidate]
             n_places = other.start[candidate + 1] - begin
             is_place = np.uint32((np.uint64(1) << np.uint64(n_places)) - np.uint64(1))
@@ -197,15 +209,22 @@ def narrow_lists(
 ) -> None:
     """Write lists of the rows of others that are nearest to each row, among the leaves on its list.
 
-    From the square of a distance a share of ``spread`` is taken off.
+    From the square of a distance a share of ``spread`` is taken off.  Others that
+    most rows of a leaf want come first: what they hold rules much of the rest out.
     """
-    most = 0
+    n_others, most = other.start.size - 1, 0
+    # Places without a row are infinitely far.
+    off = np.full((n_others, LEAF_ROWS), np.float32(-np.inf))
+    for number in range(n_others):
+        begin = other.start[number]
+        for i in range(begin, other.start[number + 1]):
+            off[number, i - begin] = SPREAD_SHARE * spread[i]
     for leaf in range(home.start.size - 1):
         most = max(most, lists.start[leaf + 1] - lists.start[leaf])
     sq_distance = np.empty((LEAF_ROWS, most * LEAF_ROWS), np.float32)
     listed_at = np.empty((LEAF_ROWS, most), np.int64)
     scratch = np.empty(most * LEAF_ROWS, np.float32)
-    marks = np.empty((most, LEAF_ROWS), np.uint32)
+    marks, n_marks = np.empty((2, most, LEAF_ROWS), np.uint32)
     n_filled = np.empty(LEAF_ROWS, np.int64)
     chosen = np.empty(LEAF_ROWS, np.int64)
     found = np.empty((TILE_ROWS, LEAF_ROWS), np.float32)
@@ -219,10 +238,12 @@ def narrow_lists(
             n_filled[i] = 0
         for listed in range(n_listed):
             candidate, rows = lists.number[begin + listed], lists.rows[begin + listed]
-            n_places, n_chosen = other.start[candidate + 1] - other.start[candidate], 0
-            for i in range(size):
+            n_chosen = 0
+            while rows:
+                i = _lowest_place(rows)
+                rows &= rows - np.uint32(1)
                 chosen[n_chosen] = first + i
-                n_chosen += ((rows >> np.uint32(i)) & np.uint32(1)) != 0
+                n_chosen += i < size
             for tile in range(0, n_chosen, TILE_ROWS):
                 last = n_chosen - 1
                 at = (
@@ -237,33 +258,29 @@ def narrow_lists(
                     slot = n_filled[row]
                     listed_at[row, slot] = listed
                     for place in range(LEAF_ROWS):
-                        value = infinite
-                        if place < n_places:
-                            off = spread[other.start[candidate] + place]
-                            value = found[i, place] - SPREAD_SHARE * off
+                        value = found[i, place] - off[candidate, place]
                         sq_distance[row, slot * LEAF_ROWS + place] = value
                     n_filled[row] += 1
             for place in range(LEAF_ROWS):
-                marks[listed, place] = 0
+                marks[listed, place] = n_marks[listed, place] = 0
         for row in range(size):
             bit, values = np.uint32(1) << np.uint32(row), sq_distance[row]
             limit = _about_rank(values, n_filled[row] * LEAF_ROWS, n_wanted, scratch)
             for slot in range(n_filled[row]):
-                first_place, n_near = slot * LEAF_ROWS, 0
+                first_place, listed = slot * LEAF_ROWS, listed_at[row, slot]
                 for place in range(LEAF_ROWS):
-                    n_near += values[first_place + place] <= limit
-                if n_near:
-                    listed = listed_at[row, slot]
-                    for place in range(LEAF_ROWS):
-                        if values[first_place + place] <= limit:
-                            marks[listed, place] |= bit
-        for listed in range(n_listed):
-            candidate = lists.number[begin + listed]
-            for place in range(LEAF_ROWS):
-                if marks[listed, place]:
-                    new.number[n_new] = other.number[other.start[candidate] + place]
-                    new.rows[n_new] = marks[listed, place]
-                    n_new += 1
+                    is_near = np.uint32(values[first_place + place] <= limit)
+                    marks[listed, place] |= bit * is_near
+                    n_marks[listed, place] += is_near
+        for is_wanted_by_most in (True, False):
+            for listed in range(n_listed):
+                candidate = lists.number[begin + listed]
+                for place in range(LEAF_ROWS):
+                    n_rows = n_marks[listed, place]
+                    if n_rows and (2 * n_rows > size) == is_wanted_by_most:
+                        new.number[n_new] = other.number[other.start[candidate] + place]
+                        new.rows[n_new] = marks[listed, place]
+                        n_new += 1
         new.start[leaf + 1] = n_new
 
 
@@ -302,9 +319,8 @@ def _keep(
     """Put the places that are near among the nearest of a row, by distance, then by number."""
     last = nearest.size - 1
     while bits:
-        lowest = bits & (~bits + np.uint32(1))
-        bits ^= lowest
-        place = _BIT_PLACE[np.uint32(lowest * _DE_BRUIJN) >> np.uint32(27)]
+        place = _lowest_place(bits)
+        bits &= bits - np.uint32(1)
         value, candidate = found[place], number[begin + place]
         if value > sq_distance[last] or (value == sq_distance[last] and candidate > nearest[last]):
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from workflow.neighbors.buckets import Bucket
 
 #: Leaves that a row may be compared with, of which the fewest are taken that find enough.
-EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024)
+EFFORTS = (*range(16, 257, 8), *range(288, 1025, 32))
 #: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
-GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
+GROUPS_PER_LEAF, GROUPS_AROUND = 1, 4
 #: Groups whose leaves' centres are loaded together.
 GROUPS_AT_ONCE = 16
 #: Times a row of a bucket is compared with a leaf, handled together: they make the memory of a search.
@@ -129,7 +131,7 @@ def near_leaves(
     """
     homes, first = np.unique(group_of, return_index=True)
     first = np.append(first, len(group_of))
-    n, found = int(n_leaves * GROUPS_PER_LEAF), []
+    n, found = GROUPS_PER_LEAF * n_leaves, []
     for begin in range(0, len(homes), GROUPS_AT_ONCE):
         stop = min(begin + GROUPS_AT_ONCE, len(homes))
         near = _joined(
@@ -463,8 +465,9 @@ def choose_effort(
     row, rank = np.nonzero(is_true)
     leaf, wanted = np.repeat(np.arange(len(size)), size)[row], nearest.place[row, rank] // LEAF_ROWS
     n_all = groups.leaf_start[-1]
-    share, n_leaves = 1.0, EFFORTS[0]
-    for n_leaves in EFFORTS:
+
+    @cache
+    def share_found(n_leaves: int) -> float:
         lists = near_leaves(points, sampled.group, groups, load, n_leaves)
         key = np.repeat(np.arange(len(size)), np.diff(lists.start)) * n_all + lists.number
         order = np.argsort(key)
@@ -472,7 +475,8 @@ def choose_effort(
         at = order[at]
         bit = (lists.rows[at] >> within[row].astype(np.uint32)) & np.uint32(1)
         is_found = (key[at] == leaf * n_all + wanted) & (bit == 1)
-        share = float(is_found.mean()) if len(row) else 1.0
-        if share >= recall:
-            break
-    return Effort(n_leaves, share, len(sampled.rows))
+        return float(is_found.mean()) if len(row) else 1.0
+
+    # More leaves find more.
+    place = min(bisect_left(EFFORTS, recall, key=share_found), len(EFFORTS) - 1)
+    return Effort(EFFORTS[place], share_found(EFFORTS[place]), len(sampled.rows))

@@ -26,7 +26,13 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described
-from workflow.steps.neighbors import AUTO_DISK, AUTO_SECONDS, NeighborsSettings, is_planned
+from workflow.steps.neighbors import (
+    AUTO_DISK,
+    AUTO_SECONDS,
+    NeighborsSettings,
+    is_planned,
+    sizes_of,
+)
 from workflow.steps.neighbors import seconds as neighbors_seconds
 from workflow.steps.parts.family_tasks import (
     SAMPLE_ROWS,
@@ -307,11 +313,14 @@ def _is_planned(sizes: Sizes) -> bool:
     return enabled is True or (enabled == "auto" and not _too_much(sizes, None))
 
 
-def _too_much(sizes: Sizes, free: int | None) -> str:
-    """Return why families are too much to be looked for unasked; empty where they are not."""
+def _too_much(sizes: Sizes, free: int | None, n_leaves: int | None = None) -> str:
+    """Return why families are too much to be looked for unasked; empty where they are not.
+
+    `n_leaves` is how many leaves an image was compared with for its neighbours.
+    """
     if _needs_one_task(sizes):
         return f"families.method=modularity takes at most families.region_images={_region_limit(sizes)} images; map-equation takes more"
-    both = seconds(sizes) + neighbors_seconds(sizes)
+    both = seconds(sizes) + neighbors_seconds(sizes, n_leaves)
     if both > AUTO_SECONDS:
         return f"about {both / 60:.0f} minutes are needed with the neighbours; families.enabled=true takes them"
     needed = disk_bytes(sizes) if sizes.n_samples > _region_limit(sizes) else 0
@@ -334,9 +343,8 @@ def _why_not(context: Context) -> str:
     if settings.enabled is True or store.noted(FamiliesStep.name, "cuts"):
         # What was begun is finished.
         return ""
-    sizes = Sizes.of(context.steps, context.images, context.config)
-    sizes.dims["component"] = stored_scores(store).n_features
-    return _too_much(sizes, shutil.disk_usage(store.path).free)
+    free = shutil.disk_usage(store.path).free
+    return _too_much(sizes_of(context), free, neighbors.get("leaves_searched"))
 
 
 def row_bytes() -> int:

@@ -68,6 +68,9 @@ NEIGHBORS = {
 }
 #: With ``auto``, seconds that the step may take by the plan, and the share of the free disk.
 AUTO_SECONDS, AUTO_DISK = 900.0, 0.8
+#: What an image takes beside the comparisons, a leaf that it is compared with, and those comparisons
+#: where all that bounds leave are made, among `SECONDS_ROWS` images; of 50 components [s].
+SECONDS_BASE, SECONDS_LEAF, SECONDS_EXACT, SECONDS_ROWS = 4e-6, 1.35e-7, 6.5e-6, 20_000
 #: Bytes of a neighbour, and images that a leaf has about.
 FOUND_BYTES, LEAF_IMAGES = 8, 20
 #: Bytes of scores of the largest unit of sorting, in float32.
@@ -108,7 +111,8 @@ class NeighborsStep(Step):
         """Sort the scores into buckets, search them, and put what is found in the order of the images."""
         store = context.store
         final, target = store.path / layout.NEIGHBORS, store.path / layout.WIP / layout.NEIGHBORS
-        reason = _why_not(context)
+        work = _work(context)
+        reason = _why_not(context) or _search(context, work)
         if reason:
             # Without arrays: that the step is complete shows in a group, which may be empty.
             place = store.wip(layout.NEIGHBORS)
@@ -116,9 +120,9 @@ class NeighborsStep(Step):
             zarr_io.consolidate(place)
             store.replace([(place, final)])
             store.step(self.name).details = {"found": False, "reason": reason}
+            work.discard()
             return
-        work = _work(context)
-        counts = _search(context, work)
+        counts = Counts.noted(store, _units(context, stored_scores(store).n_features))
         journal = context.rows_journal(
             self.name,
             target,
@@ -136,8 +140,7 @@ class NeighborsStep(Step):
         )
         store.step(self.name).details = {"found": True, "k": work.k, **_noted_effort(store)}
         store.replace([(target, final)])
-        for folder in (work.sorted, work.order, work.buckets, work.found):
-            discard(folder)
+        work.discard()
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the neighbours."""
@@ -210,16 +213,18 @@ def is_planned(sizes: Sizes) -> bool:
     return enabled is True or (enabled == "auto" and seconds(sizes) <= AUTO_SECONDS)
 
 
-def seconds(sizes: Sizes) -> float:
-    """Return about how long the step takes on the workers of this machine [s]."""
+def seconds(sizes: Sizes, n_leaves: int | None = None) -> float:
+    """Return about how long the step takes on the workers of this machine [s].
+
+    `n_leaves` is how many leaves an image is compared with, where that is known.
+    """
     n, d = sizes.n_samples, sizes.dims["component"] / 50
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
-        # From 4e-11 (demo) to 4e-10 (mnist): as much as bounds leave.
-        row = (15e-6 + 1.4e-10 * n) * d
+        compared = SECONDS_EXACT * (n / SECONDS_ROWS) ** 0.4
     else:
-        # From 15e-6 to 1e-4 where noise fills all components and 512 leaves are needed.
-        row = 25e-6 * d
-    return 0.2 + sizes.rows_per_worker * row
+        # What windows of photographs and the images of the demo take.
+        compared = SECONDS_LEAF * (n_leaves or 64 * (n / 400_000) ** 0.2)
+    return 0.2 + sizes.rows_per_worker * (SECONDS_BASE + compared) * d
 
 
 def disk_bytes(sizes: Sizes) -> int:
@@ -246,17 +251,26 @@ def _why_not(context: Context) -> str:
     if context.store.journal(NeighborsStep.name, "regions").entries:
         # What was begun is finished.
         return ""
-    sizes = Sizes.of(context.steps, context.images, context.config)
-    scores = stored_scores(context.store)
-    sizes.dims["component"] = scores.n_features
+    sizes = sizes_of(context)
     needed, free = disk_bytes(sizes), shutil.disk_usage(context.store.path).free
     if needed > AUTO_DISK * free:
         return f"{format_bytes(needed)} of disk are needed, {format_bytes(free)} are free; neighbors.enabled=true tries all the same"
-    if seconds(sizes) > AUTO_SECONDS:
-        return (
-            f"about {seconds(sizes) / 60:.0f} minutes are needed; neighbors.enabled=true takes them"
-        )
-    return ""
+    return _too_long(sizes)
+
+
+def _too_long(sizes: Sizes, n_leaves: int | None = None) -> str:
+    """Return that it takes too long to be done unasked; empty where it does not."""
+    needed = seconds(sizes, n_leaves)
+    if needed <= AUTO_SECONDS:
+        return ""
+    return f"about {needed / 60:.0f} minutes are needed; neighbors.enabled=true takes them"
+
+
+def sizes_of(context: Context) -> Sizes:
+    """Return the sizes of a run whose scores are there."""
+    sizes = Sizes.of(context.steps, context.images, context.config)
+    sizes.dims["component"] = stored_scores(context.store).n_features
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +307,8 @@ def _units(context: Context, n_features: int) -> list[Partition]:
     return units_of(context.partitions, n_blocks)
 
 
-def _search(context: Context, work: Work) -> Counts:
-    """Do all passes up to the search that are left; return where what it found lies."""
+def _search(context: Context, work: Work) -> str:
+    """Do all passes up to the search that are left; return why that is given up, if it is."""
     store = context.store
     regions = _regions(context, work)
     n_buckets = -(-regions.n_regions // bucket_regions(regions.n_regions))
@@ -304,9 +318,8 @@ def _search(context: Context, work: Work) -> Counts:
         leaves = _journal(store, "leaves", work.buckets, work.order)
         if len(leaves.entries) < n_buckets:
             _make_buckets(context, work, regions, units, leaves)
-        counts = Counts.noted(store, units)
-        _find(context, work, regions, counts, found)
-    return Counts.noted(store, units)
+        return _find(context, work, regions, Counts.noted(store, units), found)
+    return ""
 
 
 def _journal(store: RunStore, part: str, *folders: Path) -> Journal:
@@ -336,14 +349,20 @@ def _make_buckets(
     discard(work.sorted)
 
 
-def _find(context: Context, work: Work, regions: Regions, counts: Counts, found: Journal) -> None:
-    """Search the buckets."""
+def _find(context: Context, work: Work, regions: Regions, counts: Counts, found: Journal) -> str:
+    """Search the buckets; return why not, where a sample shows that it takes too long unasked."""
     step, executor, items = NeighborsStep.name, context.executor, counts.buckets()
     table = executor.reduce(partial(part_of_table, work.buckets), list(items), joined)
     effort = _effort(context, work, table, items)
+    is_asked = context.config.section(NeighborsSettings).enabled is True
+    if not (is_asked or work.is_exact or found.entries):
+        reason = _too_long(sizes_of(context), effort.n_leaves)
+        if reason:
+            return reason
     search = SearchTask(work, executor.share(table), regions.scale, effort.n_leaves)
     context.run_partitions(step, search, found, items=items, name="neighbors: search")
     discard(work.buckets)
+    return ""
 
 
 def _regions(context: Context, work: Work) -> Regions:

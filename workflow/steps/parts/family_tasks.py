@@ -243,9 +243,10 @@ class SortTask:
             "weight": edge_weights(index, distance, own, scale),
             "strength": _strengths(work, unit),
             "first": image,
-            "is_alone": lies_alone_among(index, own, scale, self.max_sparsity),
         }
         del distance
+        if self.cut == N_CUTS - 1:
+            arrays["is_alone"] = lies_alone_among(index, own, scale, self.max_sparsity)
         arrays["patch"] = self._patches(unit, self.cut)
         if self.cut == 0:
             region, arrays["next"] = (self._regions(unit, shared, cut) for cut in (0, 1))
@@ -332,7 +333,7 @@ class SolveTask:
             for name, place in ArrayPlace.known(part_path(work.sorted, int(unit))).items():
                 parts.setdefault(name, []).append(place.read_range(*rows))
         arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
-        is_alone, following = arrays.pop("is_alone"), arrays.pop("next", None)
+        is_alone, following = arrays.pop("is_alone", None), arrays.pop("next", None)
         lists = Lists(**arrays)
         solved = solve_region(lists, self.all_exits, is_last=is_last)
         community, image = solved.community, lists.image
@@ -340,6 +341,7 @@ class SolveTask:
         first = image[begins[community]]
         path = part_path(work.solved(self.cut), item.index)
         if is_last:
+            assert is_alone is not None
             table = Table.of(lists, solved, is_alone)
             total = lists.strength
             strength = np.divide(solved.inside, total, out=np.zeros_like(total), where=total > 0)

@@ -38,7 +38,7 @@ from workflow.neighbors import (
 )
 from workflow.rng import generator
 from workflow.runstore import zarr_io
-from workflow.runstore.files import ArrayPlace, map_arrays, read_arrays, write_arrays
+from workflow.runstore.files import ArrayPlace, discard, map_arrays, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +102,11 @@ class Work:
     def found(self) -> Path:
         """What was found for the rows of each bucket, unit by unit."""
         return self.folder / "found"
+
+    def discard(self) -> None:
+        """Remove what lies between."""
+        for folder in (self.sorted, self.order, self.buckets, self.found):
+            discard(folder)
 
 
 @dataclass(frozen=True, slots=True)
