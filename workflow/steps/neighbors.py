@@ -220,10 +220,10 @@ def seconds(sizes: Sizes, n_leaves: int | None = None) -> float:
     """
     n, d = sizes.n_samples, sizes.dims["component"] / 50
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
-        compared = SECONDS_EXACT * (n / SECONDS_ROWS) ** 0.4
+        compared = SECONDS_EXACT * float((n / SECONDS_ROWS) ** 0.4)
     else:
         # What windows of photographs and the images of the demo take.
-        compared = SECONDS_LEAF * (n_leaves or 64 * (n / 400_000) ** 0.2)
+        compared = SECONDS_LEAF * float(n_leaves or 64 * (n / 400_000) ** 0.2)
     return 0.2 + sizes.rows_per_worker * (SECONDS_BASE + compared) * d
 
 
