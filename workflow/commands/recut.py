@@ -22,6 +22,7 @@ from workflow.steps.labels import (
     label_model,
     reported_counts,
 )
+from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.cluster_numbers import number_clusters
 from workflow.steps.parts.family_table import family_labels
@@ -140,6 +141,7 @@ def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str,
         paths,
         suggested=suggested,
         families=families_of(store),
+        map=map_of(store),
         by_family=by_family,
     )
     journal = Journal(place / JOURNAL, store.step("labels").key)
