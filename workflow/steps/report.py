@@ -19,6 +19,7 @@ from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_j
 from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.family_table import family_table, images_of_families
+from workflow.steps.parts.map_data import map_data
 from workflow.steps.parts.odd_images import copied_images, find_outliers
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_tree, stored_tree
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 TRUTH = "truth.json"
 #: Pictures on the sheets of noise and of outliers.
 N_ODD = 48
+#: Largest clusters with a picture on the map.
+MAP_PICTURES = 20
 #: Families with a sheet, the largest ones, and pictures on each.
 N_FAMILIES, FAMILY_IMAGES = 12, 18
 #: Most pictures fetched one by one from the images, for clusters too small to be among the kept ones.
@@ -123,6 +126,14 @@ def write_report(
     settings = config.section(ReportSettings)
     summary = summarize(steps, store)
     tree, families = stored_tree(store), family_table(store)
+    sheets = ContactSheets(
+        store,
+        images,
+        summary,
+        n_clusters=settings.n_clusters_shown,
+        n_images=settings.images_per_cluster,
+        families=families,
+    )
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
         "spectrum",
@@ -153,14 +164,8 @@ def write_report(
         clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
         families=families,
-        sheets=ContactSheets(
-            store,
-            images,
-            summary,
-            n_clusters=settings.n_clusters_shown,
-            n_images=settings.images_per_cluster,
-            families=families,
-        ),
+        map=map_data(store, sheets=sheets[:MAP_PICTURES]),
+        sheets=sheets,
         steps=_steps(store),
         notes=_notes(store, summary),
         truth=read_json(truth) if truth.is_file() else None,
