@@ -101,8 +101,8 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
             rasterized=len(places) > VECTOR_POINTS,
         )
     else:
-        extent = (low[0], high[0], low[1], high[1])
-        pixels = _raster(places, colours, low, high)
+        pixels, far = _raster(places, colours, low, high)
+        extent = (low[0], far[0], low[1], far[1])
         axes.imshow(pixels, extent=extent, origin="lower", interpolation="nearest")
     if data.has_groups:
         _name_groups(axes, places, values, data)
@@ -181,8 +181,8 @@ def _norm(values: NDArray[Any]) -> Normalize:
 
 def _raster(
     places: NDArray[Any], colours: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Return pixels with the mean colour of their images, the denser the less transparent."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return pixels with the mean colour of their images, the denser the less transparent, and their far corner."""
     scale = RASTER_PIXELS / (high - low).max()
     width, height = (int(side) for side in np.maximum(1, np.ceil((high - low) * scale)))
     column, row = np.minimum((places - low) * scale, [width - 1, height - 1]).astype(np.int64).T
@@ -196,7 +196,7 @@ def _raster(
     # A pixel as dense as those of most images is opaque.
     dense = np.log1p(np.quantile(count[pixel], 0.7))
     pixels[filled, 3] = np.clip(0.25 + 0.75 * np.log1p(count[filled]) / dense, 0, 1)
-    return pixels.reshape(height, width, 4)
+    return pixels.reshape(height, width, 4), low + np.array([width, height]) / scale
 
 
 def _name_groups(axes: Axes, places: NDArray[Any], values: NDArray[Any], data: MapData) -> None:
