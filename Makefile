@@ -12,7 +12,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
 MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centroid_graph \
-        workflow/tree workflow/labels workflow/neighbors workflow/families workflow/chunks.py \
+        workflow/tree workflow/labels workflow/neighbors workflow/map workflow/families workflow/chunks.py \
         workflow/numerics.py workflow/graph.py workflow/estimators.py
 
 .PHONY: demo test test-slurm test-sites check lint types imports docstrings docs dist slow soak bench sizes scaling quality lowest clean

@@ -21,11 +21,13 @@ from workflow.runstore import RunStore, zarr_io
 from workflow.steps.parts.far_out import UsualDistance
 
 SILENT = Progress(enabled=False)
-#: Few centroids and many are searched in different ways; bytes and floats are centred in different ways.
+#: Few centroids and many are searched in different ways; bytes and floats are centred in different ways;
+#: the map is of centroids or of images.
+IMAGES_ON_MAP = {"map.enabled": True, "neighbors.enabled": True, "families.enabled": False}
 KINDS = {
-    "bytes": ("uint8", {}),
+    "bytes": ("uint8", {"map.enabled": True}),
     "panels": ("uint8", {"overcluster.n_centroids": 300, "pca.whiten": True}),
-    "half": ("uint16", {"projection.dtype": "float16"}),
+    "half": ("uint16", {"projection.dtype": "float16", **IMAGES_ON_MAP}),
     "floats": ("float32", {"overcluster.n_centroids": 300, "labels.max_outlier_score": 0.6}),
 }
 

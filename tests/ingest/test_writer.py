@@ -35,7 +35,7 @@ def test_ingest__copies_values_and_names_dimensions(tmp_path, images, source):
     assert report.n_bytes < images.nbytes
     assert runner.n_shown == 60
     dataset = xr.open_zarr(tmp_path / "i.zarr")
-    assert dataset["images"].dims == ("sample", "y", "x", "channel")
+    assert dataset["images"].dims == ("sample", "height", "width", "channel")
     np.testing.assert_array_equal(dataset["images"], images)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["i.npy", "i.zarr"]
     assert sorted(p.name for p in (tmp_path / "i.zarr").iterdir()) == ["images", "zarr.json"]
@@ -66,7 +66,7 @@ def test_ingest__shards_hold_whole_blocks():
     }
     assert images == {10**5: 16_384, 10**6: 16_384, 10**7: 9 * 16_384, 10**9: 10 * 16_384}
     assert writer.dims_of((2, 3, 4, 5)) == ("sample", "dim_1", "dim_2", "dim_3", "dim_4")
-    assert writer.dims_of((2, 3)) == ("sample", "y", "x")
+    assert writer.dims_of((2, 3)) == ("sample", "height", "width")
 
 
 def test_ingest__bytes_do_not_depend_on_the_runner(tmp_path, source):

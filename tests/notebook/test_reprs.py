@@ -18,7 +18,7 @@ from tests.runs.helpers import LEAN, SETTINGS, make_run
 from workflow import Run
 from workflow.commands.recut import recut
 from workflow.engine.summary import read_summary
-from workflow.errors import ImagesError, StoreError
+from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.runstore import RunStore
 from workflow.steps.tree import shown_tree
 
@@ -143,7 +143,7 @@ def _refuse(*_args, **_kwargs):
 
 def test_images__are_those_of_the_run(made, pictures):
     images = Run(made).images
-    assert images.dims == ("sample", "y", "x", "channel")
+    assert images.dims == ("sample", "height", "width", "channel")
     np.testing.assert_array_equal(images.values, pictures[0])
     label = Run(made).dataset.label
     np.testing.assert_array_equal(
@@ -231,6 +231,7 @@ def test_names__become_the_coordinate_path_of_images_too(client, tmp_path, pictu
         "tree",
         "n_clusters_by_threshold",
         "certainty",
+        "map",
         "variance",
         "outliers",
         "contact_sheet",
@@ -248,6 +249,17 @@ def test_plots__return_the_axes_they_drew_on(made, name):
     assert getattr(run.plot, name)(ax=axes) is axes
     assert getattr(run.plot, name)() is not axes
     axes.figure.canvas.draw()
+
+
+def test_map__is_coloured_by_any_array(made):
+    plot = Run(made).plot
+    assert plot.map("strength").figure.axes[1].get_ylabel() == "strength"
+    words = np.array(["cat", "dog"])[np.arange(4000) % 2]
+    assert {text.get_text() for text in plot.map(words).texts} == {"0", "1"}
+    with pytest.raises(ConfigError, match=r"one value for each of 4000 images; got shape \(7,\)"):
+        plot.map(np.arange(7))
+    with pytest.raises(ConfigError, match=r"got 'colour'\. Known: centroid, "):
+        plot.map("colour")
 
 
 def test_gallery__shows_members(made):

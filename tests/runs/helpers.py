@@ -16,8 +16,13 @@ from workflow.runstore import RunStore
 
 #: Small and quick: few centroids, a dozen blocks.
 SETTINGS = {"overcluster.n_centroids": 60, "block_rows": 512}
-#: For tests that are about other things than neighbours, families, certainty and the pictures of the page.
-LEAN = {"neighbors.enabled": False, "tree.n_resamples": 0, "report.n_clusters_shown": 0}
+#: For tests that are about other things than neighbours, families, the map, certainty and the pictures of the page.
+LEAN = {
+    "neighbors.enabled": False,
+    "map.enabled": False,
+    "tree.n_resamples": 0,
+    "report.n_clusters_shown": 0,
+}
 
 
 def make_run(images, out, client, *, defaults=SETTINGS, **settings):

@@ -39,6 +39,8 @@ from workflow.steps.labels import (
     stored_labels,
     write_labels,
 )
+from workflow.steps.map import ROWS as MAP_ROWS
+from workflow.steps.map import Placer, stored_points
 from workflow.steps.overcluster import N_NEAREST, stored_search
 from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.projection import Basis, stored_transform
@@ -147,7 +149,7 @@ def _predict(
     mean, components, variance, centroids = store.read_model(
         "projection_mean", "projection_components", "projection_variance", "centroids"
     )
-    usual_distance = stored_usual_distance(store)
+    usual_distance, points = stored_usual_distance(store), stored_points(store)
     attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
     basis = {"mean": mean, "components": components, "variance": variance}
     transform = stored_transform(store)
@@ -166,7 +168,8 @@ def _predict(
             "labels": settings.model_dump(mode="json"),
             "version": LabelsStep.version,
             # What another version began lacks arrays of this one.
-            "arrays": list(LABELS),
+            "arrays": list(LABELS | (MAP_ROWS if points else {})),
+            "map": store.step("map").key,
             "usual_distance": usual_distance,
         }
     )
@@ -174,11 +177,12 @@ def _predict(
     if not journal.entries:
         discard(partial)
     names = named_group(images)
+    shared = executor.share({"centroids": centroids, **points})
     task = PredictTask(
         images=images,
         basis=Basis(executor.share(basis), attrs["whiten"], images.image_shape),
         dtype=attrs["dtype"],
-        centroids=executor.share({"centroids": centroids}),
+        centroids=shared,
         labeller=Labeller.of(
             executor,
             Chosen(stored_labels(store)),
@@ -186,6 +190,7 @@ def _predict(
             partial,
             names,
             usual_distance=usual_distance,
+            placer=Placer(shared) if points else None,
         ),
     )
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
@@ -255,4 +260,4 @@ class PredictTask:
             # Rounded as the run's scores were stored, so that equal images get equal labels.
             scores = self.basis.project(block, rows.start, self.dtype)
             scores = scores.astype(np.float32, copy=False)
-            yield FoundBlock(rows, *search.query(scores, k=N_NEAREST), block.nbytes)
+            yield FoundBlock(rows, *search.query(scores, k=N_NEAREST), block.nbytes, scores)

@@ -22,6 +22,7 @@ from workflow.steps.labels import (
     label_model,
     reported_counts,
 )
+from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.cluster_numbers import number_clusters
 from workflow.steps.report import write_report
@@ -144,7 +145,13 @@ def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str,
     paths = present if "path" in zarr_io.array_names(present) else None
     target = place / layout.LABELS
     labeller = Labeller.of(
-        executor, chosen, settings.rule, target, paths, families=families_of(store)
+        executor,
+        chosen,
+        settings.rule,
+        target,
+        paths,
+        families=families_of(store),
+        map=map_of(store),
     )
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, parts, journal)

@@ -451,10 +451,10 @@ def dims_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     Examples
     --------
     >>> dims_of((16, 16, 3)), dims_of((768,))
-    (('sample', 'y', 'x', 'channel'), ('sample', 'feature'))
+    (('sample', 'height', 'width', 'channel'), ('sample', 'feature'))
     """
     if len(image_shape) == 1:
         return ("sample", "feature")
     if len(image_shape) <= 3:
-        return ("sample", *("y", "x", "channel")[: len(image_shape)])
+        return ("sample", *("height", "width", "channel")[: len(image_shape)])
     return ("sample", *(f"dim_{axis}" for axis in range(1, len(image_shape) + 1)))

@@ -10,8 +10,10 @@ from workflow.errors import StoreError
 from workflow.report import plots
 from workflow.report.axes import draw_on, show_images, show_sheets
 from workflow.report.certainty_plots import plot_certainty, plot_clusters_by_threshold
+from workflow.report.map_plot import plot_map
 from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
+from workflow.steps.parts.map_data import map_data
 from workflow.steps.report import (
     ContactSheets,
     certainty_of,
@@ -94,6 +96,33 @@ class RunPlots:
         found = certainty_of(store, stored_tree(store))
         certainty = _there(found, "certainty", "it is known of the configured cut only")
         return draw_on(lambda axes: plot_certainty(axes, certainty), ax)
+
+    def map(self, by: Any = "cluster", *, n_pictures: int = 12, ax: Axes | None = None) -> Axes:
+        """Draw the images on the map, where those that are alike lie side by side.
+
+        Parameters
+        ----------
+        by : str or array of shape (n_samples,)
+            What colours them: an array of ``labels.zarr`` (``"cluster"``, ``"family"``,
+            ``"strength"``, ...), or a value for each image; whole numbers and words are groups.
+        n_pictures : int
+            Largest clusters that get a picture, where the map is coloured by them.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Save them by ``.figure.savefig("map.svg")``, or ``.png``.
+        """
+        store, summary = self._store(), self._run.summary
+        sheets = ContactSheets(store, None, summary, n_clusters=n_pictures, n_images=1)
+        found = _there(
+            map_data(store, by, sheets),
+            "a map",
+            "map.enabled is false, or `run` has not made it yet",
+        )
+        return draw_on(lambda axes: plot_map(axes, found), ax, size=(8.0, 8.0))
 
     def variance(self, ax: Axes | None = None) -> Axes:
         """Draw the share of the variance that the principal components keep."""

@@ -14,6 +14,7 @@ from workflow.report.data import (
     noise_sheet,
     outlier_sheet,
 )
+from workflow.report.map_plot import MapData
 from workflow.report.notebook import LiveRow, live_html, run_html, unfinished_html
 from workflow.report.page import render, with_times
 
@@ -23,6 +24,7 @@ __all__ = [
     "CondensedTree",
     "FamilyTable",
     "LiveRow",
+    "MapData",
     "ReportData",
     "Sheet",
     "cluster_sheet",

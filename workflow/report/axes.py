@@ -64,7 +64,9 @@ def _recolour(ax: Axes) -> None:
     """Put the user's colours in the place of the stand-ins, which a page would replace."""
     wanted: dict[str, Any] = {name: mpl.rcParams[key] for name, key in _SETTINGS.items()}
     wanted[ACCENT] = "C0"
-    for artist in ax.findobj():
+    artists = ax.findobj()
+    artists += [box for text in artists if (box := getattr(text, "get_bbox_patch", lambda: None)())]
+    for artist in artists:
         for name in _COLOURS:
             get = getattr(artist, f"get_{name}", None)
             colour = get() if get is not None else None

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.report.map_plot import MapData
+
 SheetKind = Literal["cluster", "family", "noise", "outliers"]
 
 
@@ -210,6 +212,8 @@ class ReportData:
         How sure the clusters are; None where it is not known.
     families : FamilyTable or None
         Groups of images of the same source; None where there are none.
+    map : MapData or None
+        Places of images; None where no map was made.
     sheets : sequence of Sheet
         Pictures, the largest clusters first.
     value_range : tuple of float or None
@@ -240,6 +244,7 @@ class ReportData:
     clusters_by_threshold: ClustersByThreshold | None = None
     certainty: Certainty | None = None
     families: FamilyTable | None = None
+    map: MapData | None = None
     sheets: Sequence[Sheet] = ()
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()

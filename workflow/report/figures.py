@@ -28,9 +28,9 @@ _VARIABLES = {
     ACCENT: "var(--accent)",
     PAPER: "var(--card)",
 }
-#: Colours of clusters, repeated; each stands out on white and on black.
+#: Colours of clusters, repeated: those of Okabe and Ito (2008), which the colour-blind can tell apart.
 CLUSTER_COLOURS = (
-    "#3b7dd8", "#e0672f", "#2f9e6b", "#b455c6", "#b8901f", "#d6456b", "#2196a8", "#8f7350",
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442",
 )  # fmt: skip
 #: Colour of what belongs to no cluster.
 NOISE_COLOUR = "#8a8f98"

@@ -19,6 +19,7 @@ from workflow.report.families import families_section
 from workflow.report.figures import drawing_style, plot_box
 from workflow.report.gallery import gallery
 from workflow.report.header import page_header, run_times
+from workflow.report.map_plot import plot_map
 from workflow.report.markup import Html, element, join, retimed, section, table, timed
 from workflow.report.plots import (
     plot_population,
@@ -97,6 +98,7 @@ def render(data: ReportData) -> str:
                 _notes(data),
                 _truth(data),
                 _partitions(data),
+                _map(data),
                 _gallery(data),
                 sizes_section(data),
                 families_section(data),
@@ -180,6 +182,22 @@ def _gallery(data: ReportData) -> Html:
     noun = label_noun(data.summary)
     cards = gallery(data.sheets, n_clusters, data.value_range, data.certainty, noun=noun)
     return section(plural(noun).capitalize(), "", cards)
+
+
+def _map(data: ReportData) -> Html:
+    """Return the map, or nothing where none was made."""
+    found = data.map
+    if found is None:
+        return Html("")
+    hint = (
+        "Images that are alike lie side by side. How far groups lie from each other says little, and how "
+        "large they are, nothing."
+    )
+    words = (
+        f"{format_count(len(found.places), 'image')} in two dimensions, coloured by {found.name}"
+    )
+    plot = plot_box("map", "Map", words, lambda axes: plot_map(axes, found), size=(7.6, 7.6))
+    return section("The map", hint, plot)
 
 
 def _tree(data: ReportData) -> Html:

@@ -18,6 +18,7 @@ LABELS = "labels.zarr"
 MODEL = "model.zarr"
 NEIGHBORS = "neighbors.zarr"
 FAMILIES = "families.zarr"
+MAP = "map.zarr"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

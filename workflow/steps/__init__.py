@@ -10,6 +10,7 @@ from workflow.steps.centroid_graph import CentroidGraphStep
 from workflow.steps.families import FamiliesStep
 from workflow.steps.ingest import IngestStep
 from workflow.steps.labels import LabelsStep
+from workflow.steps.map import MapStep
 from workflow.steps.neighbors import NeighborsStep
 from workflow.steps.overcluster import OverclusterStep
 from workflow.steps.pca import PcaStep
@@ -35,6 +36,7 @@ STEPS: list[Step] = [
     FamiliesStep(),
     OverclusterStep(),
     CentroidGraphStep(),
+    MapStep(),
     TreeStep(),
     LabelsStep(),
     ReportStep(),

@@ -21,6 +21,8 @@ from workflow.steps.base import described, is_picture
 from workflow.steps.centroid_graph import EDGES
 from workflow.steps.families import ROWS as FAMILY_ROWS
 from workflow.steps.families import families_of
+from workflow.steps.map import ROWS as MAP_ROWS
+from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.cluster_numbers import Rule, number_clusters
 from workflow.steps.parts.family_table import family_labels
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
     from workflow.steps.base import ModelArrays
+    from workflow.steps.map import Placer
     from workflow.steps.parts.cluster_numbers import Numbered
 
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
@@ -144,7 +147,7 @@ class LabelsStep(Step):
     version = 3
     section = LabelsSettings
     settings = ("labels.level", "labels.noise", "labels.max_outlier_score")
-    reads = ("overcluster", "centroid_graph", "tree", "families")
+    reads = ("overcluster", "centroid_graph", "tree", "families", "map")
     arrays = ARRAYS
 
     def run(self, context: Context) -> None:
@@ -171,7 +174,13 @@ class LabelsStep(Step):
         if not journal.entries:
             target = store.wip(layout.LABELS)
         labeller = Labeller.of(
-            executor, chosen, rule, target, context.paths(), families=families_of(store)
+            executor,
+            chosen,
+            rule,
+            target,
+            context.paths(),
+            families=families_of(store),
+            map=map_of(store),
         )
         reports = label_images(executor, store, labeller, context.partitions, journal)
         context.count(self.name, reports)
@@ -364,6 +373,7 @@ class FoundBlock(NamedTuple):
     nearest: NDArray[np.int32]
     sq_distance: NDArray[np.float32]
     bytes_read: int
+    scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +387,8 @@ class Labeller:
     paths: Path | None
     usual_distance: float | None = None
     families: Path | None = None
+    map: Path | None = None
+    placer: Placer | None = None
     by_family: bool = False
 
     @classmethod
@@ -390,22 +402,28 @@ class Labeller:
         *,
         usual_distance: float | None = None,
         families: Path | None = None,
+        map: Path | None = None,  # noqa: A002
+        placer: Placer | None = None,
     ) -> Labeller:
         """Return what labels images; tasks share the labels of the centroids."""
         labels, suggested, by_family = chosen
         other = None if suggested is None else executor.share(suggested.to_arrays())
         shared = executor.share(labels.to_arrays())
-        return cls(shared, other, rule, target, paths, usual_distance, families, by_family)
+        return cls(
+            shared, other, rule, target, paths, usual_distance, families, map, placer, by_family
+        )
 
     @property
     def own(self) -> dict[str, ArraySpec]:
         """The arrays that follow from the nearest centroids."""
-        return LABELS | ({} if self.suggested is None else SUGGESTED_LABELS)
+        more = {} if self.suggested is None else SUGGESTED_LABELS
+        return LABELS | more | ({} if self.placer is None else MAP_ROWS)
 
     @property
     def specs(self) -> dict[str, ArraySpec]:
         """The arrays that are written."""
-        return self.own | ({} if self.families is None else FAMILY_ROWS)
+        beside = {} if self.families is None else FAMILY_ROWS
+        return self.own | beside | ({} if self.map is None else MAP_ROWS)
 
     def label(self, block: FoundBlock) -> dict[str, NDArray[Any]]:
         """Return the labels of a block, by the names they are stored under."""
@@ -414,6 +432,8 @@ class Labeller:
         arrays = {name: getattr(labels, name) for name in LABELS}
         if self.suggested is not None:
             arrays[SUGGESTED] = cluster_of_rows(*found, _shared_labels(self.suggested), **how)
+        if self.placer is not None and block.scores is not None:
+            arrays |= self.placer.place(block.scores, block.nearest)
         if self.by_family:
             arrays |= self._by_family(block)
         return arrays
@@ -435,11 +455,13 @@ class Labeller:
         }
 
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
-        """Label the blocks of a partition, write them, copy names and families along; return the report."""
+        """Label the blocks of a partition, write them, copy names, families and places along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
         copied = [(self.paths, "path")] if self.paths is not None else []
         if self.families is not None:
             copied += [(self.families, name) for name in FAMILY_ROWS]
+        if self.map is not None:
+            copied += [(self.map, name) for name in MAP_ROWS]
         names = [*self.own, *(name for _, name in copied)]
         with zarr_io.rows_writers(self.target, names, partition.start) as writers:
             for block in blocks:

@@ -20,6 +20,7 @@ from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_j
 from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.family_table import family_table, images_of_families
+from workflow.steps.parts.map_data import map_data
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 TRUTH = "truth.json"
 #: Pictures on the sheets of noise and of outliers.
 N_ODD = 48
+#: Largest clusters with a picture on the map.
+MAP_PICTURES = 20
 #: Families with a sheet, the largest ones, and pictures on each.
 N_FAMILIES, FAMILY_IMAGES = 12, 18
 #: Most pictures fetched one by one from the images, for clusters too small to be among the kept ones.
@@ -142,6 +145,14 @@ def write_report(
     summary = summarize(steps, store)
     tree = stored_tree(store)
     families = family_table(store, tree.label if labels_are_families(store) else None)
+    sheets = ContactSheets(
+        store,
+        images,
+        summary,
+        n_clusters=settings.n_clusters_shown,
+        n_images=settings.images_per_cluster,
+        families=families,
+    )
     ratio, spectrum, population, radius, label, resolved = store.read_model(
         "explained_variance_ratio",
         "spectrum",
@@ -175,14 +186,8 @@ def write_report(
         clusters_by_threshold=clusters_by_threshold(store, tree),
         certainty=certainty_of(store, tree),
         families=families,
-        sheets=ContactSheets(
-            store,
-            images,
-            summary,
-            n_clusters=settings.n_clusters_shown,
-            n_images=settings.images_per_cluster,
-            families=families,
-        ),
+        map=map_data(store, sheets=sheets[:MAP_PICTURES]),
+        sheets=sheets,
         steps=_steps(store),
         notes=_notes(store, summary),
         truth=read_json(truth) if truth.is_file() else None,

@@ -1,0 +1,226 @@
+"""The map of a run: points where images are few, their density where they are many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+from workflow.formatting import format_count
+from workflow.report.contact_sheets import contact_array
+from workflow.report.figures import CLUSTER_COLOURS, INK, MUTED, NOISE_COLOUR, PAPER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+#: Images up to this many are drawn as points, of more the density; points above so many are one picture in an SVG.
+MAX_POINTS, VECTOR_POINTS = 100_000, 1_500
+#: Pixels on the longer side of the density.
+RASTER_PIXELS = 720
+#: What is farther out than this share of the images, and a margin, is not drawn: it would shrink the rest.
+OUTSIDE, MARGIN = 0.001, 0.06
+#: Groups that get a number, the largest.
+NUMBERED = 60
+#: Height of a picture on the map [points].
+PICTURE_POINTS = 22.0
+
+
+@dataclass(frozen=True, eq=False)
+class MapData:
+    """What a map shows.
+
+    Attributes
+    ----------
+    places : float32 array of shape (n_drawn, 2)
+        Where images lie.
+    values : array of shape (n_drawn,)
+        What colours them: whole numbers are groups, -1 none of them; others are amounts.
+    n_samples : int
+        Images of the run; those drawn are evenly among them.
+    name : str
+        What the values are.
+    pictures : mapping of int to array of shape (height, width[, channels])
+        Group -> a picture of it.
+    """
+
+    places: NDArray[np.float32]
+    values: NDArray[Any]
+    n_samples: int
+    name: str = "cluster"
+    pictures: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the values are groups."""
+        return bool(np.issubdtype(self.values.dtype, np.integer) or self.values.dtype == bool)
+
+
+def plot_map(axes: Axes, data: MapData) -> Axes:
+    """Draw the places of images, coloured by their values.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    data : MapData
+        What is drawn.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The same axes.
+    """
+    low, high = _limits(data.places)
+    inside = ((data.places >= low) & (data.places <= high)).all(axis=1)
+    places, values = data.places[inside], data.values[inside]
+    if data.has_groups:
+        colours = _group_colours(places, values)
+        # The others are drawn over those of no group.
+        order = np.argsort(values >= 0, kind="stable")
+    else:
+        shades = ScalarMappable(_norm(values), colormaps["cividis"])
+        colours = shades.to_rgba(values)[:, :3]
+        order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
+        axes.figure.colorbar(shades, ax=axes, shrink=0.6, label=data.name)
+    if len(places) <= MAX_POINTS:
+        size = float(np.clip(30_000 / max(1, len(places)), 0.8, 14.0))
+        axes.scatter(
+            places[order, 0],
+            places[order, 1],
+            s=size,
+            c=colours[order],
+            linewidths=0,
+            rasterized=len(places) > VECTOR_POINTS,
+        )
+    else:
+        pixels, far = _raster(places, colours, low, high)
+        extent = (low[0], far[0], low[1], far[1])
+        axes.imshow(pixels, extent=extent, origin="lower", interpolation="nearest")
+    if data.has_groups:
+        _name_groups(axes, places, values, data)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set_axis_off()
+    shown = format_count(len(data.places), "image")
+    if len(data.places) < data.n_samples:
+        shown = f"{len(data.places):,} of {format_count(data.n_samples, 'image')}"
+    axes.set_title(f"{shown}, by {data.name}", loc="left", color=MUTED, fontsize="medium")
+    return axes
+
+
+def group_colours(middles: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """Return a colour for each group, so that groups near each other have different ones.
+
+    Parameters
+    ----------
+    middles : float array of shape (n_groups, 2)
+        Where each lies.
+
+    Returns
+    -------
+    intp array of shape (n_groups,)
+        Number of the colour in `CLUSTER_COLOURS`, group by group the one that is used farthest away.
+    """
+    n_colours, chosen = len(CLUSTER_COLOURS), np.zeros(len(middles), np.intp)
+    for group, middle in enumerate(middles):
+        sq = np.square(middles[:group] - middle).sum(axis=1)
+        nearest = np.array(
+            [sq[chosen[:group] == colour].min(initial=np.inf) for colour in range(n_colours)]
+        )
+        used = np.bincount(chosen[:group], minlength=n_colours)
+        # Farthest away; of colours not yet in use, and of equals, the one used least.
+        chosen[group] = np.lexsort((used, -nearest))[0]
+    return chosen
+
+
+def _group_colours(places: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the colour of each image as red, green and blue."""
+    table = np.array([to_rgb(colour) for colour in CLUSTER_COLOURS])
+    found, number = np.unique(values, return_inverse=True)
+    is_group = found >= 0
+    if is_group.sum() <= len(table) and found.max(initial=0) < len(table):
+        chosen = found[is_group]
+    else:
+        chosen = group_colours(_middles(places, number, len(found))[is_group])
+    of_group = np.tile(to_rgb(NOISE_COLOUR), (len(found), 1))
+    of_group[is_group] = table[chosen]
+    colours: NDArray[np.float64] = of_group[number]
+    return colours
+
+
+def _middles(places: NDArray[Any], number: NDArray[np.intp], n: int) -> NDArray[np.float64]:
+    """Return the image of each group that is nearest to its mean."""
+    count = np.maximum(np.bincount(number, minlength=n), 1)
+    mean = np.column_stack([np.bincount(number, axis, n) / count for axis in places.T])
+    away = np.square(places - mean[number]).sum(axis=1)
+    order = np.lexsort((away, number))
+    first = np.searchsorted(number[order], np.arange(n))
+    return places[order[first]].astype(np.float64)
+
+
+def _limits(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the corners of what is drawn."""
+    low, high = np.quantile(places, [OUTSIDE, 1 - OUTSIDE], axis=0)
+    margin = MARGIN * max(float((high - low).max()), 1e-6)
+    return low - margin, high + margin
+
+
+def _norm(values: NDArray[Any]) -> Normalize:
+    """Return the range of the shades: a hundredth of the values may lie beyond on each side."""
+    known = values[np.isfinite(values)]
+    low, high = np.quantile(known, [0.01, 0.99]) if len(known) else (0.0, 1.0)
+    return Normalize(low, high if high > low else low + 1, clip=True)
+
+
+def _raster(
+    places: NDArray[Any], colours: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return pixels with the mean colour of their images, the denser the less transparent, and their far corner."""
+    scale = RASTER_PIXELS / (high - low).max()
+    width, height = (int(side) for side in np.maximum(1, np.ceil((high - low) * scale)))
+    column, row = np.minimum((places - low) * scale, [width - 1, height - 1]).astype(np.int64).T
+    pixel = row * width + column
+    count = np.bincount(pixel, minlength=width * height)
+    filled = count > 0
+    pixels = np.zeros((width * height, 4))
+    for channel in range(3):
+        sums = np.bincount(pixel, colours[:, channel], width * height)
+        pixels[filled, channel] = sums[filled] / count[filled]
+    # A pixel as dense as those of most images is opaque.
+    dense = np.log1p(np.quantile(count[pixel], 0.7))
+    pixels[filled, 3] = np.clip(0.25 + 0.75 * np.log1p(count[filled]) / dense, 0, 1)
+    return pixels.reshape(height, width, 4), low + np.array([width, height]) / scale
+
+
+def _name_groups(axes: Axes, places: NDArray[Any], values: NDArray[Any], data: MapData) -> None:
+    """Write the numbers of the largest groups where they lie, with pictures of those that have some."""
+    found, number, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    middles = _middles(places, number, len(found))
+    named = np.flatnonzero(found >= 0)
+    named = named[np.argsort(-sizes[named], kind="stable")][:NUMBERED]
+    for index in named:
+        group, middle = int(found[index]), tuple(middles[index])
+        up = 3.0
+        if group in data.pictures:
+            pixels = contact_array(np.asarray(data.pictures[group])[None], 1)
+            if pixels.shape[2] == 2:
+                pixels = pixels[..., [0, 0, 0, 1]]
+            image = OffsetImage(
+                pixels, zoom=PICTURE_POINTS / pixels.shape[0], interpolation="nearest"
+            )
+            box = AnnotationBbox(image, middle, pad=0.1, frameon=True)
+            box.patch.set(linewidth=0.6, edgecolor=MUTED, facecolor=PAPER)
+            axes.add_artist(box)
+            up = PICTURE_POINTS / 2 + 8
+        text = axes.annotate(
+            str(group), middle, xytext=(0, up), textcoords="offset points", ha="center",
+            va="center", fontsize=9, fontweight="bold", color=INK, zorder=5,
+        )  # fmt: skip
+        text.set_bbox({"boxstyle": "round,pad=0.12", "color": PAPER, "alpha": 0.75, "linewidth": 0})

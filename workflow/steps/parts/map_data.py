@@ -1,0 +1,90 @@
+"""What a map shows of a run: places of images, what colours them, and a picture of each cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.chunks import row_ranges
+from workflow.engine.verify import rows_and_blocks
+from workflow.errors import ConfigError
+from workflow.runstore import layout, zarr_io
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workflow.report import MapData, Sheet
+    from workflow.runstore import RunStore
+
+#: Images that are drawn at most; of more, every so-manieth block.
+MAX_DRAWN = 2**21
+#: What arrays of the labels are called on a map, where they have another name.
+NAMES = {"label": "cluster"}
+
+
+def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -> MapData | None:
+    """Return the map of a run, coloured by an array of its labels or by a user's.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run with labels.
+    by : str or array of shape (n_samples,)
+        What colours the images.
+    sheets : iterable of Sheet
+        Those of clusters give the pictures.
+
+    Returns
+    -------
+    MapData or None
+        None where no map was made.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such array, or it has another length.
+    """
+    from workflow.report import MapData
+
+    labels = store.path / layout.LABELS
+    names = zarr_io.array_names(labels)
+    if "x" not in names:
+        return None
+    n_samples, block_rows = rows_and_blocks(store)
+    ranges = row_ranges(n_samples, block_rows)
+    ranges = ranges[:: -(-n_samples // MAX_DRAWN)]
+
+    def read(name: str) -> Any:
+        return np.concatenate([zarr_io.read_rows(labels, name, *rows) for rows in ranges])
+
+    if isinstance(by, str):
+        by = next((name for name, shown in NAMES.items() if shown == by), by)
+        known = sorted(set(names) - {"path", "top_label", "top_membership"})
+        if by not in known:
+            msg = f"`by` must be an array of labels.zarr or one value for each image; got {by!r}. Known: {', '.join(known)}."
+            raise ConfigError(msg)
+        values, name = read(by), NAMES.get(by, by.replace("_", " "))
+    else:
+        given = np.asarray(by)
+        if given.shape != (n_samples,):
+            msg = f"`by` must have one value for each of {n_samples} images; got shape {given.shape}. Give them in the order of the images."
+            raise ConfigError(msg)
+        if given.dtype.kind not in "biuf":
+            # Words are groups, in the order of the alphabet.
+            given = np.unique(given.astype(str), return_inverse=True)[1]
+        values, name = (
+            np.concatenate([given[rows.start : rows.stop] for rows in ranges]),
+            "values given",
+        )
+    pictures = {}
+    if name == "cluster":
+        pictures = {
+            sheet.cluster: sheet.images[0]
+            for sheet in sheets
+            if sheet.kind == "cluster"
+            and sheet.cluster is not None
+            and sheet.images is not None
+            and len(sheet.images)
+        }
+    return MapData(np.column_stack([read("x"), read("y")]), values, n_samples, name, pictures)
