@@ -93,6 +93,8 @@ def test_run__labels_have_the_types_of_the_contract(finished):
         "top_membership": "float32",
         "family": "int32",
         "family_strength": "float32",
+        "x": "float32",
+        "y": "float32",
     }
     assert labels["label"].dims == ("sample",)
     assert labels["top_label"].dims == labels["top_membership"].dims == ("sample", "rank")
