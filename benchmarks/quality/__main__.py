@@ -115,7 +115,7 @@ def _available(parser: argparse.ArgumentParser, methods: Sequence[Peer]) -> list
 
 def _short(figures: dict[str, Any]) -> str:
     """Return the figures that matter while one waits."""
-    shown = ("n_true", "n_found", "structure", "ari", "seeds", "centroids", "error")
+    shown = ("n_true", "n_found", "low", "high", "structure", "ari", "error")
     return ", ".join(
         f"{name} {figures[name]:.3f}" if name == "ari" else f"{name} {figures[name]}"
         for name in shown

@@ -166,8 +166,8 @@ def _intervals(records: Sequence[Record], _: Mapping[str, ImageSet], __: Path) -
     figures = {
         "sets": len(every),
         "the interval holds the number": sum(f["low"] <= f["n_true"] <= f["high"] for f in every),
-        "it lies above": sum(f["low"] > f["n_true"] for f in every),
-        "it lies below": sum(f["high"] < f["n_true"] for f in every),
+        "it lies above the number": sum(f["low"] > f["n_true"] for f in every),
+        "it lies below the number": sum(f["high"] < f["n_true"] for f in every),
         "clusters found are the number": sum(f["n_found"] == f["n_true"] for f in every),
         "width, parts of the number: median": f"{median(width):.2f}",
         "nine of ten at most": f"{width[(9 * len(width) - 1) // 10]:.2f}",

@@ -36,8 +36,10 @@ SIZE_SHARE = 0.1
 UMAP_NEIGHBORS, UMAP_MIN_DIST = 30, 0.0
 #: Resolution at which Leiden's communities are as small as families.
 FINE_RESOLUTION = 32
-#: Rows on which a peer that compiles itself does so before it is timed; which code, the rows decide.
-WARM_ROWS = 2_000
+#: Rows on which a peer that compiles itself does so before it is timed; fewer take other code.
+WARM_ROWS = 5_000
+#: Peers that have done so, and whether on so many rows.
+_COMPILED: set[tuple[str, bool]] = set()
 #: What is asked of a method: clusters, or the finest groups that it tells.
 Level = Literal["clusters", "families"]
 _LEIDEN = {"leidenalg": "leidenalg", "igraph": "igraph"}
@@ -107,10 +109,12 @@ class Peer:
 
 def timed(peer: Peer, problem: Problem, level: Level = "clusters") -> tuple[Labels, float]:
     """Return a peer's labels and its processor seconds, from what it is given to labels."""
-    if peer.compiles:
+    kind = (peer.name, len(problem.rows) >= WARM_ROWS)
+    if peer.compiles and kind not in _COMPILED:
         rows = problem.rows[:WARM_ROWS]
         first = Scores(rows, partitions(len(rows), len(rows)))
         peer.solve(Problem(first, problem.truth[:WARM_ROWS], problem.seed), level)
+        _COMPILED.add(kind)
     # Made before the time is taken.
     _ = getattr(problem, peer.given)
     started = time.process_time()

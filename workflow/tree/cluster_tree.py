@@ -51,7 +51,7 @@ _DTYPES: dict[str, str] = {
     "nearest": "int32",
 }
 #: One cluster in so many may be none, and may have been missed: chosen on 100 made sets of 5 to 60 known
-#: clusters, tried on 100 others (``python -m benchmarks.stability``).
+#: clusters, tried on 100 others (``python -m benchmarks.quality --sections intervals``).
 FEWER, MORE = 20, 10
 _OPTIONAL = frozenset({"score"})
 #: What arrays and attributes were stored as before -> their present names.
