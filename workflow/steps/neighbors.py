@@ -105,7 +105,7 @@ class NeighborsStep(Step):
     section = NeighborsSettings
     settings = ("neighbors.enabled", "neighbors.k", "neighbors.exact_up_to", "neighbors.recall")
     reads = ("projection",)
-    version = 2
+    version = 3
 
     def run(self, context: Context) -> None:
         """Sort the scores into buckets, search them, and put what is found in the order of the images."""
