@@ -220,7 +220,7 @@ def seconds(sizes: Sizes, n_leaves: int | None = None) -> float:
     """
     n, d = sizes.n_samples, sizes.dims["component"] / 50
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
-        compared = SECONDS_EXACT * (n / SECONDS_ROWS) ** 0.4
+        compared: float = SECONDS_EXACT * (n / SECONDS_ROWS) ** 0.4
     else:
         # What windows of photographs and the images of the demo take.
         compared = SECONDS_LEAF * (n_leaves or 48 * (n / 4_800_000) ** (1 / 3))
