@@ -329,8 +329,8 @@ def lies_alone_among(
     around = np.sort(np.where(index >= 0, scale[index], np.inf), axis=1)
     middle = np.maximum([(n_known - 1) // 2, n_known // 2], 0)
     median = np.take_along_axis(around, middle.T, axis=1).mean(axis=1, dtype=np.float64)
-    alone: NDArray[np.bool_] = (n_known == 0) | (own_scale > max_sparsity * median)
-    return alone
+    is_alone: NDArray[np.bool_] = (n_known == 0) | (own_scale > max_sparsity * median)
+    return is_alone
 
 
 def central(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.neighbors.leaves import compact_leaves, even_starts, laid_out, means, ranges
+from workflow.neighbors.leaves import compact_leaves, laid_out, means, ranges
 from workflow.neighbors.regions import packed, unpacked
 
 if TYPE_CHECKING:
@@ -254,9 +254,13 @@ def make_bucket(
         members = np.flatnonzero(region == number)
         if len(members):
             inside, start = compact_leaves(distinct.rows[members])
-            order.append(members[inside])
+            centers, _ = means(distinct.rows[members], inside, start)
+            # Leaves that lie together make a group, as rows make a leaf.
+            leaves, group_start = compact_leaves(centers)
+            places, start = ranges(start, leaves)
+            order.append(members[inside[places]])
             starts.append(start[1:] + n_rows)
-            group_starts.append(even_starts(len(start) - 1)[1:] + n_leaves)
+            group_starts.append(group_start[1:] + n_leaves)
             n_rows += len(members)
             n_leaves += len(start) - 1
     places, start, group_start = map(np.concatenate, (order, starts, group_starts))

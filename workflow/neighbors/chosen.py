@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from workflow.neighbors.buckets import Bucket
 
 #: Leaves that a row may be compared with, of which the fewest are taken that find enough.
-EFFORTS = (*range(16, 257, 8), *range(288, 1025, 32))
+EFFORTS = (*range(16, 128, 4), *range(128, 256, 8), *range(256, 1025, 32))
 #: Groups whose leaves a row looks at, for each leaf that it is compared with, and those it chooses among.
-GROUPS_PER_LEAF, GROUPS_AROUND = 1, 4
+GROUPS_PER_LEAF, GROUPS_AROUND = 0.5, 4
 #: Groups whose leaves' centres are loaded together.
 GROUPS_AT_ONCE = 16
 #: Times a row of a bucket is compared with a leaf, handled together: they make the memory of a search.
@@ -131,7 +131,7 @@ def near_leaves(
     """
     homes, first = np.unique(group_of, return_index=True)
     first = np.append(first, len(group_of))
-    n, found = GROUPS_PER_LEAF * n_leaves, []
+    n, found = int(GROUPS_PER_LEAF * n_leaves), []
     for begin in range(0, len(homes), GROUPS_AT_ONCE):
         stop = min(begin + GROUPS_AT_ONCE, len(homes))
         near = _joined(

@@ -284,8 +284,8 @@ def seconds(sizes: Sizes) -> float:
     """Return about how long the step takes on the workers of this machine [s]."""
     if sizes.n_samples <= _region_limit(sizes):
         # One task does nearly all.
-        return 0.3 + 3e-5 * sizes.n_samples
-    return 1.0 + 2e-5 * sizes.rows_per_worker
+        return 0.3 + 5.5e-5 * sizes.n_samples
+    return 1.0 + 1.8e-5 * sizes.rows_per_worker
 
 
 def _region_limit(sizes: Sizes) -> int:

@@ -70,7 +70,7 @@ NEIGHBORS = {
 AUTO_SECONDS, AUTO_DISK = 900.0, 0.8
 #: What an image takes beside the comparisons, a leaf that it is compared with, and those comparisons
 #: where all that bounds leave are made, among `SECONDS_ROWS` images; of 50 components [s].
-SECONDS_BASE, SECONDS_LEAF, SECONDS_EXACT, SECONDS_ROWS = 4e-6, 1.35e-7, 6.5e-6, 20_000
+SECONDS_BASE, SECONDS_LEAF, SECONDS_EXACT, SECONDS_ROWS = 4e-6, 2.1e-7, 6.5e-6, 20_000
 #: Bytes of a neighbour, and images that a leaf has about.
 FOUND_BYTES, LEAF_IMAGES = 8, 20
 #: Bytes of scores of the largest unit of sorting, in float32.
@@ -105,7 +105,7 @@ class NeighborsStep(Step):
     section = NeighborsSettings
     settings = ("neighbors.enabled", "neighbors.k", "neighbors.exact_up_to", "neighbors.recall")
     reads = ("projection",)
-    version = 2
+    version = 3
 
     def run(self, context: Context) -> None:
         """Sort the scores into buckets, search them, and put what is found in the order of the images."""
@@ -220,10 +220,10 @@ def seconds(sizes: Sizes, n_leaves: int | None = None) -> float:
     """
     n, d = sizes.n_samples, sizes.dims["component"] / 50
     if n <= sizes.config.section(NeighborsSettings).exact_up_to:
-        compared = SECONDS_EXACT * float((n / SECONDS_ROWS) ** 0.4)
+        compared: float = SECONDS_EXACT * (n / SECONDS_ROWS) ** 0.4
     else:
         # What windows of photographs and the images of the demo take.
-        compared = SECONDS_LEAF * float(n_leaves or 64 * (n / 400_000) ** 0.2)
+        compared = SECONDS_LEAF * (n_leaves or 48 * (n / 4_800_000) ** (1 / 3))
     return 0.2 + sizes.rows_per_worker * (SECONDS_BASE + compared) * d
 
 
