@@ -315,7 +315,8 @@ def test_near__finds_planted_noise_and_brightness(client, tmp_path):
     assert sorted(group) in listed
     assert sum(pair in listed for pair in pairs) >= 0.99 * len(pairs)
     assert found["near_groups"] == len(listed) <= 1.01 * (len(pairs) + 1)
-    # It is said without being asked.
+    # The page says it without being asked.
+    run.report()
     assert run.summary["near_duplicates"] == {
         "within": found["within"],
         "groups": found["near_groups"],

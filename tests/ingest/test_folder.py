@@ -78,7 +78,7 @@ def test_folder__unreadable_files_are_left_out_and_listed(
     assert list(report.unreadable) == BAD
     dataset = xr.open_zarr(tmp_path / "i.zarr")
     np.testing.assert_array_equal(dataset["images"], images)
-    assert dataset["images"].dims == ("sample", "y", "x", "channel")
+    assert dataset["images"].dims == ("sample", "height", "width", "channel")
     assert list(dataset.coords) == ["path"]
     assert dataset["path"].values.tolist() == names
     assert dataset["unreadable"].values.tolist() == BAD
