@@ -72,8 +72,8 @@ def watched(tmp_path_factory, pictures, request):
         patch.setattr(zarr_io.RowsWriter, "append", written)
         # Without sheets no single picture is fetched for the page.
         settings = {"report.n_clusters_shown": 0, "block_rows": BLOCK}
-        # Neighbours read the scores, too, as often as they are sorted.
-        settings["neighbors.enabled"] = False
+        # Neighbours and the map read the scores, too.
+        settings |= {"neighbors.enabled": False, "map.enabled": False}
         store = make_run(folder / "images.npy", folder / "run", client, **settings)
     return store, watch
 
