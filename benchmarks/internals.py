@@ -12,6 +12,7 @@ from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
 from workflow.steps.families import FEW_IMAGES
 from workflow.steps.labels import (
     LABELS,
+    Chosen,
     Labeller,
     LabelsSettings,
     LabelsTask,

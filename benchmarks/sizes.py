@@ -24,7 +24,7 @@ MIN_IMAGES = 100_000
 COLOURS = {
     "ingest": "", "pca": "#2f66c4", "projection": "#5b8fd9", "neighbors": "#b89a1f",
     "families": "#c4487a", "overcluster": "#d9731c", "centroid_graph": "#e6a86b",
-    "tree": "#2b8a5a", "labels": "#8a4fb5", "report": GREY,
+    "map": "#6fb7a6", "tree": "#2b8a5a", "labels": "#8a4fb5", "report": GREY,
 }  # fmt: skip
 STEPS = tuple(COLOURS)
 

@@ -76,7 +76,7 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
     scores = StoredRows(
         layout.scores(RUN), "scores", (n_images, N_COMPONENTS), np.dtype(np.float32)
     )
-    basis = internals.Basis(STORED, whiten=False)
+    basis = internals.Basis(STORED, whiten=False, image_shape=IMAGE_SHAPE)
     how = internals.Labeller(
         STORED, STORED, internals.LabelsSettings().rule, RUN / layout.LABELS, RUN
     )

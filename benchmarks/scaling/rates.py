@@ -151,7 +151,8 @@ class _Bench:
             )
             for p in self.parts
         ]
-        shared = internals.Basis(self.executor.share(basis), whiten=False)
+        shape = self.images.image_shape
+        shared = internals.Basis(self.executor.share(basis), whiten=False, image_shape=shape)
         task = internals.ProjectionTask(
             self.images, shared, "float32", target, self.parts_of("previews")
         )
@@ -219,7 +220,8 @@ class _Bench:
         target = self.folder / "labels.zarr"
         internals.create_labels(target, self.images.n_samples, self.n_rows, None)
         rule = internals.LabelsSettings().rule
-        how = internals.Labeller.of(self.executor, found, rule, target, None)
+        chosen = internals.Chosen(found)
+        how = internals.Labeller.of(self.executor, chosen, rule, target, None)
         return self.timed(internals.LabelsTask(self.folder / "nearest.zarr", how), self.parts)
 
     def tree(self) -> float:
