@@ -8,7 +8,8 @@ from workflow.engine.progress import Progress
 from workflow.ingest.demo_films import EDGE, STEP_SD, UNIT, ZOOM, Films, show_frames
 from workflow.ingest.photographs import photographs
 from workflow.steps import STEPS, config_class
-from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask, call
+from workflow.steps.base import call
+from workflow.steps.centroid_graph import EDGES, DimensionTask, GraphTask
 from workflow.steps.families import FEW_IMAGES
 from workflow.steps.labels import (
     LABELS,

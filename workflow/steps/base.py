@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from workflow.engine.partitions import part_path
 from workflow.runstore import zarr_io
-from workflow.runstore.files import read_arrays
+from workflow.runstore.files import ArrayPlace, read_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workflow.chunks import RowRange
+    from workflow.engine.partitions import Partition
     from workflow.mapper import Rows
     from workflow.runstore import RunStore
     from workflow.schema import ArraySpec
@@ -54,6 +56,41 @@ def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRa
             waiting = following
         if waiting is not None:
             yield waiting[0], waiting[1].result()
+
+
+def call(task: Callable[[], Any]) -> Any:
+    """Do a task that is given nothing more."""
+    return task()
+
+
+def write_blocks(
+    target: Path, names: Sequence[str], start: int, blocks: Iterable[Sequence[NDArray[Any]]]
+) -> dict[str, Any]:
+    """Write consecutive blocks, an array for each name; return the checksums and bytes for the report."""
+    checksums, n_bytes = [], 0
+    with zarr_io.rows_writers(target, names, start) as writers:
+        for arrays in blocks:
+            for name, array in zip(names, arrays, strict=True):
+                writers[name].append(array)
+            checksums.append([zarr_io.crc(array) for array in arrays])
+            n_bytes += sum(array.nbytes for array in arrays)
+    return {"crc": checksums, "bytes_written": n_bytes}
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTask:
+    """The rows of a partition, from the arrays of a file that one task left."""
+
+    found: Path
+    target: Path
+    names: tuple[str, ...]
+
+    def __call__(self, partition: Partition) -> dict[str, Any]:
+        """Copy the rows of each block."""
+        places = [ArrayPlace.find(self.found, name) for name in self.names]
+        blocks = ([place.read_range(*rows) for place in places] for rows in partition.blocks)
+        report = write_blocks(self.target, self.names, partition.start, blocks)
+        return report | {"bytes_read": report["bytes_written"]}
 
 
 def is_picture(shape: Sequence[int]) -> bool:

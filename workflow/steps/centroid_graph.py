@@ -16,11 +16,11 @@ from workflow.runstore import layout
 from workflow.runstore.files import discard, read_arrays
 from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.base import described
+from workflow.steps.base import call, described
 from workflow.steps.overcluster import PAIRS, pairs_file, stored_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from workflow.engine.context import Context
@@ -159,8 +159,3 @@ class DimensionTask:
         """Read the rows and look at some of them."""
         rows = self.sample.read(0, min(self.sample.n_samples, 10 * self.n_queries))
         return intrinsic_dimension(rows, max_queries=self.n_queries)
-
-
-def call(task: Callable[[], Any]) -> Any:
-    """Do one of several different tasks."""
-    return task()

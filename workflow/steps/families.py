@@ -23,9 +23,9 @@ from workflow.families.neighbor_graph import N_NEIGHBORS
 from workflow.families.regions import N_CUTS, Cuts, dealt
 from workflow.numerics import stacked
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
+from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.base import described
+from workflow.steps.base import CopyTask, call, described
 from workflow.steps.neighbors import (
     AUTO_DISK,
     AUTO_SECONDS,
@@ -49,7 +49,6 @@ from workflow.steps.parts.family_tasks import (
     TableTask,
     Work,
     WriteTask,
-    call,
     chosen_scores,
     cuts_of,
     draw_sample,
@@ -185,7 +184,7 @@ class FamiliesStep(Step):
         if search:
             search.write(found, target, tuple(ROWS), journal)
         else:
-            context.run_partitions(self.name, CopyTask(found, target), journal)
+            context.run_partitions(self.name, CopyTask(found, target, tuple(ROWS)), journal)
         store.step(self.name).details = dict(store.model_attrs(self.name))
         store.replace([(target, final)])
         discard(found)
@@ -607,24 +606,3 @@ class FindTask:
     def _read(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of rising rows."""
         return rows_of(self.scores, row_ranges(self.scores.n_samples, self.block_rows), chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class CopyTask:
-    """The family of the images of a partition."""
-
-    found: Path
-    target: Path
-
-    def __call__(self, partition: Partition) -> dict[str, Any]:
-        """Copy the rows of each block."""
-        places = {name: ArrayPlace.find(self.found, name) for name in ROWS}
-        checksums, n_bytes = [], 0
-        with zarr_io.rows_writers(self.target, ROWS, partition.start) as writers:
-            for rows in partition.blocks:
-                arrays = {name: place.read_range(*rows) for name, place in places.items()}
-                for name, array in arrays.items():
-                    writers[name].append(array)
-                checksums.append([zarr_io.crc(array) for array in arrays.values()])
-                n_bytes += sum(array.nbytes for array in arrays.values())
-        return {"crc": checksums, "bytes_read": n_bytes, "bytes_written": n_bytes}

@@ -20,9 +20,9 @@ from workflow.map import Places, Turn, flow_affinities, isolated, lay_out, neigh
 from workflow.overcluster import NearestCentroids
 from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import ArrayPlace, discard, read_arrays, write_arrays
+from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.schema import ArraySpec
-from workflow.steps.base import described, read_ahead
+from workflow.steps.base import CopyTask, call, described, read_ahead, write_blocks
 from workflow.steps.neighbors import is_planned
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.projection import score_row_bytes, stored_scores
@@ -109,7 +109,7 @@ class MapStep(Step):
                 zarr_io.write_attrs(target, attrs, name)
             zarr_io.consolidate(target)
         if of_images:
-            context.run_partitions(self.name, CopyTask(found, target), journal)
+            context.run_partitions(self.name, CopyTask(found, target, tuple(ROWS)), journal)
         else:
             position = np.column_stack([read_arrays(found)[name] for name in ROWS])
             store.write_model(self.name, described(ARRAYS, {"map_position": position}))
@@ -175,11 +175,6 @@ def map_of(store: RunStore) -> Path | None:
     if store.step(MapStep.name).state != "complete" or not place.exists():
         return None
     return place if "x" in zarr_io.array_names(place) else None
-
-
-def call(task: LayoutTask) -> None:
-    """Do the task."""
-    task()
 
 
 def _n_points(sizes: Sizes) -> int:
@@ -341,23 +336,6 @@ def all_rows(scores: Rows) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyTask:
-    """The places of the images of a partition, from the layout."""
-
-    found: Path
-    target: Path
-
-    def __call__(self, partition: Partition) -> dict[str, Any]:
-        """Copy the rows of each block."""
-        places = {name: ArrayPlace.find(self.found, name) for name in ROWS}
-        blocks = (
-            {name: place.read_range(*rows) for name, place in places.items()}
-            for rows in partition.blocks
-        )
-        return write_places(self.target, partition, blocks) | {"bytes_read": 8 * partition.n_rows}
-
-
-@dataclass(frozen=True, slots=True)
 class PlaceTask:
     """The places of the images of a partition, around their nearest centroids."""
 
@@ -369,7 +347,8 @@ class PlaceTask:
     def __call__(self, partition: Partition) -> dict[str, Any]:
         """Place the rows of each block."""
         row_bytes = self.scores.n_features * self.scores.dtype.itemsize + NEAREST_BYTES // 2
-        report = write_places(self.target, partition, self._placed(partition))
+        placed = (list(arrays.values()) for arrays in self._placed(partition))
+        report = write_blocks(self.target, list(ROWS), partition.start, placed)
         return report | {"bytes_read": row_bytes * partition.n_rows}
 
     def _placed(self, partition: Partition) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -377,16 +356,3 @@ class PlaceTask:
         for rows, block in read_ahead(self.scores, partition.blocks):
             nearest = zarr_io.read_rows(self.nearest, "nearest", *rows)
             yield self.placer.place(block.astype(np.float32, copy=False), nearest)
-
-
-def write_places(
-    target: Path, partition: Partition, blocks: Iterator[dict[str, NDArray[np.float32]]]
-) -> dict[str, Any]:
-    """Write the places of the blocks of a partition; return the report."""
-    checksums = []
-    with zarr_io.rows_writers(target, list(ROWS), partition.start) as writers:
-        for arrays in blocks:
-            for name, array in arrays.items():
-                writers[name].append(array)
-            checksums.append([zarr_io.crc(array) for array in arrays.values()])
-    return {"crc": checksums, "bytes_written": 8 * partition.n_rows}

@@ -22,9 +22,10 @@ from workflow.families.regions import (
 )
 from workflow.runstore import zarr_io
 from workflow.runstore.files import ArrayPlace, read_arrays, write_arrays
+from workflow.steps.base import write_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -124,12 +125,6 @@ class RegionGroup(NamedTuple):
     number: int
     start: int
     stop: int
-
-
-def call(task: Any) -> dict[str, Any]:
-    """Do the task."""
-    found: dict[str, Any] = task()
-    return found
 
 
 def draw_sample(work: Work, partition: Partition) -> NDArray[Any]:
@@ -478,20 +473,24 @@ class WriteTask:
         """Gather what the regions say of each unit; write it block by block."""
         offsets = self.offsets.load()["solved"]
         found = read_arrays(self.found, names=("first", "number"))
-        first, number = found["first"], found["number"]
-        checksums, n_bytes = [], 0
-        with zarr_io.rows_writers(self.target, self.names, item.partition.start) as writers:
-            for unit in item.units:
-                wanted = {"first": first.dtype, "strength": np.float32}
-                of_unit = gathered(self.work.solved(1), unit, offsets, wanted)
-                place = np.searchsorted(first, of_unit["first"])
-                family = np.where(of_unit["first"] >= 0, number[place], -1).astype(np.int32)
-                strength = np.where(family >= 0, of_unit["strength"], 0).astype(np.float32)
-                for rows in unit.blocks:
-                    here = slice(rows.start - unit.start, rows.stop - unit.start)
-                    arrays = family[here], strength[here]
-                    for name, array in zip(self.names, arrays, strict=True):
-                        writers[name].append(array)
-                    checksums.append([zarr_io.crc(array) for array in arrays])
-                    n_bytes += sum(array.nbytes for array in arrays)
-        return {"crc": checksums, "bytes_read": n_bytes, "bytes_written": n_bytes}
+        blocks = self._blocks(item, offsets, found["first"], found["number"])
+        report = write_blocks(self.target, self.names, item.partition.start, blocks)
+        return report | {"bytes_read": report["bytes_written"]}
+
+    def _blocks(
+        self,
+        item: InUnits,
+        offsets: NDArray[np.int64],
+        first: NDArray[Any],
+        number: NDArray[Any],
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Yield family and strength of the images of each block."""
+        wanted = {"first": first.dtype, "strength": np.float32}
+        for unit in item.units:
+            of_unit = gathered(self.work.solved(1), unit, offsets, wanted)
+            place = np.searchsorted(first, of_unit["first"])
+            family = np.where(of_unit["first"] >= 0, number[place], -1).astype(np.int32)
+            strength = np.where(family >= 0, of_unit["strength"], 0).astype(np.float32)
+            for rows in unit.blocks:
+                here = slice(rows.start - unit.start, rows.stop - unit.start)
+                yield family[here], strength[here]
