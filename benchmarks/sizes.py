@@ -89,7 +89,7 @@ def page(records: Sequence[dict[str, Any]], picture: Path) -> str:
         ("largest process [GiB]", *(f"{s['peak_rss_bytes'] / 2**30:.2f}" for s in summaries)),
         ("read [GB]", *(f"{_bytes(r, 'bytes_read'):.1f}" for r in records)),
         ("written [GB]", *(f"{_bytes(r, 'bytes_written'):.1f}" for r in records)),
-        ("clusters found of sources made", *(f"{s['n_clusters']} of {s['truth']['n_sources']}" for s in summaries)),
+        ("clusters found of sources made", *(_clusters(s["truth"]) for s in summaries)),
         ("ARI", *(f"{s['truth']['ari']:.3f}" for s in summaries)),
     ]  # fmt: skip
     machines = [record.get("machine", {}) for record in records]
@@ -110,6 +110,14 @@ The demo's images (16 x 16 x 3, uint8), {N_COMPONENTS} components, {summaries[0]
 def _seconds(summary: dict[str, Any]) -> float:
     """Return the seconds of all steps but the one that makes the images."""
     return float(sum(summary["seconds"][step] for step in STEPS[1:]))
+
+
+def _clusters(truth: dict[str, Any]) -> str:
+    """Return how many clusters were found of how many sources, those of films apart."""
+    films = truth.get("n_film_clusters", 0)
+    return f"{truth['n_clusters']} of {truth['n_sources']}" + (
+        f", and {films} of films" if films else ""
+    )
 
 
 def _rate(summary: dict[str, Any]) -> float:
