@@ -126,7 +126,7 @@ def test_sizes__of_several_machines_have_a_column_each(tmp_path):
     summary = {
         "n_samples": 3_000, "n_centroids": 100, "n_clusters": 3, "peak_rss_bytes": 2**30,
         "seconds": dict.fromkeys(sizes.STEPS, 1.0) | {"total": 8.0},
-        "truth": {"n_sources": 3, "ari": 1.0},
+        "truth": {"n_sources": 3, "n_clusters": 3, "ari": 1.0},
     }  # fmt: skip
     old = {"wall": 9.0, "summary": summary, "counters": {}}
     new = old | {"summary": summary | {"n_samples": 6_000}, "machine": {"processor": "one"}}
