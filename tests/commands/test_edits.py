@@ -328,7 +328,7 @@ def test_commands__say_what_they_did(run, run_cli):
     assert run_cli("name", path, 2, "")[1] == "cluster 2 has no name\n"
     state, out, _ = run_cli("split", path, 0)
     assert (state, out.count("\n")) == (0, 1)
-    assert out.startswith("split cluster 0: clusters ")
+    assert out.startswith("split cluster 0: now ")
 
 
 def test_two_editors__never_lose_a_name(made, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workflow import steps
 from workflow.config import known_keys
@@ -26,7 +27,6 @@ from workflow.steps.tree import FAMILIES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     from distributed import Client
     from numpy.typing import NDArray
 
@@ -98,7 +98,7 @@ def clusters_back(config: Config) -> str:
 
 
 def require_clusters(
-    store: RunStore, config: Config, clusters: Sequence[int], command: str
+    store: RunStore, config: Config, clusters: Sequence[Any], command: str
 ) -> NDArray[np.int32]:
     """Return the cluster of each centroid of a run that has some clusters.
 
@@ -117,7 +117,7 @@ def require_clusters(
     n_clusters = int(label.max(initial=-1)) + 1
     there = f"0 to {n_clusters - 1}" if n_clusters > 1 else "0, the only one"
     for cluster in clusters:
-        if isinstance(cluster, bool) or not isinstance(cluster, Integral):
+        if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
             msg = f"`{command}` must be told clusters by number; got {cluster!r}. Give the number that the page shows."
             raise ConfigError(msg)
         if not 0 <= cluster < n_clusters:

@@ -89,10 +89,12 @@ def split(
         )
         (now,) = store.read_model("centroid_label")
         parts = np.unique(now[label == cluster]).tolist()
-        sizes = (summary["cluster_sizes"] + [0] * len(parts))[: max(parts) + 1]
-        n_images = [sizes[part] for part in parts]
+        # Parts whose images are all noise have none, and come last.
+        sizes = dict(enumerate(summary["cluster_sizes"]))
+        n_images = [sizes.get(part, 0) for part in parts]
         numbers = new_numbers(label, now, besides=[cluster])
-        what = f"{words}: clusters {cluster_words(parts, {})} now, {', '.join(f'{n:,}' for n in n_images)} images"
+        sized = [f"{part} ({format_count(sizes.get(part, 0), 'image')})" for part in parts]
+        what = f"{words}: now {' and '.join(sized)}"
         return {
             "changed": changed_words(store, what, numbers, names),
             "clusters": parts,

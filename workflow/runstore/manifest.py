@@ -134,7 +134,7 @@ def _with_present_names(content: dict[str, Any], *parts: str) -> dict[str, Any]:
 
 def _require_sound(manifest: Manifest) -> None:
     """Refuse what no run records; a stranger may have written it."""
-    kinds = {"config": dict, "versions": dict, "images": dict, "cut": dict}
+    kinds: dict[str, type] = {"config": dict, "versions": dict, "images": dict, "cut": dict}
     kinds |= dict.fromkeys(LISTS, list)
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(manifest, name), kind)]
     for name in LISTS:

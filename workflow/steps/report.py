@@ -245,7 +245,7 @@ def shown_tree_data(store: RunStore) -> CondensedTree | None:
         child=condensed.child.astype(np.int64),
         lambda_val=condensed.lambda_val,
         child_size=condensed.child_size,
-        selected=selected.astype(np.int64),
+        selected=selected,
         selected_cluster=cluster,
     )
 

@@ -278,7 +278,7 @@ def shown_clusters(store: RunStore) -> ShownTree:
         (label,) = store.read_model("centroid_label")
         return edited_tree(cut_by_hand(stored_tree(store), asked), edits, label)
     tree = shown_tree(store)
-    return ShownTree(tree.condensed, tree.selected, np.arange(tree.n_clusters))
+    return ShownTree(tree.condensed, tree.selected.astype(np.int64), np.arange(tree.n_clusters))
 
 
 def undo_cut(store: RunStore, given: Iterable[str]) -> None:

@@ -55,8 +55,9 @@ def next_split(tree: ClusterTree, members: NDArray[np.bool_]) -> Split | None:
     linkage, size = tree.linkage, tree.min_cluster_size
     inside = np.zeros(linkage.n_leaves, np.int64)
     inside[tree.node[members]] = 1
-    n_inside = subtree_sums(inside, linkage.left, linkage.right)
-    on_both_sides = (n_inside[linkage.left] > 0) & (n_inside[linkage.right] > 0)
+    left, right = linkage.left.astype(np.int64), linkage.right.astype(np.int64)
+    n_inside = subtree_sums(inside, left, right)
+    on_both_sides = (n_inside[left] > 0) & (n_inside[right] > 0)
     while size >= 1:
         rank = prominences(linkage, size)[on_both_sides]
         falling = np.unique(rank[np.isfinite(rank)])[::-1].tolist()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from workflow.tree import ClusterTree
     from workflow.tree.splitting import ShownTree, Split
 
-#: Changed numbers that a line names.
-MAX_LISTED = 8
+#: Changes of numbers that a line names.
+MAX_LISTED = 6
 # A cluster is meant by one of its centroids: numbers change with every edit, centroids only with the tree.
 MERGE, SPLIT = "merge", "split"
 
@@ -154,12 +154,28 @@ def changed_words(
     """Return in one line what was done, which numbers changed by it, and which names are not found any more."""
     words = [what]
     if numbers:
-        some = [f"{before} is {now}" for before, now in list(numbers.items())[:MAX_LISTED]]
-        more = f" and {len(numbers) - MAX_LISTED:,} more" if len(numbers) > MAX_LISTED else ""
-        words.append(f"numbers go by size: {', '.join(some)}{more}")
+        words.append(f"numbers go by size: {_moved_words(numbers)}")
     lost = [name for name in lost_names(store) if name in names.values()]
     words += filter(None, [lost_words(lost)])
     return "; ".join(words)
+
+
+def _moved_words(numbers: Mapping[str, int]) -> str:
+    """Return which numbers changed, those that moved together as one."""
+    runs: list[list[int]] = []
+    for before, now in sorted((int(before), now) for before, now in numbers.items()):
+        if runs and [before, now] == [runs[-1][1] + 1, runs[-1][2] + before - runs[-1][0]]:
+            runs[-1][1] = before
+        else:
+            runs.append([before, before, now])
+    words = [
+        f"{first} is {now}"
+        if first == last
+        else f"{first} to {last} are {now} to {now + last - first}"
+        for first, last, now in runs[:MAX_LISTED]
+    ]
+    more = f" and {len(runs) - MAX_LISTED:,} more" if len(runs) > MAX_LISTED else ""
+    return ", ".join(words) + more
 
 
 def remember(store: RunStore, done: str, **before: Any) -> None:
