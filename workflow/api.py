@@ -11,11 +11,15 @@ import xarray as xr
 
 from workflow.commands.base import images_of
 from workflow.commands.duplicates import duplicates
+from workflow.commands.merge import merge
+from workflow.commands.name import name as _name
 from workflow.commands.neighbors import require_neighbors
 from workflow.commands.predict import far_out_sentence, is_unlike, predict
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import read_summary, run_workflow
+from workflow.commands.split import split
+from workflow.commands.undo import undo
 from workflow.commands.update import update
 from workflow.errors import ComputeError
 from workflow.notebook import members, reprs
@@ -23,10 +27,11 @@ from workflow.notebook.live import watched
 from workflow.notebook.plots import RunPlots
 from workflow.runstore import RunStore, layout
 from workflow.steps import load_config
+from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.odd_images import strongest_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import dask.array as da
     import pandas as pd
@@ -219,6 +224,74 @@ class Run:
                 progress=progress,
             )
         return self
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of clusters, by number; see `name`."""
+        return cluster_names(RunStore.open(self.path))
+
+    def name(self, cluster: int, name: str | None) -> dict[str, Any]:
+        """Name a cluster; the name stays with its images, whatever number they get later.
+
+        Parameters
+        ----------
+        cluster : int
+            The cluster.
+        name : str or None
+            One line of at most 100 characters; empty or None takes the name away.
+
+        Returns
+        -------
+        dict
+            ``changed``, what was done in one line, and all ``names``.
+        """
+        return _name(self.path, cluster, name)
+
+    def merge(self, clusters: Sequence[int]) -> dict[str, Any]:
+        """Make one cluster of two or more; all else stays, but for numbers, which go by size.
+
+        Parameters
+        ----------
+        clusters : sequence of int
+            The clusters.
+
+        Returns
+        -------
+        dict
+            ``changed``, what was done in one line; the new ``cluster``, its ``n_images``,
+            ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
+        """
+        with watched("merge") as progress:
+            return merge(self.path, clusters, client=self._client, progress=progress)
+
+    def split(self, cluster: int) -> dict[str, Any]:
+        """Part a cluster where the stored tree parts it next; all else stays, but for numbers.
+
+        Parameters
+        ----------
+        cluster : int
+            The cluster.
+
+        Returns
+        -------
+        dict
+            ``changed``, what was done in one line; the ``clusters`` that it became, ``n_images`` of
+            each, ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
+        """
+        with watched("split") as progress:
+            return split(self.path, cluster, client=self._client, progress=progress)
+
+    def undo(self) -> dict[str, Any]:
+        """Take the last name, merge, split or recut back, to the last bit; again and again.
+
+        Returns
+        -------
+        dict
+            ``changed``, what was taken back in one line; ``n_clusters`` of the run, and
+            ``n_left``, how many more things can be taken back.
+        """
+        with watched("undo") as progress:
+            return undo(self.path, client=self._client, progress=progress)
 
     def predict(self, images: Any, out: Path | str | None = None) -> xr.Dataset:
         """Label new images.

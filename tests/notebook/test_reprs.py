@@ -112,6 +112,22 @@ def test_shown_tree__has_the_clusters_of_the_labels_also_after_a_recut(copied):
     assert "as requested" in Page(Run(copied)._repr_html_()).text
 
 
+def test_names__stand_beside_numbers_in_the_notebook_and_in_plots(copied):
+    """Text as it was given: neither HTML nor mathematics."""
+    run, name = Run(copied), "$sky_1$ <i>x"
+    assert run.name(0, name)["names"] == {"0": name}
+    headings = [a for _, a in Page(run._repr_html_()).elements if a.get("data-name-of") == "0"]
+    assert headings
+    assert "Cluster 0 $sky_1$ <i>x" in " ".join(Page(run._repr_html_()).text.split())
+    axes = run.plot.contact_sheet(2)
+    assert axes.get_yticklabels()[0].get_text().startswith(f"Cluster 0 {name}\n")
+    assert run.plot.gallery(0, 3).get_title(loc="left").startswith(f"cluster 0 {name}, ")
+    on_map = run.plot.map(n_pictures=0)
+    assert f"0 {name}" in {text.get_text() for text in on_map.texts}
+    for drawn in (axes, on_map):
+        drawn.figure.canvas.draw()
+
+
 def test_dataset__is_chosen_from_by_label(made):
     run = Run(made)
     dataset, label = run.dataset, run.labels.compute()

@@ -20,7 +20,8 @@ def section(data) -> str:
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """Return the cells of each row of the only table, head first."""
+    """Return the cells of each row of the only table, head first, without the places of names."""
+    text = re.sub(r'<span data-name-of="\d+"></span>', "", text)
     (table,) = re.findall(r"<table>.*</table>", text)
     return [re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row) for row in table.split("</tr>")[:-1]]
 

@@ -28,7 +28,10 @@ def test_gallery__marks_doubtful_clusters_and_names_the_nearest():
     assert len(cards) == 6
     assert ["doubtful" in card for card in cards] == [False, True, False, True, False, False]
     # The mark is a word beside the title, not a colour alone.
-    assert re.search(r"Cluster 1<span class=\"mark\">doubtful</span></h3>", cards[1])
+    assert re.search(
+        r"Cluster 1<span data-name-of=\"1\"></span><span class=\"mark\">doubtful</span></h3>",
+        cards[1],
+    )
     assert [re.findall(r"nearest: cluster (\d)", card) for card in cards] == [
         ["1"], ["2"], ["3"], ["0"], [], [],
     ]  # fmt: skip

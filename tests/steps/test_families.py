@@ -160,8 +160,10 @@ def test_level__families_are_the_labels(sea, client):
     with pytest.raises(StoreError, match="its labels are families"):
         run.plot.tree()
     assert not status(out, verify=True)["damaged"]
-    with pytest.raises(ConfigError, match=r"must have clusters as labels.*recut --configured"):
-        run.predict(np.load(out.parent / "sea.npy")[:5])
+    edits = [lambda: run.name(0, "a"), lambda: run.merge([0, 1]), lambda: run.split(0)]
+    for refused in (lambda: run.predict(np.load(out.parent / "sea.npy")[:5]), *edits):
+        with pytest.raises(ConfigError, match=r"must have clusters as labels.*recut --configured"):
+            refused()
     run = workflow.run(out.parent / "sea.npy", out, client=client, progress=False)
     xr.testing.assert_equal(run.dataset.load(), labels)
     run.recut(configured=True)

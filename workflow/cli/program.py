@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from workflow.cli.edits import merge_command, name_command, split_command, undo_command
 from workflow.cli.ingest import (
     ingest_command,
     ingest_finish_command,
@@ -40,6 +41,7 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
     "With a run": ("recut", "predict", "update", "duplicates", "neighbors"),
+    "Clusters by hand": ("name", "merge", "split", "undo"),
     "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
     "Settings and places": ("config", "compute"),
 }
@@ -96,7 +98,10 @@ def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: boo
     print_result(describe(found), found, as_json=as_json)
 
 
-for command in (ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command):
+for command in (
+    *(ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command),
+    *(name_command, merge_command, split_command, undo_command),
+):
     program.add_command(command)
 
 
@@ -217,6 +222,13 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
         f"{name:15} {step['state']:9} {step['seconds']:8.1f} s  {step['reason']}".rstrip()
         for name, step in found["steps"].items()
     ]
+    names = [f"{cluster} {name}" for cluster, name in found["names"].items()]
+    said = {
+        "names": names,
+        "not found now": found["names_not_found"],
+        "done by hand": found["done"],
+    }
+    lines += [f"{what}: {', '.join(some)}" for what, some in said.items() if some]
     if verify:
         lines += found["damaged"] or ["everything is as it was written"]
     print_result("\n".join(lines), found, as_json=as_json)

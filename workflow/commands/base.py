@@ -7,22 +7,28 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workflow import steps
 from workflow.config import known_keys
 from workflow.engine.client import executor_for
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
 from workflow.engine.step import needed_for
-from workflow.errors import ComputeError, ImagesError, StoreError
+from workflow.errors import ComputeError, ConfigError, ImagesError, StoreError
 from workflow.ingest import open_input
+from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings, copy_images, require_two
+from workflow.steps.labels import LabelsSettings, labels_are_families
+from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from distributed import Client
+    from numpy.typing import NDArray
 
     from workflow.config import Config, LoadedConfig
     from workflow.ingest import ImagesInput
@@ -82,6 +88,43 @@ def require_labels(store: RunStore) -> None:
         if store.step(name).state != "complete":
             msg = f"the run must have labels; in {store.path} step {name} is {store.step(name).state}. Finish it with `run`."
             raise StoreError(msg)
+
+
+def clusters_back(config: Config) -> str:
+    """Return what makes clusters the labels of a run again whose labels are families."""
+    if config.section(LabelsSettings).level == FAMILIES:
+        return "`recut --layer L`, or `run` with --set labels.level=clusters"
+    return "`recut --configured`"
+
+
+def require_clusters(
+    store: RunStore, config: Config, clusters: Sequence[Any], command: str
+) -> NDArray[np.int32]:
+    """Return the cluster of each centroid of a run that has some clusters.
+
+    Raises
+    ------
+    StoreError
+        If the run has no labels.
+    ConfigError
+        If they are families, or one of the clusters is not there.
+    """
+    require_labels(store)
+    if labels_are_families(store):
+        msg = f"`{command}` must have clusters as labels; those of {store.path} are families. Bring clusters back: {clusters_back(config)}."
+        raise ConfigError(msg)
+    label: NDArray[np.int32] = store.read_model("centroid_label")[0]
+    n_clusters = int(label.max(initial=-1)) + 1
+    there = f"0 to {n_clusters - 1}" if n_clusters > 1 else "0, the only one"
+    for cluster in clusters:
+        if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
+            msg = f"`{command}` must be told clusters by number; got {cluster!r}. Give the number that the page shows."
+            raise ConfigError(msg)
+        if not 0 <= cluster < n_clusters:
+            noise = "noise, which is no cluster" if cluster == NOISE_LABEL else str(cluster)
+            msg = f"`{command}` must be told clusters of {store.path}, which has {there}; got {noise}. Give the number that the page shows."
+            raise ConfigError(msg)
+    return label
 
 
 def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:

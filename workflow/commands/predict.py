@@ -12,6 +12,7 @@ from scipy.special import bdtrc
 from workflow.chunks import choose_block_rows
 from workflow.commands.base import (
     client_for,
+    clusters_back,
     executor_for_bytes,
     open_new,
     readable_images,
@@ -42,9 +43,9 @@ from workflow.steps.labels import (
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import Placer, stored_points
 from workflow.steps.overcluster import N_NEAREST, stored_search
+from workflow.steps.parts.cluster_names import KEY
 from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.projection import Basis, stored_transform
-from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,7 +94,8 @@ def predict(
     Returns
     -------
     dict
-        Number of images, noise share, number of clusters met, where the labels are; and
+        Number of images, noise share, number of clusters met, where the labels are; the names
+        of the run's clusters, where some have one (``cluster_names``); and
         ``n_far_out``, how many lie farther from their centroid than ``usual_distance``, which
         99 % of the run's images do not exceed (None where the run tells no more).
 
@@ -108,10 +110,7 @@ def predict(
     config = stored_config(store, overrides)
     require_labels(store)
     if labels_are_families(store):
-        back = "`recut --configured`"
-        if config.section(LabelsSettings).level == FAMILIES:
-            back = "`recut --layer L`, or `run` with --set labels.level=clusters"
-        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {back}."
+        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {clusters_back(config)}."
         raise ConfigError(msg)
     target = Path(out).absolute()
     given = open_new(store, images, config)
@@ -213,6 +212,7 @@ def _predict(
         "noise_fraction": counts.n_noise / images.n_samples,
         "labels": str(target),
         **far_out,
+        **({KEY: names} if (names := store.step("labels").details.get(KEY)) else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
@@ -24,12 +25,14 @@ from workflow.steps.labels import (
 )
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.cluster_names import lost_names, lost_words, note_names
 from workflow.steps.parts.cluster_numbers import number_clusters
+from workflow.steps.parts.edits import present_cut, remember
 from workflow.steps.report import write_report
 from workflow.steps.tree import FAMILIES, cut_by_hand, stored_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from workflow.config import Config
     from workflow.engine.executor import Executor
     from workflow.engine.progress import Progress
+
+log = logging.getLogger(__name__)
 
 #: The journal of the labels, checksums of their blocks.
 JOURNAL = "blocks.jsonl"
@@ -54,12 +59,10 @@ def recut(
     overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Cut the stored tree elsewhere and write the labels that follow, and the page.
+    """Cut the stored tree elsewhere and write the labels that follow, and the page; see `relabel`.
 
-    ``labels.zarr``, ``summary.json`` and the labels of the centroids are
-    replaced together; the cut is recorded in the manifest.  Then the page is
-    written anew; until it is, the run says that it is not.  Of images and
-    scores only what the page shows is read, beside each image's nearest centroids.
+    Clusters that were merged or split by hand are left behind with the cut that
+    they were of; `undo` brings both back.
 
     Parameters
     ----------
@@ -97,13 +100,59 @@ def recut(
     with store.lock():
         require_labels(store)
         _check(asked, store, configured=configured)
-        n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
-        shared = store.path / layout.WIP / "shared-recut"
-        with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
-            _recut(store, config, executor, asked)
-        write_report(steps.STEPS, store, config, images_of(store))
-        store.finish("report")
-        return write_summary(steps.STEPS, store)
+        how = [f"--{name.replace('_', '-')} {value}" for name, value in asked.items()]
+        done = " ".join(["recut", *(how or ["--configured"])])
+        remember(store, done, cut=present_cut(store))
+        summary = relabel(store, config, asked, client=client, progress=progress)
+        if words := lost_words(lost_names(store)):
+            log.info("names %s", words)
+        return summary
+
+
+def relabel(
+    store: RunStore,
+    config: Config,
+    asked: dict[str, Any],
+    edits: Sequence[dict[str, Any]] = (),
+    *,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Give a run, whose lock is held, the labels of a cut that may be edited by hand, and the page.
+
+    ``labels.zarr``, ``summary.json`` and the labels of the centroids are
+    replaced together; the cut is recorded in the manifest, with whatever else
+    was changed in it.  Then the page is written anew; until it is, the run says
+    that it is not.  Of images and scores only what the page shows is read,
+    beside each image's nearest centroids.
+
+    Parameters
+    ----------
+    store : RunStore
+        A run with labels.
+    config : Config
+        Its settings.
+    asked : dict
+        The cut that is asked for; empty for the configured one.
+    edits : sequence of dict
+        What was merged and split by hand in this cut.
+    client : distributed.Client, optional
+        Where to run; opened where there is much to do.
+    progress : Progress, optional
+        Where it is shown.
+
+    Returns
+    -------
+    dict
+        The new summary.
+    """
+    n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
+    shared = store.path / layout.WIP / "shared-recut"
+    with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
+        _relabel(store, config, executor, asked, edits)
+    write_report(steps.STEPS, store, config, images_of(store))
+    store.finish("report")
+    return write_summary(steps.STEPS, store)
 
 
 def _check(asked: Mapping[str, Any], store: RunStore, *, configured: bool) -> None:
@@ -132,11 +181,17 @@ def _check(asked: Mapping[str, Any], store: RunStore, *, configured: bool) -> No
         raise ConfigError(msg)
 
 
-def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str, Any]) -> None:
+def _relabel(
+    store: RunStore,
+    config: Config,
+    executor: Executor,
+    asked: dict[str, Any],
+    edits: Sequence[dict[str, Any]],
+) -> None:
     """Write the labels of a cut, then put all that follows from it in place in one move."""
     tree = cut_by_hand(stored_tree(store), asked)
     parts, settings = partitions(*rows_and_blocks(store)), config.section(LabelsSettings)
-    numbered = number_clusters(executor, store, tree, settings.rule, parts)
+    numbered = number_clusters(executor, store, tree, settings.rule, parts, edits)
     chosen, found = choose_labels(store, numbered, settings.level, asked)
     place = store.wip("recut")
     place.mkdir()
@@ -156,14 +211,17 @@ def _recut(store: RunStore, config: Config, executor: Executor, asked: dict[str,
     journal = Journal(place / JOURNAL, store.step("labels").key)
     reports = label_images(executor, store, labeller, parts, journal)
     counts = reported_counts(reports)
-    if not asked:
+    is_configured = not (asked or edits)
+    if is_configured:
         store.step("labels").details |= found
     found |= {
         "method": tree.method,
         "min_cluster_size": tree.min_cluster_size,
         "n_clusters": counts.n_clusters,
     }
-    store.manifest.cut = {"requested": asked, "found": found} if asked else {}
+    cut = {"requested": asked, "edits": list(edits), "found": found}
+    store.manifest.cut = {} if is_configured else cut
+    note_names(store, chosen.labels.label, are_families=chosen.by_family)
     # Until it is written anew, the page shows the cut before.
     store.step("report").state = "partial"
     model = store.stage_model("labels", label_model(chosen.labels), None, place)

@@ -12,6 +12,7 @@ from workflow.engine.summary import read_summary, summarize
 from workflow.engine.verify import check_named
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, layout
+from workflow.steps.parts.edits import said_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,8 @@ def status(
 ) -> dict[str, Any]:
     """Return the state of each step of a run, with settings by dotted key over those it was last made with.
 
-    ``steps`` has state, reason and seconds of each; ``damaged`` what differs from its checksum, empty when
+    ``steps`` has state, reason and seconds of each; ``names``, ``names_not_found`` and ``done`` what a person
+    has said and done, the last first; ``damaged`` what differs from its checksum, empty when
     nothing does, or nothing was read and compared (`verify`).
     """
     store = RunStore.open(run)
@@ -42,7 +44,13 @@ def status(
             reason = "this version does not know the step"
             states[name] = {"state": "unknown", "reason": reason, "seconds": seconds}
     damaged = list(_damages(store)) if verify else []
-    return {"run": str(store.path), "steps": states, "verified": verify, "damaged": damaged}
+    return {
+        "run": str(store.path),
+        "steps": states,
+        **said_by_hand(store),
+        "verified": verify,
+        "damaged": damaged,
+    }
 
 
 def _damages(store: RunStore) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from workflow.report.certainty_plots import plot_certainty, plot_clusters_by_thr
 from workflow.report.map_plot import plot_map
 from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
+from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.map_data import map_data
 from workflow.steps.report import (
     ContactSheets,
@@ -122,6 +124,8 @@ class RunPlots:
             "a map",
             "map.enabled is false, or `run` has not made it yet",
         )
+        if found.name == "cluster":
+            found = replace(found, names=cluster_names(store))
         return draw_on(lambda axes: plot_map(axes, found), ax, size=(8.0, 8.0))
 
     def variance(self, ax: Axes | None = None) -> Axes:
@@ -142,8 +146,10 @@ class RunPlots:
         found = self._run.members(label, n, weakest=weakest)
         axes = self._images(found, columns, ax)
         kinds = ("least outlying", "most outlying") if label < 0 else ("strongest", "weakest")
-        name = "noise" if label < 0 else f"cluster {label}"
-        axes.set_title(f"{name}, {kinds[weakest]} {found.sizes['sample']}", loc="left")
+        called = cluster_names(self._store()).get(label, "")
+        name = "noise" if label < 0 else f"cluster {label} {called}".rstrip()
+        title = f"{name}, {kinds[weakest]} {found.sizes['sample']}"
+        axes.set_title(title, loc="left", parse_math=False)
         return axes
 
     def outliers(self, n: int = 30, *, columns: int = 15, ax: Axes | None = None) -> Axes:

@@ -138,7 +138,8 @@ def show_sheets(axes: Axes, sheets: Sequence[Sheet], columns: int) -> Axes:
     _show(axes, np.concatenate(filled)[:-gap])
     step = rows[0].shape[0] + gap
     places = [step * index + rows[0].shape[0] / 2 for index in range(len(rows))]
-    axes.set_yticks(places, [f"{sheet.title}\n{sheet.caption}" for sheet in pictured])
+    words = [f"{sheet.title} {sheet.name}".rstrip() + f"\n{sheet.caption}" for sheet in pictured]
+    axes.set_yticks(places, words, parse_math=False)
     axes.tick_params(length=0, labelsize="small")
     axes.xaxis.set_major_locator(NullLocator())
     axes.spines[:].set_visible(False)

@@ -13,7 +13,8 @@ from workflow.report.certainty_plots import (
     plot_resampled,
 )
 from workflow.report.figures import plot_box
-from workflow.report.markup import Html, element, section, table
+from workflow.report.markup import Html, element, join, section, table
+from workflow.report.names import name_mark
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.sentences import DOUBTFUL_MARK, label_noun
 
@@ -141,9 +142,11 @@ def _cluster_table(data: ReportData) -> Html:
         lead = _BORDER_HINT if certainty.has_borders else _NEAREST_HINT
         hint.append(element("p", lead + _AGAIN_HINT.format(draws=draws), class_="hint"))
     rows: list[tuple[str, ...]] = []
+    names = data.summary.get("cluster_names") or {}
     for cluster in np.argsort(-data.cluster_size, kind="stable").tolist():
         size = int(data.cluster_size[cluster])
-        row = [str(cluster), f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
+        number = join(str(cluster), name_mark(cluster, names.get(str(cluster), "")))
+        row = [number, f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
         if persistence is not None:
             row.append(f"{float(persistence[cluster]):.3g}")
         if certainty is not None:

@@ -33,6 +33,8 @@ class Sheet:
         Where on the page the sheet belongs.
     cluster : int or None
         Cluster shown, which gives the sheet the colour it has in the plots.
+    name : str
+        What a person calls it.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Sheet:
     images: NDArray[Any] | None
     kind: SheetKind = "cluster"
     cluster: int | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images.ndim not in (3, 4):
@@ -289,7 +292,12 @@ def _check_equal_length(**arrays: NDArray[Any]) -> None:
 
 
 def cluster_sheet(
-    cluster: int, size: int, n_samples: int, images: NDArray[Any] | None, noun: str = "cluster"
+    cluster: int,
+    size: int,
+    n_samples: int,
+    images: NDArray[Any] | None,
+    noun: str = "cluster",
+    name: str = "",
 ) -> Sheet:
     """Return the sheet of one cluster: its number as title, its size and share as caption.
 
@@ -303,6 +311,8 @@ def cluster_sheet(
         Members to show.
     noun : str
         What a label stands for.
+    name : str
+        What a person calls the cluster.
 
     Returns
     -------
@@ -315,7 +325,7 @@ def cluster_sheet(
     '1,200 images, 2.5 %'
     """
     caption = f"{format_count(size, 'image')}, {format_share(size / max(1, n_samples))}"
-    return Sheet(f"{noun.capitalize()} {cluster}", caption, images, "cluster", cluster)
+    return Sheet(f"{noun.capitalize()} {cluster}", caption, images, "cluster", cluster, name)
 
 
 def family_sheet(

@@ -14,6 +14,7 @@ from workflow.report.contact_sheets import (
 )
 from workflow.report.figures import cluster_colour
 from workflow.report.markup import Html, element, join
+from workflow.report.names import name_mark
 from workflow.report.sentences import DOUBTFUL_MARK
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def _card(
 ) -> Html:
     """Return one sheet as a figure with heading, caption and picture."""
     heading: list[str] = [sheet.title]
+    if sheet.cluster is not None:
+        heading.append(name_mark(sheet.cluster, sheet.name))
     if sheet.kind in ("cluster", "noise"):
         colour = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
         style = f"background:{colour}"

@@ -29,6 +29,8 @@ RASTER_PIXELS = 720
 OUTSIDE, MARGIN = 0.001, 0.06
 #: Groups that get a number, the largest.
 NUMBERED = 60
+#: Characters of a name that are written on the map.
+NAME_LENGTH = 24
 #: Height of a picture on the map [points].
 PICTURE_POINTS = 22.0
 
@@ -49,6 +51,8 @@ class MapData:
         What the values are.
     pictures : mapping of int to array of shape (height, width[, channels])
         Group -> a picture of it.
+    names : mapping of int to str
+        Group -> what a person calls it.
     """
 
     places: NDArray[np.float32]
@@ -56,6 +60,7 @@ class MapData:
     n_samples: int
     name: str = "cluster"
     pictures: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def has_groups(self) -> bool:
@@ -220,7 +225,7 @@ def _name_groups(axes: Axes, places: NDArray[Any], values: NDArray[Any], data: M
             axes.add_artist(box)
             up = PICTURE_POINTS / 2 + 8
         text = axes.annotate(
-            str(group), middle, xytext=(0, up), textcoords="offset points", ha="center",
-            va="center", fontsize=9, fontweight="bold", color=INK, zorder=5,
+            f"{group} {data.names.get(group, '')[:NAME_LENGTH]}".rstrip(), middle, xytext=(0, up), textcoords="offset points", ha="center",
+            va="center", fontsize=9, fontweight="bold", color=INK, zorder=5, parse_math=False,
         )  # fmt: skip
         text.set_bbox({"boxstyle": "round,pad=0.12", "color": PAPER, "alpha": 0.75, "linewidth": 0})

@@ -286,14 +286,24 @@ def cut_words(summary: Mapping[str, Any]) -> str:
         "n_clusters": "{} requested",
         "min_cluster_size": "clusters of {} or more",
         "layer": "layer {}",
+        "edits": "{} by hand",
     }
-    nouns = {"n_clusters": "cluster", "min_cluster_size": "image"}
+    nouns = {"n_clusters": "cluster", "min_cluster_size": "image", "edits": "edit"}
     return ", ".join(
         words[name].format(format_count(value, nouns.get(name, "")))
         if name in words
         else f"{name.replace('_', ' ')} {format_value(value)}"
         for name, value in cut.items()
     )
+
+
+def names_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which clusters have a name, the first dozen of them."""
+    names = dict(summary.get("cluster_names") or {})
+    listed = [f"{cluster} {name}" for cluster, name in list(names.items())[:MAX_NAMED]]
+    if len(names) > MAX_NAMED:
+        listed.append(f"and {len(names) - MAX_NAMED:,} more")
+    return f"Names: {', '.join(listed)}." if listed else ""
 
 
 def plateau_words(summary: Mapping[str, Any]) -> str:

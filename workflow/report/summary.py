@@ -21,6 +21,7 @@ from workflow.report.sentences import (
     interval_words,
     label_noun,
     layer_words,
+    names_sentence,
     opening_sentences,
     partition_commands,
     plateau_words,
@@ -76,6 +77,7 @@ _ELSEWHERE = frozenset(
         "families",
         "n_families",
         "family_fraction",
+        "cluster_names",
     }
 )
 
@@ -88,7 +90,7 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     seconds = f"{format_seconds(took['total'])}, start {format_seconds(took.get('start', 0.0))}"
     rest = "in none" if label_noun(summary) == "family" else "noise"
     lines = [f"{headline(summary)}; {noise} {rest}, from {centroids}, in {seconds}."]
-    lines += opening_sentences(summary)
+    lines += [*opening_sentences(summary), *filter(None, [names_sentence(summary)])]
     if merged := summary.get("n_samples_merged"):
         lines.append(
             f"The {format_count(merged, 'image')} that `update` merged count in the components only and have no labels; `predict` labels them."

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+#: Keys with a list of records.
+LISTS = ("updates", "names", "history")
 #: Names that runs of earlier versions bear -> present ones: of settings, of what steps found, of a cut.
 RENAMED = {
     "overcluster.max_rounds": "overcluster.max_iter",
@@ -75,6 +77,8 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     images: dict[str, Any] = field(default_factory=dict)
     cut: dict[str, Any] = field(default_factory=dict)
+    names: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     moves: list[list[str]] = field(default_factory=list)
     steps: dict[str, StepRecord] = field(default_factory=dict)
@@ -130,10 +134,12 @@ def _with_present_names(content: dict[str, Any], *parts: str) -> dict[str, Any]:
 
 def _require_sound(manifest: Manifest) -> None:
     """Refuse what no run records; a stranger may have written it."""
-    kinds = {"config": dict, "versions": dict, "images": dict, "cut": dict, "updates": list}
+    kinds: dict[str, type] = {"config": dict, "versions": dict, "images": dict, "cut": dict}
+    kinds |= dict.fromkeys(LISTS, list)
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(manifest, name), kind)]
-    items: list[Any] = list(manifest.updates)
-    wrong += ["updates" for update in items if not isinstance(update, dict)]
+    for name in LISTS:
+        items: list[Any] = list(getattr(manifest, name))
+        wrong += [name for item in items if not isinstance(item, dict)]
     pairs: list[Any] = list(manifest.moves)
     wrong += ["moves" for move in pairs if [type(part) for part in move] != [str, str]]
     if wrong:

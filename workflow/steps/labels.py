@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,7 +25,9 @@ from workflow.steps.families import families_of
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.cluster_names import KEY, lost_names, lost_words, move_names, note_names
 from workflow.steps.parts.cluster_numbers import Rule, number_clusters
+from workflow.steps.parts.edits import present_cut, remember
 from workflow.steps.parts.family_table import family_labels
 from workflow.steps.parts.far_out import usual_distance
 from workflow.steps.parts.suggestions import (
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from workflow.steps.base import ModelArrays
     from workflow.steps.map import Placer
     from workflow.steps.parts.cluster_numbers import Numbered
+
+log = logging.getLogger(__name__)
 
 #: Up to so many clusters a report lists the size of each; of more, only those that were met.
 MAX_LISTED = 4096
@@ -120,7 +125,7 @@ ARRAYS = {
 
 
 #: What the step notes of the clusters and the summary repeats, where there is something to say.
-FOUND = ("level", "partitions", "brightness", "whitened")
+FOUND = ("level", "partitions", "brightness", "whitened", KEY)
 
 
 class LabelsSettings(Section):
@@ -156,15 +161,17 @@ class LabelsStep(Step):
         settings = context.config.section(LabelsSettings)
         rule = settings.rule
         if store.manifest.cut.get("is_undone"):
+            remember(store, "brought the configured cut back", cut=present_cut(store))
             store.manifest.cut = {}
         tree = stored_tree(store)
         numbered = number_clusters(executor, store, tree, rule, context.partitions)
         write_tree(store, numbered.tree)
-        asked = store.manifest.cut.get("requested", {})
+        asked, edits = present_cut(store).values()
         recut = cut_by_hand(numbered.tree, asked)
-        if recut is not numbered.tree:
-            numbered = number_clusters(executor, store, recut, rule, context.partitions)
+        if edits or recut is not numbered.tree:
+            numbered = number_clusters(executor, store, recut, rule, context.partitions, edits)
         chosen, found = choose_labels(store, numbered, settings.level, asked)
+        move_names(executor, store, context.partitions)
         store.write_model(self.name, label_model(chosen.labels))
         if not chosen.by_family and len(numbered.clusters.sizes) == 1:
             trial = whitened_trial(store, context.config.seed, _brightness(store))
@@ -186,6 +193,9 @@ class LabelsStep(Step):
         context.count(self.name, reports)
         usual = {"usual_distance": usual_distance(executor, target)}
         store.step(self.name).details = found | usual
+        note_names(store, chosen.labels.label, are_families=chosen.by_family)
+        if words := lost_words(lost_names(store)):
+            log.info("names %s", words)
         store.replace([(target, store.path / layout.LABELS)])
 
     def outputs(self, run: Path) -> list[Path]:

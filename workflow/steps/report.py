@@ -19,13 +19,14 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
 from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
+from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.family_table import family_table, images_of_families
 from workflow.steps.parts.map_data import map_data
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
 from workflow.steps.projection import n_previews
-from workflow.steps.tree import shown_tree, stored_tree
+from workflow.steps.tree import shown_clusters, stored_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,6 +198,21 @@ def write_report(
     _write_page(store, render(data))
 
 
+def put_names(
+    steps: Sequence[Step], store: RunStore, config: Config, images: Callable[[], ImageStore | None]
+) -> None:
+    """Put the names of clusters into the page, in place; a page that has no place for them is written anew."""
+    from workflow.report.names import with_names
+
+    page, text = store.path / layout.REPORT, None
+    if page.exists():
+        text = with_names(page.read_text(encoding="utf-8"), cluster_names(store))
+    if text is None:
+        write_report(steps, store, config, images())
+    else:
+        _write_page(store, text)
+
+
 def tell_times(steps: Sequence[Step], store: RunStore) -> None:
     """Put the times of a run that is complete into its page, that of the report among them."""
     from workflow.report import with_times
@@ -218,17 +234,19 @@ def shown_tree_data(store: RunStore) -> CondensedTree | None:
     """Return the condensed tree as the report takes it; None where it has one centroid, or families are shown."""
     from workflow.report import CondensedTree
 
-    tree = shown_tree(store)
-    condensed = tree.condensed
     # Its colours are those of clusters.
-    if not len(condensed.parent) or labels_are_families(store):
+    if labels_are_families(store):
+        return None
+    condensed, selected, cluster = shown_clusters(store)
+    if not len(condensed.parent):
         return None
     return CondensedTree(
         parent=condensed.parent.astype(np.int64),
         child=condensed.child.astype(np.int64),
         lambda_val=condensed.lambda_val,
         child_size=condensed.child_size,
-        selected=tree.selected.astype(np.int64),
+        selected=selected,
+        selected_cluster=cluster,
     )
 
 
@@ -371,6 +389,7 @@ class ContactSheets(Sequence["Sheet"]):
         labels = _labels_at(store, self._kept.rows)
         # Few clusters of very many are shown, and so are few of their pictures.
         n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
+        names = cluster_names(store)
         fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
         for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
@@ -378,7 +397,14 @@ class ContactSheets(Sequence["Sheet"]):
             rows = np.concatenate([self._kept.rows[kept], fetched])
             self._show(
                 rows,
-                partial(cluster_sheet, cluster, size, self._n_samples, noun=noun),
+                partial(
+                    cluster_sheet,
+                    cluster,
+                    size,
+                    self._n_samples,
+                    noun=noun,
+                    name=names.get(cluster, ""),
+                ),
             )
         if families is not None and not labels_are_families(store):
             self._show_families(store, families)

@@ -18,6 +18,7 @@ from workflow.graph import Graph
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
+from workflow.steps.parts.edits import edited_tree, present_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from workflow.runstore import RunStore
     from workflow.steps.base import ModelArrays
     from workflow.tree import ClusterTree
+    from workflow.tree.splitting import ShownTree
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +133,8 @@ class TreeStep(Step):
         write_tree(store, tree)
         if store.manifest.cut:
             log.info("the cut by hand is undone: it was one of the tree before")
-            store.manifest.cut = {}
+        # What was done by hand was done to the centroids of that tree.
+        store.manifest.cut, store.manifest.history = {}, []
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the tree."""
@@ -177,9 +180,15 @@ class TreeStep(Step):
             "min_cluster_size": found["min_cluster_size"],
             "is_requested": bool(cut) or details.get("is_requested", False),
             "n_clusters_tested": details.get("n_clusters_tested"),
-            "cut": cut.get("requested", "configured"),
+            "cut": _cut_summary(cut) or "configured",
             **{name: details[name] for name in names if name in details},
         }
+
+
+def _cut_summary(cut: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cut that was asked for, and how many edits by hand came after it."""
+    n_edits = len(cut.get("edits", []))
+    return {**cut.get("requested", {}), **({"edits": n_edits} if n_edits else {})}
 
 
 def _ties(
@@ -258,6 +267,18 @@ def shown_tree(store: RunStore) -> ClusterTree:
     number = np.zeros(other.n_clusters, np.int64)
     number[other.label[both]] = label[both]
     return other.renumbered(np.argsort(number))
+
+
+def shown_clusters(store: RunStore) -> ShownTree:
+    """Return the condensed tree of a run down to the clusters that its labels show, which may be edited by hand."""
+    from workflow.tree.splitting import ShownTree
+
+    asked, edits = present_cut(store).values()
+    if edits:
+        (label,) = store.read_model("centroid_label")
+        return edited_tree(cut_by_hand(stored_tree(store), asked), edits, label)
+    tree = shown_tree(store)
+    return ShownTree(tree.condensed, tree.selected.astype(np.int64), np.arange(tree.n_clusters))
 
 
 def undo_cut(store: RunStore, given: Iterable[str]) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from workflow.graph import Graph
 from workflow.labels import CentroidLabels, centroid_labels, cluster_of_rows, order_by_size
 from workflow.runstore import layout, zarr_io
+from workflow.steps.parts.edits import edited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Numbered(NamedTuple):
     clusters : Labelled
         Its clusters.
     layers : list of Labelled
-        Its layers.
+        Its layers; none where clusters were edited by hand.
     """
 
     tree: ClusterTree
@@ -77,16 +78,23 @@ def number_clusters(
     tree: ClusterTree,
     rule: Rule,
     partitions: Sequence[Partition],
+    edits: Sequence[Mapping[str, Any]] = (),
 ) -> Numbered:
     """Give the clusters of a tree, and of each of its layers, numbers by falling number of images.
 
     Clusters of equal size are ordered by their lowest centroid, so that numbers
     depend on the clusters alone.  Images are only looked at where some of
-    them may be noise by their own distance.
+    them may be noise by their own distance.  With edits by hand the clusters are
+    those after them, and the tree and its layers stay without numbers.
     """
     from workflow.tree import cut
 
     of_centroids = CentroidLabeller.of(store)
+    if edits:
+        labels = of_centroids.label(tree, edits)
+        (count,) = _count_images(executor, store, [labels], rule, partitions)
+        order = order_by_size(labels.label, count)
+        return Numbered(tree, Labelled(labels.renumbered(order), count[order]), [])
     trees = [tree, *(cut(tree, layer=layer) for layer in range(len(tree.layers)))]
     found = [of_centroids.label(one) for one in trees]
     sizes = _count_images(executor, store, found, rule, partitions)
@@ -128,16 +136,18 @@ class CentroidLabeller:
         dimension = store.model_attrs("centroid_graph")["intrinsic_dimension"]
         return cls(centroids, population, rms_radius, Graph(indptr, indices, weights), dimension)
 
-    def label(self, tree: ClusterTree) -> CentroidLabels:
+    def label(self, tree: ClusterTree, edits: Sequence[Mapping[str, Any]] = ()) -> CentroidLabels:
         """Return everything about each centroid that its images need to know."""
-        return centroid_labels(
+        graph = tree.noise_graph(self.graph, self.centroids, self.dimension)
+        labels = centroid_labels(
             tree.label,
             tree.membership,
-            tree.noise_graph(self.graph, self.centroids, self.dimension),
+            graph,
             centroids=self.centroids,
             rms_radius=self.rms_radius,
             population=self.population,
         )
+        return edited(labels, tree, edits, graph, self.centroids) if edits else labels
 
 
 def _count_images(

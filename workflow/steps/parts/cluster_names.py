@@ -1,0 +1,198 @@
+"""Names of clusters: each belongs to a set of centroids, and is shown at the cluster that is mostly that set."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from workflow.errors import ConfigError
+from workflow.runstore import layout, zarr_io
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workflow.engine.executor import Executor
+    from workflow.engine.partitions import Partition
+    from workflow.runstore import RunStore
+
+#: Key of the summary, and of what the labels step notes.
+KEY = "cluster_names"
+#: Most characters of a name.
+MAX_LENGTH = 100
+#: What a line of text cannot hold: control characters, surrogates, ends of lines and paragraphs, ...
+UNFIT = {"Cc", "Cs", "Cn", "Co", "Zl", "Zp"}
+#: ... and marks that turn the direction of what follows.
+TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def checked_name(text: Any) -> str:
+    """Return a name without space around it; refuse what is not one line of so many characters."""
+    if not isinstance(text, str):
+        msg = f"a name must be text; got {text!r}. Give a word or two."
+        raise ConfigError(msg)
+    name = unicodedata.normalize("NFC", text).strip()
+    odd = [c for c in name if unicodedata.category(c) in UNFIT or c in TURNING]
+    if odd or len(name) > MAX_LENGTH:
+        got = f"the character {odd[0]!r}" if odd else f"{len(name):,} characters"
+        msg = f"a name must be one line of at most {MAX_LENGTH} characters; got {got}. Give a shorter, plain one."
+        raise ConfigError(msg)
+    return name
+
+
+def cluster_names(store: RunStore) -> dict[int, str]:
+    """Return the names of the clusters of a run, as noted with its labels."""
+    found = store.step("labels").details.get(KEY, {})
+    return {int(cluster): name for cluster, name in found.items()}
+
+
+def lost_names(store: RunStore) -> list[str]:
+    """Return the names that no cluster has now."""
+    found = set(cluster_names(store).values())
+    known = dict.fromkeys(entry["name"] for entry in store.manifest.names)
+    return [name for name in known if name not in found]
+
+
+def lost_words(names: Sequence[str]) -> str:
+    """Return that names are not found now; empty where there are none."""
+    if not names:
+        return ""
+    listed = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if len(names) > 12 else "")
+    kept = "it is kept and comes back with its cluster"
+    if len(names) > 1:
+        kept = "they are kept and come back with their clusters"
+    return f"not found now: {listed}; {kept}"
+
+
+def named(
+    store: RunStore, label: NDArray[np.int32], clusters: Sequence[int], name: str
+) -> dict[str, Any]:
+    """Return what is kept of the name of a cluster, or of some that become one, of present labels of the centroids."""
+    centroids = np.flatnonzero(np.isin(label, clusters))
+    key = store.step("overcluster").key
+    return {"name": name, "centroids": _as_text(centroids), "of": key}
+
+
+def _as_text(centroids: NDArray[np.integer[Any]]) -> str:
+    """Return numbers as the manifest has them: in one line, where a list would take a line for each."""
+    return " ".join(map(str, centroids.tolist()))
+
+
+def _from_text(centroids: str) -> NDArray[np.int64]:
+    """Return the numbers of such a line."""
+    return np.array(centroids.split(), np.int64)
+
+
+def change_names(
+    store: RunStore, added: Sequence[dict[str, Any]], removed: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Remove kept names by their places, and add others at the end; return what `restore_names` takes."""
+    names, gone = store.manifest.names, set(removed)
+    undo = {"added": len(added), "removed": [[place, names[place]] for place in sorted(gone)]}
+    kept = [entry for place, entry in enumerate(names) if place not in gone]
+    store.manifest.names = [*kept, *added]
+    return undo
+
+
+def restore_names(store: RunStore, undo: dict[str, Any]) -> None:
+    """Take a change of the names back, the last one."""
+    names = store.manifest.names
+    del names[len(names) - undo["added"] :]
+    for place, entry in undo["removed"]:
+        names.insert(place, entry)
+
+
+def note_names(store: RunStore, label: NDArray[np.int32], *, are_families: bool = False) -> None:
+    """Note which clusters have which names, from the labels of the centroids; saved with the manifest."""
+    details = store.step("labels").details
+    details.pop(KEY, None)
+    found = {} if are_families else _find(store, label)
+    if found:
+        details[KEY] = found
+
+
+def _find(store: RunStore, label: NDArray[np.int32]) -> dict[str, str]:
+    """Return the clusters that have a name.
+
+    A name is shown at the cluster that holds most of the images of its
+    centroids, if most of the images of the cluster are theirs.  Where two would
+    be, that with more in common is; a name is shown once.
+    """
+    if not store.manifest.names:
+        return {}
+    (population,) = store.read_model("population")
+    size = np.bincount(label[label >= 0], population[label >= 0])
+    fits = []
+    for place, entry in enumerate(store.manifest.names):
+        centroids = _from_text(entry["centroids"])
+        images, here = population[centroids], label[centroids]
+        shared = np.bincount(here[here >= 0], images[here >= 0], minlength=1)
+        cluster, n_before, n_shared = int(shared.argmax()), int(images.sum()), int(shared.max())
+        if 2 * n_shared > n_before and 2 * n_shared > size[cluster]:
+            union = n_before + int(size[cluster]) - n_shared
+            fits.append((-n_shared / union, place, cluster, entry["name"]))
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    for _, _, cluster, name in sorted(fits):
+        if cluster not in found and name not in taken:
+            found[cluster] = name
+            taken.add(name)
+    return {str(cluster): found[cluster] for cluster in sorted(found)}
+
+
+def move_names(executor: Executor, store: RunStore, partitions: Sequence[Partition]) -> None:
+    """Let names that belong to centroids of before belong to those of now, by the images of both.
+
+    A centroid of now is part of the set where most of its images were of
+    centroids of the set.  The labels of before must still be there; where they
+    are not, it is not known what a name meant, and it stays without a cluster.
+    """
+    key = store.step("overcluster").key
+    outdated = [entry for entry in store.manifest.names if entry["of"] != key]
+    if not outdated:
+        return
+    labels, shared = store.path / layout.LABELS, None
+    (population,) = store.read_model("population")
+    if labels.is_dir() and "centroid" in zarr_io.array_names(labels):
+        task = SharedImages(labels, layout.nearest(store.path))
+        pairs, count = executor.reduce(task, list(partitions), _add_pairs)
+        before, now = pairs >> 32, pairs & (2**32 - 1)
+        shape = (int(before.max()) + 1, len(population))
+        shared = sparse.csr_array((count, (before, now)), shape=shape)
+    for entry in outdated:
+        centroids = ""
+        if shared is not None:
+            images = shared[_from_text(entry["centroids"])].sum(axis=0)
+            centroids = _as_text(np.flatnonzero(2 * images > population))
+        entry |= {"centroids": centroids, "of": key}
+
+
+@dataclass(frozen=True, slots=True)
+class SharedImages:
+    """Counts the images of each pair of a centroid of before and one of now, in the rows of a partition."""
+
+    labels: Path
+    nearest: Path
+
+    def __call__(self, partition: Partition) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the pairs, the one of before in the high half, rising, and their images."""
+        rows = partition.blocks[0].start, partition.blocks[-1].stop
+        before = zarr_io.read_rows(self.labels, "centroid", *rows).astype(np.int64)
+        now = zarr_io.read_rows(self.nearest, "nearest", *rows)[:, 0]
+        return np.unique((before << 32) + now, return_counts=True)
+
+
+def _add_pairs(
+    left: tuple[NDArray[np.int64], NDArray[np.int64]],
+    right: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add counts of pairs of disjoint images."""
+    pairs, place = np.unique(np.concatenate([left[0], right[0]]), return_inverse=True)
+    counts = np.concatenate([left[1], right[1]])
+    return pairs, np.bincount(place, counts, minlength=len(pairs)).astype(np.int64)

@@ -1,0 +1,192 @@
+"""Clusters merged and split by hand: edits of a cut, done again on its labels whenever they are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow.labels.noise import NOISE_LABEL, noise_targets
+from workflow.steps.parts.cluster_names import cluster_names, lost_names, lost_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from workflow.graph import Graph
+    from workflow.labels import CentroidLabels
+    from workflow.runstore import RunStore
+    from workflow.tree import ClusterTree
+    from workflow.tree.splitting import ShownTree, Split
+
+#: Changes of numbers that a line names.
+MAX_LISTED = 6
+# A cluster is meant by one of its centroids: numbers change with every edit, centroids only with the tree.
+MERGE, SPLIT = "merge", "split"
+
+
+def merge_of(label: NDArray[np.int32], clusters: Sequence[int]) -> dict[str, Any]:
+    """Return the edit that merges some clusters of present labels of the centroids."""
+    return {MERGE: [_lowest(label, cluster) for cluster in clusters]}
+
+
+def split_of(tree: ClusterTree, label: NDArray[np.int32], cluster: int) -> dict[str, Any] | None:
+    """Return the edit that splits a cluster where the tree parts it next; None where it does not."""
+    from workflow.tree.splitting import next_split
+
+    split = next_split(tree, label == cluster)
+    return None if split is None else {SPLIT: _lowest(label, cluster), **split._asdict()}
+
+
+def _lowest(label: NDArray[np.int32], cluster: int) -> int:
+    """Return the lowest centroid of a cluster."""
+    return int((label == cluster).argmax())
+
+
+def edited(
+    labels: CentroidLabels,
+    tree: ClusterTree,
+    edits: Sequence[Mapping[str, Any]],
+    graph: Graph,
+    centroids: NDArray[np.float32],
+) -> CentroidLabels:
+    """Return the labels of the centroids after some edits by hand.
+
+    Which centroids are noise, their memberships and their radii stay: all images
+    outside of the clusters that were merged or split keep what is said of them.
+    Of a cluster that is split, centroids that the tree leaves out of its parts go
+    to one along the graph, as noise does when it is resolved.
+
+    Parameters
+    ----------
+    labels : CentroidLabels
+        Those of the cut.
+    tree : ClusterTree
+        The tree, with the clusters of the cut.
+    edits : sequence of mapping
+        What `merge_of` and `split_of` return, in the order in which it was done.
+    graph : Graph
+        What noise is resolved along.
+    centroids : float32 array of shape (n_centroids, n_components) [score]
+        Centroids.
+
+    Returns
+    -------
+    CentroidLabels
+        Clusters have numbers from 0 without gaps, in no order that means something.
+    """
+    label = labels.label.copy()
+    for edit in edits:
+        if MERGE in edit:
+            merged = label[edit[MERGE]]
+            label[np.isin(label, merged)] = merged[0]
+        else:
+            _split(label, tree, edit, graph, centroids)
+    member = label >= 0
+    label[member] = np.unique(label[member], return_inverse=True)[1]
+    target = noise_targets(labels.label, graph, centroids)
+    resolved = np.where(target >= 0, label[target], NOISE_LABEL).astype(np.int32)
+    return replace(labels, label=label, label_resolved=resolved)
+
+
+def _split(
+    label: NDArray[np.int32],
+    tree: ClusterTree,
+    edit: Mapping[str, Any],
+    graph: Graph,
+    centroids: NDArray[np.float32],
+) -> None:
+    """Split a cluster, in place; its first part keeps the number."""
+    from workflow.tree.splitting import clusters_below
+
+    members = label == label[edit[SPLIT]]
+    parts = np.where(members, clusters_below(tree, _split_named(edit)), NOISE_LABEL)
+    parts = parts[noise_targets(parts, graph, centroids)]
+    part = np.unique(parts[members], return_inverse=True)[1]
+    label[members] = np.where(part > 0, label.max() + part, label[members])
+
+
+def _split_named(edit: Mapping[str, Any]) -> Split:
+    """Return the split that an edit names."""
+    from workflow.tree.splitting import Split
+
+    return Split(edit["min_cluster_size"], edit["min_prominence"])
+
+
+def edited_tree(
+    tree: ClusterTree, edits: Sequence[Mapping[str, Any]], label: NDArray[np.int32]
+) -> ShownTree:
+    """Return the tree of a cut as it shows the clusters after some edits."""
+    from workflow.tree.splitting import tree_of_partition
+
+    splits = [_split_named(edit) for edit in edits if SPLIT in edit]
+    return tree_of_partition(tree, splits, label)
+
+
+def present_cut(store: RunStore) -> dict[str, Any]:
+    """Return what the labels of a run follow from: the cut that was asked for, and its edits."""
+    cut = store.manifest.cut
+    return {"requested": cut.get("requested", {}), "edits": cut.get("edits", [])}
+
+
+def new_numbers(
+    before: NDArray[np.int32], now: NDArray[np.int32], besides: Sequence[int]
+) -> dict[str, int]:
+    """Return the new numbers of clusters that stay but for their number, by the old ones; of those that change."""
+    n_clusters = int(before.max(initial=-1)) + 1
+    number = np.full(n_clusters, -1)
+    number[before[before >= 0]] = now[before >= 0]
+    numbers = dict(enumerate(number.tolist()))
+    return {str(b): n for b, n in numbers.items() if b != n and b not in besides}
+
+
+def cluster_words(clusters: Sequence[int], names: Mapping[int, str]) -> str:
+    """Return clusters by number, with their names."""
+    words = [f"{c} ({names[c]})" if c in names else str(c) for c in clusters]
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
+
+
+def changed_words(
+    store: RunStore, what: str, numbers: Mapping[str, int], names: Mapping[int, str]
+) -> str:
+    """Return in one line what was done, which numbers changed by it, and which names are not found any more."""
+    words = [what]
+    if numbers:
+        words.append(f"numbers go by size: {_moved_words(numbers)}")
+    lost = [name for name in lost_names(store) if name in names.values()]
+    words += filter(None, [lost_words(lost)])
+    return "; ".join(words)
+
+
+def _moved_words(numbers: Mapping[str, int]) -> str:
+    """Return which numbers changed, those that moved together as one."""
+    runs: list[list[int]] = []
+    for before, now in sorted((int(before), now) for before, now in numbers.items()):
+        if runs and [before, now] == [runs[-1][1] + 1, runs[-1][2] + before - runs[-1][0]]:
+            runs[-1][1] = before
+        else:
+            runs.append([before, before, now])
+    words = [
+        f"{first} is {now}"
+        if first == last
+        else f"{first} to {last} are {now} to {now + last - first}"
+        for first, last, now in runs[:MAX_LISTED]
+    ]
+    more = f" and {len(runs) - MAX_LISTED:,} more" if len(runs) > MAX_LISTED else ""
+    return ", ".join(words) + more
+
+
+def remember(store: RunStore, done: str, **before: Any) -> None:
+    """Note what is done by hand, in words, and what takes it back; saved with what it changes."""
+    store.manifest.history.append({"done": done, **before})
+
+
+def said_by_hand(store: RunStore) -> dict[str, Any]:
+    """Return the names of the clusters of a run, those that no cluster has now, and what was done, the last first."""
+    return {
+        "names": {str(cluster): name for cluster, name in cluster_names(store).items()},
+        "names_not_found": lost_names(store),
+        "done": [entry["done"] for entry in reversed(store.manifest.history)],
+    }

@@ -1,0 +1,198 @@
+"""The next split of a cluster in a stored tree, and the tree of clusters that were merged and split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.tree._tree_kernels import subtree_sums
+from workflow.tree.condensed_tree import CondensedTree, condense, prominences
+from workflow.tree.layers import Cut, Leaves, label_cut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from workflow.tree.cluster_tree import ClusterTree
+
+
+class Split(NamedTuple):
+    """A cut of a tree, named by the split that it goes down to.
+
+    Attributes
+    ----------
+    min_cluster_size : int [images]
+        Fewest images of a cluster.
+    min_prominence : float
+        Smallest prominence of a split.
+    """
+
+    min_cluster_size: int
+    min_prominence: float
+
+
+def next_split(tree: ClusterTree, members: NDArray[np.bool_]) -> Split | None:
+    """Return the most prominent split of a tree that parts a set of centroids.
+
+    Parameters
+    ----------
+    tree : ClusterTree
+        A tree; its least size of a cluster is tried first, then half of it, and so on.
+    members : bool array of shape (n_centroids,)
+        The centroids of the set.
+
+    Returns
+    -------
+    Split or None
+        None where no cut of the tree parts them.
+
+    Notes
+    -----
+    A dozen cuts of the tree for each size.
+    """
+    linkage, size = tree.linkage, tree.min_cluster_size
+    inside = np.zeros(linkage.n_leaves, np.int64)
+    inside[tree.node[members]] = 1
+    left, right = linkage.left.astype(np.int64), linkage.right.astype(np.int64)
+    n_inside = subtree_sums(inside, left, right)
+    on_both_sides = (n_inside[left] > 0) & (n_inside[right] > 0)
+    while size >= 1:
+        rank = prominences(linkage, size)[on_both_sides]
+        falling = np.unique(rank[np.isfinite(rank)])[::-1].tolist()
+        splits = [Split(size, prominence) for prominence in falling]
+        if splits and _is_parted(tree, splits[-1], members):
+            # The lower the prominence, the more splits: those that part the set come last.
+            low, high = 0, len(splits) - 1
+            while low < high:
+                middle = (low + high) // 2
+                if _is_parted(tree, splits[middle], members):
+                    high = middle
+                else:
+                    low = middle + 1
+            return splits[high]
+        size //= 2
+    return None
+
+
+def _is_parted(tree: ClusterTree, split: Split, members: NDArray[np.bool_]) -> bool:
+    """Whether two clusters of a cut or more have centroids of a set."""
+    label = clusters_below(tree, split)[members]
+    return len(np.unique(label[label >= 0])) > 1
+
+
+def clusters_below(tree: ClusterTree, split: Split) -> NDArray[np.int32]:
+    """Return the cluster of each centroid where a tree is cut down to a split.
+
+    Parameters
+    ----------
+    tree : ClusterTree
+        The tree.
+    split : Split
+        How far down.
+
+    Returns
+    -------
+    int32 array of shape (n_centroids,)
+        Labels, -1 for noise.
+    """
+    leaves = Leaves(tree.linkage, tree.node, tree.population)
+    return label_cut(leaves, Cut(*split, "leaf"))[1].label[tree.node]
+
+
+class ShownTree(NamedTuple):
+    """A condensed tree down to the clusters of a partition.
+
+    Attributes
+    ----------
+    condensed : CondensedTree
+        The tree.
+    selected : int64 array of shape (n_selected,)
+        Its nodes that hold one cluster; a cluster may have several, as one that was
+        put together has, or none.
+    cluster : int64 array of shape (n_selected,)
+        The cluster of each.
+    """
+
+    condensed: CondensedTree
+    selected: NDArray[np.int64]
+    cluster: NDArray[np.int64]
+
+
+def tree_of_partition(
+    tree: ClusterTree, splits: Iterable[Split], label: NDArray[np.integer[Any]]
+) -> ShownTree:
+    """Return a tree as it shows a partition that was made of its clusters by hand.
+
+    Parameters
+    ----------
+    tree : ClusterTree
+        The tree.
+    splits : iterable of Split
+        Splits below its clusters that were made.
+    label : int array of shape (n_centroids,)
+        Cluster of each centroid in the partition, -1 for noise, which may be anywhere.
+
+    Returns
+    -------
+    ShownTree
+        The largest nodes whose centroids are of one cluster, and the tree above them.
+    """
+    made = [Split(tree.min_cluster_size, tree.min_prominence), *splits]
+    condensed = condense(
+        tree.linkage,
+        min(split.min_cluster_size for split in made),
+        min(split.min_prominence for split in made),
+    )
+    of_leaf = np.full(condensed.n_leaves, -1, np.int64)
+    # Centroids at one place share a leaf, and a label but for noise.
+    np.maximum.at(of_leaf, tree.node, label)
+    node, cluster = _nodes_of_one(condensed, of_leaf)
+    return _pruned(condensed, node, cluster)
+
+
+def _nodes_of_one(
+    condensed: CondensedTree, label: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the largest nodes whose leaves are of one cluster, counted from 0 for the root, and these clusters."""
+    n_leaves, n_nodes = condensed.n_leaves, condensed.n_nodes
+    owner = condensed.parent[:n_leaves] - n_leaves
+    known = label >= 0
+    low, high = np.full(n_nodes, np.iinfo(np.int64).max), np.full(n_nodes, -1)
+    np.minimum.at(low, owner[known], label[known])
+    np.maximum.at(high, owner[known], label[known])
+    parents = condensed.node_parents()
+    # Parts come after what they are part of.
+    for node in range(n_nodes - 1, 0, -1):
+        parent = parents[node]
+        low[parent], high[parent] = min(low[parent], low[node]), max(high[parent], high[node])
+    is_one = low == high
+    found = np.flatnonzero(is_one & ~np.append(is_one, False)[parents])
+    return found, high[found]
+
+
+def _pruned(
+    condensed: CondensedTree, node: NDArray[np.int64], cluster: NDArray[np.int64]
+) -> ShownTree:
+    """Return a tree without what lies inside of some nodes, counted from 0 for the root."""
+    n_leaves, parents = condensed.n_leaves, condensed.node_parents()
+    is_end = np.zeros(condensed.n_nodes, bool)
+    is_end[node] = True
+    inside = np.arange(condensed.n_nodes)
+    for child in range(1, condensed.n_nodes):
+        above = inside[parents[child]]
+        inside[child] = above if is_end[above] else child
+    is_kept = inside == np.arange(condensed.n_nodes)
+    number = np.cumsum(is_kept) - 1 + n_leaves
+    rows = np.append(np.ones(n_leaves, bool), is_kept[1:])
+    child = condensed.child[rows].astype(np.int64)
+    child[n_leaves:] = number[child[n_leaves:] - n_leaves]
+    kept = CondensedTree(
+        parent=number[inside[condensed.parent[rows] - n_leaves]].astype(np.int32),
+        child=child.astype(np.int32),
+        lambda_val=condensed.lambda_val[rows],
+        child_size=condensed.child_size[rows],
+        n_leaves=n_leaves,
+    )
+    return ShownTree(kept, number[node], cluster)
