@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -50,7 +50,7 @@ def members_command(
     family: int | None,
     limit: int | None,
     offset: int,
-    order: str,
+    order: Literal["strongest", "weakest"],
     out: Path | None,
     loaded: LoadedConfig,
     *,

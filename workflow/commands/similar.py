@@ -109,6 +109,8 @@ def similar(
         msg = f"an image of the run must be 0 to {n_samples - 1}; got {of}. Count from 0, in the order of the images."
         raise ConfigError(msg)
     n, recall = limit or LISTED, 1.0
+    index: NDArray[np.int64]
+    distance: NDArray[np.floating[Any]]
     found = _stored_neighbors(store, int(of), limit) if is_stored else None
     if found is not None:
         index, distance = found

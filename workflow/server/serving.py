@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from workflow.errors import ConfigError
 from workflow.server.handlers import Site, Workers, application, one_time_path
@@ -43,7 +45,7 @@ class Opened(NamedTuple):
     url: str
     url_once: str
     port: int
-    stop: Callable[[], None]
+    stop: Callable[[], object]
 
 
 def serve(site: Site, port: int, ready: Callable[[Opened], None]) -> None:
@@ -68,30 +70,22 @@ def serve(site: Site, port: int, ready: Callable[[Opened], None]) -> None:
 
 async def _serve(site: Site, port: int, ready: Callable[[Opened], None]) -> None:
     """Serve a site in the loop of this thread."""
-    try:
-        # Checked here: the system's look-up takes 70000 for 4464.
-        if not 0 <= port < 2**16:
-            raise OSError(0, "no such port")
-        sockets = bind_sockets(port, ADDRESS)
-    except OSError as err:
-        why = err.strerror
-        msg = f"`--port` must be one that is free, 0 to 65535, and open to users; {port} is not ({why}). Give another, or leave it out."
-        raise ConfigError(msg) from None
+    listening = _listen(port)
     loop, ended, workers = asyncio.get_running_loop(), asyncio.Event(), Workers()
     app = application(site, workers)
     server = HTTPServer(app, max_buffer_size=MAX_SENT)
-    server.add_sockets(sockets)
+    server.add_socket(listening)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-    port = sockets[0].getsockname()[1]
+    port = listening.getsockname()[1]
     origin = f"http://{ADDRESS}:{port}"
     ready(
         Opened(
             f"{origin}/{site.token}/",
             origin + one_time_path(app),
             port,
-            lambda: loop.call_soon_threadsafe(ended.set) and None,
+            partial(loop.call_soon_threadsafe, ended.set),
         )
     )
     try:
@@ -100,3 +94,18 @@ async def _serve(site: Site, port: int, ready: Callable[[Opened], None]) -> None
         server.stop()
         await loop.run_in_executor(None, workers.close)
         await server.close_all_connections()
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens at a port of this machine alone."""
+    why = "there is no such port"
+    if 0 <= port < 2**16:
+        try:
+            listening = socket.create_server((ADDRESS, port), backlog=128)
+        except OSError as err:
+            why = os.strerror(err.errno or 0)
+        else:
+            listening.settimeout(0)
+            return listening
+    msg = f"`--port` must be one that is free, 0 to 65535, and open to users; {port} is not ({why}). Give another, or leave it out."
+    raise ConfigError(msg)

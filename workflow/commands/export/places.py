@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow.errors import ConfigError, StoreError
-from workflow.runstore.files import discard, refused
+from workflow.runstore.files import discard, refused, write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -42,8 +42,9 @@ def replaced_when_whole(target: Path) -> Iterator[Path]:
         If the disk refuses.
     """
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
-    try:
+    with write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
+    try:
         yield partial
         partial.replace(target)
     except StoreError:
