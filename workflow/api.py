@@ -11,13 +11,14 @@ import xarray as xr
 
 from workflow.commands.base import images_of
 from workflow.commands.duplicates import duplicates
+from workflow.commands.export import export
 from workflow.commands.merge import merge
 from workflow.commands.name import name as _name
-from workflow.commands.neighbors import require_neighbors
 from workflow.commands.predict import far_out_sentence, is_unlike, predict
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import read_summary, run_workflow
+from workflow.commands.similar import require_neighbors, similar
 from workflow.commands.split import split
 from workflow.commands.undo import undo
 from workflow.commands.update import update
@@ -28,6 +29,7 @@ from workflow.notebook.plots import RunPlots
 from workflow.runstore import RunStore, layout
 from workflow.steps import load_config
 from workflow.steps.parts.cluster_names import cluster_names
+from workflow.steps.parts.members import Ranking
 from workflow.steps.parts.odd_images import strongest_outliers
 
 if TYPE_CHECKING:
@@ -106,7 +108,9 @@ class Run:
         """Plots as Matplotlib axes: ``run.plot.tree()``, ``run.plot.gallery(3)`` and others."""
         return RunPlots(self)
 
-    def members(self, label: int, n: int = 100, *, weakest: bool = False) -> xr.Dataset:
+    def members(
+        self, label: int, n: int = 100, *, offset: int = 0, weakest: bool = False
+    ) -> xr.Dataset:
         """Return images of one cluster, the strongest first.
 
         Parameters
@@ -115,6 +119,8 @@ class Run:
             The cluster; -1 for noise, whose first images are the least outlying.
         n : int
             How many at most.
+        offset : int
+            How many are left out before them: ``offset=100`` gives the second hundred.
         weakest : bool
             Whether the weakest are wanted, weakest first; of noise, the most outlying.
 
@@ -125,9 +131,8 @@ class Run:
         """
         store = RunStore.open(self.path)
         members.require_label(label, self.n_clusters)
-        by = "strength" if label >= 0 else "outlier_score"
-        lowest = weakest if label >= 0 else not weakest
-        rows = members.best_rows(store, n, by, label=label, lowest=lowest)
+        ranking = Ranking.of_cluster(label)
+        rows = members.ranked_rows(store, ranking, n, offset=offset, weakest=weakest)
         place = self.path / layout.LABELS
         return members.rows_with_images(place, rows, images_of(store))
 
@@ -151,7 +156,7 @@ class Run:
         if distinct:
             rows = strongest_outliers(store, n).row
         else:
-            rows = members.best_rows(store, n, "outlier_score")
+            rows = members.ranked_rows(store, Ranking("outlier_score"), n)
         place = self.path / layout.LABELS
         return members.rows_with_images(place, rows, images_of(store))
 
@@ -357,6 +362,73 @@ class Run:
         """
         with watched("duplicates") as progress:
             return duplicates(self.path, near=near, within=within, limit=limit, progress=progress)
+
+    def similar(self, of: Any, n: int = 15) -> dict[str, Any]:
+        """List the images most like one of the run, or like a new one.
+
+        Parameters
+        ----------
+        of : int, path or array
+            Number of an image, or a new image: anything that `predict` takes.
+        n : int
+            How many at most.
+
+        Returns
+        -------
+        dict
+            ``neighbors``, each with ``index``, ``distance`` [score] and, where
+            images have file names, ``path``; ``recall``, the share of the true
+            ones that is found.
+        """
+        with watched("similar") as progress:
+            return similar(self.path, of, limit=n, progress=progress)
+
+    def export(
+        self,
+        to: Path | str,
+        *,
+        format: Literal["csv", "parquet", "folder", "fiftyone", "atlas"] | None = None,  # noqa: A002
+        columns: Path | str | None = None,
+        clusters: Sequence[int | str] | None = None,
+        limit: int | None = None,
+        link: Literal["symlink", "hardlink", "copy"] = "symlink",
+        files: Path | str | None = None,
+    ) -> Path:
+        """Write images and labels for another program.
+
+        Parameters
+        ----------
+        to : path
+            New file or folder.
+        format : {"csv", "parquet", "folder", "fiftyone", "atlas"}, optional
+            By default what `to` ends in, or a folder for each cluster.
+        columns : path, optional
+            Table, .csv or .parquet, whose columns are added by its ``index`` or ``path``.
+        clusters : sequence of int or str, optional
+            Numbers or names of clusters, -1 for noise; all by default.
+        limit : int, optional
+            Images of each cluster at most, the strongest.
+        link : {"symlink", "hardlink", "copy"}
+            How image files come into folders.
+        files : path, optional
+            Where the image files lie, if not where the run was given them.
+
+        Returns
+        -------
+        Path
+            What was written.
+        """
+        found = export(
+            self.path,
+            to,
+            format=format,
+            columns=columns,
+            clusters=clusters,
+            limit=limit,
+            link=link,
+            files=files,
+        )
+        return Path(found["to"])
 
     def report(self) -> Path:
         """Write the report again; return the path of the page."""

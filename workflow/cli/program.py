@@ -17,6 +17,13 @@ from workflow.cli.ingest import (
     ingest_init_command,
     ingest_part_command,
 )
+from workflow.cli.looking import (
+    export_command,
+    members_command,
+    neighbors_command,
+    open_command,
+    similar_command,
+)
 from workflow.cli.options import (
     Command,
     Layer,
@@ -40,8 +47,9 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 #: Titles of the help, and the commands under them; those not named come last.
 COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
-    "With a run": ("recut", "predict", "update", "duplicates", "neighbors"),
+    "With a run": ("recut", "predict", "update"),
     "Clusters by hand": ("name", "merge", "split", "undo"),
+    "Look at images": ("open", "members", "similar", "neighbors", "duplicates", "export"),
     "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
     "Settings and places": ("config", "compute"),
 }
@@ -103,6 +111,8 @@ for command in (
     *(name_command, merge_command, split_command, undo_command),
 ):
     program.add_command(command)
+for command in (members_command, similar_command, neighbors_command, export_command, open_command):
+    program.add_command(command)
 
 
 @program.command("plan", example="plan images.zarr")
@@ -130,7 +140,7 @@ def plan_command(
     What cannot fit the memory of a worker or the disk is refused.
     """
     from workflow.commands.base import settings_for
-    from workflow.commands.plan import plan
+    from workflow.commands.planning.plan import plan
 
     if out is not None:
         loaded = settings_for(out, loaded)
@@ -355,19 +365,6 @@ def duplicates_command(
     from workflow.commands.duplicates import describe, duplicates
 
     found = duplicates(run, near=near, within=within, limit=limit)
-    print_result(describe(found), found, as_json=as_json)
-
-
-@program.command("neighbors", example="neighbors my-run --of 123")
-@click.argument("run", type=Path)
-@click.option("--of", metavar="INDEX", required=True, type=int, help="The image, counted from 0.")
-@shared_options
-def neighbors_command(run: Path, of: int, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """List the images most like one image."""
-    del loaded
-    from workflow.commands.neighbors import describe, neighbors
-
-    found = neighbors(run, of)
     print_result(describe(found), found, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from workflow.chunks import row_ranges
 from workflow.commands.base import images_of, require_labels
-from workflow.commands.neighbors import require_neighbors
+from workflow.commands.similar import require_neighbors
 from workflow.engine.progress import Progress
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError

@@ -145,15 +145,9 @@ def _predict(
     store: RunStore, config: Config, executor: Executor, images: ImageStore, target: Path
 ) -> dict[str, Any]:
     """Label the images; the labels are moved to their place when they are whole."""
-    mean, components, variance, centroids = store.read_model(
-        "projection_mean", "projection_components", "projection_variance", "centroids"
-    )
+    (centroids,) = store.read_model("centroids")
     usual_distance, points = stored_usual_distance(store), stored_points(store)
     attrs, settings = store.model_attrs("projection"), config.section(LabelsSettings)
-    basis = {"mean": mean, "components": components, "variance": variance}
-    transform = stored_transform(store)
-    if transform is not None:
-        basis["transform"] = transform
     partial = target.with_name(f"{target.name}.partial")
     journal_file = partial.with_name(f"{partial.name}.jsonl")
     if not partial.is_dir():
@@ -179,7 +173,7 @@ def _predict(
     shared = executor.share({"centroids": centroids, **points})
     task = PredictTask(
         images=images,
-        basis=Basis(executor.share(basis), attrs["whiten"], images.image_shape),
+        basis=stored_basis(store, executor),
         dtype=attrs["dtype"],
         centroids=shared,
         labeller=Labeller.of(
@@ -214,6 +208,18 @@ def _predict(
         **far_out,
         **({KEY: names} if (names := store.step("labels").details.get(KEY)) else {}),
     }
+
+
+def stored_basis(store: RunStore, executor: Executor) -> Basis:
+    """Return what scores of new images are made with; tasks share it."""
+    names = ("mean", "components", "variance")
+    arrays = store.read_model(*(f"projection_{name}" for name in names))
+    basis = dict(zip(names, arrays, strict=True))
+    transform = stored_transform(store)
+    if transform is not None:
+        basis["transform"] = transform
+    is_whitened = store.model_attrs("projection")["whiten"]
+    return Basis(executor.share(basis), is_whitened, tuple(store.manifest.images["shape"][1:]))
 
 
 def far_out_sentence(found: Mapping[str, Any]) -> str:

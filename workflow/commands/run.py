@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import client_for, is_known, kept_settings, open_given, settings_for
-from workflow.commands.forecast import describe_run, note_run, process_bytes
+from workflow.commands.planning.forecast import describe_run, note_run, process_bytes
 from workflow.commands.recut import recut
 from workflow.config import FROM_RUN, as_yaml, flatten
 from workflow.engine.client import executor_for

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from workflow.chunks import row_ranges
-from workflow.errors import ImagesError
+from workflow.errors import ConfigError, ImagesError
 from workflow.ingest import dims_of
-from workflow.runstore import layout, zarr_io
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
+from workflow.steps.parts.members import Ranked, ends
 from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
 
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
+    from workflow.steps.parts.members import Ranking
 
 #: Most rows returned at once; the lazy `Run.dataset` has all.
 MAX_ROWS = 100_000
-#: Rows read at once.
-READ_ROWS = 2**20
 #: Bytes of a block of the lazy images: small, since a few images are asked for more often than all.
 BLOCK_BYTES = 8 * 2**20
 
@@ -81,61 +79,21 @@ def lazy_images(images: ImageStore, labels: xr.Dataset) -> xr.DataArray:
     )
 
 
-def best_rows(
-    store: RunStore, n: int, by: str, *, label: int | None = None, lowest: bool = False
+def ranked_rows(
+    store: RunStore, ranking: Ranking, n: int, *, offset: int = 0, weakest: bool = False
 ) -> NDArray[np.int64]:
-    """Return the rows with the highest values of one array, highest first.
+    """Return the first `n` rows of a ranking after the first `offset`; or of its end, last one first.
 
-    Parameters
-    ----------
-    store : RunStore
-        A run whose labels are there.
-    n : int
-        How many.
-    by : str
-        Name of an array of ``labels.zarr``.
-    label : int, optional
-        Only rows of this cluster; -1 is noise.
-    lowest : bool
-        Whether the lowest are wanted instead, lowest first.
-
-    Returns
-    -------
-    int64 array of shape (at most n,)
-        Of equal values the less outlying comes first (where the lowest are
-        wanted, the more outlying), then the lower row.
-
-    Notes
-    -----
     One pass over three arrays; memory is that of a block, whatever the number of images.
     """
     if not 1 <= n <= MAX_ROWS:
         msg = f"`n` must be 1 to {MAX_ROWS:,} images; got {n}. Use run.dataset, which is lazy, for more."
-        raise ValueError(msg)
-    place, n_samples = store.path / layout.LABELS, store.manifest.images["shape"][0]
-    sign = 1 if lowest else -1
-    rows, values, ties = np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
-    for block in row_ranges(n_samples, READ_ROWS):
-        value = sign * zarr_io.read_rows(place, by, *block)
-        here = np.arange(len(value))
-        if label is not None:
-            here = np.flatnonzero(zarr_io.read_rows(place, "label", *block) == label)
-        here = here[value[here] <= _worst(values, value[here], n)]
-        if not len(here):
-            continue
-        outlying = zarr_io.read_rows(place, "outlier_score", *block)
-        rows = np.concatenate([rows, here + block.start])
-        values = np.concatenate([values, value[here]])
-        ties = np.concatenate([ties, -sign * outlying[here]])
-        best = np.lexsort((rows, ties, values))[:n]
-        rows, values, ties = rows[best], values[best], ties[best]
-    return rows
-
-
-def _worst(kept: NDArray[Any], new: NDArray[Any], n: int) -> float:
-    """Return the value beyond which nothing can be among the `n` lowest of both; sorting all takes longer."""
-    worst = float(kept[-1]) if len(kept) == n else np.inf
-    return worst if len(new) <= n else min(worst, float(np.partition(new, n - 1)[n - 1]))
+        raise ConfigError(msg)
+    if offset < 0:
+        msg = f"`offset` must not be negative; got {offset}. 0 begins with the first image."
+        raise ConfigError(msg)
+    ranked = Ranked(store, ranking, keep=ends(offset + n, weakest=weakest))
+    return ranked.page(offset, n, weakest=weakest)
 
 
 def open_model(path: Path) -> xr.Dataset:
@@ -164,10 +122,10 @@ def layer_table(store: RunStore) -> pd.DataFrame:
 
 
 def require_label(label: int, n_clusters: int) -> None:
-    """Raise ValueError unless a label is that of a cluster or of noise."""
+    """Refuse a label that is none of a cluster or of noise."""
     if not -1 <= label < n_clusters:
         msg = f"`label` must be 0 to {n_clusters - 1}, or -1 for noise; got {label}. See run.n_clusters."
-        raise ValueError(msg)
+        raise ConfigError(msg)
 
 
 def rows_with_images(path: Path, rows: NDArray[np.int64], images: ImageStore | None) -> xr.Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 
 from workflow import steps
 from workflow.commands.base import open_given
-from workflow.commands.forecast import NotedRun, describe_run, process_bytes
+from workflow.commands.planning.forecast import NotedRun, describe_run, process_bytes
 from workflow.commands.run import run_workflow
 from workflow.compute import open_client
 from workflow.config import LoadedConfig, flatten

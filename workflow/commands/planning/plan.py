@@ -11,8 +11,8 @@ from dask.utils import format_bytes
 
 from workflow import steps
 from workflow.commands.base import open_given
-from workflow.commands.forecast import fitting_run, note_run
-from workflow.commands.pilot import pilot_size, run_pilot
+from workflow.commands.planning.forecast import fitting_run, note_run
+from workflow.commands.planning.pilot import pilot_size, run_pilot
 from workflow.engine.plan import (
     PROCESS_BYTES,
     Sizes,
@@ -32,7 +32,7 @@ from workflow.threads import n_processors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workflow.commands.forecast import NotedRun
+    from workflow.commands.planning.forecast import NotedRun
     from workflow.config import Config
     from workflow.ingest.images import ImagesInput
 
