@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from workflow.cli.gallery import gallery_command
 from workflow.cli.ingest import (
     ingest_command,
     ingest_finish_command,
@@ -39,7 +40,7 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 #: Titles of the help, and the commands under them; those not named come last.
 COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
-    "With a run": ("recut", "predict", "update", "duplicates", "neighbors"),
+    "With a run": ("recut", "predict", "update", "duplicates", "neighbors", "gallery"),
     "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
     "Settings and places": ("config", "compute"),
 }
@@ -96,7 +97,13 @@ def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: boo
     print_result(describe(found), found, as_json=as_json)
 
 
-for command in (ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command):
+for command in (
+    gallery_command,
+    ingest_command,
+    ingest_init_command,
+    ingest_part_command,
+    ingest_finish_command,
+):
     program.add_command(command)
 
 
