@@ -33,7 +33,7 @@ GUIDES = [
     README,
     *(
         (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        for name in ("tutorial", "running", "results", "new-images", "sources")
+        for name in ("tutorial", "running", "results", "galleries", "new-images", "sources")
     ),
 ]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import xarray as xr
 from workflow.commands.base import images_of
 from workflow.commands.duplicates import duplicates
 from workflow.commands.export import export
+from workflow.commands.gallery import gallery
 from workflow.commands.merge import merge
 from workflow.commands.name import name as _name
 from workflow.commands.predict import far_out_sentence, is_unlike, predict
@@ -102,6 +103,17 @@ class Run:
     def model(self) -> xr.Dataset:
         """What new images are labelled with, lazy: mean, components, centroids, graph, layers."""
         return members.open_model(self.path / layout.MODEL)
+
+    @property
+    def statistics(self) -> xr.Dataset:
+        """``brightness``, ``contrast`` and ``sharpness`` of each image, lazy, in the order of the images.
+
+        Raises
+        ------
+        StoreError
+            If the run keeps none.
+        """
+        return members.open_statistics(RunStore.open(self.path))
 
     @property
     def plot(self) -> RunPlots:
@@ -429,6 +441,31 @@ class Run:
             files=files,
         )
         return Path(found["to"])
+
+    def gallery(
+        self, kind: str, *of: int, limit: int | None = None, out: Path | str | None = None
+    ) -> dict[str, Any]:
+        """List dark, bright, low-contrast or blurred images, images between clusters, outliers, a family.
+
+        Parameters
+        ----------
+        kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers", "family"}
+            What is wanted.
+        *of : int
+            Of `border` the two clusters, or none for any two; of `family` its number.
+        limit : int, optional
+            Most images to list, the clearest first; by default 100, and all of them
+            where they are written to a file.
+        out : path, optional
+            CSV file to write the images to instead.
+
+        Returns
+        -------
+        dict
+            ``n_images`` of that kind among all ``n_samples``, a ``sentence`` that says what
+            they are, and ``images``, those listed, with ``index``, ``label`` and what decided.
+        """
+        return gallery(self.path, kind, of, limit=limit, out=out)
 
     def report(self) -> Path:
         """Write the report again; return the path of the page."""

@@ -131,7 +131,7 @@ def test_run__population_counts_the_labels(finished):
 
 
 def test_run__reads_the_same_from_every_kind_of_images(finished, pictures, client, tmp_path):
-    """All that comes later is made from moments, hashes and scores."""
+    """All that comes later is made from moments, hashes, statistics and scores."""
     images = pictures[0]
     np.savez(tmp_path / "images.npz", images=images)
     group = zarr.create_group(tmp_path / "images.zarr")
@@ -148,7 +148,12 @@ def test_run__reads_the_same_from_every_kind_of_images(finished, pictures, clien
         with only("ingest", "pca", "projection"):
             again = make_run(kind, tmp_path / name, client)
         assert (again.read_model("moments_sum")[0] == finished.read_model("moments_sum")[0]).all()
-        for place, array in (("pca/hashes.zarr", "hash"), ("projection/scores.zarr", "scores")):
+        stored = (
+            ("pca/hashes.zarr", "hash"),
+            ("pca/statistics.zarr", "sharpness"),
+            ("projection/scores.zarr", "scores"),
+        )
+        for place, array in stored:
             found, expected = (zarr_io.read_array(s.path / place, array) for s in (again, finished))
             np.testing.assert_array_equal(found, expected, err_msg=f"{name}: {array}")
 

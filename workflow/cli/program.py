@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from workflow.cli.edits import merge_command, name_command, split_command, undo_command
+from workflow.cli.gallery import gallery_command
 from workflow.cli.ingest import (
     ingest_command,
     ingest_finish_command,
@@ -49,7 +50,15 @@ COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
     "With a run": ("recut", "predict", "update"),
     "Clusters by hand": ("name", "merge", "split", "undo"),
-    "Look at images": ("open", "members", "similar", "neighbors", "duplicates", "export"),
+    "Look at images": (
+        "open",
+        "members",
+        "similar",
+        "neighbors",
+        "duplicates",
+        "gallery",
+        "export",
+    ),
     "Images into Zarr": ("ingest", "ingest-init", "ingest-part", "ingest-finish"),
     "Settings and places": ("config", "compute"),
 }
@@ -111,7 +120,10 @@ for command in (
     *(name_command, merge_command, split_command, undo_command),
 ):
     program.add_command(command)
-for command in (members_command, similar_command, neighbors_command, export_command, open_command):
+for command in (
+    *(members_command, similar_command, neighbors_command, export_command, open_command),
+    gallery_command,
+):
     program.add_command(command)
 
 

@@ -12,6 +12,7 @@ from workflow.errors import ConfigError, ImagesError
 from workflow.ingest import dims_of
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
+from workflow.steps.parts.galleries import require_statistics
 from workflow.steps.parts.members import Ranked, ends
 from workflow.steps.tree import FAMILIES
 
@@ -119,6 +120,11 @@ def layer_table(store: RunStore) -> pd.DataFrame:
         "noise_fraction": [1 - float(size.sum()) / n_samples for size in sizes],
     }
     return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
+
+
+def open_statistics(store: RunStore) -> xr.Dataset:
+    """Open brightness, contrast and sharpness of the images of a run as Dask arrays; see `Run.statistics`."""
+    return _with_sample(xr.open_zarr(require_statistics(store), consolidated=False))
 
 
 def require_label(label: int, n_clusters: int) -> None:

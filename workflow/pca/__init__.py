@@ -11,6 +11,7 @@ from workflow.pca.components import (
     fixed_signs,
     principal_components,
 )
+from workflow.pca.image_statistics import ImageStatistics, image_statistics
 from workflow.pca.moments import (
     DEFAULT_RANK,
     MAX_FULL_FEATURES,
@@ -36,6 +37,7 @@ __all__ = [
     "MAX_FULL_FEATURES",
     "PCA",
     "FloatMoments",
+    "ImageStatistics",
     "IntegerMoments",
     "LowRankMoments",
     "MomentKind",
@@ -47,6 +49,7 @@ __all__ = [
     "delayed_moments",
     "feature_shift",
     "fixed_signs",
+    "image_statistics",
     "mean_and_scatter",
     "merge_moments",
     "moments_from_arrays",

@@ -39,6 +39,11 @@ def hashes(run: Path) -> Path:
     return run / "pca" / "hashes.zarr"
 
 
+def statistics(run: Path) -> Path:
+    """Return the Zarr group of brightness, contrast and sharpness of each image."""
+    return run / "pca" / "statistics.zarr"
+
+
 def scores(run: Path) -> Path:
     """Return the Zarr group of the scores."""
     return run / "projection" / "scores.zarr"

@@ -1,4 +1,4 @@
-"""pca: moments and hashes of all images in one pass over the pixels, and their principal components."""
+"""pca: moments, hashes and statistics of all images in one pass over the pixels, and their principal components."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ from workflow.pca import (
     moments_to_arrays,
     principal_components,
 )
-from workflow.row_hashes import row_hashes
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.journal import Journal
@@ -51,6 +50,7 @@ from workflow.steps.base import (
     read_prefixed,
 )
 from workflow.steps.parts.duplicates import GROUPING_BYTES, CountExact, stored_hashes
+from workflow.steps.parts.notes import HASH_BYTES, STATISTICS_BYTES, notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from workflow.runstore.zarr_io import ImageStore
     from workflow.steps.base import ModelArrays, PartFile
     from workflow.steps.parts.duplicates import ExactCounts
+    from workflow.steps.parts.notes import Note, NoteWriter
 
 #: Standard deviations whose squares stay well inside float32.
 MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12
@@ -75,8 +76,6 @@ MIN_SPREAD, MAX_SPREAD = 1e-12, 1e12
 SHIFT_ROWS = 1_024
 #: Rows of a tile in the inner loops.
 TILE_ROWS = 4_096
-#: Bytes of the hash of an image.
-HASH_BYTES = 16
 #: What to change where so much memory is not there.
 ADVICE = {"moments": "Lower pca.max_full_features"}
 #: Names of the moments in ``model.zarr`` start so; some fields have another name there.
@@ -111,7 +110,7 @@ class PcaSettings(Section):
 
 
 class PcaStep(Step):
-    """Sum the moments of all images, note a hash of each, and find their principal components."""
+    """Sum the moments of all images, note hash and statistics of each, and find their principal components."""
 
     name = "pca"
     section = PcaSettings
@@ -172,10 +171,18 @@ class PcaStep(Step):
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
         """Return the pass over the pixels."""
         moments = 8 * sizes.n_features * _rank(sizes)
-        parts = {"block": sizes.block_bytes, "tile": tile_bytes(sizes), "moments": 4 * moments}
+        noted = (HASH_BYTES + STATISTICS_BYTES) * sizes.block_rows
+        parts = {
+            "block": sizes.block_bytes,
+            "tile": tile_bytes(sizes),
+            "moments": 4 * moments,
+            "notes": noted,
+        }
         n, read = sizes.n_partitions, sizes.n_samples * sizes.image_bytes
         hashes = sizes.n_samples * HASH_BYTES
-        left = n * (moments + 16 * sizes.n_features) + hashes
+        # Statistics are those of pictures; whether images are pictures is not known here.
+        statistics = sizes.n_samples * STATISTICS_BYTES
+        left = n * (moments + 16 * sizes.n_features) + hashes + statistics
         return [
             TaskPlan(self.name, n, read, left, parts, ADVICE),
             TaskPlan("pca: duplicates", 1, hashes, 0, {"bucket": GROUPING_BYTES}),
@@ -193,13 +200,13 @@ class PcaStep(Step):
         return 5 * 8 * sizes.n_features * _rank(sizes)
 
     def verify(self, store: RunStore) -> Iterator[str]:
-        """Check the files of the moments, the hashes, and the images against what the pass has read."""
+        """Check the files of the moments, what is noted of each image, and the images against what the pass has read."""
         yield from check_parts(store, "pca/moments", "pca/parts")
         for update in store.manifest.updates:
             file = f"pca/{update['file']}"
             yield from check_named(store.path / file, file, update["file_crc"])
         if store.step(self.name).state == "complete":
-            yield from _check_hashes(store)
+            yield from _check_notes(store)
             yield from check_images(store, "pca/moments")
 
     def describe(self, store: RunStore) -> str:
@@ -218,13 +225,12 @@ class PcaStep(Step):
         return {**found, "n_samples_merged": n_merged(store)}
 
 
-def _check_hashes(store: RunStore) -> Iterator[str]:
-    """Check the hashes; a run of a version without them notes no checksum of any."""
+def _check_notes(store: RunStore) -> Iterator[str]:
+    """Check what is noted of each image; a run of a version without it notes no checksum of any."""
     _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
-    if checksums := flat_checksums(entries, "hash_crc"):
-        yield from check_rows(
-            layout.hashes(store.path), ["hash"], checksums, rows_and_blocks(store)
-        )
+    for note in notes_of(store.path, store.manifest.images["shape"][1:]):
+        if checksums := flat_checksums(entries, note.checksums):
+            yield from check_rows(note.group, note.names, checksums, rows_and_blocks(store))
 
 
 def _rank(sizes: Sizes) -> int:
@@ -240,36 +246,30 @@ def tile_bytes(sizes: Sizes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class MomentsTask:
-    """Moments of a partition, and a checksum of each of its blocks."""
+    """Moments of a partition, a checksum of each of its blocks, and what is noted of its images."""
 
     images: ImageStore
     kind: str
     rank: int
     folder: Path
-    hashes: Path | None = None
+    notes: tuple[Note, ...] = ()
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
-        """Read each block once; leave the merged state in the folder, and the hashes in theirs."""
+        """Read each block once; leave the merged state in the folder, and the notes in their groups."""
         with contextlib.ExitStack() as stack:
-            writer = None
-            if self.hashes is not None:
-                writer = zarr_io.RowsWriter(self.hashes, "hash", partition.start)
-                stack.enter_context(writer)
-            return self._read(partition, writer)
+            opened = [stack.enter_context(note.opened(partition.start)) for note in self.notes]
+            return self._read(partition, opened)
 
-    def _read(self, partition: Partition, writer: zarr_io.RowsWriter | None) -> dict[str, Any]:
+    def _read(self, partition: Partition, opened: Sequence[NoteWriter]) -> dict[str, Any]:
         """Read each block once, and return the report."""
         state: MomentState | None = None
         shift: NDArray[Any] | None = None
-        checksums, hash_checksums, n_bytes, n_written = [], [], 0, 0
+        checksums, n_bytes = [], 0
         for rows, block in read_ahead(self.images, partition.blocks):
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
-            if writer is not None:
-                hashes = row_hashes(block)
-                writer.append(hashes)
-                hash_checksums.append(zarr_io.crc(hashes))
-                n_written += hashes.nbytes
+            for writer in opened:
+                writer.append(block)
             if shift is None and self.kind == "integer":
                 shift = feature_shift(block[:SHIFT_ROWS])
             try:
@@ -281,11 +281,11 @@ class MomentsTask:
         path = part_path(self.folder, partition.index)
         return {
             "crc": checksums,
-            "hash_crc": hash_checksums,
+            **{writer.note.checksums: writer.checksums for writer in opened},
             # Exact about any shift, so each task has its own; about zero they merge.
             "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
             "bytes_read": n_bytes,
-            "bytes_written": n_written + path.stat().st_size,
+            "bytes_written": sum(w.n_bytes for w in opened) + path.stat().st_size,
         }
 
 
@@ -297,7 +297,7 @@ def sum_moments(
     folder: Path,
     journal: Journal,
     max_full_features: int,
-    hashes: Path | None = None,
+    notes: tuple[Note, ...] = (),
 ) -> tuple[MomentState, Mapping[int, dict[str, Any]]]:
     """Sum the moments of all images and take a checksum of each block.
 
@@ -315,8 +315,8 @@ def sum_moments(
         Where finished partitions are recorded.
     max_full_features : int
         Most features for which the full second moments are kept.
-    hashes : Path, optional
-        Group for the hash of each image; none are taken by default.
+    notes : tuple of Note, optional
+        What is noted of each image; nothing by default.
 
     Returns
     -------
@@ -328,30 +328,14 @@ def sum_moments(
     """
     if not journal.entries:
         discard(folder)
-        if hashes is not None:
-            _create_hashes(hashes, partitions)
+        for note in notes:
+            note.create(partitions)
     folder.mkdir(parents=True, exist_ok=True)
     kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
-    task = MomentsTask(images, kind, DEFAULT_RANK, folder, hashes)
+    task = MomentsTask(images, kind, DEFAULT_RANK, folder, notes)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=n_rows)
     return merge_part_files(executor, folder, reports), reports
-
-
-def _create_hashes(place: Path, partitions: Sequence[Partition]) -> None:
-    """Make the empty array of the hashes."""
-    discard(place)
-    zarr_io.create_rows_array(
-        place,
-        "hash",
-        n_rows=partitions[-1].blocks[-1].stop,
-        tail_shape=(2,),
-        dtype="uint64",
-        shard_rows=partitions[0].n_rows,
-        block_rows=partitions[0].blocks[0].n_rows,
-        dims=("sample", "half"),
-        compressor=None,
-    )
 
 
 def merge_part_files(
@@ -371,16 +355,16 @@ def _read_part(folder: Path, part: PartFile) -> MomentState:
 
 def _moments(context: Context) -> MomentState:
     """Return the moments of all images; they outlive a changed number of components."""
-    store, hashes = context.store, layout.hashes(context.store.path)
+    store, notes = context.store, notes_of(context.store.path, context.images.image_shape)
     state, reports = sum_moments(
         context.executor,
         context.images,
         context.partitions,
         folder=store.folder("pca") / "parts",
-        # A run of a version without hashes gets them when its pass is asked for again.
-        journal=_moments_journal(context, hashes),
+        # A run of a version without notes gets them when its pass is asked for again.
+        journal=_moments_journal(context, *(note.group for note in notes)),
         max_full_features=context.config.section(PcaSettings).max_full_features,
-        hashes=hashes,
+        notes=notes,
     )
     context.count("pca", reports)
     # Images merged by `update` stay in, in the order in which they came.

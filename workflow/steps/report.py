@@ -21,6 +21,15 @@ from workflow.steps.base import is_picture, part_files
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.family_table import family_table, images_of_families
+from workflow.steps.parts.galleries import (
+    find_galleries,
+    gallery_command,
+    gallery_counts,
+    gallery_sheets,
+    lacks_statistics,
+    outlier_words,
+    with_words,
+)
 from workflow.steps.parts.map_data import map_data
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
@@ -115,10 +124,14 @@ class ReportStep(Step):
         return layout.REPORT
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return where the page is, and the near-duplicates that were found for it."""
+        """Return where the page is, and what was found and counted for it."""
         near = store.step(self.name).details.get("near")
         counts = {name: near[name] for name in ("within", "groups", "images")} if near else None
-        return {"near_duplicates": counts, "report": str(store.path / layout.REPORT)}
+        return {
+            "near_duplicates": counts,
+            "gallery_counts": gallery_counts(store),
+            "report": str(store.path / layout.REPORT),
+        }
 
 
 def write_report(
@@ -143,6 +156,7 @@ def write_report(
 
     settings = config.section(ReportSettings)
     store.step("report").details["near"] = near_summary(store, N_ODD)
+    store.step("report").details["galleries"] = find_galleries(store, partial(Previews, store))
     summary = summarize(steps, store)
     tree = stored_tree(store)
     families = family_table(store, tree.label if labels_are_families(store) else None)
@@ -327,6 +341,11 @@ def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
     if summary["n_unreadable"]:
         some = ", ".join(store.step("ingest").details.get("unreadable", [])[:5])
         notes.append(f"{summary['n_unreadable']} files could not be read and were left out: {some}")
+    if lacks_statistics(store):
+        notes.append(
+            "This run keeps no brightness, contrast and sharpness of its images: dark, bright, low-contrast and "
+            f"blurred ones are not counted. `{gallery_command(store, 'dark')}`, and then `report`, counts them."
+        )
     return notes
 
 
@@ -415,6 +434,13 @@ class ContactSheets(Sequence["Sheet"]):
             self._show(rows, partial(noise_sheet, n_noise, self._n_samples, noun=noun))
         self._show_odd(store)
         self._show_copies(store, summary)
+        for rows, sheet in gallery_sheets(store, summary.get("cluster_names") or {}):
+            if len(shown := self._at_hand(rows)):
+                self._show(shown, sheet)
+
+    def _at_hand(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the images whose pictures can be shown."""
+        return rows if self._images is not None else rows[np.isin(rows, self._kept.rows)]
 
     def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
         """Add a sheet."""
@@ -426,11 +452,13 @@ class ContactSheets(Sequence["Sheet"]):
 
         found = images_of_families(store, min(len(families.size), N_FAMILIES), FAMILY_IMAGES)
         for family, rows in enumerate(found):
-            shown = rows if self._images is not None else rows[np.isin(rows, self._kept.rows)]
+            shown = self._at_hand(rows)
             if len(shown):
                 tightness = families.conductance[family], families.expected[family]
-                size = int(families.size[family])
-                self._show(shown, partial(family_sheet, family, size, *tightness))
+                sheet = partial(family_sheet, family, int(families.size[family]), *tightness)
+                self._show(
+                    shown, with_words(sheet, f"all: {gallery_command(store, 'family', family)}")
+                )
 
     def _show_odd(self, store: RunStore) -> None:
         """Add the sheets of lone outliers, and of small groups far out."""
@@ -438,7 +466,8 @@ class ContactSheets(Sequence["Sheet"]):
 
         at_hand = None if self._images is not None else self._kept.rows
         lone, grouped, n_near = find_outliers(store, N_ODD, at_hand)
-        self._show(lone.row, partial(outlier_sheet, scores=lone.outlier_score))
+        sheet = partial(outlier_sheet, scores=lone.outlier_score)
+        self._show(lone.row, with_words(sheet, outlier_words(store)))
         if len(grouped.row):
             score = grouped.outlier_score
             self._show(grouped.row, partial(outlier_sheet, scores=score, n_near=n_near))

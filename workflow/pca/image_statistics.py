@@ -1,0 +1,104 @@
+"""Brightness, contrast and sharpness of each image: what dark, flat and blurred ones are known by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workflow.compiling import frozen
+from workflow.pca._image_kernels import float_statistics, integer_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Rows of float16 that are converted at a time.
+TILE_ROWS = 4_096
+
+
+class ImageStatistics(NamedTuple):
+    """What is noted of each image; float32 arrays of shape (n_images,).
+
+    Attributes
+    ----------
+    brightness : float32 array
+        Mean of the values [pixel value].
+    contrast : float32 array
+        Standard deviation over the pixels, of the mean over the channels [pixel value].
+    sharpness : float32 array
+        Root mean square of the Laplacian over that of the gradient: 1 for independent pixels, near 0 for a
+        smooth slope, NaN where there is no gradient or no pixel with four neighbours.
+    """
+
+    brightness: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    sharpness: NDArray[np.float32]
+
+
+def image_statistics(rows: NDArray[Any], image_shape: Sequence[int]) -> ImageStatistics:
+    """Return brightness, contrast and sharpness of images.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_images, n_features)
+        Images as uint8, uint16, float16, float32 or float64, flattened.
+    image_shape : sequence of int
+        (height, width) or (height, width, channels).
+
+    Returns
+    -------
+    ImageStatistics
+        Three float32 arrays of shape (n_images,).
+
+    Raises
+    ------
+    ValueError
+        If the rows are not images of that shape.
+
+    Notes
+    -----
+    With g the mean over the channels, G the mean squared difference between
+    pixels side by side plus that between pixels one above the other, and
+    L = g(left) + g(right) + g(above) + g(below) - 4 g over the pixels that
+    have all four, sharpness is sqrt(mean(L**2) / (5 G)).  Both are in the unit
+    of the pixels, so it does not change with brightness or contrast, nor,
+    unlike the Laplacian over the contrast, with how the light falls: it tells how
+    fine the detail is.  Of independent pixels mean(L**2) is 5 G.
+
+    Sums over whole numbers are exact.  Those of floating-point numbers are
+    taken in float64, pixel by pixel; NaN and infinity give NaN.
+
+    Examples
+    --------
+    >>> rows = np.array([[0, 0, 0, 0, 9, 0, 0, 0, 0], [7] * 9], np.uint8)
+    >>> found = image_statistics(rows, (3, 3))
+    >>> found.brightness.tolist(), (found.contrast**2).round().tolist()
+    ([1.0, 7.0], [8.0, 0.0])
+    """
+    height, width, channels = (*image_shape, 1)[:3]
+    if rows.ndim != 2 or rows.shape[1] != height * width * channels:
+        msg = f"`rows` must be images of shape {tuple(image_shape)}, flattened; got shape {rows.shape}. Flatten images with `reshape(len(rows), -1)`."
+        raise ValueError(msg)
+    if rows.dtype == np.float16 and len(rows) > TILE_ROWS:
+        parts = [rows[start : start + TILE_ROWS] for start in range(0, len(rows), TILE_ROWS)]
+        found_of = [image_statistics(part, image_shape) for part in parts]
+        return ImageStatistics(*map(np.concatenate, zip(*found_of, strict=True)))
+    if rows.dtype == np.float16:
+        # No type of the inner loops.
+        rows = rows.astype(np.float32)
+    shape = int(height), int(width), int(channels)
+    found = np.empty((3, len(rows)), np.float32)
+    kernel = integer_statistics if _is_exact(rows.dtype, shape) else float_statistics
+    kernel(frozen(rows), shape, found)
+    return ImageStatistics(*found)
+
+
+def _is_exact(dtype: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
+    """Return whether all sums fit the whole numbers that they are taken in."""
+    if dtype.kind != "u":
+        return False
+    height, width, channels = shape
+    largest = 8 * channels * int(np.iinfo(dtype).max)
+    return largest < 2**31 and height * width * largest**2 < 2**63
