@@ -100,6 +100,34 @@ def label_noun(summary: Mapping[str, Any]) -> str:
     return "family" if summary.get("level") == "families" else "cluster"
 
 
+def with_name(cluster: int, summary: Mapping[str, Any]) -> str:
+    """Return the number of a cluster, with the name that a person gave it.
+
+    Parameters
+    ----------
+    cluster : int
+        The number.
+    summary : mapping
+        Summary of the run, whose ``cluster_names`` are the names by number.
+
+    Returns
+    -------
+    str
+        What the page calls it.
+
+    Examples
+    --------
+    >>> with_name(12, {"cluster_names": {"12": "sky"}}), with_name(3, {})
+    ('12 sky', '3')
+    """
+    return f"{cluster} {cluster_names(summary).get(str(cluster), '')}".strip()
+
+
+def cluster_names(summary: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the names that a person gave to clusters, by their numbers as text."""
+    return dict(summary.get("cluster_names") or {})
+
+
 def structure_sentence(structure: Any) -> str:
     """Return what a value of ``structure`` means; unknown values are shown as they are."""
     return STRUCTURE_SENTENCES.get(str(structure), f"Structure: {structure}.")
