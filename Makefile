@@ -15,13 +15,17 @@ MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centro
         workflow/tree workflow/labels workflow/neighbors workflow/map workflow/families workflow/chunks.py \
         workflow/numerics.py workflow/graph.py workflow/estimators.py
 
-.PHONY: demo test test-slurm test-sites check lint types imports docstrings docs dist slow soak bench sizes scaling quality lowest clean
+.PHONY: demo test chromium test-slurm test-sites check lint types imports docstrings docs dist slow soak bench sizes scaling quality lowest clean
 
 demo: $(READY)
 	$(BIN)/python -m workflow demo
 
 test: $(READY)
 	$(BIN)/pytest $(IN_TWO) -m "not slow and not slurm and not sites"
+
+# What the tests of the page need: Chromium, installed with apt where there is none, as root, on Debian.
+chromium:
+	sh tests/browser/get-chromium.sh
 
 # A real Slurm on this machine, which the test installs with apt, starts and stops: as root, on Debian.
 # SLURM_TESTS="slurm and not slow" takes half the time.

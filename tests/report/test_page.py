@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import threading
 from html.parser import HTMLParser
@@ -10,11 +12,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from tests.browser.conftest import made
 from tests.report.conftest import certainty_of
 from workflow.report import ReportData, Sheet, cluster_sheet, render, run_html
 from workflow.report.style import DARK, LIGHT
 
-VOID = {"meta", "img", "br", "hr"}
+VOID = {"meta", "img", "br", "hr", "input"}
 
 
 class Page(HTMLParser):
@@ -159,8 +162,12 @@ def test_render__few_and_many_clusters(make_report, n_clusters):
     assert len(text) < 3_000_000
     # Everything that is said of doubt counts the same clusters.
     cells = [attributes for tag, attributes in page.elements if tag == "td"]
-    assert len(cells) >= 7 * n_clusters
-    assert re.findall(r">doubtful</td>", text) == [">doubtful</td>"] * len(doubtful)
+    n_listed = min(n_clusters, 2000)
+    assert len(cells) >= 7 * n_listed
+    n_doubtful = sum(cluster < n_listed for cluster in doubtful)
+    assert re.findall(r">doubtful</td>", text) == [">doubtful</td>"] * n_doubtful
+    title = "The 2,000 largest of 3,000 clusters" if n_clusters > 2000 else "Every cluster"
+    assert title in page.text
     more = f"34 and {len(doubtful) - 12:,} more." if len(doubtful) > 12 else ""
     assert more in page.text
     assert ("How sure each cluster is" in page.text) == (n_clusters > 1)
@@ -305,3 +312,20 @@ def test_render__paths_whose_bytes_are_no_text_of_the_locale(make_report):
     page = render(make_report(run_path="/data/r\udcff1"))
     page.encode()
     assert "/data/r\ufffd1" in Page(page).text
+
+
+def test_render__the_policy_allows_the_one_script(make_report):
+    text = render(made())
+    page = Page(text)
+    (policy,) = [a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a]
+    script = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert len(script) == 1
+    assert policy == (
+        "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; connect-src 'self'"
+    )
+    # Data beside it is no script, and cannot end early.
+    evil = made(summary={**made().summary, "cluster_names": {"0": "</script><script>alert(1)"}})
+    assert render(evil).count("<script>") == 1
+    assert render(made()) == text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
 from workflow.commands.recut import recut
@@ -16,6 +20,7 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.steps import projection
+from workflow.steps.parts.explorer_data import flows_between
 from workflow.steps.report import ContactSheets, clusters_by_threshold
 from workflow.steps.tree import stored_tree
 from workflow.tree import DEFAULT_RATIO
@@ -103,7 +108,11 @@ def test_page__of_another_cut_claims_no_certainty(finished, client):
     # Said once, in words.
     assert page.count("a partition that you asked for (3 clusters requested)") == 1
     assert "separate groups: between" not in page
-    assert "{&#x27;n_clusters" not in page
+    assert "{&#39;n_clusters" not in page
+    # What the script and its form say holds for every run.
+    page = re.sub(
+        r'<section class="explore".*?</section>|<script.*?</script>', "", page, flags=re.DOTALL
+    )
     assert "doubtful" not in page.replace("doubtful clusters", "")
     assert "redrawn" not in page
     assert "was used" not in page
@@ -165,3 +174,57 @@ def test_sheets__of_a_damaged_file_of_pictures_are_refused(few_kept, tmp_path):
     part.write_bytes(content)
     with pytest.raises(StoreError, match="must be as it was written; its checksum differs"):
         ContactSheets(store, None, read_summary(store), n_clusters=3, n_images=3)
+
+
+def explorer_of(store):
+    """Return the JSON of a page, its arrays unpacked."""
+    text = (store.path / "report.html").read_text()
+    found = re.search(r'<script type="application/json" id="explorer-data">(.*?)</script>', text)
+
+    def unpack(value):
+        if set(value) != {"type", "bytes"}:
+            return value
+        return np.frombuffer(base64.b64decode(value["bytes"]), f"<{value['type']}")
+
+    return json.loads(found[1], object_hook=unpack)
+
+
+def test_map__shows_the_images_that_the_labels_tell_of(finished, pictures):
+    report(finished.path)
+    values, labels = explorer_of(finished), labels_of(finished)
+    points, summary = values["points"], read_summary(finished)
+    assert sorted(points["index"].tolist()) == list(range(4_000))
+    own = labels.isel(sample=points["index"])
+    for name, stored in (("cluster", "label"), ("centroid", "centroid"), ("family", "family")):
+        np.testing.assert_array_equal(points[name], own[stored])
+    np.testing.assert_allclose(points["strength"] / 255, own["strength"], atol=0.5 / 255)
+    assert values["clusters"]["size"].tolist() == summary["cluster_sizes"]
+    # The pictures are those of the first images: each source is a picture with noise.
+    sprite = values["sprite"]
+    sheet = Image.open(io.BytesIO(base64.b64decode(sprite["png"].split(",")[1])))
+    tiles = np.asarray(sheet).reshape(-1, sprite["height"], sprite["columns"], sprite["width"], 3)
+    tiles = tiles.swapaxes(1, 2).reshape(-1, *pictures[0].shape[1:])
+    np.testing.assert_array_equal(tiles[: sprite["n"]], pictures[0][points["index"][: sprite["n"]]])
+    # The strongest of each cluster come first.
+    first = own.isel(sample=slice(summary["n_clusters"]))
+    assert sorted(first["label"].values.tolist()) == list(range(summary["n_clusters"]))
+
+
+def test_map__neighbours_are_those_with_the_most_images_between(finished):
+    label, *graph = finished.read_model(
+        "centroid_label", "graph_indptr", "graph_indices", "graph_weights_three"
+    )
+    indptr, indices, weights = graph
+    between = np.zeros((8, 8), np.int64)
+    for one in range(len(label)):
+        for edge in range(indptr[one], indptr[one + 1]):
+            pair = label[one], label[indices[edge]]
+            if min(pair) >= 0 and pair[0] != pair[1]:
+                between[pair] += int(weights[edge])
+    neighbors, flow = flows_between(*graph, label=label, n=3)
+    for cluster in range(int(label.max()) + 1):
+        order = np.argsort(-between[cluster], kind="stable")[:3]
+        order = order[between[cluster][order] > 0]
+        assert neighbors[cluster][: len(order)].tolist() == order.tolist()
+        assert (neighbors[cluster][len(order) :] == -1).all()
+        assert flow[cluster][: len(order)].tolist() == between[cluster][order].tolist()

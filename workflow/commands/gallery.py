@@ -38,7 +38,7 @@ from workflow.steps.parts.galleries import (
     value_range,
 )
 from workflow.steps.parts.notes import NoteTask, notes_of
-from workflow.steps.report import Previews
+from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

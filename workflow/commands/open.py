@@ -26,7 +26,7 @@ from workflow.runstore import RunStore, layout, zarr_io
 from workflow.server import Site, serve
 from workflow.steps.base import is_picture
 from workflow.steps.parts.members import Ranked, Ranking, described_rows
-from workflow.steps.report import Previews
+from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,6 +14,7 @@ from workflow.report.data import (
     noise_sheet,
     outlier_sheet,
 )
+from workflow.report.explore import ExplorerData
 from workflow.report.map_plot import MapData
 from workflow.report.notebook import LiveRow, live_html, run_html, unfinished_html
 from workflow.report.page import render, with_times
@@ -22,6 +23,7 @@ __all__ = [
     "Certainty",
     "ClustersByThreshold",
     "CondensedTree",
+    "ExplorerData",
     "FamilyTable",
     "LiveRow",
     "MapData",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from workflow.formatting import format_count, format_share
 from workflow.report.certainty_plots import (
@@ -13,14 +14,16 @@ from workflow.report.certainty_plots import (
     plot_resampled,
 )
 from workflow.report.figures import plot_box
-from workflow.report.markup import Html, element, join, section, table
-from workflow.report.names import name_mark
+from workflow.report.markup import draw
+from workflow.report.names import marked_number
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.sentences import DOUBTFUL_MARK, label_noun
 
 if TYPE_CHECKING:
     from workflow.report.data import Certainty, ClustersByThreshold, ReportData
 
+#: Clusters in the table, the largest: more would make the page large, and are in the list beside the map.
+MAX_LISTED = 2_000
 _THRESHOLD_HINT = (
     "Where the number of clusters stays flat, it does not depend on how strict the test is"
 )
@@ -36,10 +39,10 @@ _NEAREST_HINT = "Nearest: the closest other cluster. "
 _AGAIN_HINT = "Found again: the share of {draws} in which the cluster is found again."
 
 
-def sizes_section(data: ReportData) -> Html:
+def sizes_section(data: ReportData) -> Markup:
     """Return the plots of sizes and certainty, and the folded table; nothing without clusters."""
     if not len(data.cluster_size):
-        return Html("")
+        return Markup()
     plots, hints = [_sizes(data)], []
     certainty, by_threshold = data.certainty, data.clusters_by_threshold
     if certainty is not None and len(data.cluster_size) > 1:
@@ -53,12 +56,13 @@ def sizes_section(data: ReportData) -> Html:
     if certainty is not None and len(certainty.resampled_n_clusters):
         plots.append(_resampled(certainty, len(data.cluster_size)))
         hints.append(_RESAMPLED_HINT)
-    box = element("div", *plots, class_="plots")
     title = "Sizes" if certainty is None else "Sizes, and how sure the clusters are"
-    return section(title, " ".join(hints), box, _cluster_table(data))
+    return draw(
+        "sizes.html", title=title, hint=" ".join(hints), plots=plots, **_cluster_table(data)
+    )
 
 
-def _sizes(data: ReportData) -> Html:
+def _sizes(data: ReportData) -> Markup:
     """Return the plot of the sizes."""
     summary = data.summary
     n_noise = round(float(summary.get("noise_fraction") or 0.0) * summary["n_samples"])
@@ -78,7 +82,7 @@ def _sizes(data: ReportData) -> Html:
     )
 
 
-def _thresholds(by_threshold: ClustersByThreshold) -> Html:
+def _thresholds(by_threshold: ClustersByThreshold) -> Markup:
     """Return the plot of the number of clusters against the threshold."""
     found = ", ".join(str(int(count)) for count in by_threshold.n_clusters)
     words = f"Number of clusters as {by_threshold.name} rises: {found}"
@@ -94,7 +98,7 @@ def _thresholds(by_threshold: ClustersByThreshold) -> Html:
     )
 
 
-def _resampled(certainty: Certainty, n_clusters: int) -> Html:
+def _resampled(certainty: Certainty, n_clusters: int) -> Markup:
     """Return the plot of the number of clusters in redrawn counts."""
     numbers = certainty.resampled_n_clusters
     words = (
@@ -109,7 +113,7 @@ def _resampled(certainty: Certainty, n_clusters: int) -> Html:
     )
 
 
-def _certainty(certainty: Certainty) -> Html:
+def _certainty(certainty: Certainty) -> Markup:
     """Return the plot of how sure each cluster is."""
     n_doubtful = int(certainty.is_doubtful.sum())
     against = " against its weakest border" if certainty.has_borders else ""
@@ -123,15 +127,15 @@ def _certainty(certainty: Certainty) -> Html:
     return plot_box("certainty", title, words, lambda axes: plot_certainty(axes, certainty))
 
 
-def _cluster_table(data: ReportData) -> Html:
-    """Return every cluster in a folded table, largest first."""
+def _cluster_table(data: ReportData) -> dict[str, Any]:
+    """Return title, hint, head and rows of the table of the clusters, largest first."""
     total = max(1, int(data.summary["n_samples"]))
     kept = data.centroid_label[data.centroid_label >= 0]
     n_centroids = np.bincount(kept, minlength=len(data.cluster_size))
     persistence, certainty = data.cluster_persistence, data.certainty
     noun = label_noun(data.summary)
     head: tuple[str, ...] = (noun, "images", "share", "centroids")
-    hint: list[Html] = []
+    hint = ""
     if persistence is not None:
         head = (*head, "persistence")
     if certainty is not None:
@@ -140,20 +144,21 @@ def _cluster_table(data: ReportData) -> Html:
         n_draws = len(certainty.resampled_n_clusters)
         draws = format_count(n_draws, "redrawn set") + " of counts"
         lead = _BORDER_HINT if certainty.has_borders else _NEAREST_HINT
-        hint.append(element("p", lead + _AGAIN_HINT.format(draws=draws), class_="hint"))
+        hint = lead + _AGAIN_HINT.format(draws=draws)
     rows: list[tuple[str, ...]] = []
-    names = data.summary.get("cluster_names") or {}
-    for cluster in np.argsort(-data.cluster_size, kind="stable").tolist():
+    for cluster in np.argsort(-data.cluster_size, kind="stable")[:MAX_LISTED].tolist():
         size = int(data.cluster_size[cluster])
-        number = join(str(cluster), name_mark(cluster, names.get(str(cluster), "")))
-        row = [number, f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
+        named = marked_number(cluster, data.summary)
+        row = [named, f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
         if persistence is not None:
             row.append(f"{float(persistence[cluster]):.3g}")
         if certainty is not None:
             row += _certainty_cells(certainty, cluster)
         rows.append(tuple(row))
-    body = table(head, rows, numeric=1)
-    return element("details", element("summary", f"Every {noun}"), *hint, body)
+    title = f"Every {noun}"
+    if len(rows) < len(data.cluster_size):
+        title = f"The {len(rows):,} largest of {format_count(len(data.cluster_size), noun)}"
+    return {"table_title": title, "table_hint": hint, "head": head, "rows": rows}
 
 
 def _certainty_cells(certainty: Certainty, cluster: int) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -101,6 +102,64 @@ def contact_array(
         sheet[top : top + height, left : left + width, :depth] = tile
         sheet[top : top + height, left : left + width, depth] = 255
     return sheet
+
+
+class Sprite(NamedTuple):
+    """Many pictures in one, without gaps, from left to right and top to bottom.
+
+    Attributes
+    ----------
+    png : bytes
+        The picture.
+    n : int
+        How many of the images it holds, from the first on.
+    columns : int
+        Images in a row.
+    width, height : int
+        Of each [pixel].
+    """
+
+    png: bytes
+    n: int
+    columns: int
+    width: int
+    height: int
+
+
+def sprite_sheet(
+    images: NDArray[Any], n_bytes: int, *, value_range: tuple[float, float] | None = None
+) -> Sprite:
+    """Put images into one picture of at most `n_bytes`, from fewer of them where need be.
+
+    Parameters
+    ----------
+    images : array of shape (m, height, width) or (m, height, width, channels)
+        As `contact_sheet` takes them, one or more; those above 48 pixels are shrunk by block means.
+    n_bytes : int
+        Bytes of the picture.
+    value_range : tuple of float, optional
+        Values shown black and white, for images that are not uint8.
+
+    Returns
+    -------
+    Sprite
+        The picture, and where each image is in it.
+    """
+    tiles = _to_display(images, value_range)
+    if (side := max(tiles.shape[1:3])) > TILE_PIXELS:
+        tiles = _shrink(tiles, -(-side // TILE_PIXELS))
+    n, height, width, depth = tiles.shape
+    while True:
+        columns = math.ceil(math.sqrt(n))
+        sheet = np.zeros((-(-n // columns), columns, height, width, depth), np.uint8)
+        sheet.reshape(-1, height, width, depth)[:n] = tiles[:n]
+        pixels = sheet.swapaxes(1, 2).reshape(-1, columns * width, depth)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.squeeze(2) if depth == 1 else pixels).save(buffer, format="PNG")
+        png = buffer.getvalue()
+        if len(png) <= n_bytes or n == 1:
+            return Sprite(png, n, columns, width, height)
+        n = max(1, int(0.95 * n * n_bytes / len(png)))
 
 
 def shown_range(images: Iterable[NDArray[Any]]) -> tuple[float, float] | None:

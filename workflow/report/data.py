@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.report.explore import ExplorerData
     from workflow.report.map_plot import MapData
 
 SheetKind = Literal["cluster", "family", "noise", "outliers"]
@@ -217,6 +218,8 @@ class ReportData:
         Groups of images of the same source; None where there are none.
     map : MapData or None
         Places of images; None where no map was made.
+    explorer : ExplorerData or None
+        Images that are shown one by one on the map; None draws it as a picture only.
     sheets : sequence of Sheet
         Pictures, the largest clusters first.
     value_range : tuple of float or None
@@ -248,6 +251,7 @@ class ReportData:
     certainty: Certainty | None = None
     families: FamilyTable | None = None
     map: MapData | None = None
+    explorer: ExplorerData | None = None
     sheets: Sequence[Sheet] = ()
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from workflow.formatting import format_count, format_share
 from workflow.report.figures import plot_box
-from workflow.report.markup import Html, element, section, table
+from workflow.report.markup import draw
+from workflow.report.names import marked_number
 from workflow.report.plots import plot_conductance, plot_population
 
 if TYPE_CHECKING:
@@ -25,18 +27,18 @@ _HINT = (
 )
 
 
-def families_section(data: ReportData) -> Html:
+def families_section(data: ReportData) -> Markup:
     """Return sizes, test, pictures and table of the families, or nothing where there are none."""
     families = data.families
     if families is None:
-        return Html("")
+        return Markup()
     n_within = int(np.count_nonzero(families.cluster_share >= WITHIN))
     lie = f"{n_within:,} of {format_count(len(families.size), 'family')} lie within one cluster."
-    plots = element("div", _sizes(families), _conductance(families), class_="plots")
-    return section("Families", f"{_HINT} {lie}", plots, _table(families))
+    plots = [_sizes(families), _conductance(families)]
+    return draw("families.html", hint=f"{_HINT} {lie}", plots=plots, **_table(data, families))
 
 
-def _sizes(families: FamilyTable) -> Html:
+def _sizes(families: FamilyTable) -> Markup:
     """Return the histogram of the sizes."""
     size = families.size
     words = f"Histogram of the images of {format_count(len(size), 'family')}, {size.min():,} to {size.max():,}, median {float(np.median(size)):,.0f}"
@@ -48,7 +50,7 @@ def _sizes(families: FamilyTable) -> Html:
     )
 
 
-def _conductance(families: FamilyTable) -> Html:
+def _conductance(families: FamilyTable) -> Markup:
     """Return conductance against what a smooth cloud has."""
     found, expected = families.conductance, families.expected
     words = (
@@ -63,8 +65,8 @@ def _conductance(families: FamilyTable) -> Html:
     )
 
 
-def _table(families: FamilyTable) -> Html:
-    """Return the largest families in a folded table."""
+def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
+    """Return title, head and rows of the table of the largest families."""
     n_listed = min(len(families.size), MAX_LISTED)
     head = (
         "family",
@@ -82,7 +84,9 @@ def _table(families: FamilyTable) -> Html:
             f"{families.conductance[family]:.2f}",
             f"{families.expected[family]:.2f}",
             f"{families.dimension[family]:.1f}",
-            "noise" if families.cluster[family] < 0 else str(families.cluster[family]),
+            "noise"
+            if families.cluster[family] < 0
+            else marked_number(int(families.cluster[family]), data.summary),
             format_share(float(families.cluster_share[family])),
         )
         for family in range(n_listed)
@@ -90,4 +94,4 @@ def _table(families: FamilyTable) -> Html:
     title = "Every family"
     if n_listed < len(families.size):
         title = f"The {n_listed} largest families"
-    return element("details", element("summary", title), table(head, rows, numeric=1))
+    return {"table_title": title, "head": head, "rows": rows}

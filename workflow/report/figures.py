@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import matplotlib.style
+from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from workflow.report.markup import Html, element
+from workflow.report.markup import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.axes import Axes
 
@@ -59,13 +60,22 @@ _STYLE = {
 }
 # Matplotlib's settings are global to the process: two threads must not set them at once.
 _LOCK = threading.Lock()
+#: Number of the colour of each cluster while a page with a map is drawn; otherwise they follow its number.
+_chosen: list[int] = []
 
 
 @contextmanager
-def drawing_style() -> Iterator[None]:
-    """Set the report's drawing style for the body of a ``with``; one thread at a time."""
+def drawing_style(colours: Sequence[int] = ()) -> Iterator[None]:
+    """Set the report's drawing style, and the numbers of the clusters' colours, for the body of a ``with``.
+
+    One thread at a time.
+    """
     with _LOCK, matplotlib.style.context(["default", _STYLE]):
-        yield
+        _chosen[:] = colours
+        try:
+            yield
+        finally:
+            _chosen.clear()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -77,10 +87,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 def cluster_colour(cluster: int) -> str:
     """Return the colour of a cluster in every plot and sheet; grey for noise."""
-    return NOISE_COLOUR if cluster < 0 else CLUSTER_COLOURS[cluster % len(CLUSTER_COLOURS)]
+    if cluster < 0:
+        return NOISE_COLOUR
+    number = _chosen[cluster] if cluster < len(_chosen) else cluster
+    return CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> Html:
+def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     """Draw a figure as SVG to be put into a page.
 
     Parameters
@@ -94,7 +107,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> Html:
 
     Returns
     -------
-    Html
+    Markup
         One ``svg`` element without a size of its own, a link to anything, or a date.
 
     Notes
@@ -114,12 +127,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> Html:
     inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
     inner = re.sub(r"<(\w+)([^<>]*)/>", r"<\1\2></\1>", inner)
     inner = re.sub(r"\n\s*", "\n", inner)
-    return element(
-        "svg",
-        Html(_number_ids(inner, name)),
-        viewBox=box.group(0)[9:-1] if box else "0 0 1 1",
-        role="img",
-        aria_label=description,
+    return Markup('<svg viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
+        box.group(0)[9:-1] if box else "0 0 1 1", description, Markup(_number_ids(inner, name))
     )
 
 
@@ -127,11 +136,11 @@ def plot_box(
     name: str,
     title: str,
     description: str,
-    draw: Callable[[Axes], object],
+    plot: Callable[[Axes], object],
     *,
     size: tuple[float, float] = (5.6, 3.3),
-) -> Html:
-    """Return a figure drawn by `draw`, under its title; wide ones scroll on a narrow screen.
+) -> Markup:
+    """Return a figure drawn by `plot`, under its title; wide ones scroll on a narrow screen.
 
     Parameters
     ----------
@@ -139,25 +148,20 @@ def plot_box(
         Short word that no other figure of the page has.
     title, description : str
         Words above it, and words for who cannot see it.
-    draw : callable
+    plot : callable
         Draws onto the axes it is given.
     size : tuple of float
         Width and height [inch].
 
     Returns
     -------
-    Html
+    Markup
         A ``figure`` element.
     """
     figure = new_figure(*size)
-    draw(figure.add_subplot())
+    plot(figure.add_subplot())
     svg = inline_svg(figure, name, description)
-    is_wide = size[0] > 8
-    if is_wide:
-        label = f"{title}, scrolls sideways"
-        svg = element("div", svg, class_="scroll", tabindex="0", role="region", aria_label=label)
-    kind = "plot wide" if is_wide else "plot"
-    return element("figure", element("h3", title), svg, class_=kind)
+    return draw("plot.html", title=title, svg=svg, is_wide=size[0] > 8)
 
 
 def _number_ids(svg: str, name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from workflow.formatting import format_count
 from workflow.report.contact_sheets import (
     channel_remark,
@@ -13,7 +15,7 @@ from workflow.report.contact_sheets import (
     shown_range,
 )
 from workflow.report.figures import cluster_colour
-from workflow.report.markup import Html, element, join
+from workflow.report.markup import draw
 from workflow.report.names import name_mark
 from workflow.report.sentences import DOUBTFUL_MARK
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from workflow.report.data import Certainty, Sheet, SheetKind
 
 #: Bytes of all pictures of a page together, before they are written as text (a third more).
-PICTURES_BYTES = 2_700_000
+PICTURES_BYTES = 2_200_000
 #: Width of the pictures in a card [screen pixel].
 CARD_PIXELS = 300
 #: Cards of clusters shown before the rest is folded away.
@@ -40,7 +42,7 @@ def gallery(
     *,
     noun: str = "cluster",
     n_bytes: int = PICTURES_BYTES,
-) -> Html:
+) -> Markup:
     """Return the cards of all sheets: clusters as given, then families, noise, and outliers.
 
     Parameters
@@ -61,44 +63,37 @@ def gallery(
 
     Returns
     -------
-    Html
+    Markup
         The cards, or a sentence where there is nothing to look at.
     """
     n_bytes_of: list[int] = []
     found = shown_range(_pictured(sheets, n_bytes_of))
     if not n_bytes_of:
-        return element(
-            "p",
-            "There are no pictures to show: the rows are vectors, or their images are not at hand.",
+        words = (
+            "There are no pictures to show: the rows are vectors, or their images are not at hand."
         )
+        return Markup("<p>{}</p>").format(words)
     limits, share = value_range or found, n_bytes // len(n_bytes_of)
-    cards: dict[SheetKind, list[Html]] = {"cluster": [], "family": [], "noise": [], "outliers": []}
+    cards: dict[SheetKind, list[dict[str, Any]]] = {
+        "cluster": [], "family": [], "noise": [], "outliers": [],
+    }  # fmt: skip
     for sheet in sheets:
         sure = certainty if sheet.kind == "cluster" else None
         cards[sheet.kind].append(_card(sheet, limits, share, sure))
-    clusters, others = cards["cluster"], [*cards["noise"], *cards["outliers"]]
-    parts: list[Html] = []
-    if clusters:
-        shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
-        sentence = f"{shown} {format_count(n_clusters, noun)}, with some of their images."
-        if n_clusters == 1:
-            sentence = f"The only {noun}, with some of its images."
-        parts.append(element("p", sentence, class_="hint"))
-        parts.append(element("div", *clusters[:OPEN_CARDS], class_="sheets"))
-    if len(clusters) > OPEN_CARDS:
-        rest = clusters[OPEN_CARDS:]
-        label = format_count(len(rest), f"more {noun}")
-        folded = element("div", *rest, class_="sheets")
-        parts.append(element("details", element("summary", label), folded))
-    if cards["family"]:
-        sentence = (
-            "The largest families, groups of images of the same source, with some of their images."
-        )
-        parts.append(element("p", sentence, class_="hint"))
-        parts.append(element("div", *cards["family"], class_="sheets"))
-    if others:
-        parts.append(element("div", *others, class_="sheets"))
-    return join(*parts)
+    clusters = cards["cluster"]
+    shown = "All" if len(clusters) >= n_clusters else f"The {len(clusters)} largest of"
+    sentence = f"{shown} {format_count(n_clusters, noun)}, with some of their images."
+    if n_clusters == 1:
+        sentence = f"The only {noun}, with some of its images."
+    return draw(
+        "sheets.html",
+        clusters=clusters,
+        n_open=OPEN_CARDS,
+        sentence=sentence,
+        rest=format_count(len(clusters) - OPEN_CARDS, f"more {noun}"),
+        families=cards["family"],
+        others=[*cards["noise"], *cards["outliers"]],
+    )
 
 
 def _pictured(sheets: Sequence[Sheet], n_bytes_of: list[int]) -> Iterator[NDArray[Any]]:
@@ -115,40 +110,33 @@ def _card(
     limits: tuple[float, float] | None,
     n_bytes: int,
     certainty: Certainty | None,
-) -> Html:
-    """Return one sheet as a figure with heading, caption and picture."""
-    heading: list[str] = [sheet.title]
-    if sheet.cluster is not None:
-        heading.append(name_mark(sheet.cluster, sheet.name))
+) -> dict[str, Any]:
+    """Return what the card of a sheet shows: title, colour, mark, caption and picture."""
+    card: dict[str, Any] = {"title": sheet.title, "colour": None, "mark": "", "png": ""}
     if sheet.kind in ("cluster", "noise"):
-        colour = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
-        style = f"background:{colour}"
-        heading.insert(0, element("span", class_="swatch", style=style, aria_hidden="true"))
+        card["colour"] = cluster_colour(-1 if sheet.cluster is None else sheet.cluster)
+    if sheet.kind == "cluster" and sheet.cluster is not None:
+        card["title"] = Markup("{}{}").format(sheet.title, name_mark(sheet.cluster, sheet.name))
     remarks = [sheet.caption]
     if certainty is not None and sheet.cluster is not None:
         if certainty.is_doubtful[sheet.cluster]:
-            heading.append(element("span", DOUBTFUL_MARK, class_="mark"))
+            card["mark"] = DOUBTFUL_MARK
         nearest = int(certainty.nearest[sheet.cluster])
         remarks.append(f"nearest: cluster {nearest}" if nearest >= 0 else "")
-    parts: list[str] = [element("h3", *heading)]
     if sheet.images is None or not sheet.images.size:
-        words = "; ".join(remark for remark in [*remarks, "no picture"] if remark)
-        return element("figure", *parts, element("figcaption", words), class_="card")
-    png, n_shown = _picture(sheet.images, limits, n_bytes)
-    remarks.append(channel_remark(sheet.images))
-    if n_shown < len(sheet.images):
-        remarks.append(f"{n_shown} of {len(sheet.images)} examples, to keep the page small")
-    parts.append(element("figcaption", "; ".join(remark for remark in remarks if remark)))
-    width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-    image = element(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(png).decode("ascii"),
-        alt=f"{sheet.title}: {format_count(n_shown, 'example image')}",
-        width=str(width),
-        height=str(height),
-        loading="lazy",
-    )
-    return element("figure", *parts, image, class_="card")
+        remarks.append("no picture")
+    else:
+        png, n_shown = _picture(sheet.images, limits, n_bytes)
+        remarks.append(channel_remark(sheet.images))
+        if n_shown < len(sheet.images):
+            remarks.append(f"{n_shown} of {len(sheet.images)} examples, to keep the page small")
+        card |= {
+            "png": base64.b64encode(png).decode("ascii"),
+            "alt": f"{sheet.title}: {format_count(n_shown, 'example image')}",
+            "width": int.from_bytes(png[16:20]),
+            "height": int.from_bytes(png[20:24]),
+        }
+    return card | {"caption": "; ".join(remark for remark in remarks if remark)}
 
 
 def _picture(

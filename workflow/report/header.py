@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from workflow.formatting import format_bytes, format_count, format_seconds, format_share
 from workflow.report.figures import NOISE_COLOUR, cluster_colour
-from workflow.report.markup import Html, element, timed
+from workflow.report.markup import draw, timed
+from workflow.report.names import marked_number
 from workflow.report.sentences import (
+    DOUBTFUL_MARK,
     doubtful_sentence,
     duplicates_command,
     duplicates_sentence,
@@ -28,26 +31,68 @@ if TYPE_CHECKING:
 _BAR_CLUSTERS = 200
 
 
-def page_header(data: ReportData) -> Html:
-    """Return the headline, what it means, and the key figures."""
-    summary = data.summary
-    return element(
-        "header",
-        element("p", data.title, class_="name"),
-        element("h1", headline(summary)),
-        *_paragraphs(*opening_sentences(summary), class_="lead"),
-        *_paragraphs(method_sentence(summary), doubtful_sentence(summary)),
-        share_bar(data),
-        element("p", _bar_hint(data), class_="hint"),
-        element("dl", *_key_figures(data), class_="figures"),
-        *_duplicates(data),
-        element("p", data.run_path, class_="path"),
+def page_header(data: ReportData) -> Markup:
+    """Return the headline, how firm it is, and what to look at next."""
+    lead, _ = _sentences(data.summary)
+    return draw(
+        "header.html",
+        title=data.title,
+        headline=headline(data.summary),
+        lead=lead,
+        next_steps=_next_steps(data),
     )
 
 
-def _paragraphs(*texts: str, class_: str | bool = False) -> list[Html]:
-    """Return each text that is not empty as a paragraph."""
-    return [element("p", text, class_=class_) for text in texts if text]
+def about_section(data: ReportData) -> Markup:
+    """Return what else is to be said of the answer, and the key figures."""
+    words, command = _duplicates(data)
+    return draw(
+        "about.html",
+        sentences=_sentences(data.summary)[1],
+        share_bar=share_bar(data),
+        bar_hint=_bar_hint(data),
+        figures=_key_figures(data),
+        duplicates=words,
+        duplicates_command=command,
+        run_path=data.run_path,
+    )
+
+
+def _sentences(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the sentence that stands above the map, and those that follow below it."""
+    opening = opening_sentences(summary)
+    rest = [*opening[1:], method_sentence(summary), doubtful_sentence(summary)]
+    return opening[:1], [text for text in rest if text]
+
+
+def _next_steps(data: ReportData) -> list[tuple[str, str]]:
+    """Return what is worth a look, in words, and where on the page it is."""
+    summary, noun = data.summary, label_noun(data.summary)
+    steps: list[tuple[str, str]] = []
+    if data.notes:
+        steps.append((format_count(len(data.notes), "remark"), "#notes"))
+    if data.explorer is not None and len(data.cluster_size):
+        named = summary.get("doubtful_clusters") or [] if data.certainty is not None else []
+        if len(named) == 1:
+            words = _cluster_words(f"{DOUBTFUL_MARK}: {noun}", named[0], summary)
+            steps.append((words, f"#cluster={named[0]}"))
+        elif named:
+            steps.append((format_count(len(named), f"{DOUBTFUL_MARK} {noun}"), "#view=doubtful"))
+        largest = int(np.argmax(data.cluster_size))
+        words = _cluster_words(f"the largest {noun},", largest, summary)
+        steps.append((words, f"#cluster={largest}"))
+    if data.families is not None:
+        steps.append((format_count(len(data.families.size), "family"), "#families"))
+    if len(data.sheets):
+        steps.append(("outliers and copies", "#gallery"))
+    if summary.get("partitions"):
+        steps.append(("partitions that the tree offers", "#partitions"))
+    return steps
+
+
+def _cluster_words(words: str, cluster: int, summary: Mapping[str, Any]) -> Markup:
+    """Return words with a cluster behind them, by its number and its name."""
+    return Markup("{} {}").format(words, marked_number(cluster, summary))
 
 
 def _bar_hint(data: ReportData) -> str:
@@ -58,7 +103,7 @@ def _bar_hint(data: ReportData) -> str:
     return f"All images, by {noun} from large to small{grey}."
 
 
-def _duplicates(data: ReportData) -> list[Html]:
+def _duplicates(data: ReportData) -> tuple[str, str]:
     """Return a line on duplicates and the command that lists them, near ones too where it can find them."""
     words = duplicates_sentence(data.summary)
     command = duplicates_command(data.summary, data.run_path)
@@ -67,7 +112,7 @@ def _duplicates(data: ReportData) -> list[Html]:
         words = f"{words} To list {them} among all images: "
     elif words:
         words = f"{words} To list them: "
-    return [element("p", words.lstrip(), element("code", command))] if words else []
+    return words.lstrip(), command
 
 
 def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -81,7 +126,7 @@ def run_times(summary: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _key_figures(data: ReportData) -> list[Html]:
+def _key_figures(data: ReportData) -> list[tuple[str, str, str]]:
     """Return the tiles under the headline; figures that are not known are left out."""
     summary, noun = data.summary, label_noun(data.summary)
     tiles: list[tuple[str, str, str]] = []
@@ -108,41 +153,21 @@ def _key_figures(data: ReportData) -> list[Html]:
         tiles.append(("time", timed("total", times["total"]), timed("rate", times["rate"])))
     if peak := summary.get("peak_rss_bytes"):
         tiles.append(("memory", timed("memory", format_bytes(peak)), "largest process"))
-    return [
-        element(
-            "div",
-            element("dt", name),
-            element("dd", value, element("small", hint) if hint else ""),
-        )
-        for name, value, hint in tiles
-    ]
+    return tiles
 
 
-def share_bar(data: ReportData) -> Html:
+def share_bar(data: ReportData) -> Markup:
     """Return all images as one bar cut into clusters, largest first, and noise."""
     order = np.argsort(-data.cluster_size, kind="stable")[:_BAR_CLUSTERS]
     total = max(1, int(data.summary["n_samples"]))
     parts, left = [], 0.0
     for cluster in order:
         width = 1000 * float(data.cluster_size[cluster]) / total
-        colour = cluster_colour(int(cluster))
         # A thin gap keeps neighbours of one colour apart.
         seen = width - 1.5 if width > 6 else width
-        size = {"x": f"{left:.2f}", "y": "0", "width": f"{seen:.2f}", "height": "10"}
-        parts.append(element("rect", fill=colour, **size))
+        parts.append((left, seen, cluster_colour(int(cluster))))
         left += width
     share = float(data.summary.get("noise_fraction") or 0.0)
     if share > 0:
-        width = 1000 * share
-        size = {"x": f"{1000 - width:.2f}", "y": "0", "width": f"{width:.2f}", "height": "10"}
-        parts.append(element("rect", fill=NOISE_COLOUR, **size))
-    noise = format_share(share)
-    return element(
-        "svg",
-        *parts,
-        class_="share",
-        viewBox="0 0 1000 10",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=f"Share of each cluster, largest first; noise {noise} is grey at the right",
-    )
+        parts.append((1000 - 1000 * share, 1000 * share, NOISE_COLOUR))
+    return draw("share.html", parts=parts, noise=format_share(share))

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from scipy.spatial import KDTree
 
 from workflow.formatting import format_count
 from workflow.report.contact_sheets import contact_array
@@ -31,6 +32,8 @@ OUTSIDE, MARGIN = 0.001, 0.06
 NUMBERED = 60
 #: Characters of a name that are written on the map.
 NAME_LENGTH = 24
+#: Groups above which each is compared with so many around it when it gets its colour.
+ALL_COMPARED, AROUND = 500, 64
 #: Height of a picture on the map [points].
 PICTURE_POINTS = 22.0
 
@@ -83,7 +86,7 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
     matplotlib.axes.Axes
         The same axes.
     """
-    low, high = _limits(data.places)
+    low, high = map_limits(data.places)
     inside = ((data.places >= low) & (data.places <= high)).all(axis=1)
     places, values = data.places[inside], data.values[inside]
     if data.has_groups:
@@ -134,34 +137,64 @@ def group_colours(middles: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
         Number of the colour in `CLUSTER_COLOURS`, group by group the one that is used farthest away.
     """
     n_colours, chosen = len(CLUSTER_COLOURS), np.zeros(len(middles), np.intp)
+    used = np.zeros(n_colours, np.intp)
+    # Of very many only those around count: all of them would take minutes.
+    around = None
+    if len(middles) > ALL_COMPARED:
+        around = KDTree(middles).query(middles, AROUND)[1]
     for group, middle in enumerate(middles):
-        sq = np.square(middles[:group] - middle).sum(axis=1)
-        nearest = np.array(
-            [sq[chosen[:group] == colour].min(initial=np.inf) for colour in range(n_colours)]
-        )
-        used = np.bincount(chosen[:group], minlength=n_colours)
+        before = np.arange(group) if around is None else around[group][around[group] < group]
+        sq = np.square(middles[before] - middle).sum(axis=1)
+        nearest = np.full(n_colours, np.inf)
+        np.minimum.at(nearest, chosen[before], sq)
         # Farthest away; of colours not yet in use, and of equals, the one used least.
         chosen[group] = np.lexsort((used, -nearest))[0]
+        used[chosen[group]] += 1
     return chosen
+
+
+def colour_numbers(places: NDArray[Any], values: NDArray[Any], n_groups: int) -> NDArray[np.intp]:
+    """Return the colour of each group on a map.
+
+    Parameters
+    ----------
+    places : float array of shape (n, 2)
+        Where images lie.
+    values : int array of shape (n,)
+        Group of each, -1 none.
+    n_groups : int
+        Groups, of which some may have no image here.
+
+    Returns
+    -------
+    intp array of shape (n_groups,)
+        Number of the colour in `CLUSTER_COLOURS`; where there are no more groups than colours, that of the
+        group itself.
+    """
+    colours = np.arange(n_groups) % len(CLUSTER_COLOURS)
+    if n_groups <= len(CLUSTER_COLOURS):
+        return colours
+    found, number = np.unique(values, return_inverse=True)
+    is_group = (found >= 0) & (found < n_groups)
+    colours[found[is_group]] = group_colours(group_middles(places, number, len(found))[is_group])
+    return colours
 
 
 def _group_colours(places: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
     """Return the colour of each image as red, green and blue."""
-    table = np.array([to_rgb(colour) for colour in CLUSTER_COLOURS])
+    table = np.array([*(to_rgb(colour) for colour in CLUSTER_COLOURS), to_rgb(NOISE_COLOUR)])
+    values = values.astype(np.int64)
     found, number = np.unique(values, return_inverse=True)
-    is_group = found >= 0
-    if is_group.sum() <= len(table) and found.max(initial=0) < len(table):
-        chosen = found[is_group]
-    else:
-        chosen = group_colours(_middles(places, number, len(found))[is_group])
-    of_group = np.tile(to_rgb(NOISE_COLOUR), (len(found), 1))
-    of_group[is_group] = table[chosen]
-    colours: NDArray[np.float64] = of_group[number]
-    return colours
+    if found.max(initial=0) < len(CLUSTER_COLOURS):
+        return np.asarray(table[np.where(values < 0, -1, values)])
+    # Numbered anew, since a user's groups may have any numbers.
+    dense = np.where(values < 0, -1, number - np.count_nonzero(found < 0))
+    chosen = colour_numbers(places, dense, int(np.count_nonzero(found >= 0)))
+    return np.asarray(table[np.where(dense < 0, -1, chosen[dense])])
 
 
-def _middles(places: NDArray[Any], number: NDArray[np.intp], n: int) -> NDArray[np.float64]:
-    """Return the image of each group that is nearest to its mean."""
+def group_middles(places: NDArray[Any], number: NDArray[np.intp], n: int) -> NDArray[np.float64]:
+    """Return the place of the image of each group that is nearest to its mean."""
     count = np.maximum(np.bincount(number, minlength=n), 1)
     mean = np.column_stack([np.bincount(number, axis, n) / count for axis in places.T])
     away = np.square(places - mean[number]).sum(axis=1)
@@ -170,9 +203,9 @@ def _middles(places: NDArray[Any], number: NDArray[np.intp], n: int) -> NDArray[
     return places[order[first]].astype(np.float64)
 
 
-def _limits(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the corners of what is drawn."""
-    low, high = np.quantile(places, [OUTSIDE, 1 - OUTSIDE], axis=0)
+def map_limits(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the corners of what is drawn; far outliers lie outside."""
+    low, high = np.quantile(places.astype(np.float64), [OUTSIDE, 1 - OUTSIDE], axis=0)
     margin = MARGIN * max(float((high - low).max()), 1e-6)
     return low - margin, high + margin
 
@@ -188,26 +221,51 @@ def _raster(
     places: NDArray[Any], colours: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return pixels with the mean colour of their images, the denser the less transparent, and their far corner."""
-    scale = RASTER_PIXELS / (high - low).max()
-    width, height = (int(side) for side in np.maximum(1, np.ceil((high - low) * scale)))
-    column, row = np.minimum((places - low) * scale, [width - 1, height - 1]).astype(np.int64).T
-    pixel = row * width + column
+    pixel, opacity, far = density(places, low, high)
+    height, width = opacity.shape
     count = np.bincount(pixel, minlength=width * height)
     filled = count > 0
     pixels = np.zeros((width * height, 4))
     for channel in range(3):
         sums = np.bincount(pixel, colours[:, channel], width * height)
         pixels[filled, channel] = sums[filled] / count[filled]
+    pixels[:, 3] = opacity.ravel()
+    return pixels.reshape(height, width, 4), far
+
+
+def density(
+    places: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return how dense images lie, as the opacity of pixels.
+
+    Parameters
+    ----------
+    places : float array of shape (n, 2)
+        Where images lie, all between the corners.
+    low, high : float arrays of shape (2,)
+        Corners, as `map_limits` gives them.
+
+    Returns
+    -------
+    tuple
+        Pixel of each image, as a number; opacity of each pixel, float64 of shape (height, width), the first
+        row that of the lowest places; and the far corner of the pixels.
+    """
+    scale = RASTER_PIXELS / (high - low).max()
+    width, height = (int(side) for side in np.maximum(1, np.ceil((high - low) * scale)))
+    column, row = np.minimum((places - low) * scale, [width - 1, height - 1]).astype(np.int64).T
+    pixel = row * width + column
+    count = np.bincount(pixel, minlength=width * height)
     # A pixel as dense as those of most images is opaque.
-    dense = np.log1p(np.quantile(count[pixel], 0.7))
-    pixels[filled, 3] = np.clip(0.25 + 0.75 * np.log1p(count[filled]) / dense, 0, 1)
-    return pixels.reshape(height, width, 4), low + np.array([width, height]) / scale
+    dense = np.log1p(np.quantile(count[pixel], 0.7)) if len(pixel) else 1.0
+    opacity = np.where(count > 0, np.clip(0.25 + 0.75 * np.log1p(count) / dense, 0, 1), 0.0)
+    return pixel, opacity.reshape(height, width), low + np.array([width, height]) / scale
 
 
 def _name_groups(axes: Axes, places: NDArray[Any], values: NDArray[Any], data: MapData) -> None:
     """Write the numbers of the largest groups where they lie, with pictures of those that have some."""
     found, number, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    middles = _middles(places, number, len(found))
+    middles = group_middles(places, number, len(found))
     named = np.flatnonzero(found >= 0)
     named = named[np.argsort(-sizes[named], kind="stable")][:NUMBERED]
     for index in named:

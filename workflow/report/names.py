@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workflow.report.markup import Html, element
+from markupsafe import Markup
+
+from workflow.report.sentences import cluster_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,15 +18,23 @@ DATA = r'(<script type="application/json" id="cluster-names">)[^<]*(</script>)'
 NAME = r'<span data-name-of="(\d+)">[^<]*</span>'
 
 
-def name_mark(cluster: int, name: str = "") -> Html:
+def name_mark(cluster: int, name: str = "") -> Markup:
     """Return the name of a cluster as it stands on the page, behind its number; an empty mark where it has none."""
-    return element("span", f" {name}" if name else "", data_name_of=str(cluster))
+    return Markup('<span data-name-of="{}">{}</span>').format(cluster, f" {name}" if name else "")
 
 
-def names_data(names: Mapping[int, str]) -> Html:
+def marked_number(cluster: int, summary: Mapping[str, Any]) -> Markup:
+    """Return the number of a cluster and the mark of its name, which the summary of the run has."""
+    name = cluster_names(summary).get(str(cluster), "")
+    return Markup("{}{}").format(cluster, name_mark(cluster, name))
+
+
+def names_data(names: Mapping[int, str] | Mapping[str, str]) -> Markup:
     """Return the names of clusters as data, for scripts of the page."""
     text = json.dumps({str(cluster): name for cluster, name in names.items()})
-    return Html(f'<script type="application/json" id="cluster-names">{_in_script(text)}</script>')
+    # JSON that cannot end the script that it stands in.
+    text = text.replace("<", "\\u003c")
+    return Markup(f'<script type="application/json" id="cluster-names">{text}</script>')
 
 
 def with_names(page: str, names: Mapping[int, str]) -> str | None:
@@ -44,8 +54,8 @@ def with_names(page: str, names: Mapping[int, str]) -> str | None:
 
     Examples
     --------
-    >>> with_names(element("h3", "Cluster 3", name_mark(3)), {3: "sky & sea"})
-    '<h3>Cluster 3<span data-name-of="3"> sky &amp; sea</span></h3>'
+    >>> with_names(f"Cluster 3{name_mark(3)}", {3: "sky & sea"})
+    'Cluster 3<span data-name-of="3"> sky &amp; sea</span>'
     """
 
     def other(found: re.Match[str]) -> str:
@@ -54,8 +64,3 @@ def with_names(page: str, names: Mapping[int, str]) -> str | None:
     page, n_marks = re.subn(NAME, other, page)
     page, n_data = re.subn(DATA, lambda _: names_data(names), page)
     return page if n_marks or n_data else None
-
-
-def _in_script(text: str) -> str:
-    """Return JSON that cannot end the script that it stands in."""
-    return text.replace("<", "\\u003c")

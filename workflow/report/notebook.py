@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from markupsafe import Markup
 
 from workflow.formatting import format_count, format_seconds, format_share, plural
 from workflow.report.figures import drawing_style, inline_svg, new_figure
 from workflow.report.gallery import gallery
 from workflow.report.header import share_bar
-from workflow.report.markup import Html, element, table
+from workflow.report.markup import draw
 from workflow.report.plots import plot_cluster_sizes
 from workflow.report.sentences import (
     doubtful_sentence,
@@ -24,7 +26,7 @@ from workflow.report.summary import summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workflow.report.data import CondensedTree, ReportData
 
@@ -55,22 +57,32 @@ def run_html(data: ReportData, token: str) -> str:
     summary = data.summary
     sentences = [*opening_sentences(summary), doubtful_sentence(summary)]
     rows = [(name, value) for name, value in summary_rows(summary) if value]
+    n_clusters, noun = int(summary["n_clusters"]), label_noun(summary)
     with drawing_style():
-        parts = [
-            element("h4", headline(summary)),
-            *_notes(data.notes),
-            *(element("p", sentence) for sentence in sentences if sentence),
-            *_partitions(summary),
-            share_bar(data),
-            element(
-                "div", table((), _key_rows(data), numeric=1), *_sizes(data, token), class_="beside"
+        return draw(
+            "notebook.html",
+            style=Markup(NOTEBOOK_SHEET),
+            title=headline(summary),
+            notes=data.notes,
+            states=[],
+            is_finished=True,
+            sentences=[sentence for sentence in sentences if sentence],
+            partitions=[(words, repr(layer)) for words, layer in offered_cuts(summary)],
+            share_bar=share_bar(data),
+            key_rows=_key_rows(data),
+            sizes=_sizes(data, token),
+            gallery=gallery(
+                data.sheets,
+                n_clusters,
+                data.value_range,
+                data.certainty,
+                noun=noun,
+                n_bytes=PICTURES_BYTES,
             ),
-            *_gallery(data),
-            *_tree(data.tree, token),
-            _folded("All figures", table((), rows)),
-            element("p", data.run_path, class_="path"),
-        ]
-    return _framed(*parts)
+            tree=_tree(data.tree, token),
+            rows=rows,
+            run_path=data.run_path,
+        )
 
 
 def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str, str]]) -> str:
@@ -90,8 +102,14 @@ def unfinished_html(title: str, notes: Sequence[str], states: Sequence[tuple[str
     str
         A fragment, as `run_html` gives.
     """
-    rows = [table((), list(states))] if states else []
-    return _framed(element("h4", title), *_notes(notes), *rows)
+    return draw(
+        "notebook.html",
+        style=Markup(NOTEBOOK_SHEET),
+        title=title,
+        notes=notes,
+        states=states,
+        is_finished=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,35 +165,22 @@ def live_html(
     str
         The fragment; texts are escaped, and a link leads to a web page only.
     """
-    head: list[str] = [element("b", title), " ", message]
-    if link and urlsplit(link).scheme in _SCHEMES:
-        head += [" ", element("a", "dashboard", href=link, target="_blank", rel="noopener")]
-    steps = element("table", element("tbody", *map(_live_row, rows)))
-    parts = [element("p", *head, class_=state), steps]
-    if hint:
-        parts.append(element("p", hint, class_="hint"))
-    return _framed(*parts)
+    is_page = bool(link) and urlsplit(link).scheme in _SCHEMES
+    return draw(
+        "live.html",
+        style=Markup(NOTEBOOK_SHEET),
+        title=title,
+        state=state,
+        message=message,
+        rows=[_live_row(row) for row in rows],
+        link=link if is_page else "",
+        hint=hint,
+    )
 
 
-def _scoped(svg: str) -> Html:
+def _scoped(svg: str) -> Markup:
     """Keep the one rule that Matplotlib puts into its pictures from the rest of the notebook."""
-    return Html(svg.replace("*{stroke-linejoin", ".overcluster svg *{stroke-linejoin"))
-
-
-def _framed(*parts: str) -> str:
-    """Return parts with their style sheet, in a box of their own."""
-    return str(element("div", element("style", Html(NOTEBOOK_SHEET)), *parts, class_="overcluster"))
-
-
-def _notes(notes: Sequence[str]) -> list[Html]:
-    """Return remarks in a box, or nothing."""
-    items = [element("li", note) for note in notes]
-    return [element("div", element("ul", *items), class_="notes")] if items else []
-
-
-def _folded(title: str, *parts: str) -> Html:
-    """Return parts under a line that opens them."""
-    return element("details", element("summary", title), *parts)
+    return Markup(svg.replace("*{stroke-linejoin", ".overcluster svg *{stroke-linejoin"))
 
 
 def _key_rows(data: ReportData) -> list[tuple[str, str]]:
@@ -196,41 +201,23 @@ def _key_rows(data: ReportData) -> list[tuple[str, str]]:
     ]
 
 
-def _sizes(data: ReportData, token: str) -> list[Html]:
+def _sizes(data: ReportData, token: str) -> Markup:
     """Return the bars of the sizes; nothing without clusters."""
     if not len(data.cluster_size):
-        return []
+        return Markup()
     n_noise = round(float(data.summary.get("noise_fraction") or 0.0) * data.summary["n_samples"])
     figure = new_figure(6.6, 2.5)
     plot_cluster_sizes(figure.add_subplot(), data.cluster_size, n_noise=n_noise)
     words = f"Images of each of {format_count(len(data.cluster_size), 'cluster')}"
-    svg = _scoped(inline_svg(figure, f"sizes-{token}", words))
-    return [element("figure", svg, class_="plot")]
+    return _scoped(inline_svg(figure, f"sizes-{token}", words))
 
 
-def _partitions(summary: Mapping[str, Any]) -> list[Html]:
-    """Return the partitions that are offered, and the calls that take them."""
-    rows = [
-        (words, element("code", f"run.recut(layer={layer!r})"))
-        for words, layer in offered_cuts(summary)
-    ]
-    return [table((), rows)] if rows else []
-
-
-def _gallery(data: ReportData) -> list[Html]:
-    """Return the cards of pictures; a line where there are none."""
-    n_clusters = int(data.summary["n_clusters"])
-    limits = data.value_range
-    noun, certainty = label_noun(data.summary), data.certainty
-    return [gallery(data.sheets, n_clusters, limits, certainty, noun=noun, n_bytes=PICTURES_BYTES)]
-
-
-def _tree(tree: CondensedTree | None, token: str) -> list[Html]:
+def _tree(tree: CondensedTree | None, token: str) -> Markup:
     """Return the condensed tree; as a picture where it has too many corners."""
     if tree is None or not len(tree.parent):
-        return []
+        return Markup()
     words = f"Condensed tree with {len(tree.selected)} nodes chosen as clusters"
-    svg = Html("")
+    svg = Markup()
     for as_picture in (False, True):
         figure = new_figure(11.0, 3.6)
         axes = plot_condensed_tree(figure.add_subplot(), tree)
@@ -239,20 +226,11 @@ def _tree(tree: CondensedTree | None, token: str) -> list[Html]:
         svg = _scoped(inline_svg(figure, f"tree-{token}", words))
         if len(svg) <= TREE_BYTES:
             break
-    hint = (
-        "How the clusters part, from the top: as the density threshold rises, sparse images drop "
-        "away and groups part. Width is the number of images."
-    )
-    scroll = element("div", svg, class_="scroll")
-    return [element("p", hint, class_="hint"), element("figure", scroll, class_="plot wide")]
+    return svg
 
 
-def _live_row(row: LiveRow) -> Html:
-    """Return one step as a row of the table."""
+def _live_row(row: LiveRow) -> tuple[LiveRow, str, str]:
+    """Return a step, what its bar says, and the width of that [%]."""
     share = {"done": 1.0, "complete": 1.0}.get(row.state, row.share or 0.0)
-    width = f"width:{100 * min(1.0, max(0.0, share)):.1f}%"
     words = f"{share:.0%} done" if row.share is not None else row.state
-    bar = element("span", element("span", style=width), class_="bar", role="img", aria_label=words)
-    return element(
-        "tr", element("th", row.name), element("td", bar), element("td", row.text), class_=row.state
-    )
+    return row, words, f"{100 * min(1.0, max(0.0, share)):.1f}"

@@ -1,10 +1,14 @@
-"""The report page: one HTML file that needs nothing else, no network and no script."""
+"""The report page: one HTML file that needs nothing else and no network."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from workflow.formatting import (
     format_bytes,
@@ -15,12 +19,14 @@ from workflow.formatting import (
     plural,
 )
 from workflow.report.clusters import sizes_section
+from workflow.report.explore import cluster_colours, explorer_values
 from workflow.report.families import families_section
 from workflow.report.figures import drawing_style, plot_box
 from workflow.report.gallery import gallery
-from workflow.report.header import page_header, run_times
+from workflow.report.header import about_section, page_header, run_times
 from workflow.report.map_plot import plot_map
-from workflow.report.markup import Html, element, join, retimed, section, table, timed
+from workflow.report.markup import draw, retimed, timed
+from workflow.report.names import names_data
 from workflow.report.plots import (
     plot_population,
     plot_radius,
@@ -28,7 +34,7 @@ from workflow.report.plots import (
     plot_timings,
     plot_variance,
 )
-from workflow.report.sentences import headline, label_noun, partition_commands
+from workflow.report.sentences import cluster_names, headline, label_noun, partition_commands
 from workflow.report.style import STYLE_SHEET
 from workflow.report.summary import summary_rows
 from workflow.report.tree_plot import plot_condensed_tree
@@ -39,7 +45,11 @@ if TYPE_CHECKING:
     from workflow.report.data import ReportData
 
 #: Nothing but what the file itself holds may be loaded, whatever a run's texts say.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "script-src 'sha256-{script}'; connect-src 'self'"
+)
+_HERE = Path(__file__).parent
 # What the maker of the images may know: in words, and how to write it.
 _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     "ari": (
@@ -83,42 +93,51 @@ def render(data: ReportData) -> str:
     Returns
     -------
     str
-        The page, under 5 MB for fifty sheets; write it as UTF-8.
+        The page, under 15 MB whatever the number of images; write it as UTF-8.
 
     Notes
     -----
     Equal data gives equal text under one build of Matplotlib and Pillow.  Safe to call from
     several threads: drawing takes turns.
     """
-    with drawing_style():
-        body = join(
-            page_header(data),
-            element(
-                "main",
-                _notes(data),
-                _truth(data),
-                _partitions(data),
-                _map(data),
-                _gallery(data),
-                sizes_section(data),
-                families_section(data),
-                _tree(data),
-                _variance(data),
-                _centroids(data),
-                _timings(data),
-                _settings(data),
-            ),
+    noun = label_noun(data.summary)
+    script = (_HERE / "explore.js").read_text(encoding="utf-8")
+    colours = cluster_colours(data)
+    with drawing_style(colours.tolist()):
+        page = draw(
+            "page.html",
+            policy=_POLICY.format(script=_digest(script)),
+            title=f"{headline(data.summary)} - {data.title}",
+            style=Markup(STYLE_SHEET),
+            header=page_header(data),
+            still=_map(data),
+            names=names_data(cluster_names(data.summary)),
+            explorer=None if data.explorer is None else explorer_values(data, colours),
+            script=Markup(script),
+            about=about_section(data),
+            notes=data.notes,
+            truth=_truth(data),
+            partitions=partition_commands(data.summary, data.run_path),
+            has_parts=bool(data.summary.get("partitions")),
+            gallery=_gallery(data),
+            labels_title=plural(noun).capitalize(),
+            sizes=sizes_section(data),
+            families=families_section(data),
+            tree=_tree(data),
+            variance=_variance(data),
+            total_variance=data.total_variance,
+            centroids=_centroids(data),
+            centroids_hint=_centroids_hint(data),
+            timings=_timings(data),
+            steps=[_step_row(step) for step in data.steps],
+            folded_tables=_settings(data),
         )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width,initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{headline(data.summary)} - {data.title}"),
-        element("style", Html(STYLE_SHEET)),
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    return f"{page}\n"
+
+
+def _digest(script: str) -> str:
+    """Return the hash of a script as a content policy takes it."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def with_times(page: str, summary: Mapping[str, Any]) -> str:
@@ -140,88 +159,49 @@ def with_times(page: str, summary: Mapping[str, Any]) -> str:
     return retimed(page, {**run_times(summary), "report": own})
 
 
-def _notes(data: ReportData) -> Html:
-    """Return the warnings of the run, or nothing."""
-    if not data.notes:
-        return Html("")
-    items = [element("li", note) for note in data.notes]
-    return element("section", element("h2", "Please note"), element("ul", *items), class_="notes")
-
-
-def _truth(data: ReportData) -> Html:
-    """Return what the maker of the images knows beside what was found, or nothing."""
-    if not data.truth:
-        return Html("")
-    rows = [
+def _truth(data: ReportData) -> list[tuple[str, str]]:
+    """Return what the maker of the images knows beside what was found."""
+    return [
         (words, write(value))
-        for key, value in data.truth.items()
+        for key, value in (data.truth or {}).items()
         for words, write in [_TRUTH.get(key, (key.replace("_", " "), format_value))]
     ]
-    hint = "These images were made for a demonstration, so it is known where each came from."
-    return section("Beside the truth", hint, table((), rows, numeric=1))
 
 
-def _partitions(data: ReportData) -> Html:
-    """Return the layers of the tree that are offered as labels, with their commands, or nothing."""
-    offers = partition_commands(data.summary, data.run_path)
-    if not offers:
-        return Html("")
-    hint = (
-        "Each command makes one of them the labels of the run, and this page a page of it; "
-        "`--configured` brings the present ones back."
-    )
-    if data.summary.get("partitions"):
-        hint = f"Parts are no groups that were found. {hint}"
-    rows = [(words, element("code", command)) for words, command in offers]
-    return section("Other labels", hint, table((), rows))
-
-
-def _gallery(data: ReportData) -> Html:
+def _gallery(data: ReportData) -> Markup:
     """Return the cards of example images."""
-    n_clusters = int(data.summary["n_clusters"])
-    noun = label_noun(data.summary)
-    cards = gallery(data.sheets, n_clusters, data.value_range, data.certainty, noun=noun)
-    return section(plural(noun).capitalize(), "", cards)
+    n_clusters, noun = int(data.summary["n_clusters"]), label_noun(data.summary)
+    return gallery(data.sheets, n_clusters, data.value_range, data.certainty, noun=noun)
 
 
-def _map(data: ReportData) -> Html:
-    """Return the map, or nothing where none was made."""
+def _map(data: ReportData) -> Markup | None:
+    """Return the map as a picture, for where no script runs."""
     found = data.map
     if found is None:
-        return Html("")
-    hint = (
-        "Images that are alike lie side by side. How far groups lie from each other says little, and how "
-        "large they are, nothing."
-    )
+        return None
     words = (
         f"{format_count(len(found.places), 'image')} in two dimensions, coloured by {found.name}"
     )
-    plot = plot_box("map", "Map", words, lambda axes: plot_map(axes, found), size=(7.6, 7.6))
-    return section("The map", hint, plot)
+    return plot_box("map", "Map", words, lambda axes: plot_map(axes, found), size=(7.6, 7.6))
 
 
-def _tree(data: ReportData) -> Html:
-    """Return the condensed tree, or nothing where there is none."""
+def _tree(data: ReportData) -> Markup | None:
+    """Return the condensed tree."""
     tree = data.tree
     if tree is None or not len(tree.parent):
-        return Html("")
-    hint = (
-        "Read from the top: as the density threshold rises, sparse images drop away and groups part. "
-        "Width is the number of images. Clusters are outlined, coloured and numbered."
-    )
+        return None
     n_nodes = format_count(len(np.unique(tree.parent)), "node")
-    description = f"Condensed tree of {n_nodes} with {len(tree.selected)} chosen as clusters"
-    plot = plot_box(
+    words = f"Condensed tree of {n_nodes} with {len(tree.selected)} chosen as clusters"
+    return plot_box(
         "tree",
         "Condensed tree",
-        description,
+        words,
         lambda axes: plot_condensed_tree(axes, tree),
         size=(11.0, 5.2),
     )
-    return section("How the clusters part", hint, plot)
 
 
-def _variance(data: ReportData) -> Html:
+def _variance(data: ReportData) -> list[Markup]:
     """Return the variance kept and the spectrum."""
     ratio, spectrum = data.explained_variance_ratio, data.spectrum
     plots = []
@@ -236,20 +216,16 @@ def _variance(data: ReportData) -> Html:
                 "spectrum", "Spectrum", words, lambda a: plot_spectrum(a, spectrum, len(ratio))
             )
         )
-    if not plots:
-        return Html("")
-    hint = "" if data.total_variance is None else f"Total variance {data.total_variance:.4g}."
-    return section("Principal components", hint, element("div", *plots, class_="plots"))
+    return plots
 
 
-def _centroids(data: ReportData) -> Html:
+def _centroids(data: ReportData) -> list[Markup]:
     """Return the population and the radius of the centroids."""
     population = data.population
     if not len(population):
-        return Html("")
-    n_noise = int(np.sum(data.centroid_label < 0))
+        return []
     words = format_count(len(population), "centroid")
-    plots = [
+    return [
         plot_box(
             "population",
             "Images per centroid",
@@ -263,30 +239,29 @@ def _centroids(data: ReportData) -> Html:
             lambda axes: plot_radius(axes, population, data.rms_radius, data.centroid_label),
         ),
     ]
-    noun = label_noun(data.summary)
-    hint = f"{words}, {n_noise:,} of them in no {noun} (grey)." if n_noise else ""
-    return section("Centroids", hint, element("div", *plots, class_="plots"))
 
 
-def _timings(data: ReportData) -> Html:
-    """Return the time of each step as a plot, and every step in a table."""
+def _centroids_hint(data: ReportData) -> str:
+    """Return how many centroids have no label, or nothing."""
+    n_noise = int(np.sum(data.centroid_label < 0))
+    words = format_count(len(data.population), "centroid")
+    return (
+        f"{words}, {n_noise:,} of them in no {label_noun(data.summary)} (grey)." if n_noise else ""
+    )
+
+
+def _timings(data: ReportData) -> list[Markup]:
+    """Return the time of each step as a plot."""
     # That of the page itself is not known while it is drawn: the table has it.
     seconds = {
         name: float(time)
         for name, time in dict(data.summary.get("seconds") or {}).items()
         if name not in ("total", "report")
     }
-    parts: list[Html] = []
-    if seconds:
-        words = ", ".join(f"{name} {format_seconds(time)}" for name, time in seconds.items())
-        plot = plot_box(
-            "time", "Time of each step", words, lambda axes: plot_timings(axes, seconds)
-        )
-        parts.append(element("div", plot, class_="plots"))
-    if data.steps:
-        head = ("step", "state", "time", "images", "a second", "read", "written", "memory")
-        parts.append(table(head, [_step_row(step) for step in data.steps], numeric=2))
-    return section("Steps", "", *parts) if parts else Html("")
+    if not seconds:
+        return []
+    words = ", ".join(f"{name} {format_seconds(time)}" for name, time in seconds.items())
+    return [plot_box("time", "Time of each step", words, lambda axes: plot_timings(axes, seconds))]
 
 
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
@@ -314,9 +289,9 @@ def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _settings(data: ReportData) -> Html:
-    """Return settings, summary and versions, folded away."""
-    folded: list[tuple[str, Html]] = []
+def _settings(data: ReportData) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Return settings, summary and versions as tables: title, head and rows."""
+    tables: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]] = []
     if data.settings:
         rows = [
             (name, format_value(value), origin) for name, (value, origin) in data.settings.items()
@@ -324,14 +299,13 @@ def _settings(data: ReportData) -> Html:
         # Without a single origin the third column would be empty.
         width = 3 if any(origin for _, _, origin in rows) else 2
         head = ("setting", "value", "from")[:width]
-        folded.append(("Settings", table(head, [row[:width] for row in rows])))
-    summary = [
+        tables.append(("Settings", head, [row[:width] for row in rows]))
+    summary: list[tuple[str, ...]] = [
         (name, timed(LATER[name], value) if name in LATER else value)
         for name, value in summary_rows(data.summary)
     ]
-    folded.append(("Summary", table((), summary)))
+    tables.append(("Summary", (), summary))
     if data.versions:
-        versions = [(name, str(version)) for name, version in data.versions.items()]
-        folded.append(("Versions", table((), versions)))
-    parts = [element("details", element("summary", title), body) for title, body in folded]
-    return section("How it was made", "", *parts)
+        versions: list[tuple[str, ...]] = [(n, str(v)) for n, v in data.versions.items()]
+        tables.append(("Versions", (), versions))
+    return tables

@@ -100,6 +100,11 @@ def label_noun(summary: Mapping[str, Any]) -> str:
     return "family" if summary.get("level") == "families" else "cluster"
 
 
+def cluster_names(summary: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the names that a person gave to clusters, by their numbers as text."""
+    return dict(summary.get("cluster_names") or {})
+
+
 def structure_sentence(structure: Any) -> str:
     """Return what a value of ``structure`` means; unknown values are shown as they are."""
     return STRUCTURE_SENTENCES.get(str(structure), f"Structure: {structure}.")

@@ -36,9 +36,10 @@ STYLE_SHEET = f"""
 *{{box-sizing:border-box}}
 body{{margin:0;background:var(--ground);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}}
-main,header{{max-width:1120px;margin:0 auto;padding:0 20px}}
-header{{padding-top:32px}}
-h1{{font-size:clamp(1.6rem,5vw,2.4rem);line-height:1.15;margin:.15em 0 .3em;letter-spacing:-.01em}}
+main{{max-width:1120px;margin:0 auto;padding:0 20px}}
+header{{padding:20px 20px 0}}
+header,.explore{{max-width:2400px;margin:0 auto}}
+h1{{font-size:clamp(1.4rem,4vw,2rem);line-height:1.15;margin:.15em 0 .3em;letter-spacing:-.01em}}
 h2{{font-size:1.3rem;margin:0 0 .2em}}
 h3{{font-size:1rem;margin:0;display:flex;align-items:center;gap:8px}}
 p{{margin:.3em 0 .7em;max-width:72ch}}
@@ -47,7 +48,9 @@ section{{margin:36px 0}}
 .name{{margin:0;font-weight:600}}
 .path{{font-size:.85rem;overflow-wrap:anywhere}}
 .hint,figcaption{{font-size:.9rem}}
-.lead{{font-size:1.1rem}}
+.lead{{font-size:1.05rem;max-width:110ch}}
+.next{{display:flex;flex-wrap:wrap;gap:4px 16px;margin:4px 0 8px}}
+a{{color:var(--accent)}}
 .share{{display:block;width:100%;height:18px;border-radius:5px;background:var(--line);margin:14px 0 4px}}
 .figures{{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:22px 0}}
 .figures div,.card,.plot{{background:var(--card);border:1px solid var(--line);border-radius:10px}}
@@ -61,7 +64,7 @@ dd small{{display:block;font-size:.8rem;font-weight:400;color:var(--muted)}}
 .card{{margin:0;padding:12px 14px}}
 .card img{{display:block;max-width:100%;height:auto;margin-top:8px;image-rendering:pixelated}}
 .swatch{{width:14px;height:14px;border-radius:4px;flex:none}}
-.mark{{background:var(--warn);border:1px solid var(--warn-line);border-radius:9px;padding:0 8px;
+.mark{{white-space:nowrap;background:var(--warn);border:1px solid var(--warn-line);border-radius:9px;padding:0 8px;
 font-size:.8rem;font-weight:400}}
 code{{overflow-wrap:anywhere}}
 .plots{{display:grid;margin-bottom:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:14px}}
@@ -79,6 +82,65 @@ tbody th{{font-weight:600}}
 .num{{text-align:right;white-space:nowrap}}
 details{{margin:10px 0}}
 summary{{cursor:pointer;font-weight:600;padding:6px 0}}
+button,input,select{{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:6px;padding:3px 9px}}
+button{{cursor:pointer}}
+button:disabled{{opacity:.35;cursor:default}}
+button[aria-pressed=true]{{border-color:var(--accent);color:var(--accent)}}
+:is(a,button,input,select,canvas):focus-visible{{outline:2px solid var(--accent);outline-offset:2px}}
+input[type=range]{{padding:0;width:110px;vertical-align:middle}}
+.explore{{padding:0 20px}}
+.explore[hidden],.tip[hidden]{{display:none}}
+.tools{{display:flex;flex-wrap:wrap;gap:6px 18px;align-items:center;margin:6px 0 10px;position:relative}}
+.tools details{{margin:0}}
+.filters{{position:absolute;z-index:3;display:flex;flex-direction:column;gap:8px;max-width:100%;background:var(--card);border:1px solid var(--line);
+border-radius:8px;padding:12px;box-shadow:0 4px 16px #0004}}
+.filters input[type=number]{{width:7em}}
+.find{{display:flex;gap:4px}}
+#find{{width:min(19em,56vw)}}
+.stage{{display:grid;grid-template-columns:minmax(0,1fr) minmax(320px,27%);gap:14px;height:clamp(420px,calc(100vh - 275px),1300px)}}
+.chart{{position:relative;min-height:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}}
+.chart canvas{{display:block;width:100%;height:100%;touch-action:none;cursor:crosshair}}
+.chart canvas:focus-visible{{outline-offset:-3px}}
+.zoom{{position:absolute;top:10px;left:10px;display:flex;flex-direction:column;gap:4px}}
+.zoom button{{width:34px;height:34px;padding:0;font-size:1.1rem;line-height:1}}
+.tip{{position:absolute;z-index:2;display:flex;gap:10px;max-width:min(320px,90%);padding:8px 10px;font-size:.85rem;pointer-events:none;
+background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow:0 2px 10px #0003}}
+.file{{overflow-wrap:anywhere}}
+.side{{display:flex;flex-direction:column;min-height:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}}
+.tabs{{display:flex;gap:4px;padding:8px 12px 0;border-bottom:1px solid var(--line)}}
+.tabs a{{padding:4px 10px 8px;text-decoration:none;font-weight:600;border-bottom:3px solid transparent}}
+.tabs a[hidden]{{display:none}}
+.tabs a[aria-current]{{border-color:var(--accent);color:var(--ink)}}
+#panel{{overflow:auto;padding:12px 14px;flex:1}}
+#panel h2{{display:flex;align-items:center;gap:8px;flex-wrap:wrap;overflow-wrap:anywhere}}
+#panel h3{{margin:16px 0 6px}}
+#panel .mark{{margin-left:6px}}
+.facts{{display:grid;grid-template-columns:auto minmax(0,1fr);gap:2px 14px;font-size:.9rem;margin:8px 0}}
+.facts dd{{font-size:inherit;font-weight:400}}
+.list{{width:100%;min-width:0}}
+.list caption{{text-align:left;color:var(--muted)}}
+.list td,.list th{{padding:4px 8px 4px 0}}
+.list tbody th{{max-width:14em;overflow-wrap:anywhere}}
+.list thead button{{border:0;background:none;padding:0;color:var(--muted);font-weight:600;white-space:normal;text-align:left}}
+.small{{width:26px;height:auto;vertical-align:middle;margin-right:7px}}
+.list .swatch,.tree .swatch,p>.swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
+.tiles{{display:flex;flex-wrap:wrap;gap:4px;margin:6px 0}}
+.tile{{display:block;line-height:0;border:2px solid transparent;border-radius:3px}}
+.tile:is(:hover,:focus-visible){{border-color:var(--accent)}}
+.picture,.tile img,.large img{{image-rendering:pixelated}}
+.large img{{width:min(100%,192px)}}
+.choice{{display:flex;gap:4px}}
+.plain,.tree{{list-style:none;margin:6px 0;padding:0}}
+.tree .tree{{padding-left:22px}}
+.tree li{{margin:3px 0}}
+.opener{{width:24px;height:24px;padding:0;margin-right:6px;line-height:1}}
+.opener::before{{content:"+"}}
+.opener[aria-expanded=true]::before{{content:"\2212"}}
+.edits form{{display:flex;gap:6px;margin:6px 0}}
+.edits input{{min-width:0;flex:1}}
+@media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,62vh,640px)}}
+.side{{margin-top:12px}}#panel{{max-height:80vh}}}}
+@media (max-width:560px){{.explore{{padding:0 14px}}}}
 @media (max-width:560px){{main,header{{padding-left:14px;padding-right:14px}}.lead{{font-size:1rem}}
 .figures{{grid-template-columns:1fr 1fr}}}}
 @media print{{.card,.plot{{break-inside:avoid}}}}
@@ -111,7 +173,7 @@ NOTEBOOK_SHEET = f"""
 .overcluster .card{{border:1px solid var(--line);border-radius:6px;padding:8px}}
 .overcluster .card img{{display:block;max-width:100%;height:auto;margin-top:6px;image-rendering:pixelated}}
 .overcluster .swatch{{width:12px;height:12px;border-radius:3px;flex:none}}
-.overcluster .mark{{background:var(--warn);border:1px solid var(--warn-line);border-radius:8px;padding:0 6px;font-size:11px;font-weight:400}}
+.overcluster .mark{{white-space:nowrap;background:var(--warn);border:1px solid var(--warn-line);border-radius:8px;padding:0 6px;font-size:11px;font-weight:400}}
 .overcluster .beside{{display:flex;flex-wrap:wrap;gap:20px;align-items:flex-start}}
 .overcluster .plot{{flex:1 1 380px;max-width:640px}}
 .overcluster .plot.wide{{flex-basis:100%;max-width:none}}

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from pydantic import Field
 
-from workflow.chunks import choose_block_rows, row_ranges
 from workflow.config.compute import has_use
 from workflow.config.fields import Section
-from workflow.engine.partitions import part_path
 from workflow.engine.step import Step
 from workflow.engine.summary import summarize
-from workflow.runstore import layout, zarr_io
-from workflow.runstore.files import ArrayPlace, crc_of_file, read_arrays, read_json, write_bytes
-from workflow.steps.base import is_picture, part_files
+from workflow.runstore import layout
+from workflow.runstore.files import crc_of_file, read_json, write_bytes
+from workflow.steps.base import is_picture
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.cluster_names import cluster_names
+from workflow.steps.parts.explorer_data import explorer_bytes, explorer_data
 from workflow.steps.parts.family_table import family_table, images_of_families
 from workflow.steps.parts.galleries import (
     find_galleries,
@@ -34,6 +33,7 @@ from workflow.steps.parts.map_data import map_data
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
+from workflow.steps.parts.previews import Previews, labels_at
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_clusters, stored_tree
 
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     )
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
-    from workflow.steps.base import PartFile
     from workflow.tree import ClusterTree
 
 #: What the maker of demo images knows, put into the run folder by the demo.
@@ -87,7 +86,7 @@ class ReportStep(Step):
     """Write the page that a person looks at."""
 
     name = "report"
-    version = 2
+    version = 3
     section = ReportSettings
     settings = ("report.n_clusters_shown", "report.images_per_cluster")
     reads = (
@@ -116,7 +115,8 @@ class ReportStep(Step):
     def client_bytes(self, sizes: Sizes) -> int:
         """Return the labels of the previews; the images themselves are few at a time."""
         near = NEAR_BYTES * min(sizes.n_samples, BUCKET_ROWS)
-        return PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes) + PAGE_BYTES + near
+        previews = PREVIEW_BYTES * n_previews(sizes.n_samples, sizes.image_bytes)
+        return previews + PAGE_BYTES + near + explorer_bytes(sizes.image_bytes)
 
     def describe(self, store: RunStore) -> str:
         """Return the name of the page."""
@@ -202,6 +202,7 @@ def write_report(
         certainty=certainty_of(store, tree),
         families=families,
         map=map_data(store, sheets=sheets[:MAP_PICTURES]),
+        explorer=explorer_data(store, images, shown),
         sheets=sheets,
         steps=_steps(store),
         notes=_notes(store, summary),
@@ -405,7 +406,7 @@ class ContactSheets(Sequence["Sheet"]):
         from workflow.report.sentences import label_noun
 
         self._kept = Previews(store)
-        labels = _labels_at(store, self._kept.rows)
+        labels = labels_at(store, self._kept.rows, ("label", "distance", "outlier_score"))
         # Few clusters of very many are shown, and so are few of their pictures.
         n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
         names = cluster_names(store)
@@ -504,57 +505,8 @@ class ContactSheets(Sequence["Sheet"]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         rows, sheet = self._shown[index]
-        place = np.searchsorted(self._kept.rows, rows)
-        is_kept = np.isin(rows, self._kept.rows)
-        kept = self._kept.pictures(place[is_kept]).reshape(-1, *self._image_shape)
-        pictures = np.empty((len(rows), *self._image_shape), kept.dtype)
-        pictures[is_kept] = kept
-        for number in np.flatnonzero(~is_kept):
-            assert self._images is not None
-            row = int(rows[number])
-            pictures[number] = self._images.read(row, row + 1).reshape(self._image_shape)
+        pictures = self._kept.with_images(rows, self._images, self._image_shape)
         return sheet(pictures)
-
-
-class Previews:
-    """The pictures that were kept while images were read, in the files that tasks left.
-
-    Attributes
-    ----------
-    rows : int64 array of shape (n_kept,)
-        Rising rows of their images.
-    """
-
-    def __init__(self, store: RunStore) -> None:
-        self._folder = layout.previews(store.path)
-        self._parts = part_files(store.journal("projection", "blocks").entries)
-        self._places: dict[int, ArrayPlace] = {}
-        rows = [self._rows_of(part) for part in self._parts]
-        self._first = np.cumsum([0] + [len(some) for some in rows])
-        self.rows: NDArray[np.int64] = np.concatenate(rows)
-
-    def _rows_of(self, part: PartFile) -> NDArray[np.int64]:
-        """Return the rows of the pictures of a partition, whose file is compared with its checksum."""
-        path = part_path(self._folder, part.partition)
-        return read_arrays(path, part.file_crc, ["row"])["row"]
-
-    def pictures(self, wanted: NDArray[np.int64]) -> NDArray[Any]:
-        """Return pictures by their numbers, in this order; nothing else is read."""
-        order = np.argsort(wanted, kind="stable")
-        ordered = wanted[order]
-        place = np.searchsorted(self._first, ordered, side="right") - 1
-        found = []
-        # One file at least, for the shape and the type of pictures of which there is none.
-        for number in np.unique(place).tolist() if len(place) else [0]:
-            if number not in self._places:
-                path = part_path(self._folder, self._parts[number].partition)
-                self._places[number] = ArrayPlace.find(path, "images")
-            here = ordered[place == number] - self._first[number]
-            found.append(self._places[number].read(here))
-        read = np.concatenate(found)
-        pictures = np.empty_like(read)
-        pictures[order] = read
-        return pictures
 
 
 def _spread(
@@ -566,20 +518,6 @@ def _spread(
         np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)
     ]
     return picked
-
-
-def _labels_at(store: RunStore, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return label, distance and outlier score at rising rows, a block at a time."""
-    labels = store.path / layout.LABELS
-    names = ("label", "distance", "outlier_score")
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for block in row_ranges(store.manifest.images["shape"][0], choose_block_rows(1)):
-        here = rows[slice(*np.searchsorted(rows, block))]
-        if not len(here):
-            continue
-        for name in names:
-            parts[name].append(zarr_io.read_rows(labels, name, *block)[here - block.start])
-    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 class _Fetcher:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workflow.chunks import RowRange
     from workflow.report import Sheet
     from workflow.runstore import RunStore
-    from workflow.steps.report import Previews
+    from workflow.steps.parts.previews import Previews
 
 Key = TypeVar("Key")
 Arrays = dict[str, "NDArray[Any]"]

@@ -14,6 +14,7 @@ from workflow.runstore import layout, zarr_io
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from workflow.chunks import RowRange
     from workflow.report import MapData, Sheet
     from workflow.runstore import RunStore
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 MAX_DRAWN = 2**21
 #: What arrays of the labels are called on a map, where they have another name.
 NAMES = {"label": "cluster"}
+
+
+def drawn_ranges(store: RunStore) -> list[RowRange]:
+    """Return the rows that a map is drawn from: all blocks, or of many images some, evenly among them."""
+    n_samples, block_rows = rows_and_blocks(store)
+    return list(row_ranges(n_samples, block_rows))[:: -(-n_samples // MAX_DRAWN)]
 
 
 def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -> MapData | None:
@@ -51,9 +58,7 @@ def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -
     names = zarr_io.array_names(labels)
     if "x" not in names:
         return None
-    n_samples, block_rows = rows_and_blocks(store)
-    ranges = row_ranges(n_samples, block_rows)
-    ranges = ranges[:: -(-n_samples // MAX_DRAWN)]
+    n_samples, ranges = store.manifest.images["shape"][0], drawn_ranges(store)
 
     def read(name: str) -> Any:
         return np.concatenate([zarr_io.read_rows(labels, name, *rows) for rows in ranges])
