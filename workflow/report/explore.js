@@ -213,7 +213,7 @@ function draw() {
 
 /** Draw the points pixel by pixel on a sheet of its own: tens of thousands of rectangles take too long. */
 function drawPoints(ratio, size) {
-  const side = Math.max(1, Math.round(size * ratio)), scale = view.scale * ratio;
+  const side = Math.max(1, Math.ceil(size * ratio - 0.2)), scale = view.scale * ratio;
   const left = canvas.width / 2 - view.x * scale - side / 2, top = canvas.height / 2 - view.y * scale - side / 2;
   if (!canvas.width || !canvas.height) return;
   if (!dots || layer.width !== canvas.width || layer.height !== canvas.height) {
@@ -281,7 +281,8 @@ const tileOf = (i) => [i % sprite.columns * sprite.width, Math.floor(i / sprite.
 
 /** Write numbers and names of the largest clusters in sight where they do not cover each other. */
 function drawNames() {
-  const taken = [], placed = new Map(drawn.map((each) => [each.i, each]));
+  const taken = [], placed = new Map();
+  for (const each of drawn) if (!placed.has(points.cluster[each.i])) placed.set(points.cluster[each.i], each);
   context.textAlign = "center";
   context.textBaseline = "bottom";
   context.lineJoin = "round";
@@ -289,7 +290,7 @@ function drawNames() {
     if (taken.length > 80) break;
     if (!clusterShown[c] || clusters.x[c] < 0 || "cluster" in selection && selection.cluster !== c) continue;
     let [x, y] = toScreen(clusters.x[c], clusters.y[c]);
-    const beside = placed.get(standsFor[c]);
+    const beside = placed.get(c);
     if (beside) [x, y] = [beside.left + beside.wide / 2, beside.top - 3];
     if (x < 0 || y < 12 || x > width || y > height) continue;
     const name = nameOf(c), words = `${c}${name && ` ${name}`}`.slice(0, 24);
