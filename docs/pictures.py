@@ -1,16 +1,14 @@
 """Draw the pictures of the documents from real runs of the package.
 
-``python docs/pictures.py`` draws those of ``tree.md``, ``python docs/pictures.py page`` that of ``results.md``,
-which takes Chromium.
+``python docs/pictures.py`` draws those of ``tree.md``; ``python docs/pictures.py page RUN`` that of ``results.md``, the
+page of a run, which takes Chromium.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -386,28 +384,26 @@ def satellites_found(away: float, seed: int, sizes: NDArray[np.int64]) -> NDArra
     return np.reshape(found, (-1, 2)).mean(axis=1)
 
 
-def page() -> None:
-    """Show the page of a demo in a browser, and keep what one sees."""
+def page(run: Path) -> None:
+    """Show the page of a run in a browser, and keep what one sees."""
     # Only this picture takes a browser.
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        words = ["demo", "--images", "20000", "--out", f"{folder}/demo-run"]
-        subprocess.run([sys.executable, "-m", "workflow", *words], check=True)
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1400, "height": 860}, color_scheme="light")
-        opened.goto((Path(folder) / "demo-run" / "report.html").as_uri())
+        opened.goto((run.resolve() / "report.html").as_uri())
         opened.wait_for_timeout(500)
         shot = Image.open(io.BytesIO(opened.screenshot())).convert("RGB")
         browser.close()
-    shot.quantize(PALETTE, dither=Image.Dither.NONE).save(PLACE / "page-demo.png", optimize=True)
+    shot.quantize(256, dither=Image.Dither.NONE).save(PLACE / "page-demo.png", optimize=True)
 
 
 def main(words: list[str]) -> int:
     """Draw the pictures."""
-    if words == ["page"]:
-        page()
+    if words[:1] == ["page"]:
+        page(Path(words[1]))
         return 0
     with rc_context(STYLE):
         for draw in (valley, joins, thresholds, noise, sure, limits):

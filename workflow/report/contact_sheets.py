@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TILE_PIXELS = 48
 #: Side above which images are shrunk [screen pixel].
 MAX_TILE_PIXELS = 96
+#: Pixels of a picture that holds many: a browser takes four bytes for each.
+SPRITE_PIXELS = 2**24
 #: Space between thumbnails [screen pixel].
 GAP = 2
 #: Two greys under transparent images, and the side of their squares [source pixel].
@@ -149,6 +151,7 @@ def sprite_sheet(
     if (side := max(tiles.shape[1:3])) > TILE_PIXELS:
         tiles = _shrink(tiles, -(-side // TILE_PIXELS))
     n, height, width, depth = tiles.shape
+    n = min(n, max(1, SPRITE_PIXELS // (height * width)))
     while True:
         columns = math.ceil(math.sqrt(n))
         sheet = np.zeros((-(-n // columns), columns, height, width, depth), np.uint8)

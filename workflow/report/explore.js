@@ -122,6 +122,8 @@ const levelName = ({name, is_clusters: own, size}) => own ? `clusters (${count(n
 // ---------------------------------------------------------------- state
 
 const canvas = find("map"), context = canvas.getContext("2d"), panel = find("panel"), tip = find("tip");
+const layer = document.createElement("canvas"), layerContext = layer.getContext("2d");
+let dots = null;
 const view = {x: 0, y: 0, scale: 1};
 let home = 1, width = 0, height = 0, frame = 0, ink = {}, isKeyed = false;
 let selection = {}, colouring = "cluster", sorting = {key: "size", down: true};
@@ -202,22 +204,37 @@ function draw() {
     context.globalAlpha = Math.max(0.12, 0.55 / Math.sqrt(Math.max(1, zoom)));
     context.drawImage(density, x, y, (right - left) * view.scale, (bottom - top) * view.scale);
   }
-  const size = Math.min(9, Math.max(1.3, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45), half = size / 2;
-  for (const {colour, alpha, of} of buckets) {
-    if (!of.length) continue;
-    context.globalAlpha = alpha;
-    context.fillStyle = colour;
-    for (const i of of) {
-      const x = (points.x[i] - view.x) * view.scale + width / 2, y = (points.y[i] - view.y) * view.scale + height / 2;
-      if (x > -9 && y > -9 && x < width + 9 && y < height + 9) context.fillRect(x - half, y - half, size, size);
-    }
-  }
   context.globalAlpha = 1;
+  drawPoints(ratio, Math.min(9, Math.max(1.3, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45));
   drawPictures(zoom);
   drawNames();
   const chosen = "image" in selection ? pointOf.get(selection.image) : undefined;
   if (chosen !== undefined) ring(...toScreen(points.x[chosen], points.y[chosen]), 12);
   if (isKeyed) ring(width / 2, height / 2, 7);
+}
+
+/** Draw the points pixel by pixel on a sheet of its own: tens of thousands of rectangles take too long. */
+function drawPoints(ratio, size) {
+  const side = Math.max(1, Math.ceil(size * ratio - 0.2)), scale = view.scale * ratio;
+  const left = canvas.width / 2 - view.x * scale - side / 2, top = canvas.height / 2 - view.y * scale - side / 2;
+  if (!canvas.width || !canvas.height) return;
+  if (!dots || layer.width !== canvas.width || layer.height !== canvas.height) {
+    Object.assign(layer, {width: canvas.width, height: canvas.height});
+    dots = layerContext.createImageData(layer.width, layer.height);
+  }
+  const words = new Uint32Array(dots.data.buffer), wide = layer.width, high = layer.height;
+  words.fill(0);
+  for (const {colour, alpha, of} of buckets) {
+    const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    const word = (Math.round(255 * alpha) << 24 | blue << 16 | green << 8 | red) >>> 0;
+    for (const i of of) {
+      const x = Math.round(points.x[i] * scale + left), y = Math.round(points.y[i] * scale + top);
+      if (x < 0 || y < 0 || x + side > wide || y + side > high) continue;
+      for (let row = y * wide + x, last = row + side * wide; row < last; row += wide) words.fill(word, row, row + side);
+    }
+  }
+  layerContext.putImageData(dots, 0, 0);
+  context.drawImage(layer, 0, 0, width, height);
 }
 
 function ring(x, y, radius) {
@@ -266,7 +283,8 @@ const tileOf = (i) => [i % sprite.columns * sprite.width, Math.floor(i / sprite.
 
 /** Write numbers and names of the largest clusters in sight where they do not cover each other. */
 function drawNames() {
-  const taken = [], placed = new Map(drawn.map((each) => [each.i, each]));
+  const taken = [], placed = new Map();
+  for (const each of drawn) if (!placed.has(points.cluster[each.i])) placed.set(points.cluster[each.i], each);
   context.textAlign = "center";
   context.textBaseline = "bottom";
   context.lineJoin = "round";
@@ -274,13 +292,15 @@ function drawNames() {
     if (taken.length > 80) break;
     if (!clusterShown[c] || clusters.x[c] < 0 || "cluster" in selection && selection.cluster !== c) continue;
     let [x, y] = toScreen(clusters.x[c], clusters.y[c]);
-    const beside = placed.get(standsFor[c]);
+    const beside = placed.get(c);
     if (beside) [x, y] = [beside.left + beside.wide / 2, beside.top - 3];
     if (x < 0 || y < 12 || x > width || y > height) continue;
-    const words = `${c}${nameOf(c) && ` ${nameOf(c)}`}`.slice(0, 24);
-    context.font = `600 ${nameOf(c) ? 14 : 12}px system-ui, sans-serif`;
-    const wide = context.measureText(words).width / 2 + 3;
+    const name = nameOf(c), words = `${c}${name && ` ${name}`}`.slice(0, 24);
+    // About the width, which takes long to measure for very many.
+    const wide = words.length * (name ? 4.2 : 3.7) + 3;
     if (taken.some(([a, b, w]) => Math.abs(a - x) < w + wide && Math.abs(b - y) < 15)) continue;
+    if (!beside && drawn.some((each) => x > each.left - wide && x < each.left + each.wide + wide && y > each.top && y < each.top + each.tall + 14)) continue;
+    context.font = `600 ${name ? 14 : 12}px system-ui, sans-serif`;
     taken.push([x, y, wide]);
     context.strokeStyle = ink.card;
     context.lineWidth = 3.5;
@@ -571,7 +591,7 @@ function showImage(index) {
     ["family", family === undefined || family < 0 ? null : link(`#family=${family}`, `Family ${family}`)],
     ["strength", strength.toFixed(2)], ["outlier score", outlier.toFixed(2)]]));
   if (i !== undefined) show({path: pathOf(i), cluster: points.cluster[i], family: points.family?.[i], strength: points.strength[i] / 255, outlier_score: points.outlier[i] / 255});
-  panel.replaceChildren(title, element("div", {className: "large"}, (server ? fromServer(index) : picture(i, 192)) || "No picture of it is on this page."), facts, more);
+  panel.replaceChildren(title, element("div", {className: "large"}, (server ? fromServer(index) : picture(i, 192)) || element("p", {className: "hint"}, "No picture of it is on this page. All: ", element("code", {}, data.command))), facts, more);
   if (!server) return undefined;
   const still = () => selection.image === index;
   ask(`api/row/${index}`).then((row) => still() && show(row), (error) => facts.append(error.message));

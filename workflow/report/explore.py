@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workflow.report.data import ReportData
 
 #: Bytes of the picture that holds all thumbnails, and of the file names of images.
-SPRITE_BYTES, PATHS_BYTES = 3_600_000, 1_500_000
+SPRITE_BYTES, PATHS_BYTES = 4_400_000, 1_500_000
 #: Families that are listed, the largest.
 MAX_FAMILIES = 5_000
 #: Places are whole numbers up to this.

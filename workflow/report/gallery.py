@@ -31,7 +31,7 @@ PICTURES_BYTES = 2_200_000
 #: Width of the pictures in a card [screen pixel].
 CARD_PIXELS = 300
 #: Cards of clusters shown before the rest is folded away.
-OPEN_CARDS = 24
+OPEN_CARDS = 12
 
 
 def gallery(

@@ -103,7 +103,7 @@ border-radius:8px;padding:12px;box-shadow:0 4px 16px #0004}}
 .chart canvas:focus-visible{{outline-offset:-3px}}
 .zoom{{position:absolute;top:10px;left:10px;display:flex;flex-direction:column;gap:4px}}
 .zoom button{{width:34px;height:34px;padding:0;font-size:1.1rem;line-height:1}}
-.tip{{position:absolute;z-index:2;display:flex;gap:10px;max-width:min(320px,90%);padding:8px 10px;font-size:.85rem;pointer-events:none;
+.tip{{position:absolute;z-index:2;display:flex;gap:10px;width:max-content;max-width:min(340px,90%);padding:8px 10px;font-size:.85rem;pointer-events:none;
 background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow:0 2px 10px #0003}}
 .file{{overflow-wrap:anywhere}}
 .side{{display:flex;flex-direction:column;min-height:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}}
@@ -119,8 +119,9 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .facts dd{{font-size:inherit;font-weight:400}}
 .list{{width:100%;min-width:0}}
 .list caption{{text-align:left;color:var(--muted)}}
-.list td,.list th{{padding:4px 8px 4px 0}}
-.list tbody th{{max-width:14em;overflow-wrap:anywhere}}
+.explore>.hint{{max-width:none}}
+.list td,.list th{{padding:4px 8px 4px 0;vertical-align:middle}}
+.list tbody th{{width:100%;overflow-wrap:anywhere}}
 .list thead button{{border:0;background:none;padding:0;color:var(--muted);font-weight:600;white-space:normal;text-align:left}}
 .small{{width:26px;height:auto;vertical-align:middle;margin-right:7px}}
 .list .swatch,.tree .swatch,p>.swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workflow.runstore.zarr_io import ImageStore
 
 #: Images shown one by one, and how many of them with a picture: at most so many, and so many bytes.
-MAX_SHOWN, MAX_PICTURES, PICTURE_BYTES = 65_536, 4_096, 24 * 2**20
+MAX_SHOWN, MAX_PICTURES, PICTURE_BYTES = 65_536, 16_384, 24 * 2**20
 #: Clusters that get a picture from the images themselves where none was kept of them.
 MAX_FETCHED = 400
 #: Neighbouring clusters of each that are told.
