@@ -18,6 +18,7 @@ from workflow.ingest import DemoSource
 from workflow.pca import image_statistics
 from workflow.runstore import zarr_io
 from workflow.steps.parts.galleries import LOOKS, find, look_gallery, usual_looks
+from workflow.steps.parts.notes import STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,12 +124,12 @@ def listed(images: NDArray[np.uint8]) -> tuple[dict[str, list[int]], dict]:
     statistics = image_statistics(images.reshape(len(images), -1), images.shape[1:])
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "statistics.zarr"
-        for name, values in statistics._asdict().items():
-            zarr_io.create_rows_array(
-                place, name, n_rows=len(values), tail_shape=(), dtype="float32",
-                shard_rows=len(values), dims=("sample",), compressor=None,
-            )  # fmt: skip
-            zarr_io.write_rows(place, name, 0, values)
+        stored = np.column_stack(statistics)
+        zarr_io.create_rows_array(
+            place, STATISTICS, n_rows=len(stored), tail_shape=(3,), dtype="float32",
+            shard_rows=len(stored), dims=("sample", "statistic"), compressor=None,
+        )  # fmt: skip
+        zarr_io.write_rows(place, STATISTICS, 0, stored)
         usual = usual_looks(place, len(images), (0.0, 255.0))
         looks = {n: look_gallery(place, n, (0.0, 255.0), usual[n].below) for n in LOOKS}
         found = find(looks, len(images), len(images))

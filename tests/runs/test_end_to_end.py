@@ -150,7 +150,7 @@ def test_run__reads_the_same_from_every_kind_of_images(finished, pictures, clien
         assert (again.read_model("moments_sum")[0] == finished.read_model("moments_sum")[0]).all()
         stored = (
             ("pca/hashes.zarr", "hash"),
-            ("pca/statistics.zarr", "sharpness"),
+            ("pca/statistics.zarr", "statistics"),
             ("projection/scores.zarr", "scores"),
         )
         for place, array in stored:

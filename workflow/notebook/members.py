@@ -10,10 +10,12 @@ import xarray as xr
 
 from workflow.errors import ConfigError, ImagesError
 from workflow.ingest import dims_of
+from workflow.pca import ImageStatistics
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
 from workflow.steps.parts.galleries import require_statistics
 from workflow.steps.parts.members import Ranked, ends
+from workflow.steps.parts.notes import STATISTICS
 from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
@@ -124,7 +126,9 @@ def layer_table(store: RunStore) -> pd.DataFrame:
 
 def open_statistics(store: RunStore) -> xr.Dataset:
     """Open brightness, contrast and sharpness of the images of a run as Dask arrays; see `Run.statistics`."""
-    return _with_sample(xr.open_zarr(require_statistics(store), consolidated=False))
+    stored = xr.open_zarr(require_statistics(store), consolidated=False)[STATISTICS]
+    columns = {n: stored[:, i].variable for i, n in enumerate(ImageStatistics._fields)}
+    return _with_sample(xr.Dataset(columns))
 
 
 def require_label(label: int, n_clusters: int) -> None:

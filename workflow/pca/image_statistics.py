@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.compiling import frozen
-from workflow.pca._image_kernels import float_statistics, integer_statistics
+from workflow.pca._image_kernels import byte_statistics, float_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Rows of float16 that are converted at a time.
 TILE_ROWS = 4_096
+#: Channels of bytes whose sums of squares are taken in whole numbers.
+MOST_CHANNELS = 4
 
 
 class ImageStatistics(NamedTuple):
@@ -67,8 +69,8 @@ def image_statistics(rows: NDArray[Any], image_shape: Sequence[int]) -> ImageSta
     unlike the Laplacian over the contrast, with how the light falls: it tells how
     fine the detail is.  Of independent pixels mean(L**2) is 5 G.
 
-    Sums over whole numbers are exact.  Those of floating-point numbers are
-    taken in float64, pixel by pixel; NaN and infinity give NaN.
+    Sums over bytes, of up to four channels, are exact.  Those of other numbers
+    are taken in float64, pixel by pixel; NaN and infinity give NaN.
 
     Examples
     --------
@@ -90,15 +92,15 @@ def image_statistics(rows: NDArray[Any], image_shape: Sequence[int]) -> ImageSta
         rows = rows.astype(np.float32)
     shape = int(height), int(width), int(channels)
     found = np.empty((3, len(rows)), np.float32)
-    kernel = integer_statistics if _is_exact(rows.dtype, shape) else float_statistics
-    kernel(frozen(rows), shape, found)
+    if rows.dtype == np.uint8 and channels <= MOST_CHANNELS:
+        byte_statistics(frozen(rows), shape, _masks(height, width), found)
+    else:
+        float_statistics(frozen(rows), shape, found)
     return ImageStatistics(*found)
 
 
-def _is_exact(dtype: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
-    """Return whether all sums fit the whole numbers that they are taken in."""
-    if dtype.kind != "u":
-        return False
-    height, width, channels = shape
-    largest = 8 * channels * int(np.iinfo(dtype).max)
-    return largest < 2**31 and height * width * largest**2 < 2**63
+def _masks(height: int, width: int) -> NDArray[np.int16]:
+    """Return masks of the pixels with one on their right, with four around, and with one below."""
+    masks = np.zeros((3, height, width), np.int16)
+    masks[0, :, :-1] = masks[1, 1:-1, 1:-1] = masks[2, :-1] = -1
+    return frozen(masks.reshape(3, -1))

@@ -21,6 +21,7 @@ from workflow.labels.memberships import MAX_OUTLIER_SCORE
 from workflow.pca import ImageStatistics
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
+from workflow.steps.parts.notes import STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -113,26 +114,23 @@ class Gallery:
     ----------
     group : Path
         The Zarr group with the arrays that decide.
-    names : tuple of str
-        These arrays.
+    names : dict of str to tuple of str
+        These arrays, and what their first columns are called in a list.
     choose : callable
         Takes the arrays of a block, by name; returns the places of the chosen
         images in it, rising, and for each a value that is lower, the clearer the case is.
     """
 
     group: Path
-    names: tuple[str, ...]
+    names: dict[str, tuple[str, ...]]
     choose: Callable[[Arrays], tuple[NDArray[np.int64], NDArray[Any]]]
 
     def columns(self, rows: RowRange, here: NDArray[np.int64]) -> Arrays:
-        """Return the arrays at places of a block; of those with several columns the first two."""
+        """Return the arrays at places of a block, by the names of their columns."""
         found: Arrays = {}
-        for name in self.names:
+        for name, columns in self.names.items():
             array = zarr_io.read_rows(self.group, name, *rows)[here]
-            if array.ndim == 1:
-                found[name] = array
-            else:
-                found |= {f"{name}_{rank + 1}": array[:, rank] for rank in range(2)}
+            found |= dict(zip(columns, array.reshape(len(here), -1).T, strict=False))
         return found
 
 
@@ -253,8 +251,7 @@ def usual_looks(place: Path, n_samples: int, limits: tuple[float, float]) -> dic
 
 def _statistics(place: Path, rows: RowRange) -> ImageStatistics:
     """Read the statistics of some images."""
-    names = ImageStatistics._fields
-    return ImageStatistics(*(zarr_io.read_rows(place, name, *rows) for name in names))
+    return ImageStatistics(*zarr_io.read_rows(place, STATISTICS, *rows).T)
 
 
 def _usual(look: Look, counts: NDArray[np.int64]) -> Usual:
@@ -269,21 +266,27 @@ def _usual(look: Look, counts: NDArray[np.int64]) -> Usual:
 
 def look_gallery(place: Path, name: str, limits: tuple[float, float], limit: float) -> Gallery:
     """Return the gallery of a look."""
-    return Gallery(place, ImageStatistics._fields, partial(_below, LOOKS[name], limits, limit))
+    names = {STATISTICS: ImageStatistics._fields}
+    return Gallery(place, names, partial(_below, LOOKS[name], limits, limit))
 
 
 def _below(
     look: Look, limits: tuple[float, float], limit: float, arrays: Arrays
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the images whose measure is below a limit."""
-    measure = look.measure(ImageStatistics(**arrays), *limits)
+    measure = look.measure(ImageStatistics(*arrays[STATISTICS].T), *limits)
     here = np.flatnonzero(measure < limit)
     return here, measure[here]
 
 
+def _itself(*names: str) -> dict[str, tuple[str, ...]]:
+    """Return arrays of one column, which is called as they are."""
+    return {name: (name,) for name in names}
+
+
 def outlier_gallery(store: RunStore) -> Gallery:
     """Return the gallery of the images beyond two radii of their centroid."""
-    return Gallery(store.path / layout.LABELS, ("outlier_score",), _far_out)
+    return Gallery(store.path / layout.LABELS, _itself("outlier_score"), _far_out)
 
 
 def _far_out(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -295,7 +298,7 @@ def _far_out(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[Any]]:
 
 def family_gallery(store: RunStore, family: int) -> Gallery:
     """Return the gallery of a family."""
-    names = ("family", "family_strength")
+    names = _itself("family", "family_strength")
     return Gallery(store.path / layout.LABELS, names, partial(_of_family, family))
 
 
@@ -307,7 +310,8 @@ def _of_family(family: int, arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[
 
 def border_gallery(store: RunStore, pair: tuple[int, int] | None = None) -> Gallery:
     """Return the gallery of the images between two clusters, or any two."""
-    names = ("label", "top_label", "top_membership")
+    names = _itself("label")
+    names |= {name: (f"{name}_1", f"{name}_2") for name in ("top_label", "top_membership")}
     return Gallery(store.path / layout.LABELS, names, partial(_between, pair))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workflow.pca import ImageStatistics, image_statistics
 from workflow.row_hashes import row_hashes
 from workflow.runstore import layout, zarr_io
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from workflow.engine.partitions import Partition
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes of the hash of an image, and of its brightness, contrast and sharpness.
 HASH_BYTES, STATISTICS_BYTES = 16, 12
+#: The array of the statistics.
+STATISTICS = "statistics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,15 @@ def notes_of(run: Path, image_shape: Sequence[int]) -> tuple[Note, ...]:
     hashes = Note(layout.hashes(run), ("hash",), "hash_crc", _hashes, "uint64", (halves,))
     if not is_picture(image_shape):
         return (hashes,)
-    names, place = ImageStatistics._fields, layout.statistics(run)
-    take = partial(image_statistics, image_shape=tuple(image_shape))
-    return hashes, Note(place, names, "statistics_crc", take, "float32")
+    columns = ("statistic", len(ImageStatistics._fields))
+    take = partial(_statistics, image_shape=tuple(image_shape))
+    place = layout.statistics(run)
+    return hashes, Note(place, (STATISTICS,), "statistics_crc", take, "float32", (columns,))
+
+
+def _statistics(block: NDArray[Any], image_shape: Sequence[int]) -> Sequence[NDArray[np.float32]]:
+    """Return the statistics of each image, as the only array of a note: a file each would take more time than they."""
+    return (np.column_stack(image_statistics(block, image_shape)),)
 
 
 def _hashes(block: NDArray[Any]) -> Sequence[NDArray[np.uint64]]:
