@@ -52,7 +52,7 @@ def test_page__holds_what_the_tree_and_the_summary_hold(finished):
     certainty = tree.certainty
     assert len(rows) == tree.n_clusters
     for row in rows:
-        cells, cluster = dict(zip(head, row, strict=True)), int(row[0])
+        cells, cluster = dict(zip(head, row, strict=True)), int(row[0].partition("<")[0])
         assert int(cells["images"].replace(",", "")) == summary["cluster_sizes"][cluster]
         assert int(cells["nearest"]) == certainty.nearest[cluster]
         assert float(cells["border"]) == pytest.approx(certainty.border[cluster], abs=0.0051)

@@ -78,16 +78,25 @@ def leaves_below(condensed):
 
 def assert_shows(tree, shown, label):
     """Hold the nodes of a partition against the cluster of each centroid."""
-    below = leaves_below(shown.condensed)
-    of_leaf = np.full(shown.condensed.n_leaves, -1)
+    below, n_leaves = leaves_below(shown.condensed), shown.condensed.n_leaves
+    size = tree.linkage.leaf_size
+    of_leaf = np.full(n_leaves, -1)
     np.maximum.at(of_leaf, tree.node, label)
+    assert below[n_leaves] == set(range(n_leaves))
     assert set(shown.cluster.tolist()) == set(label[label >= 0].tolist())
-    assert below[shown.condensed.n_leaves] == set(range(shown.condensed.n_leaves))
-    inner = set(below) - set(shown.selected.tolist())
-    for node, cluster in zip(shown.selected.tolist(), shown.cluster.tolist(), strict=True):
-        assert set(of_leaf[list(below[node])].tolist()) - {-1} == {cluster}
-    # Nothing is below the nodes of one cluster, and above them are two clusters or none.
-    assert all(len(set(of_leaf[list(below[node])].tolist()) - {-1}) != 1 for node in inner)
+    parent = dict(zip(shown.condensed.child.tolist(), shown.condensed.parent.tolist(), strict=True))
+    cluster = dict(zip(shown.selected.tolist(), shown.cluster.tolist(), strict=True))
+
+    def share(node, one):
+        leaves = np.array([leaf for leaf in below[node] if of_leaf[leaf] >= 0])
+        return size[leaves[of_leaf[leaves] == one]].sum() / size[leaves].sum()
+
+    for node, one in cluster.items():
+        assert share(node, one) >= 0.9
+        assert node == n_leaves or share(parent[node], one) < 0.9
+    # Nothing is shown below the nodes where clusters begin.
+    ends = set(below) - {parent[node] for node in below if node != n_leaves}
+    assert ends <= set(cluster)
 
 
 def test_tree_of_partition__of_the_clusters_that_the_tree_has(tree):

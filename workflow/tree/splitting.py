@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.tree.cluster_tree import ClusterTree
+
+#: Share of the images of a node that are of its cluster: a large one goes on where a small one was split off.
+NEARLY_ALL = 0.9
 
 
 class Split(NamedTuple):
@@ -109,8 +113,8 @@ class ShownTree(NamedTuple):
     condensed : CondensedTree
         The tree.
     selected : int64 array of shape (n_selected,)
-        Its nodes that hold one cluster; a cluster may have several, as one that was
-        put together has, or none.
+        Its nodes that hold nearly nothing but one cluster, where the node above does not;
+        a cluster may have several, as one that was put together has, or none.
     cluster : int64 array of shape (n_selected,)
         The cluster of each.
     """
@@ -137,7 +141,7 @@ def tree_of_partition(
     Returns
     -------
     ShownTree
-        The largest nodes whose centroids are of one cluster, and the tree above them.
+        The nodes where its clusters begin, and the tree above them.
     """
     made = [Split(tree.min_cluster_size, tree.min_prominence), *splits]
     condensed = condense(
@@ -148,42 +152,44 @@ def tree_of_partition(
     of_leaf = np.full(condensed.n_leaves, -1, np.int64)
     # Centroids at one place share a leaf, and a label but for noise.
     np.maximum.at(of_leaf, tree.node, label)
-    node, cluster = _nodes_of_one(condensed, of_leaf)
-    return _pruned(condensed, node, cluster)
+    return _down_to(condensed, _clusters_of_nodes(condensed, of_leaf))
 
 
-def _nodes_of_one(
-    condensed: CondensedTree, label: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the largest nodes whose leaves are of one cluster, counted from 0 for the root, and these clusters."""
-    n_leaves, n_nodes = condensed.n_leaves, condensed.n_nodes
-    owner = condensed.parent[:n_leaves] - n_leaves
-    known = label >= 0
-    low, high = np.full(n_nodes, np.iinfo(np.int64).max), np.full(n_nodes, -1)
-    np.minimum.at(low, owner[known], label[known])
-    np.maximum.at(high, owner[known], label[known])
-    parents = condensed.node_parents()
+def _clusters_of_nodes(condensed: CondensedTree, label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the cluster that nearly all images of each node are of, noise left out; -1 where there is none."""
+    n_leaves, parents = condensed.n_leaves, condensed.node_parents().tolist()
+    images: list[Counter[int]] = [Counter() for _ in parents]
+    for leaf in np.flatnonzero(label >= 0).tolist():
+        size = int(condensed.child_size[leaf])
+        images[condensed.parent[leaf] - n_leaves][int(label[leaf])] += size
+    cluster = np.full(len(parents), -1)
     # Parts come after what they are part of.
+    for node in range(len(parents) - 1, -1, -1):
+        here = images[node]
+        if here:
+            first, n_first = max(here.items(), key=lambda item: (item[1], -item[0]))
+            if n_first >= NEARLY_ALL * here.total():
+                cluster[node] = first
+        if node:
+            # The smaller one is added to the larger.
+            less, more = sorted((here, images[parents[node]]), key=len)
+            more.update(less)
+            images[parents[node]], images[node] = more, Counter()
+    return cluster
+
+
+def _down_to(condensed: CondensedTree, cluster: NDArray[np.int64]) -> ShownTree:
+    """Return a tree down to the nodes whose cluster is another one than that above."""
+    n_leaves, n_nodes, parents = condensed.n_leaves, condensed.n_nodes, condensed.node_parents()
+    above = np.append(cluster, -1)[parents]
+    is_shown = (cluster >= 0) & (cluster != above)
+    is_kept = is_shown.copy()
     for node in range(n_nodes - 1, 0, -1):
-        parent = parents[node]
-        low[parent], high[parent] = min(low[parent], low[node]), max(high[parent], high[node])
-    is_one = low == high
-    found = np.flatnonzero(is_one & ~np.append(is_one, False)[parents])
-    return found, high[found]
-
-
-def _pruned(
-    condensed: CondensedTree, node: NDArray[np.int64], cluster: NDArray[np.int64]
-) -> ShownTree:
-    """Return a tree without what lies inside of some nodes, counted from 0 for the root."""
-    n_leaves, parents = condensed.n_leaves, condensed.node_parents()
-    is_end = np.zeros(condensed.n_nodes, bool)
-    is_end[node] = True
-    inside = np.arange(condensed.n_nodes)
-    for child in range(1, condensed.n_nodes):
-        above = inside[parents[child]]
-        inside[child] = above if is_end[above] else child
-    is_kept = inside == np.arange(condensed.n_nodes)
+        is_kept[parents[node]] |= is_kept[node]
+    is_kept[0] = True
+    inside = np.arange(n_nodes)
+    for node in range(1, n_nodes):
+        inside[node] = node if is_kept[node] else inside[parents[node]]
     number = np.cumsum(is_kept) - 1 + n_leaves
     rows = np.append(np.ones(n_leaves, bool), is_kept[1:])
     child = condensed.child[rows].astype(np.int64)
@@ -195,4 +201,4 @@ def _pruned(
         child_size=condensed.child_size[rows],
         n_leaves=n_leaves,
     )
-    return ShownTree(kept, number[node], cluster)
+    return ShownTree(kept, number[is_shown], cluster[is_shown])

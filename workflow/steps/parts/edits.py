@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from workflow.tree import ClusterTree
     from workflow.tree.splitting import ShownTree, Split
 
-#: Changes of numbers that a line names.
-MAX_LISTED = 6
+#: Clusters, and changes of numbers, that a line names.
+MAX_CLUSTERS, MAX_LISTED = 12, 6
 # A cluster is meant by one of its centroids: numbers change with every edit, centroids only with the tree.
 MERGE, SPLIT = "merge", "split"
 
@@ -143,8 +143,10 @@ def new_numbers(
 
 
 def cluster_words(clusters: Sequence[int], names: Mapping[int, str]) -> str:
-    """Return clusters by number, with their names."""
-    words = [f"{c} ({names[c]})" if c in names else str(c) for c in clusters]
+    """Return clusters by number, with their names, the first dozen of them."""
+    words = [f"{c} ({names[c]})" if c in names else str(c) for c in clusters[:MAX_CLUSTERS]]
+    if len(clusters) > MAX_CLUSTERS:
+        words.append(f"{len(clusters) - MAX_CLUSTERS:,} more")
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
