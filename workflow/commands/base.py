@@ -127,29 +127,6 @@ def require_clusters(
     return label
 
 
-def cluster_number(summary: dict[str, Any], cluster: int | str | None) -> int:
-    """Return the number of a cluster that was given by its number, its name, or as noise.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or several have the name.
-    """
-    n_clusters, text = summary["n_clusters"], str(cluster).strip()
-    named = [int(n) for n, name in summary.get("cluster_names", {}).items() if name == text]
-    if len(named) == 1:
-        return named[0]
-    if len(named) > 1:
-        msg = f"a name must be that of one cluster; {text!r} is that of {', '.join(map(str, sorted(named)))}. Give the number."
-        raise ConfigError(msg)
-    number = "-1" if text == "noise" else text
-    if number.removeprefix("-").isdecimal() and -1 <= int(number) < n_clusters:
-        return int(number)
-    known = f"0 to {n_clusters - 1}, " if n_clusters else ""
-    msg = f"a cluster must be {known}a name that was given to one, or noise; got {text!r}. `summary.json` lists them."
-    raise ConfigError(msg)
-
-
 def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
     """Return settings over those of the run folder, where one was begun there."""
     if not (Path(out) / layout.MANIFEST).is_file():
@@ -247,3 +224,26 @@ def readable_images(
         msg = f"new images must be like those of the run, {expected}; {given.name} holds {got}. Convert them first."
         raise ImagesError(msg)
     return images
+
+
+def cluster_number(summary: dict[str, Any], cluster: int | str | None) -> int:
+    """Return the number of a cluster that was given by its number, its name, or as noise.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or several have the name.
+    """
+    n_clusters, text = summary["n_clusters"], str(cluster).strip()
+    named = [int(n) for n, name in summary.get("cluster_names", {}).items() if name == text]
+    if len(named) == 1:
+        return named[0]
+    if len(named) > 1:
+        msg = f"a name must be that of one cluster; {text!r} is that of {', '.join(map(str, sorted(named)))}. Give the number."
+        raise ConfigError(msg)
+    number = "-1" if text == "noise" else text
+    if number.removeprefix("-").isdecimal() and -1 <= int(number) < n_clusters:
+        return int(number)
+    known = f"0 to {n_clusters - 1}, " if n_clusters else ""
+    msg = f"a cluster must be {known}a name that was given to one, or noise; got {text!r}. `summary.json` lists them."
+    raise ConfigError(msg)
