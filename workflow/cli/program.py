@@ -237,20 +237,14 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
 
     It is absent, partial, complete, or stale: something that it depends on has changed.
     """
-    from workflow.commands.status import status
+    from workflow.commands.status import lines_by_hand, status
 
     found = status(run, verify=verify, overrides=loaded.given)
     lines = [
         f"{name:15} {step['state']:9} {step['seconds']:8.1f} s  {step['reason']}".rstrip()
         for name, step in found["steps"].items()
     ]
-    names = [f"{cluster} {name}" for cluster, name in found["names"].items()]
-    said = {
-        "names": names,
-        "not found now": found["names_not_found"],
-        "done by hand": found["done"],
-    }
-    lines += [f"{what}: {', '.join(some)}" for what, some in said.items() if some]
+    lines += lines_by_hand(found)
     if verify:
         lines += found["damaged"] or ["everything is as it was written"]
     print_result("\n".join(lines), found, as_json=as_json)

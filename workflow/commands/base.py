@@ -115,7 +115,7 @@ def require_clusters(
         raise ConfigError(msg)
     label: NDArray[np.int32] = store.read_model("centroid_label")[0]
     n_clusters = int(label.max(initial=-1)) + 1
-    there = f"0 to {n_clusters - 1}" if n_clusters > 1 else "0, the only one"
+    there = f"0 to {n_clusters - 1}" if n_clusters > 1 else ("none", "0 alone")[n_clusters]
     for cluster in clusters:
         if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
             msg = f"`{command}` must be told clusters by number; got {cluster!r}. Give the number that the page shows."

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Names, and things done by hand, that are printed.
+MAX_SAID = 8
+
+
 def status(
     run: Path | str, *, verify: bool = False, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -51,6 +55,21 @@ def status(
         "verified": verify,
         "damaged": damaged,
     }
+
+
+def lines_by_hand(found: Mapping[str, Any]) -> list[str]:
+    """Return what a person has said and done, the first of each, for a person."""
+    said = {
+        "names": [f"{cluster} {name}" for cluster, name in found["names"].items()],
+        "not found now": found["names_not_found"],
+        "done by hand, the last first": found["done"],
+    }
+    return [
+        f"{what}: {', '.join(some[:MAX_SAID])}"
+        + (f" and {len(some) - MAX_SAID:,} more, which `name RUN` lists" if some[MAX_SAID:] else "")
+        for what, some in said.items()
+        if some
+    ]
 
 
 def _damages(store: RunStore) -> Iterator[str]:

@@ -132,8 +132,13 @@ def _find(store: RunStore, label: NDArray[np.int32]) -> dict[str, str]:
     for place, entry in enumerate(store.manifest.names):
         centroids = _from_text(entry["centroids"])
         images, here = population[centroids], label[centroids]
-        shared = np.bincount(here[here >= 0], images[here >= 0], minlength=1)
-        cluster, n_before, n_shared = int(shared.argmax()), int(images.sum()), int(shared.max())
+        # Names may be as many as clusters: no array over all of these for each.
+        clusters, number = np.unique(here[here >= 0], return_inverse=True)
+        if not len(clusters):
+            continue
+        shared = np.bincount(number, images[here >= 0])
+        cluster, n_shared = int(clusters[shared.argmax()]), int(shared.max())
+        n_before = int(images.sum())
         if 2 * n_shared > n_before and 2 * n_shared > size[cluster]:
             union = n_before + int(size[cluster]) - n_shared
             fits.append((-n_shared / union, place, cluster, entry["name"]))
