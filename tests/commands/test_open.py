@@ -171,6 +171,46 @@ def test_images_that_are_gone__are_shown_as_far_as_they_were_kept(photo_run, tmp
         assert answer.status == 200 or "gone" in found["error"], row
 
 
+def test_edits__are_made_by_the_commands_and_shown_by_two_browsers(photo_run, tmp_path):
+    """A browser with the page of before can neither read nor merge by numbers that mean others now."""
+    pytest.importorskip("workflow.commands.merge")
+    store = copy_of(photo_run, tmp_path / "run")
+    before, started = labels_of(store)["label"].values, Server(store.path, "--edit")
+
+    def state():
+        return started.get("")[0].headers["Location"].removeprefix(started.path)
+
+    def change(page, what, **sent):
+        answer, found = started.get(
+            f"{page}api/{what}", "POST", json.dumps(sent), **{"X-Overcluster": "1"}
+        )
+        return answer.status, found
+
+    try:
+        page = state()
+        assert b'content="edit"' in started.get(page)[1]
+        status, found = change(page, "name", cluster=0, name='<b>"sky"')
+        assert (status, state()) == (200, page), found
+        _, named = started.get(f"{page}api/members?cluster=%3Cb%3E%22sky%22&limit=1000")
+        assert named["total"] == np.count_nonzero(before == 0)
+        status, found = change(page, "merge", clusters=[1, 2])
+        assert (status, bool(found["changed"])) == (200, True)
+        _, whole = started.get(f"{state()}api/members?cluster={found['cluster']}&limit=1000")
+        merged = np.flatnonzero(np.isin(before, [1, 2]))
+        assert sorted(row["index"] for row in whole["rows"]) == merged.tolist()
+        status, found = change(page, "merge", clusters=[1, 2])
+        assert (status, "reload" in found["error"]) == (409, True)
+        with store.lock():
+            status, found = change(state(), "undo")
+        assert (status, "one command at a time" in found["error"]) == (400, True)
+        assert change(state(), "split", cluster="nowhere")[0] == 400
+        assert change(state(), "merge", clusters=3)[0] == 400
+        assert change(state(), "undo")[0] == 200
+        np.testing.assert_array_equal(labels_of(store)["label"].values, before)
+    finally:
+        started.close()
+
+
 def test_ctrl_c__ends_it_with_success(photo_run):
     started = Server(photo_run.path)
     begun = time.monotonic()

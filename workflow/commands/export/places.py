@@ -41,6 +41,7 @@ def replaced_when_whole(target: Path) -> Iterator[Path]:
     StoreError
         If the disk refuses.
     """
+    # Each process its own: two may be told the same target.
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     with write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
