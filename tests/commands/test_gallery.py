@@ -95,8 +95,8 @@ def test_list__begins_with_the_clearest_and_tells_what_decided(finished):
     labels = labels_of(finished)
     for one in found["images"]:
         assert one["label"] == labels["label"].values[one["index"]]
-        assert one["brightness"] + one["contrast"] < 0.2 * 255
-    height = [one["brightness"] + one["contrast"] for one in found["images"]]
+        assert one["brightness"] + 2 * one["contrast"] < 0.25 * 255
+    height = [one["brightness"] + 2 * one["contrast"] for one in found["images"]]
     assert height == sorted(height)
     assert f"{found['n_images']:,} of 3,000 images" in found["sentence"]
     json.dumps(found, allow_nan=False)
@@ -174,11 +174,12 @@ def test_statistics__do_not_depend_on_the_blocks(finished, images, client, tmp_p
         np.testing.assert_array_equal(found[name].values, values)
 
 
-def test_looks__of_floats_are_those_of_bytes(finished, images, client, tmp_path):
+def test_looks__of_floats_are_the_planted_images(images, client, tmp_path):
     np.save(tmp_path / "images.npy", (images[0] / 255).astype(np.float32))
     store = lean_run(tmp_path / "images.npy", tmp_path / "run", client)
-    for kind in LOOKS:
-        assert listed(store.path, kind) == listed(finished.path, kind), kind
+    for kind, rows in images[1].items():
+        others = images[1]["dark"] + images[1]["bright"] if kind == "low-contrast" else []
+        assert set(rows) <= set(listed(store.path, kind)) <= set(rows + others), kind
 
 
 def test_looks__of_a_smooth_set_are_told_as_its_own(client, tmp_path):

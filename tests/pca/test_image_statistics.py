@@ -27,7 +27,9 @@ def reference(images):
     laplacian = around - 4 * grey[:, 1:-1, 1:-1]
     slope = sum((np.diff(grey, axis=axis) ** 2).mean(axis=(1, 2)) for axis in (1, 2))
     sharpness = np.sqrt((laplacian**2).mean(axis=(1, 2)) / (5 * slope))
-    return grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), sharpness
+    channels = images.astype(np.float64).reshape(*images.shape[:3], -1)
+    contrast = np.sqrt(channels.var(axis=(1, 2)).mean(axis=1))
+    return grey.mean(axis=(1, 2)), contrast, sharpness
 
 
 def statistics_of(images):
@@ -85,6 +87,14 @@ def test_flat_images__have_no_contrast_and_no_sharpness(dtype):
     np.testing.assert_allclose(brightness, float(images[0, 0, 0, 0]), rtol=1e-6)
     assert not contrast.any()
     assert np.isnan(sharpness).all()
+
+
+def test_contrast__counts_colours_that_are_equally_bright():
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    image[0, :2], image[0, 2:] = [200, 0, 0], [0, 200, 0]
+    flat = np.broadcast_to(np.array([200, 0, 0], np.uint8), (1, 4, 4, 3)).copy()
+    assert statistics_of(image)[1] == pytest.approx(100 * np.sqrt(2 / 3))
+    assert statistics_of(flat)[1] == 0
 
 
 def test_narrow_images__have_no_sharpness():

@@ -45,14 +45,14 @@ def byte_statistics(
         for i in range(start, stop):
             _sum_channels(rows[i], channels, greys[i - start][width : width + n])
         for i in range(start, stop):
-            grey = greys[i - start]
+            row, grey = rows[i], greys[i - start]
             here, below = grey[width : width + n], grey[2 * width : 2 * width + n]
             left, right = grey[width - 1 : width - 1 + n], grey[width + 1 : width + 1 + n]
-            total, squares, across, down, roughness = 0, 0, 0, 0, 0
+            squares, across, down, roughness = 0, 0, 0, 0
+            for p in range(0, n * channels, MORE_SQUARES):
+                squares += _squares(row[p : min(p + MORE_SQUARES, n * channels)])
             for p in range(0, n, MORE_SQUARES):
                 q = min(p + MORE_SQUARES, n)
-                total += _total(here[p:q])
-                squares += _squares(here[p:q])
                 across += _squared_steps(here[p:q], right[p:q], masks[0, p:q])
                 down += _squared_steps(here[p:q], below[p:q], masks[2, p:q])
             for p in range(0, n, SQUARES):
@@ -60,9 +60,17 @@ def byte_statistics(
                 roughness += _roughness(
                     here[p:q], left[p:q], right[p:q], grey[p:q], below[p:q], masks[1, p:q]
                 )
-            mean = total / n
-            variance = max(squares / n - mean * mean, 0.0)
-            _fill(found, i, shape, mean, variance, (float(across), float(down), float(roughness)))
+            total, of_means = 0, 0.0
+            for channel in range(channels):
+                of_channel = 0
+                for p in range(channel, n * channels, MORE_SQUARES * channels):
+                    q = min(p + MORE_SQUARES * channels, n * channels)
+                    of_channel += _total(row[p:q], channels)
+                total += of_channel
+                of_means += float(of_channel) * float(of_channel) / n
+            variance = max(squares - of_means, 0.0) / (n * channels)
+            differences = float(across), float(down), float(roughness)
+            _fill(found, i, shape, total / (n * channels), variance, differences)
 
 
 @compiled
@@ -82,16 +90,20 @@ def _sum_channels(row: NDArray[np.uint8], channels: int, grey: NDArray[np.int16]
 
 
 @compiled
-def _total(values: NDArray[np.int16]) -> int:
-    """Return the sum."""
+def _total(values: NDArray[np.uint8], step: int) -> int:
+    """Return the sum of every so many-th value, from the first on."""
     total = np.int32(0)
-    for p in range(values.shape[0]):
+    if step == 3:
+        for p in range((values.shape[0] + 2) // 3):
+            total = np.int32(total + values[3 * p])
+        return total
+    for p in range(0, values.shape[0], step):
         total = np.int32(total + values[p])
     return total
 
 
 @compiled
-def _squares(values: NDArray[np.int16]) -> int:
+def _squares(values: NDArray[np.uint8]) -> int:
     """Return the sum of squares."""
     total = np.int32(0)
     for p in range(values.shape[0]):
@@ -144,15 +156,17 @@ def float_statistics(
             for channel in range(channels):
                 value += row[p * channels + channel]
             grey[p] = value
-        # About the first pixel: of a flat image all sums are 0.
-        total = 0.0
-        for p in range(n_pixels):
-            total += grey[p] - grey[0]
-        shift = total / n_pixels
-        squares = 0.0
-        for p in range(n_pixels):
-            deviation = grey[p] - grey[0] - shift
-            squares += deviation * deviation
+        total, squares = 0.0, 0.0
+        for channel in range(channels):
+            # About the first pixel: of a flat image all sums are 0.
+            origin, shift = float(row[channel]), 0.0
+            for p in range(n_pixels):
+                shift += row[p * channels + channel] - origin
+            shift /= n_pixels
+            for p in range(n_pixels):
+                deviation = row[p * channels + channel] - origin - shift
+                squares += deviation * deviation
+            total += origin + shift
         across, down, roughness = 0.0, 0.0, 0.0
         for y in range(height):
             for p in range(y * width, (y + 1) * width - 1):
@@ -164,8 +178,8 @@ def float_statistics(
                 second = (grey[p - 1] + grey[p + 1]) + (grey[p - width] + grey[p + width])
                 second -= 4.0 * grey[p]
                 roughness += second * second
-        variance = squares / n_pixels
-        _fill(found, i, shape, grey[0] + shift, variance, (across, down, roughness))
+        variance = squares / (n_pixels * channels)
+        _fill(found, i, shape, total / channels, variance, (across, down, roughness))
 
 
 @compiled
@@ -177,11 +191,11 @@ def _fill(
     variance: float,
     differences: tuple[float, float, float],
 ) -> None:
-    """Note the statistics of one image, from sums over its channels and of squared differences of those."""
-    height, width, channels = shape
+    """Note the statistics of one image, from sums of squared differences of the sum over its channels."""
+    height, width, _ = shape
     across, down, roughness = differences
-    found[0, i] = mean / channels
-    found[1, i] = np.sqrt(variance) / channels
+    found[0, i] = mean
+    found[1, i] = np.sqrt(variance)
     found[2, i] = np.nan
     n_inner = (height - 2) * (width - 2)
     if across + down > 0.0 and n_inner > 0:

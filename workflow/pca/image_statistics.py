@@ -28,7 +28,7 @@ class ImageStatistics(NamedTuple):
     brightness : float32 array
         Mean of the values [pixel value].
     contrast : float32 array
-        Standard deviation over the pixels, of the mean over the channels [pixel value].
+        Standard deviation over the pixels, the root mean square of that of each channel [pixel value].
     sharpness : float32 array
         Root mean square of the Laplacian over that of the gradient: 1 for independent pixels, near 0 for a
         smooth slope, NaN where there is no gradient or no pixel with four neighbours.
@@ -61,7 +61,8 @@ def image_statistics(rows: NDArray[Any], image_shape: Sequence[int]) -> ImageSta
 
     Notes
     -----
-    With g the mean over the channels, G the mean squared difference between
+    Contrast counts colours that are equally bright, and no colour that fills the
+    image.  With g the mean over the channels, G the mean squared difference between
     pixels side by side plus that between pixels one above the other, and
     L = g(left) + g(right) + g(above) + g(below) - 4 g over the pixels that
     have all four, sharpness is sqrt(mean(L**2) / (5 G)).  Both are in the unit

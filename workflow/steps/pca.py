@@ -193,7 +193,7 @@ class PcaStep(Step):
         d_in, rank = sizes.n_features, _rank(sizes)
         # Products of bytes are made by instructions of their own.
         row = d_in * rank * (6e-12 if sizes.dtype.itemsize == 1 else 4e-11)
-        return 0.03 + 4e-10 * d_in * rank**2 + sizes.rows_per_worker * (row + 4e-10 * d_in)
+        return 0.03 + 4e-10 * d_in * rank**2 + sizes.rows_per_worker * (row + 6e-10 * d_in)
 
     def client_bytes(self, sizes: Sizes) -> int:
         """Return the merged moments, and what the eigenvalue solver takes."""

@@ -74,13 +74,13 @@ def _span(images: ImageStatistics, low: float, high: float) -> NDArray[np.float3
 
 
 def _from_below(images: ImageStatistics, low: float, high: float) -> NDArray[np.float32]:
-    """Return how high most values of an image reach, as a share of the range: one standard deviation above the mean."""
-    return (images.brightness - low + images.contrast) / np.float32(high - low)
+    """Return how high nearly all values of an image reach, as a share of the range: two standard deviations above the mean."""
+    return (images.brightness - low + 2 * images.contrast) / np.float32(high - low)
 
 
 def _from_above(images: ImageStatistics, low: float, high: float) -> NDArray[np.float32]:
-    """Return how low most values of an image reach, from the top of the range, as a share of it."""
-    return (high - images.brightness + images.contrast) / np.float32(high - low)
+    """Return how low nearly all values of an image reach, from the top of the range, as a share of it."""
+    return (high - images.brightness + 2 * images.contrast) / np.float32(high - low)
 
 
 def _sharpness(images: ImageStatistics, low: float, high: float) -> NDArray[np.float32]:
@@ -92,9 +92,14 @@ def _sharpness(images: ImageStatistics, low: float, high: float) -> NDArray[np.f
 #: Share of the range that the values of an image span at least, or it is low in contrast.
 LOW_CONTRAST = 0.1
 LOOKS = {
-    "dark": Look("Dark images", "most pixels in the darkest fifth of the values", 0.2, _from_below),
+    "dark": Look(
+        "Dark images", "nearly all pixels in the darkest quarter of the values", 0.25, _from_below
+    ),
     "bright": Look(
-        "Bright images", "most pixels in the brightest fifth of the values", 0.2, _from_above
+        "Bright images",
+        "nearly all pixels in the brightest quarter of the values",
+        0.25,
+        _from_above,
     ),
     "low_contrast": Look(
         "Images low in contrast",
@@ -228,9 +233,8 @@ def value_range(store: RunStore, open_previews: Callable[[], Previews]) -> tuple
         return 0.0, 255.0
     kept = open_previews()
     picked = np.linspace(0, len(kept.rows) - 1, min(len(kept.rows), RANGE_PICTURES)).astype(int)
-    shape = (*store.manifest.images["shape"][1:], 1)[:3]
-    pictures = kept.pictures(np.unique(picked)).reshape(-1, *shape)
-    low, high = np.quantile(pictures.mean(axis=3, dtype=np.float64), RANGE_SHARES)
+    pictures = kept.pictures(np.unique(picked)).astype(np.float64)
+    low, high = np.quantile(pictures, RANGE_SHARES)
     return float(low), float(high) if high > low else float(low) + 1.0
 
 
