@@ -96,10 +96,10 @@ def _total(values: NDArray[np.uint8], step: int) -> int:
     if step == 3:
         for p in range((values.shape[0] + 2) // 3):
             total = np.int32(total + values[3 * p])
-        return total
+        return int(total)
     for p in range(0, values.shape[0], step):
         total = np.int32(total + values[p])
-    return total
+    return int(total)
 
 
 @compiled
@@ -108,7 +108,7 @@ def _squares(values: NDArray[np.uint8]) -> int:
     total = np.int32(0)
     for p in range(values.shape[0]):
         total = np.int32(total + np.int32(values[p]) * np.int32(values[p]))
-    return total
+    return int(total)
 
 
 @compiled
@@ -120,7 +120,7 @@ def _squared_steps(
     for p in range(here.shape[0]):
         step = np.int16(np.int16(there[p] - here[p]) & mask[p])
         total = np.int32(total + np.int32(step) * np.int32(step))
-    return total
+    return int(total)
 
 
 @compiled
@@ -138,7 +138,7 @@ def _roughness(
         around = left[p] + right[p] + above[p] + below[p]
         second = np.int16(np.int16(around - 4 * here[p]) & mask[p])
         total = np.int32(total + np.int32(second) * np.int32(second))
-    return total
+    return int(total)
 
 
 @compiled

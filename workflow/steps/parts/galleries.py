@@ -119,7 +119,7 @@ class Gallery:
     ----------
     group : Path
         The Zarr group with the arrays that decide.
-    names : dict of str to tuple of str
+    names : mapping of str to tuple of str
         These arrays, and what their first columns are called in a list.
     choose : callable
         Takes the arrays of a block, by name; returns the places of the chosen
@@ -127,7 +127,7 @@ class Gallery:
     """
 
     group: Path
-    names: dict[str, tuple[str, ...]]
+    names: Mapping[str, tuple[str, ...]]
     choose: Callable[[Arrays], tuple[NDArray[np.int64], NDArray[Any]]]
 
     def columns(self, rows: RowRange, here: NDArray[np.int64]) -> Arrays:
