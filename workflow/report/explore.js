@@ -19,7 +19,7 @@ const names = JSON.parse(find("cluster-names").textContent);
 const n = points.index.length, nClusters = clusters.size.length, sure = clusters.certainty;
 const nPictures = sprite ? sprite.n : 0;
 const server = document.querySelector('meta[name="overcluster-server"]')?.content || "";
-// Images of a page that the server gives, tiles that one file shows, and rows of a list, at a time.
+// Pictures, and rows of a list, that are added at a time.
 const PAGE = 60, ROWS = 100;
 
 // ---------------------------------------------------------------- words and elements
@@ -49,12 +49,6 @@ function definitions(rows) {
   const list = element("dl", {className: "facts"});
   for (const [term, value] of rows) if (value !== null) list.append(element("dt", {}, term), element("dd", {}, value));
   return list;
-}
-
-function table(head, rows) {
-  return element("div", {className: "scroll"}, element("table", {},
-    element("thead", {}, element("tr", {}, head.map((text) => element("th", {scope: "col"}, text)))),
-    element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, cell)))))));
 }
 
 /** Fill a list step by step: `make` returns the element of one item. */
@@ -556,10 +550,10 @@ function showCluster(c) {
 }
 
 function neighbours(c) {
-  const width = clusters.n_neighbors, rows = [];
-  for (let k = 0; k < width; k++) {
-    const other = clusters.neighbors[c * width + k];
-    if (other >= 0) rows.push([clusterLink(other), `${images(clusters.flow[c * width + k])} between`]);
+  const most = clusters.n_neighbors, rows = [];
+  for (let k = 0; k < most; k++) {
+    const other = clusters.neighbors[c * most + k];
+    if (other >= 0) rows.push([clusterLink(other), `${images(clusters.flow[c * most + k])} between`]);
   }
   if (!rows.length && sure && sure.nearest[c] >= 0) rows.push([clusterLink(sure.nearest[c]), "the nearest"]);
   return rows.length ? [element("h3", {}, "Neighbours"), definitions(rows)] : [];
@@ -660,7 +654,6 @@ function edits(c) {
       location.reload();
     } catch (error) { said.textContent = error.message; }
   }
-  edits.change = change;
   if (c === null) return element("div", {}, button("Undo the last change", () => change("undo", {})), said);
   const form = (words, field, send) => element("form", {onsubmit: (event) => { event.preventDefault(); send(field.value); }}, field, element("button", {}, words));
   const name = element("input", {value: nameOf(c), "aria-label": "Name", placeholder: "name"});
