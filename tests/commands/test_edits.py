@@ -259,7 +259,7 @@ def test_name__changes_nothing_on_the_page_but_the_name(run):
     before = page.read_text()
     run.name(1, 'a <script>"x"</script> & b')
     after = page.read_text()
-    assert "a &lt;script&gt;&quot;x&quot;&lt;/script&gt; &amp; b" in after
+    assert "a &lt;script&gt;&#34;x&#34;&lt;/script&gt; &amp; b" in after
     assert with_names(after, {}) == before
     run.name(1, None)
     assert page.read_text() == before
