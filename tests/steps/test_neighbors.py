@@ -260,7 +260,7 @@ def test_neighbors__that_are_not_wanted(few_steps, npy, client, tmp_path, capsys
     with pytest.raises(StoreError, match=r"has none: neighbors.enabled is false. Run it again"):
         _ = workflow.Run(store.path).neighbors
     assert main(["neighbors", str(store.path), "--of", "3"]) == 2
-    assert "must have labels" in capsys.readouterr().err
+    assert "--set neighbors.enabled=true" in capsys.readouterr().err
 
 
 def test_neighbors__are_left_out_once_a_sample_shows_that_they_take_too_long(

@@ -115,6 +115,8 @@ def similar(
         index, distance = found
         recall = store.step(NeighborsStep.name).details["recall"]
     else:
+        if not (store.path / layout.LABELS).is_dir():
+            require_neighbors(store)
         require_labels(store)
         score = (
             stored_scores(store).read(of, of + 1)[0] if is_stored else _score(store, of, progress)
