@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import last_json
 from tests.runs.helpers import LEAN, make_run
-from workflow.commands import forecast, pilot
+from workflow.commands.planning import forecast, pilot
 from workflow.commands.planning.forecast import NotedRun, StepCost, note_run, noted_runs, notes_file
 from workflow.commands.planning.plan import check_disk, forecast_steps, nearest_folder
 from workflow.engine.plan import Sizes, plan_tasks

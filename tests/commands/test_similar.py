@@ -106,7 +106,7 @@ def test_commands__are_one_by_two_names(run_cli, photo_run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["1500"], "must be 0 to 1499; got 1500"),
+        (["1500"], "an image of the run, 0 to 1499; got 1500"),
         (["-1"], "No such option"),
         (["5", "--limit", "0"], "`--limit` must be at least 1"),
         (["no-such.png"], "does not"),
@@ -127,4 +127,4 @@ def test_similar__refuses_what_is_not_one_image_like_those_of_the_run(photo_run,
     store.step("labels").state = "absent"
     store.save()
     with pytest.raises(OSError, match="must have labels"):
-        similar(store.path, 3)
+        similar(store.path, 3, limit=40)

@@ -89,7 +89,7 @@ def similar(
     ImagesError
         If a new image is not like those of the run, or there are several.
     StoreError
-        If the run is not complete.
+        If an image is to be compared with all, and the run has no labels.
 
     Notes
     -----
@@ -100,13 +100,12 @@ def similar(
     block to the centroids, are not read.
     """
     store = RunStore.open(run)
-    require_labels(store)
     if limit is not None and limit < 1:
         msg = f"`--limit` must be at least 1 image; got {limit}. Raise it."
         raise ConfigError(msg)
     n_samples, is_stored = store.manifest.images["shape"][0], isinstance(of, int | np.integer)
     if is_stored and not 0 <= of < n_samples:
-        msg = f"an image of the run must be 0 to {n_samples - 1}; got {of}. Count from 0, in the order of the images."
+        msg = f"`similar` must be given an image of the run, 0 to {n_samples - 1}; got {of}. Count from 0, in the order of the images."
         raise ConfigError(msg)
     n, recall = limit or LISTED, 1.0
     index: NDArray[np.int64]
@@ -116,15 +115,18 @@ def similar(
         index, distance = found
         recall = store.step(NeighborsStep.name).details["recall"]
     else:
+        if not (store.path / layout.LABELS).is_dir():
+            require_neighbors(store)
+        require_labels(store)
         score = (
             stored_scores(store).read(of, of + 1)[0] if is_stored else _score(store, of, progress)
         )
         index, distance = nearest_to(store, score, n, besides=int(of) if is_stored else None)
-    paths = values_at(store, ["path"], index).get("path", np.empty(0)).tolist()
+    paths = _paths(store, index)
     return {
         "run": str(store.path),
         "of": int(of) if is_stored else str(of) if isinstance(of, str | Path) else "a new image",
-        **({"path": _path(store, int(of))} if is_stored and paths else {}),
+        **({"path": _paths(store, np.array([of]))[0]} if is_stored and paths else {}),
         "recall": recall,
         "neighbors": [
             {"index": row, "distance": apart, **({"path": paths[place]} if paths else {})}
@@ -135,9 +137,12 @@ def similar(
     }
 
 
-def _path(store: RunStore, row: int) -> str:
-    """Return the file of an image."""
-    return str(values_at(store, ["path"], np.array([row]))["path"][0])
+def _paths(store: RunStore, rows: NDArray[np.int64]) -> list[str]:
+    """Return the files of images; none where they have no names, or the run has no labels yet."""
+    if not (store.path / layout.LABELS).is_dir():
+        return []
+    found: list[str] = values_at(store, ["path"], rows).get("path", np.empty(0)).tolist()
+    return found
 
 
 def _stored_neighbors(
