@@ -324,13 +324,16 @@ def _between(
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the images that are about equally near to two clusters."""
     label, share = arrays["top_label"], arrays["top_membership"]
+    if pair is None:
+        here = np.flatnonzero(label[:, 1] >= 0)
+    else:
+        one, other = pair
+        first, second = label[:, 0], label[:, 1]
+        is_pair = (first == one) & (second == other) | (first == other) & (second == one)
+        here = np.flatnonzero(is_pair)
     # Shares are as 1 over the squared distances.
-    is_between = share[:, 1] * BORDER_RATIO**2 > share[:, 0]
-    is_between &= (label[:, 1] >= 0) & (arrays["label"] >= 0)
-    if pair is not None:
-        low, high = sorted(pair)
-        is_between &= (label[:, :2].min(axis=1) == low) & (label[:, :2].max(axis=1) == high)
-    here = np.flatnonzero(is_between)
+    is_between = share[here, 1] * BORDER_RATIO**2 > share[here, 0]
+    here = here[is_between & (arrays["label"][here] >= 0)]
     return here, 1 - share[here, 1] / share[here, 0]
 
 
