@@ -173,7 +173,6 @@ def test_images_that_are_gone__are_shown_as_far_as_they_were_kept(photo_run, tmp
 
 def test_edits__are_made_by_the_commands_and_shown_by_two_browsers(photo_run, tmp_path):
     """A browser with the page of before can neither read nor merge by numbers that mean others now."""
-    pytest.importorskip("workflow.commands.merge")
     store = copy_of(photo_run, tmp_path / "run")
     before, started = labels_of(store)["label"].values, Server(store.path, "--edit")
 

@@ -10,7 +10,6 @@ import sys
 import threading
 import webbrowser
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,11 @@ import numpy as np
 from workflow.chunks import row_ranges
 from workflow.commands.base import cluster_number, images_of, require_labels
 from workflow.commands.members import ranking_of
+from workflow.commands.merge import merge
+from workflow.commands.name import name
 from workflow.commands.similar import similar
+from workflow.commands.split import split
+from workflow.commands.undo import undo
 from workflow.engine.summary import read_summary
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, ImagesError, StoreError
@@ -227,10 +230,6 @@ class Thumbnails:
 
 def _edits(run: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """Return what can be changed in a run, by what is sent."""
-    name, merge, split, undo = (
-        getattr(import_module(f"workflow.commands.{word}"), word)
-        for word in ("name", "merge", "split", "undo")
-    )
 
     def number(cluster: Any) -> int:
         return cluster_number(read_summary(RunStore.open(run)), cluster)
