@@ -12,6 +12,7 @@ from workflow.report.figures import plot_box
 from workflow.report.markup import draw
 from workflow.report.names import marked_number
 from workflow.report.plots import plot_conductance, plot_population
+from workflow.report.sentences import label_noun
 
 if TYPE_CHECKING:
     from workflow.report.data import FamilyTable, ReportData
@@ -77,6 +78,13 @@ def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
         "cluster",
         "of it there",
     )
+
+    def cluster_words(cluster: int) -> str:
+        # Where families are the labels, names are not those of these clusters.
+        if cluster < 0 or label_noun(data.summary) == "family":
+            return "noise" if cluster < 0 else str(cluster)
+        return marked_number(cluster, data.summary)
+
     rows = [
         (
             str(family),
@@ -84,9 +92,7 @@ def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
             f"{families.conductance[family]:.2f}",
             f"{families.expected[family]:.2f}",
             f"{families.dimension[family]:.1f}",
-            "noise"
-            if families.cluster[family] < 0
-            else marked_number(int(families.cluster[family]), data.summary),
+            cluster_words(int(families.cluster[family])),
             format_share(float(families.cluster_share[family])),
         )
         for family in range(n_listed)
