@@ -23,8 +23,9 @@ from workflow.commands.similar import require_neighbors, similar
 from workflow.commands.split import split
 from workflow.commands.undo import undo
 from workflow.commands.update import update
-from workflow.errors import ComputeError
+from workflow.errors import ComputeError, ConfigError
 from workflow.notebook import members, reprs
+from workflow.notebook.explore import open_explorer
 from workflow.notebook.live import watched
 from workflow.notebook.plots import RunPlots
 from workflow.runstore import RunStore, layout
@@ -37,8 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import dask.array as da
+    import numpy as np
     import pandas as pd
     from distributed import Client
+    from numpy.typing import NDArray
+
+    from workflow.notebook.widget import Explorer
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Run:
     def __init__(self, path: Path | str, *, client: Client | None = None) -> None:
         self.path = RunStore.open(path).path
         self._client = client
+        self._explorer: Explorer | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -470,6 +476,47 @@ class Run:
     def report(self) -> Path:
         """Write the report again; return the path of the page."""
         return report(self.path)
+
+    def explore(self, *, height: int = 800) -> Explorer:
+        """Show the page in a notebook; what is selected on it is `selection`.
+
+        Parameters
+        ----------
+        height : int
+            Height [pixels].
+
+        Returns
+        -------
+        Explorer
+            A widget: ``selection``, as here; ``select(cluster=12)`` selects from Python.
+
+        Raises
+        ------
+        StoreError
+            If the run has no page, or the page no map.
+        ConfigError
+            If anywidget is not installed, which ``overcluster[notebook]`` brings.
+        """
+        self._explorer = open_explorer(RunStore.open(self.path), height)
+        return self._explorer
+
+    @property
+    def selection(self) -> NDArray[np.int64]:
+        """Images selected on the page that `explore` shows: rising rows, of shape (n_selected,).
+
+        All images of the cluster, the family or the group, also those that the page does not show.
+
+        Raises
+        ------
+        ConfigError
+            If the page is not shown yet.
+        StoreError
+            If the run has got other labels since.
+        """
+        if self._explorer is None:
+            msg = "images are selected on the page of this run; it is not open. Call `run.explore()` first."
+            raise ConfigError(msg)
+        return self._explorer.selection
 
     def __repr__(self) -> str:
         return reprs.text_of(self.path)

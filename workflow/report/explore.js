@@ -19,6 +19,7 @@ const names = JSON.parse(find("cluster-names").textContent);
 const n = points.index.length, nClusters = clusters.size.length, sure = clusters.certainty;
 const nPictures = sprite ? sprite.n : 0;
 const server = document.querySelector('meta[name="overcluster-server"]')?.content || "";
+const isFramed = window.parent !== window;
 // Pictures, and rows of a list, that are added at a time.
 const PAGE = 60, ROWS = 100;
 
@@ -747,7 +748,36 @@ function route() {
   if (follows && some.length) lookAt(some);
   if (follows && isOurs && innerWidth < 900) panel.scrollIntoView({block: "nearest"});
   follows = true;
-  document.dispatchEvent(new CustomEvent("overcluster-select", {detail: {...selection}}));
+  if (isFramed) window.parent.postMessage({overcluster: told(), begins}, "*");
+  begins = false;
+}
+
+// ---------------------------------------------------------------- in a frame of a notebook
+
+let begins = true;
+
+/** The selection in the words of the run: its layers are numbered otherwise than the levels of this page. */
+function told() {
+  if (!("group" in selection)) return selection;
+  const {is_clusters: own, layer} = levels[selection.level];
+  return own ? {cluster: selection.group} : {layer, group: selection.group};
+}
+
+if (isFramed) {
+  addEventListener("message", ({source, data: sent}) => {
+    if (source !== window.parent || !sent?.overcluster) return;
+    const {layer, group, ...one} = sent.overcluster, level = levels.findIndex((each) => each.layer === layer);
+    const [key, value] = Object.entries(one)[0] || ["view", "clusters"];
+    if (layer === undefined) go(`#${key}=${value}`);
+    else if (level >= 0) go(target(level, group));
+  });
+  // A frame may have no address of its own, and links would lead to that of the notebook.
+  document.addEventListener("click", (event) => {
+    const asked = event.target.closest('a[href^="#"]');
+    if (!asked) return;
+    event.preventDefault();
+    location.hash = asked.getAttribute("href");
+  });
 }
 
 // ---------------------------------------------------------------- start

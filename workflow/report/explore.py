@@ -272,25 +272,27 @@ def _levels(data: ReportData) -> list[dict[str, Any]]:
     shown = data.explorer
     assert shown is not None
     own = np.asarray(data.centroid_label)
-    labels = [(f"layer {number}", layer) for number, layer in enumerate(shown.layers)]
-    labels = [(name, layer) for name, layer in labels if not _is_same(layer, own)]
+    labels: list[tuple[int | None, NDArray[Any]]] = [
+        (number, layer) for number, layer in enumerate(shown.layers) if not _is_same(layer, own)
+    ]
     if label_noun(data.summary) == "cluster" and len(own):
-        labels.append(("clusters", own))
+        labels.append((None, own))
     # A stable order: of equal numbers the layer comes first.
     labels.sort(key=lambda level: int(level[1].max(initial=-1)))
     levels: list[dict[str, Any]] = []
     above: NDArray[Any] | None = None
-    for name, label in labels:
+    for number, label in labels:
         n = int(label.max(initial=-1)) + 1
         is_in = label >= 0
         size = np.bincount(label[is_in], data.population[is_in], n).astype(np.int64)
         parent = np.full(n, -1) if above is None else _parents(label, above, data.population, n)
         of_points = np.where(shown.centroid >= 0, label[shown.centroid], -1)
-        is_own = name == "clusters"
+        is_own = number is None
         colour = np.zeros(0, np.intp) if is_own else colour_numbers(shown.places, of_points, n)
         levels.append(
             {
-                "name": name,
+                "name": "clusters" if is_own else f"layer {number}",
+                "layer": number,
                 "is_clusters": is_own,
                 "size": packed(data.cluster_size if is_own else size),
                 "parent": packed(parent),
