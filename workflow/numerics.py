@@ -74,6 +74,28 @@ def ranks(order: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     return rank
 
 
+def ranks_in_groups(group: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return how many of its group stand before each of some items, which are sorted by group.
+
+    Parameters
+    ----------
+    group : int array of shape (n,)
+        Group of each, not falling.
+
+    Returns
+    -------
+    int64 array of shape (n,)
+        0 for the first of each group.
+
+    Examples
+    --------
+    >>> ranks_in_groups(np.array([3, 3, 7, 7, 7]))
+    array([0, 1, 0, 1, 2])
+    """
+    found: NDArray[np.int64] = np.arange(len(group)) - np.searchsorted(group, group)
+    return found
+
+
 def weighted_median(values: NDArray[Any], weights: NDArray[np.integer[Any]]) -> float:
     """Return the smallest value with at least half of the weight up to it.
 

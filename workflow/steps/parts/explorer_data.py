@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
 from workflow.steps.parts.map_data import drawn_ranges
@@ -128,8 +129,7 @@ def _by_importance(
     # Noise comes after the clusters.
     cluster = np.where(label[here] < 0, np.iinfo(np.int32).max, label[here])
     order = np.lexsort((here, -strength[here], cluster))
-    start = np.unique(cluster[order], return_index=True)[1]
-    rank = np.arange(len(here)) - np.repeat(start, np.diff(np.append(start, len(here))))
+    rank = ranks_in_groups(cluster[order])
     return here[order[np.lexsort((cluster[order], rank))]]
 
 
@@ -167,8 +167,7 @@ def flows_between(
     images = np.bincount(number, weights[crosses], len(pairs)).astype(np.int64)
     one, other = np.divmod(pairs, max(1, n_clusters))
     order = np.lexsort((other, -images, one))
-    start = np.unique(one, return_index=True)[1]
-    rank = np.arange(len(pairs)) - np.repeat(start, np.diff(np.append(start, len(pairs))))
+    rank = ranks_in_groups(one[order])
     order, rank = order[rank < n], rank[rank < n]
     neighbors[one[order], rank], flow[one[order], rank] = other[order], images[order]
     return neighbors, flow

@@ -10,6 +10,7 @@ import numpy as np
 from workflow.chunks import row_ranges
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import StoreError
+from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ def strongest_of_each(
             np.concatenate(both) for both in ((label, own), (key, keys), (row, rows))
         )
         order = np.lexsort((row, key, label))
-        starts = np.searchsorted(label[order], label[order], "left")
-        best = order[np.arange(len(order)) - starts < n]
+        best = order[ranks_in_groups(label[order]) < n]
         label, key, row = label[best], key[best], row[best]
     return np.sort(row)
 

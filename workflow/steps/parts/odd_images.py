@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.chunks import row_ranges
+from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.overcluster import stored_duplicate_cells
 from workflow.steps.projection import stored_scores
@@ -56,10 +57,7 @@ class Outlying(NamedTuple):
         """Return the `n` farthest out, strongest first, so many of each centroid at most."""
         order = np.lexsort((self.row, -self.outlier_score.astype(np.float64)))
         by_centroid = order[np.argsort(self.centroid[order], kind="stable")]
-        starts = np.unique(self.centroid[by_centroid], return_index=True)[1]
-        rank = np.arange(len(by_centroid)) - np.repeat(
-            starts, np.diff(np.append(starts, len(by_centroid)))
-        )
+        rank = ranks_in_groups(self.centroid[by_centroid])
         kept = np.zeros(len(order), np.bool_)
         kept[by_centroid[rank < per_centroid]] = True
         return self.pick(order[kept[order]][:n])
