@@ -80,10 +80,11 @@ def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
     )
 
     def cluster_words(cluster: int) -> str:
+        if cluster < 0:
+            return "noise"
         # Where families are the labels, names are not those of these clusters.
-        if cluster < 0 or label_noun(data.summary) == "family":
-            return "noise" if cluster < 0 else str(cluster)
-        return marked_number(cluster, data.summary)
+        are_labels = label_noun(data.summary) == "family"
+        return str(cluster) if are_labels else marked_number(cluster, data.summary)
 
     rows = [
         (
