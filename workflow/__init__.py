@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
-    from workflow.api import Run, run
+    from workflow.api import Model, Run, load_model, run
     from workflow.errors import WorkflowError
     from workflow.versions import __version__, show_versions
 
-__all__ = ["Run", "WorkflowError", "__version__", "run", "show_versions"]
+__all__ = ["Model", "Run", "WorkflowError", "__version__", "load_model", "run", "show_versions"]
 
 __getattr__ = late_names(
     __name__,
     {
+        "Model": "workflow.api",
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
         "__version__": "workflow.versions",
+        "load_model": "workflow.api",
         "run": "workflow.api",
         "show_versions": "workflow.versions",
     },

@@ -15,7 +15,7 @@ from workflow.commands.export import export
 from workflow.commands.gallery import gallery
 from workflow.commands.merge import merge
 from workflow.commands.name import name as _name
-from workflow.commands.predict import far_out_sentence, is_unlike, predict
+from workflow.commands.predict import Model, far_out_sentence, is_unlike, predict
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import read_summary, run_workflow
@@ -584,3 +584,20 @@ def run(
             images, out, loaded, client=client, fresh_settings=fresh_settings, progress=shown
         )
     return Run(store.path, client=client)
+
+
+def load_model(run: Path | str) -> Model:
+    """Load what a run labels images with, for many short calls in one process, without Dask.
+
+    Parameters
+    ----------
+    run : path
+        A run with labels.
+
+    Returns
+    -------
+    Model
+        ``model.predict(images)`` labels one image or an array of them; of a generator,
+        ``map(model.predict, generator)`` does.
+    """
+    return Model(run)

@@ -44,6 +44,8 @@ PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "command": runs.command,
 }
 NAMES = (*PROBLEMS, "run")
+#: What the page leaves out: figures for decision 0010, asked for by name.
+BY_NAME = ("libraries",)
 #: Longest text beside a bar [letters].
 MAX_LETTERS = 96
 
@@ -129,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.data is not None and not has_stored:
         parser.error(f"--data must be a folder with {STORED}.npz; got {given.data}")
     warn_if_busy()
-    names = given.only or NAMES
+    names = given.only or [name for name in NAMES if name not in BY_NAME]
     machine = measure_machine(Path(tempfile.gettempdir()), is_rough=given.scale == "tiny")
     data, results = Data(SCALES[given.scale], given.data), []
     if "run" in names:

@@ -52,6 +52,9 @@ def command(data: Data) -> Iterator[Result]:
             words = ["run", str(images), "--out", str(out), "--json"]
             words += ["--set", f"overcluster.n_centroids={n_centroids}"]
             words += ["--set", f"pca.n_components={N_COMPONENTS}"]
+            # What faiss does not do costs what docs/sizes.md says.
+            for step in ("neighbors", "families", "map"):
+                words += ["--set", f"{step}.enabled=false"]
             done = subprocess.run(
                 [sys.executable, "-m", "workflow", *words],
                 check=True,
@@ -69,7 +72,7 @@ def command(data: Data) -> Iterator[Result]:
             ours, lambda: _three_steps(images, n_centroids), data.scale.repeats
         )
     yield Result(
-        f"all steps on {data.scale.n_images:,} images, {n_centroids:,} centroids, .npy to labels",
+        f"{data.scale.n_images:,} images from .npy to labels and page, {n_centroids:,} centroids, without neighbours, families, map",
         statistics.median(steps),
         f"faiss: PCA, k-means, two nearest; in memory, {os.cpu_count()} threads", peer_s,
         f"{summary['n_clusters']} clusters of {data.source.n_sources}; start and end of the "
@@ -122,9 +125,8 @@ def whole_run(data: Data, client: Client) -> Iterator[Result]:
     known = truth >= 0
     scores = [float(adjusted_rand_score(truth[known], x[known])) for x in (mine, theirs)]
     yield Result(
-        f"a whole run on {n_images:,} images, {n_centroids:,} centroids", ours_s,
+        f"a whole run on {n_images:,} images, {n_centroids:,} centroids, all steps", ours_s,
         "profile reference: dask-ml, scikit-learn, hdbscan", peer_s,
         f"{n_mine} and {n_theirs} clusters of {source.n_sources}; "
         f"ARI {scores[0]:.3f} and {scores[1]:.3f}", {"ari": scores[0], "peer_ari": scores[1]},
-        wanted=10.0,
     )  # fmt: skip

@@ -84,7 +84,7 @@ def tree(data: Data) -> Iterator[Result]:
         text, figures = _agreement(data, problem, mine.label, theirs.labels_)
         yield Result(
             f"clusters of {what}", ours_s, "hdbscan on the centroids", peer_s, numbers + text,
-            figures, wanted=None if problem.name else 10.0,
+            figures,
         )  # fmt: skip
         ours_s, found, peer_s, theirs = alternate(
             problem.one_linkage, problem.peer, data.scale.repeats

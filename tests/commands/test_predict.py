@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
+import sys
+
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
@@ -16,7 +22,7 @@ from tests.runs.helpers import assert_same_labels, copy_of, labels_of, lean_run,
 from workflow.commands.predict import far_out_sentence, predict
 from workflow.commands.update import update
 from workflow.engine.progress import Progress
-from workflow.errors import ImagesError
+from workflow.errors import ImagesError, StoreError
 from workflow.runstore import RunStore, zarr_io
 from workflow.steps.parts.far_out import UsualDistance
 
@@ -99,6 +105,72 @@ def bytes_run(client, tmp_path_factory):
     images, _ = picture_set(n=2000, shape=(6, 5, 3))
     np.save(folder / "images.npy", images)
     return lean_run(folder / "images.npy", folder / "run", client), images
+
+
+def test_model__gives_the_labels_of_the_run_to_the_bit(run):
+    """One image, many, in parts; a model is loaded once and needs the run no more."""
+    store, images = run
+    expected = without_families(labels_of(store))
+    model = workflow.load_model(store.path)
+    assert (model.image_shape, model.dtype) == (images.shape[1:], images.dtype)
+    assert model.n_clusters == workflow.Run(store.path).n_clusters
+    for rows in (slice(7, 8), slice(0, 1000), slice(1000, 3000)):
+        found = model.predict(images[rows])
+        assert_same_labels(found, expected.isel(sample=rows))
+        assert found["top_label"].dims == expected["top_label"].dims
+    alone = model.predict(images[7])
+    assert_same_labels(alone, expected.isel(sample=[7]))
+    parts = map(model.predict, (images[first : first + 900] for first in range(0, 3000, 900)))
+    whole = np.concatenate([part["label"].values for part in parts])
+    np.testing.assert_array_equal(whole, expected["label"].values)
+    assert model.predict(images[:0]).sizes["sample"] == 0
+
+
+def test_model__refuses_other_images_and_runs(bytes_run, tmp_path):
+    model = workflow.load_model(bytes_run[0].path)
+    for other in (np.zeros((5, 6, 3), np.uint8), np.zeros((6, 5, 3)), np.zeros((2, 2, 6, 5, 3))):
+        with pytest.raises(ImagesError, match=r"must be like those of the run, \(6, 5, 3\) of uint8"):
+            model.predict(other)
+    copied = copy_of(bytes_run[0], tmp_path / "run")
+    copied.step("labels").state = "partial"
+    copied.save()
+    with pytest.raises(StoreError, match="step labels is partial"):
+        workflow.load_model(copied.path)
+
+
+def stream(run_path, content, *words):
+    """Label what comes on standard input."""
+    command = (sys.executable, "-m", "workflow", "predict", str(run_path), "-", *words)
+    return subprocess.run(command, input=content, capture_output=True, check=False)
+
+
+def test_stream__of_arrays_is_labelled_line_by_line(bytes_run):
+    store, images = bytes_run
+    expected, blocks = labels_of(store), io.BytesIO()
+    for block in (images[:5], images[5], images[6:9]):
+        np.save(blocks, block)
+    done = stream(store.path, blocks.getvalue())
+    assert (done.returncode, done.stderr) == (0, b"")
+    table = pd.read_csv(io.BytesIO(done.stdout), index_col="sample")
+    assert table.index.tolist() == list(range(9))
+    for name in table:
+        np.testing.assert_array_equal(table[name].astype(expected[name].dtype), expected[name][:9])
+    as_json = stream(store.path, blocks.getvalue(), "--json").stdout.splitlines()
+    assert [json.loads(line)["sample"] for line in as_json] == [[*range(5)], [5], [6, 7, 8]]
+
+
+def test_stream__that_breaks_off_is_told_after_what_was_whole(bytes_run, tmp_path):
+    store, images = bytes_run
+    whole, cut = io.BytesIO(), io.BytesIO()
+    np.save(whole, images[:5])
+    np.save(cut, images[5:9])
+    for rest in (cut.getvalue()[:-1], cut.getvalue()[:9], b"no array"):
+        done = stream(store.path, whole.getvalue() + rest)
+        assert (done.returncode, done.stdout.count(b"\n"), done.stderr.count(b"\n")) == (2, 6, 1)
+        assert b"after 5 images it does not" in done.stderr
+    done = stream(store.path, b"", "--out", tmp_path / "p.zarr")
+    assert done.returncode == 2
+    assert b"--out LABELS.zarr, or - instead" in done.stderr
 
 
 def test_folder__and_raw_file_take_the_shape_of_the_run(bytes_run, run_cli, tmp_path):

@@ -25,6 +25,7 @@ from workflow.cli.looking import (
     open_command,
     similar_command,
 )
+from workflow.cli.new_images import predict_command, update_command
 from workflow.cli.options import (
     Command,
     Layer,
@@ -118,6 +119,7 @@ def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: boo
 for command in (
     *(ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command),
     *(name_command, merge_command, split_command, undo_command),
+    *(predict_command, update_command),
 ):
     program.add_command(command)
 for command in (
@@ -299,51 +301,6 @@ def recut_command(
         overrides=loaded.given,
     )
     print_result(describe_summary(summary), summary, as_json=as_json)
-
-
-@program.command("update", example="update my-run more.npy")
-@click.argument("run", type=Path)
-@click.argument("images")
-@shared_options
-def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Merge new images into the moments of a run, without labels.
-
-    `predict` gives them labels; `run` does the later steps again for the images of the run alone.
-    """
-    from workflow.commands.update import update
-
-    found = update(run, images, overrides=loaded.given)
-    text = (
-        f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
-        f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
-        "The new images get no labels, now or by `run`, which does the later steps again for the images "
-        "of the run alone: `predict` gives them labels."
-    )
-    print_result(text, found, as_json=as_json)
-
-
-@program.command("predict", example="predict my-run more.npy --out more-labels.zarr")
-@click.argument("run", type=Path)
-@click.argument("images")
-@click.option(
-    "--out", metavar="LABELS.zarr", required=True, type=Path, help="Where labels are written."
-)
-@shared_options
-def predict_command(
-    run: Path, images: str, out: Path, loaded: LoadedConfig, *, as_json: bool
-) -> None:
-    """Label new images by the clusters of a run.
-
-    IMAGES is what `run` takes, or one picture file.
-    """
-    from workflow.commands.predict import far_out_sentence, predict
-    from workflow.formatting import format_count
-
-    found = predict(run, images, out, overrides=loaded.given)
-    images_found = format_count(found["n_samples"], "image")
-    clusters = format_count(found["n_clusters"], "cluster")
-    text = f"{images_found} in {clusters}, {found['noise_fraction']:.1%} noise: {out}"
-    print_result(f"{text}\n{far_out_sentence(found)}".rstrip(), found, as_json=as_json)
 
 
 @program.command("duplicates", example="duplicates my-run --limit 20")

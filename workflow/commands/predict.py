@@ -21,8 +21,11 @@ from workflow.commands.base import (
 )
 from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
-from workflow.errors import ConfigError, StoreError
+from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.formatting import format_count
+from workflow.labels import label_rows
+from workflow.mapper import SerialMapper
+from workflow.overcluster import NearestCentroids
 from workflow.runstore import RunStore, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
@@ -41,7 +44,7 @@ from workflow.steps.labels import (
     write_labels,
 )
 from workflow.steps.map import ROWS as MAP_ROWS
-from workflow.steps.map import Placer, stored_points
+from workflow.steps.map import Placer, place_images, places_of, stored_points
 from workflow.steps.overcluster import N_NEAREST, stored_search
 from workflow.steps.parts.cluster_names import KEY
 from workflow.steps.parts.far_out import stored_usual_distance
@@ -49,14 +52,17 @@ from workflow.steps.projection import Basis, stored_transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
 
+    import xarray as xr
     from distributed import Client
+    from numpy.typing import NDArray
 
     from workflow.config import Config
     from workflow.engine.executor import Executor, StoredArrays
     from workflow.engine.partitions import Partition
     from workflow.engine.progress import Progress
-    from workflow.mapper import Rows
+    from workflow.mapper import Mapper, Rows
     from workflow.runstore.zarr_io import ImageStore
 
 #: Share of new images that lie far out although they are like the run's.  More than the 1 % of those:
@@ -106,12 +112,7 @@ def predict(
     ImagesError
         If the images are not like those of the run.
     """
-    store = RunStore.open(run)
-    config = stored_config(store, overrides)
-    require_labels(store)
-    if labels_are_families(store):
-        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {clusters_back(config)}."
-        raise ConfigError(msg)
+    store, config = _open_labelled(run, overrides)
     target = Path(out).absolute()
     given = open_new(store, images, config)
     client = client_for(given, client)
@@ -122,6 +123,19 @@ def predict(
         found = _predict(store, config, executor, opened, target)
     discard(work)
     return found
+
+
+def _open_labelled(
+    run: Path | str, overrides: Mapping[str, Any] | None = None
+) -> tuple[RunStore, Config]:
+    """Open a run that has clusters as labels, with its settings."""
+    store = RunStore.open(run)
+    config = stored_config(store, overrides)
+    require_labels(store)
+    if labels_are_families(store):
+        msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {clusters_back(config)}."
+        raise ConfigError(msg)
+    return store, config
 
 
 def _require_place_for_labels(target: Path) -> None:
@@ -210,7 +224,7 @@ def _predict(
     }
 
 
-def stored_basis(store: RunStore, executor: Executor) -> Basis:
+def stored_basis(store: RunStore, mapper: Mapper) -> Basis:
     """Return what scores of new images are made with; tasks share it."""
     names = ("mean", "components", "variance")
     arrays = store.read_model(*(f"projection_{name}" for name in names))
@@ -219,7 +233,146 @@ def stored_basis(store: RunStore, executor: Executor) -> Basis:
     if transform is not None:
         basis["transform"] = transform
     is_whitened = store.model_attrs("projection")["whiten"]
-    return Basis(executor.share(basis), is_whitened, tuple(store.manifest.images["shape"][1:]))
+    return Basis(mapper.share(basis), is_whitened, tuple(store.manifest.images["shape"][1:]))
+
+
+class Model:
+    """The model of a run, held in memory: labels one image or many at once, without Dask or a disk.
+
+    Parameters
+    ----------
+    run : path
+        A run with labels.  What becomes of it later does not matter.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        Shape of one image.
+    dtype : numpy.dtype
+        Type of its values.
+    n_clusters : int
+        Number of clusters, noise not counted.
+    usual_distance : float or None
+        Distance to the nearest centroid that 99 % of the run's images do not exceed [score];
+        None where the run does not tell.
+
+    Raises
+    ------
+    StoreError
+        If the run has no labels.
+    ConfigError
+        If its labels are families.
+    """
+
+    def __init__(self, run: Path | str) -> None:
+        store, config = _open_labelled(run)
+        (centroids,) = store.read_model("centroids")
+        known, points = store.manifest.images, stored_points(store)
+        self.image_shape: tuple[int, ...] = tuple(known["shape"][1:])
+        self.dtype = np.dtype(known["dtype"])
+        self.usual_distance = stored_usual_distance(store)
+        self._basis = stored_basis(store, SerialMapper())
+        self._score_dtype = store.model_attrs("projection")["dtype"]
+        self._search = NearestCentroids.build(centroids)
+        self._labels = stored_labels(store)
+        self._rule = config.section(LabelsSettings).rule
+        self._places = places_of({"centroids": centroids, **points}) if points else None
+        has_landmarks = "landmarks" in points
+        self._landmarks = NearestCentroids.build(points["landmarks"]) if has_landmarks else None
+        self.n_clusters = int(self._labels.label_resolved.max(initial=-1)) + 1
+
+    def predict(self, images: Any) -> xr.Dataset:
+        """Label images.
+
+        Parameters
+        ----------
+        images : array of shape image_shape, or (n_samples, \*image_shape)
+            One image or many, of the run's type.
+
+        Returns
+        -------
+        xarray.Dataset
+            One row for each image, with the arrays that the command ``predict`` writes, in memory, and the
+            same to the last bit.
+
+        Raises
+        ------
+        ImagesError
+            If the images are of another shape or type, or a value is NaN or infinite.
+        """
+        import xarray as xr
+
+        block = self._block(images)
+        scores = self._basis.project(block, 0, self._score_dtype).astype(np.float32, copy=False)
+        nearest, sq_distance = self._search.query(scores, k=N_NEAREST)
+        found = label_rows(nearest, sq_distance, self._labels, **self._rule._asdict())
+        arrays = {name: (spec, getattr(found, name)) for name, spec in LABELS.items()}
+        if self._places is not None:
+            placed = place_images(self._places, self._landmarks, scores, nearest)
+            arrays |= {name: (spec, placed[name]) for name, spec in MAP_ROWS.items()}
+        return xr.Dataset(
+            {
+                name: (spec.dims, array, {"units": spec.unit, "long_name": spec.description})
+                for name, (spec, array) in arrays.items()
+            },
+            {"sample": np.arange(len(block))},
+        )
+
+    def _block(self, images: Any) -> NDArray[Any]:
+        """Return images as rows; refuse others than those of the run."""
+        values = np.asarray(images)
+        if values.shape == self.image_shape:
+            values = values[None]
+        if values.shape[1:] != self.image_shape or values.dtype != self.dtype:
+            expected = f"{self.image_shape} of {self.dtype}, or many of them"
+            msg = f"new images must be like those of the run, {expected}; got {values.shape} of {values.dtype}. Convert them first."
+            raise ImagesError(msg)
+        return np.ascontiguousarray(values).reshape(len(values), -1)
+
+
+def predict_stream(model: Model, stream: BinaryIO) -> Iterator[xr.Dataset]:
+    """Yield the labels of each block of images of a stream, as soon as it has come.
+
+    Parameters
+    ----------
+    model : Model
+        What labels them.
+    stream : binary file
+        Arrays as `numpy.save` writes them, one after the other.
+
+    Yields
+    ------
+    xarray.Dataset
+        As `Model.predict`; `sample` counts on from block to block.
+
+    Raises
+    ------
+    ImagesError
+        If the stream holds something else or ends within a block, or as `Model.predict`.
+    """
+    n_before = 0
+    while start := stream.read(1):
+        try:
+            block = np.lib.format.read_array(_Begun(start, stream), allow_pickle=False)
+        except (ValueError, EOFError) as err:
+            reason = (str(err).splitlines() or ["it ends early"])[0].rstrip(".")
+            msg = f"standard input must hold arrays as numpy.save writes them; after {format_count(n_before, 'image')} it does not ({reason}). Send whole blocks."
+            raise ImagesError(msg) from None
+        labels = model.predict(block)
+        yield labels.assign_coords(sample=labels["sample"] + n_before)
+        n_before += labels.sizes["sample"]
+
+
+class _Begun:
+    """A stream, of which some bytes were read: NumPy reads it as a stream, for it is no file."""
+
+    def __init__(self, start: bytes, stream: BinaryIO) -> None:
+        self.start, self.stream = start, stream
+
+    def read(self, n_bytes: int) -> bytes:
+        """Return up to so many bytes."""
+        start, self.start = self.start[:n_bytes], self.start[n_bytes:]
+        return start + self.stream.read(n_bytes - len(start))
 
 
 def far_out_sentence(found: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -297,17 +297,33 @@ class Placer:
         self, scores: NDArray[np.float32], nearest: NDArray[np.int32]
     ) -> dict[str, NDArray[np.float32]]:
         """Return x and y of images, given their nearest centroids."""
+        search = _search(self.stored) if "landmarks" in self.stored.load() else None
+        return place_images(_places(self.stored), search, scores, nearest)
+
+
+def place_images(
+    places: Places,
+    search: NearestCentroids | None,
+    scores: NDArray[np.float32],
+    nearest: NDArray[np.int32],
+) -> dict[str, NDArray[np.float32]]:
+    """Return x and y of images around their nearest landmarks, which are the centroids where there is no search."""
+    if search is None:
         first = np.ascontiguousarray(nearest[:, 0])
-        if "landmarks" in self.stored.load():
-            first = _search(self.stored).query(scores, k=1)[0][:, 0]
-        placed = _places(self.stored).place(scores, first)
-        return {name: np.ascontiguousarray(axis) for name, axis in zip(ROWS, placed.T, strict=True)}
+    else:
+        first = search.query(scores, k=1)[0][:, 0]
+    placed = places.place(scores, first)
+    return {name: np.ascontiguousarray(axis) for name, axis in zip(ROWS, placed.T, strict=True)}
 
 
 @lru_cache(maxsize=2)
 def _places(stored: StoredArrays) -> Places:
     """Return what places rows, prepared once per process."""
-    arrays = stored.load()
+    return places_of(stored.load())
+
+
+def places_of(arrays: Mapping[str, NDArray[Any]]) -> Places:
+    """Return what places rows around the landmarks of a map, or around the centroids."""
     return Places.build(arrays.get("landmarks", arrays["centroids"]), arrays["position"])
 
 

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 
     from workflow.chunks import RowRange
     from workflow.engine.context import Context
-    from workflow.engine.executor import StoredArrays
     from workflow.engine.partitions import Partition
     from workflow.engine.plan import Sizes
-    from workflow.mapper import Rows
+    from workflow.mapper import Rows, Shared
     from workflow.runstore import RunStore
 
 #: Images kept for the report: at most so many, and so many bytes.
@@ -246,7 +245,7 @@ class ProjectionItem(NamedTuple):
 class Basis:
     """Mean and components that rows are projected with, and the transformation of a metric, where they are stored."""
 
-    stored: StoredArrays
+    stored: Shared
     whiten: bool
     image_shape: tuple[int, ...]
 

@@ -1,0 +1,88 @@
+"""The commands that take new images for a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workflow.cli.options import Command, print_result, shared_options
+
+if TYPE_CHECKING:
+    from workflow.config import LoadedConfig
+
+#: Stands for images on standard input.
+STREAM = "-"
+
+
+@click.command("update", cls=Command, example="update my-run more.npy")
+@click.argument("run", type=Path)
+@click.argument("images")
+@shared_options
+def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Merge new images into the moments of a run, without labels.
+
+    `predict` gives them labels; `run` does the later steps again for the images of the run alone.
+    """
+    from workflow.commands.update import update
+
+    found = update(run, images, overrides=loaded.given)
+    text = (
+        f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
+        f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
+        "The new images get no labels, now or by `run`, which does the later steps again for the images "
+        "of the run alone: `predict` gives them labels."
+    )
+    print_result(text, found, as_json=as_json)
+
+
+@click.command(
+    "predict",
+    cls=Command,
+    example="""predict my-run more.npy --out more-labels.zarr
+predict my-run - < more.npy > more-labels.csv""",
+)
+@click.argument("run", type=Path)
+@click.argument("images")
+@click.option("--out", metavar="LABELS.zarr", type=Path, help="Where labels are written.")
+@shared_options
+def predict_command(
+    run: Path, images: str, out: Path | None, loaded: LoadedConfig, *, as_json: bool
+) -> None:
+    """Label new images by the clusters of a run.
+
+    IMAGES is what `run` takes, or one picture file; or -, for arrays on standard input, one after the other,
+    as numpy.save writes them: a line of CSV goes to standard output for each image, as soon as it
+    has come (with --json a line for each array).
+    """
+    from workflow.commands.predict import far_out_sentence, predict
+    from workflow.errors import ConfigError
+    from workflow.formatting import format_count
+
+    if (images == STREAM) != (out is None):
+        msg = "`--out` must say where labels of stored images go, and only of those; those of standard input go to standard output. Give --out LABELS.zarr, or - instead of the images."
+        raise ConfigError(msg)
+    if out is None:
+        _label_stream(run, as_json=as_json)
+        return
+    found = predict(run, images, out, overrides=loaded.given)
+    images_found = format_count(found["n_samples"], "image")
+    clusters = format_count(found["n_clusters"], "cluster")
+    text = f"{images_found} in {clusters}, {found['noise_fraction']:.1%} noise: {out}"
+    print_result(f"{text}\n{far_out_sentence(found)}".rstrip(), found, as_json=as_json)
+
+
+def _label_stream(run: Path, *, as_json: bool) -> None:
+    """Label the arrays on standard input; print what is said of each image."""
+    from workflow.commands.predict import Model, predict_stream
+
+    stream, has_header = click.get_binary_stream("stdin"), True
+    for labels in predict_stream(Model(run), stream):
+        told = labels.drop_dims("rank").to_dataframe()
+        if as_json:
+            click.echo(json.dumps({"sample": told.index.tolist(), **told.to_dict("list")}))
+        else:
+            click.echo(told.to_csv(header=has_header, lineterminator="\n"), nl=False)
+        has_header = False
