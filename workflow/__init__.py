@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
-    from workflow.api import Model, Run, load_model, run
+    from workflow.api import Run, load_model, run
+    from workflow.commands.predict import Model
     from workflow.errors import WorkflowError
     from workflow.versions import __version__, show_versions
 
@@ -16,7 +17,7 @@ __all__ = ["Model", "Run", "WorkflowError", "__version__", "load_model", "run", 
 __getattr__ = late_names(
     __name__,
     {
-        "Model": "workflow.api",
+        "Model": "workflow.commands.predict",
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
         "__version__": "workflow.versions",

@@ -65,7 +65,6 @@ def page(
 ) -> str:
     """Return docs/performance.md."""
     missing = [f"{name} (`pip install 'overcluster[peers]'`)" for name in overcluster.absent()]
-    missing += [f"the codec pipeline `{name}`" for name in stores.absent()]
     missing += [] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"]
     absent = f"Not there, so left out: {', '.join(missing)}.\n\n" if missing else ""
     return f"""# Performance
@@ -143,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = measure(data, ["run"], client)
     results = measure(data, [n for n in names if n != "run"], None) + results
     print(f"{machine.table}\n\n{table(results)}")
-    if missing := overcluster.absent() + stores.absent():
+    missing = overcluster.absent() + (stores.absent() if "libraries" in names else [])
+    if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
     # A few problems only must not replace the table of all.
     place = given.output or (None if given.only else PAGE)

@@ -129,7 +129,9 @@ def test_model__gives_the_labels_of_the_run_to_the_bit(run):
 def test_model__refuses_other_images_and_runs(bytes_run, tmp_path):
     model = workflow.load_model(bytes_run[0].path)
     for other in (np.zeros((5, 6, 3), np.uint8), np.zeros((6, 5, 3)), np.zeros((2, 2, 6, 5, 3))):
-        with pytest.raises(ImagesError, match=r"must be like those of the run, \(6, 5, 3\) of uint8"):
+        with pytest.raises(
+            ImagesError, match=r"must be like those of the run, \(6, 5, 3\) of uint8"
+        ):
             model.predict(other)
     copied = copy_of(bytes_run[0], tmp_path / "run")
     copied.step("labels").state = "partial"

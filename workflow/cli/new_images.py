@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from workflow.cli.options import Command, print_result, shared_options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workflow.config import LoadedConfig
 
 #: Stands for images on standard input.
@@ -78,9 +81,9 @@ def _label_stream(run: Path, *, as_json: bool) -> None:
     """Label the arrays on standard input; print what is said of each image."""
     from workflow.commands.predict import Model, predict_stream
 
-    stream, has_header = click.get_binary_stream("stdin"), True
-    for labels in predict_stream(Model(run), stream):
-        told = labels.drop_dims("rank").to_dataframe()
+    has_header = True
+    for labels in predict_stream(Model(run), sys.stdin.buffer):
+        told: pd.DataFrame = labels.drop_dims("rank").to_dataframe()
         if as_json:
             click.echo(json.dumps({"sample": told.index.tolist(), **told.to_dict("list")}))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,7 +287,7 @@ class Model:
 
         Parameters
         ----------
-        images : array of shape image_shape, or (n_samples, \*image_shape)
+        images : array of shape image_shape, or (n_samples, ...)
             One image or many, of the run's type.
 
         Returns
@@ -327,7 +328,7 @@ class Model:
             expected = f"{self.image_shape} of {self.dtype}, or many of them"
             msg = f"new images must be like those of the run, {expected}; got {values.shape} of {values.dtype}. Convert them first."
             raise ImagesError(msg)
-        return np.ascontiguousarray(values).reshape(len(values), -1)
+        return np.ascontiguousarray(values).reshape(len(values), math.prod(self.image_shape))
 
 
 def predict_stream(model: Model, stream: BinaryIO) -> Iterator[xr.Dataset]:
@@ -369,10 +370,10 @@ class _Begun:
     def __init__(self, start: bytes, stream: BinaryIO) -> None:
         self.start, self.stream = start, stream
 
-    def read(self, n_bytes: int) -> bytes:
+    def read(self, n_bytes: int = -1, /) -> bytes:
         """Return up to so many bytes."""
-        start, self.start = self.start[:n_bytes], self.start[n_bytes:]
-        return start + self.stream.read(n_bytes - len(start))
+        start, self.start = self.start, b""
+        return start + self.stream.read(n_bytes - len(start) if n_bytes >= 0 else n_bytes)
 
 
 def far_out_sentence(found: Mapping[str, Any]) -> str:
