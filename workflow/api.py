@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from workflow.commands.base import images_of
+from workflow.commands.columns import columns as keep_columns
 from workflow.commands.duplicates import duplicates
 from workflow.commands.export import export
 from workflow.commands.gallery import gallery
@@ -473,8 +474,22 @@ class Run:
         """
         return gallery(self.path, kind, of, limit=limit, out=out)
 
-    def report(self) -> Path:
-        """Write the report again; return the path of the page."""
+    def report(self, columns: Path | str | pd.DataFrame | None = None) -> Path:
+        """Write the page again.
+
+        Parameters
+        ----------
+        columns : path or DataFrame, optional
+            Table, .csv or .parquet, whose columns colour the map, by its ``index`` or
+            ``path``; the run keeps them.  ``"none"`` takes them away.
+
+        Returns
+        -------
+        Path
+            The page.
+        """
+        if columns is not None:
+            keep_columns(self.path, columns)
         return report(self.path)
 
     def explore(self, *, height: int = 800) -> Explorer:

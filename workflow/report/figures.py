@@ -35,6 +35,8 @@ CLUSTER_COLOURS = (
 )  # fmt: skip
 #: Colour of what belongs to no cluster.
 NOISE_COLOUR = "#8a8f98"
+#: Colour of words that are too many for a colour each.
+OTHERS_COLOUR = "#a98f6d"
 
 _STYLE = {
     "font.family": ["DejaVu Sans"],

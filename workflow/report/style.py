@@ -102,6 +102,18 @@ border-radius:8px;padding:12px;box-shadow:0 4px 16px #0004}}
 .chart canvas{{display:block;width:100%;height:100%;touch-action:none;cursor:crosshair}}
 .chart canvas:focus-visible{{outline-offset:-3px}}
 .zoom{{position:absolute;top:10px;left:10px;display:flex;flex-direction:column;gap:4px}}
+.dashed{{display:inline-block;width:16px;height:13px;border:2px dashed currentColor;vertical-align:-2px}}
+.legend{{position:absolute;left:10px;bottom:10px;max-width:min(260px,62%);max-height:52%;overflow:auto;padding:6px 10px;font-size:.85rem;
+background:var(--card);border:1px solid var(--line);border-radius:8px}}
+.legend[hidden]{{display:none}}
+.legend details,.legend .plain,.legend p{{margin:0}}
+.legend summary{{padding:0}}
+.legend button{{border:0;background:none;padding:1px 4px;text-align:left;overflow-wrap:anywhere}}
+.legend button[aria-pressed=true]{{outline:2px solid var(--accent)}}
+.legend .swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
+.ramp{{height:12px;width:180px;max-width:100%;border-radius:3px;margin:4px 0 2px}}
+.ends{{display:flex;justify-content:space-between;max-width:180px}}
+textarea{{width:100%;font:inherit;font-size:.85rem;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:6px}}
 .zoom button{{width:34px;height:34px;padding:0;font-size:1.1rem;line-height:1}}
 .tip{{position:absolute;z-index:2;display:flex;gap:10px;width:max-content;max-width:min(340px,90%);padding:8px 10px;font-size:.85rem;pointer-events:none;
 background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow:0 2px 10px #0003}}
