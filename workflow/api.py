@@ -452,19 +452,19 @@ class Run:
     def gallery(
         self, kind: str, *of: int, limit: int | None = None, out: Path | str | None = None
     ) -> dict[str, Any]:
-        """List dark, bright, low-contrast or blurred images, images between clusters, outliers, a family.
+        """List dark, bright, low-contrast or blurred images, images between clusters, or outliers.
 
         Parameters
         ----------
-        kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers", "family"}
+        kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers"}
             What is wanted.
         *of : int
-            Of `border` the two clusters, or none for any two; of `family` its number.
+            Of `border` the two clusters, or none for any two.
         limit : int, optional
             Most images to list, the clearest first; by default 100, and all of them
             where they are written to a file.
         out : path, optional
-            CSV file to write the images to instead.
+            New CSV file to write the images to instead.
 
         Returns
         -------

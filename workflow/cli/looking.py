@@ -70,8 +70,16 @@ def members_command(
     del loaded
     from workflow.commands.members import describe, members
 
-    chosen = {"family": family, "region": region}
-    found = members(run, cluster, **chosen, limit=limit, offset=offset, order=order, out=out)
+    found = members(
+        run,
+        cluster,
+        family=family,
+        region=region,
+        limit=limit,
+        offset=offset,
+        order=order,
+        out=out,
+    )
     print_result(describe(found), found, as_json=as_json)
 
 

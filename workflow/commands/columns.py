@@ -70,7 +70,9 @@ def columns(run: Path | str, table: Path | str | pd.DataFrame) -> dict[str, Any]
             return {"columns": [], "left_out": {}}
         own = OwnColumns(table, store)
         n_samples = int(store.manifest.images["shape"][0])
-        facts, values, left_out = [], [], {}
+        facts: list[ColumnFacts] = []
+        values: list[NDArray[Any]] = []
+        left_out: dict[str, str] = {}
         for name in own.table.columns:
             made = _coded(own.table[name], n_samples)
             if len(facts) == MAX_COLUMNS:

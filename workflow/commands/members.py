@@ -81,7 +81,7 @@ def members(
     """
     store = RunStore.open(run)
     require_labels(store)
-    chosen = {"cluster": cluster} if cluster is not None else {}
+    chosen: dict[str, Any] = {"cluster": cluster} if cluster is not None else {}
     chosen |= {"family": family} if family is not None else {}
     chosen |= {"region": region} if region is not None else {}
     if len(chosen) != 1:

@@ -307,7 +307,7 @@ function drawPictures(zoom) {
     drawn.push({i, left: x - wide / 2, top: y - tall / 2, wide, tall});
   }
   for (const {i, left, top} of drawn) {
-    context.fillStyle = points.cluster[i] < 0 ? data.grey : data.palette[clusters.colour[points.cluster[i]]];
+    context.fillStyle = shades[shadeOf(i)];
     context.fillRect(left - 2, top - 2, wide + 4, tall + 4);
     context.drawImage(sheet, ...tileOf(i), left, top, wide, tall);
   }
@@ -911,7 +911,7 @@ showLegend();
 find("tools").onsubmit = (event) => { event.preventDefault(); search(find("find").value); };
 find("tab-clusters").textContent = capital(plural(noun));
 find("tab-tree").hidden = !levels.length;
-find("shown").textContent = `${n < data.n_samples ? `${count(n)} of ${images(data.n_samples)}` : `All ${images(n)}`} are points`
+find("shown").textContent = `Each point is an image; images that are alike lie side by side. ${n < data.n_samples ? `${count(n)} of ${images(data.n_samples)}` : `All ${images(n)}`} are points`
   + `${data.n_drawn < data.n_samples ? `, ${count(data.n_drawn)} make the grey density` : ""}${nPictures ? `; ${count(nPictures)} have a picture` : ""}.`;
 find("still")?.remove();
 find("explore").hidden = false;

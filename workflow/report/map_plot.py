@@ -71,7 +71,7 @@ class ColumnData:
         value = self.values[place]
         if self.categories is not None:
             return self.categories[value] if value >= 0 else "missing"
-        return "missing" if np.isnan(value) else f"{value:.4g}"
+        return "missing" if np.isnan(value) else f"{float(f'{value:.4g}'):g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,12 +97,11 @@ border-radius:8px;padding:12px;box-shadow:0 4px 16px #0004}}
 .filters input[type=number]{{width:7em}}
 .find{{display:flex;gap:4px}}
 #find{{width:min(19em,56vw)}}
-.stage{{display:grid;grid-template-columns:minmax(0,1fr) minmax(320px,27%);gap:14px;height:clamp(420px,calc(100vh - 275px),1300px)}}
+.stage{{display:grid;grid-template-columns:minmax(0,1fr) minmax(320px,27%);gap:14px;height:clamp(420px,calc(100vh - 305px),1300px)}}
 .chart{{position:relative;min-height:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}}
 .chart canvas{{display:block;width:100%;height:100%;touch-action:none;cursor:crosshair}}
 .chart canvas:focus-visible{{outline-offset:-3px}}
 .zoom{{position:absolute;top:10px;left:10px;display:flex;flex-direction:column;gap:4px}}
-.dashed{{display:inline-block;width:16px;height:13px;border:2px dashed currentColor;vertical-align:-2px}}
 .legend{{position:absolute;left:10px;bottom:10px;max-width:min(260px,62%);max-height:52%;overflow:auto;padding:6px 10px;font-size:.85rem;
 background:var(--card);border:1px solid var(--line);border-radius:8px}}
 .legend[hidden]{{display:none}}
@@ -110,6 +109,8 @@ background:var(--card);border:1px solid var(--line);border-radius:8px}}
 .legend summary{{padding:0}}
 .legend button{{border:0;background:none;padding:1px 4px;text-align:left;overflow-wrap:anywhere}}
 .legend button[aria-pressed=true]{{outline:2px solid var(--accent)}}
+.legend li{{padding:1px 4px}}.legend li:has(button){{padding:0}}
+.list .mark{{font-size:.7rem;padding:0 5px}}.list thead{{font-size:.8rem}}
 .legend .swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
 .ramp{{height:12px;width:180px;max-width:100%;border-radius:3px;margin:4px 0 2px}}
 .ends{{display:flex;justify-content:space-between;max-width:180px}}
@@ -126,7 +127,7 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 #panel{{overflow:auto;padding:12px 14px;flex:1}}
 #panel h2{{display:flex;align-items:center;gap:8px;flex-wrap:wrap;overflow-wrap:anywhere}}
 #panel h3{{margin:16px 0 6px}}
-#panel .mark{{margin-left:6px}}
+#panel .mark{{margin-left:5px}}
 .facts{{display:grid;grid-template-columns:auto minmax(0,1fr);gap:2px 14px;font-size:.9rem;margin:8px 0}}
 .facts dd{{font-size:inherit;font-weight:400}}
 .list{{width:100%;min-width:0}}
@@ -135,7 +136,7 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .list td,.list th{{padding:4px 8px 4px 0;vertical-align:middle}}
 .list tbody th{{width:100%;overflow-wrap:anywhere}}
 .list thead button{{border:0;background:none;padding:0;color:var(--muted);font-weight:600;white-space:normal;text-align:left}}
-.small{{width:26px;height:auto;vertical-align:middle;margin-right:7px}}
+.small{{width:26px;height:auto;vertical-align:middle;margin-right:6px}}
 .list .swatch,.tree .swatch,p>.swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
 .tiles{{display:flex;flex-wrap:wrap;gap:4px;margin:6px 0}}
 .tile{{display:block;line-height:0;border:2px solid transparent;border-radius:3px}}

@@ -31,11 +31,11 @@ from workflow.steps.parts.galleries import (
     with_words,
 )
 from workflow.steps.parts.map_data import map_data
+from workflow.steps.parts.members import values_at
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
 from workflow.steps.parts.own_columns import has_columns_of_others
-from workflow.steps.parts.members import values_at
 from workflow.steps.parts.previews import Previews
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_clusters, stored_tree

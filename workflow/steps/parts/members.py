@@ -37,9 +37,7 @@ def region_of(store: RunStore, given: Sequence[float] | str) -> Region:
         msg = f"a region must be of a map; {store.path} has none. Run it again with --set map.enabled=true."
         raise ConfigError(msg)
     try:
-        left, bottom, right, top = map(
-            float, given.split(",") if isinstance(given, str) else given
-        )
+        left, bottom, right, top = map(float, given.split(",") if isinstance(given, str) else given)
     except (TypeError, ValueError):
         left, bottom, right, top = (math.nan,) * 4
     if not (left <= right and bottom <= top):
