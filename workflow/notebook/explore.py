@@ -85,7 +85,9 @@ def selected_rows(store: RunStore, selected: Mapping[str, Any]) -> NDArray[np.in
 
 def require_selectable(store: RunStore, selected: Mapping[str, Any]) -> None:
     """Refuse a selection of what a run does not have."""
-    if (len(selected) > 1 and set(selected) != {"layer", "group"}) or not set(selected) <= set(KINDS):
+    if (len(selected) > 1 and set(selected) != {"layer", "group"}) or not set(selected) <= set(
+        KINDS
+    ):
         msg = f"one of cluster, family, image and region, or layer and group, must be selected; got {', '.join(selected)}. Give one."
         raise ConfigError(msg)
     if "region" in selected:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from workflow.runstore import layout, zarr_io
 from workflow.steps.parts.members import values_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from workflow.report import ColumnData
@@ -83,7 +82,7 @@ def keep_columns(
             tail_shape=(),
             dtype="float32" if column.categories is None else "int16",
             shard_rows=SHARD_ROWS,
-            block_rows=2**16,
+            block_rows=min(SHARD_ROWS, 2**16),
             dims=("sample",),
         )
     with zarr_io.rows_writers(place, names, 0) as writers:
