@@ -519,7 +519,7 @@ class Run:
     def selection(self) -> NDArray[np.int64]:
         """Images selected on the page that `explore` shows: rising rows, of shape (n_selected,).
 
-        All images of the cluster, the family or the group, also those that the page does not show.
+        All images of the cluster, the family, the group or the rectangle, also those that the page does not show.
 
         Raises
         ------
