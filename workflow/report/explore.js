@@ -154,13 +154,13 @@ function valueOf({categories, values}, i) {
   return categories ? categories[value] ?? "missing" : Number.isNaN(value) ? "missing" : number(value);
 }
 
-/** Number of the colour of a point: the palette, then grey, then the ramp. */
+/** Number of the colour of a point: the palette, then grey, the ramp, the colours of words, and that of no value. */
 function shadeOf(i) {
   const grey = data.palette.length, column = columnNow();
-  if (column?.categories) return column.values[i] < 0 ? grey : column.values[i] < grey ? column.values[i] : shades.length - 1;
+  if (column?.categories) return column.values[i] < 0 ? missing : column.values[i] < data.words.length ? firstWord + column.values[i] : grey;
   if (column) {
     const {limits: [low, high], values} = column, part = Math.min(1, Math.max(0, (values[i] - low) / (high - low || 1)));
-    return Number.isNaN(values[i]) ? grey : grey + 1 + Math.round(part * (data.ramp.length - 1));
+    return Number.isNaN(values[i]) ? missing : grey + 1 + Math.round(part * (data.ramp.length - 1));
   }
   if (colouring === "strength") return grey + 1 + Math.round(points.strength[i] / 255 * (data.ramp.length - 1));
   if (colouring === "family") {
@@ -173,7 +173,7 @@ function shadeOf(i) {
   const group = levelGroup(colouring, i);
   return group < 0 ? grey : levels[colouring].colour[group];
 }
-const shades = [...data.palette, data.grey, ...data.ramp, data.others];
+const shades = [...data.palette, data.grey, ...data.ramp, ...data.words, data.grey], missing = shades.length - 1, firstWord = missing - data.words.length;
 
 /** Sort the points that are shown by what they look like, so that each colour is set once. */
 function arrange() {
@@ -191,9 +191,9 @@ function arrange() {
     (picks && !isSelected(i) || of && of[i] !== picked ? faded : bright)[shadeOf(i)].push(i);
   }
   // Grey lies below the colours, what is not selected below what is.
-  const grey = data.palette.length, order = [grey, ...shades.keys()].filter((s, at) => at === 0 || s !== grey);
+  const grey = data.palette.length, order = [missing, grey, ...shades.keys()].filter((s, at) => at < 2 || s !== grey && s !== missing);
   buckets = [...order.map((s) => ({colour: shades[s], alpha: 0.13, of: faded[s]})),
-    ...order.map((s) => ({colour: shades[s], alpha: s === grey && colouring !== "strength" ? 0.45 : 0.85, of: bright[s]}))];
+    ...order.map((s) => ({colour: shades[s], alpha: s === missing ? 0.2 : s === grey && !columnNow() ? 0.45 : 0.85, of: bright[s]}))];
   const kept = clusterShown.reduce((sum, each) => sum + each, 0);
   find("said").textContent = nShown === n && kept === nClusters ? ""
     : `${count(nShown)} of ${images(n)} and ${count(kept)} of ${count(nClusters)} ${plural(noun)} shown`;
@@ -223,7 +223,9 @@ function draw() {
     context.drawImage(density, x, y, (right - left) * view.scale, (bottom - top) * view.scale);
   }
   context.globalAlpha = 1;
-  drawPoints(ratio, Math.min(9, Math.max(1.3, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45));
+  // Larger on a large map.
+  const least = 1.3 * Math.min(2, Math.max(1, Math.min(width, height) / 600));
+  drawPoints(ratio, Math.min(9, Math.max(least, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45));
   drawPictures(zoom);
   drawNames();
   const chosen = "image" in selection ? pointOf.get(selection.image) : undefined;
@@ -874,22 +876,22 @@ function showLegend() {
   const box = find("legend"), column = columnNow(), scale = colouring === "strength" ? {name: "strength", limits: [0, 1], missing: 0} : column;
   box.hidden = !scale;
   if (!scale) return;
-  const {name, categories, counts, limits, missing} = scale, key = (colour, ...words) => [swatch(colour), ...words];
-  const rest = missing ? element("li", {}, key(data.grey, `missing (${count(missing)})`)) : "";
+  const {name, categories, counts, limits, missing: absent} = scale, key = (colour, ...words) => [swatch(colour), ...words];
+  const rest = absent ? element("li", {}, key(`${data.grey}55`, `missing (${count(absent)})`)) : "";
   if (!categories) {
     box.replaceChildren(element("b", {}, name), element("div", {className: "ramp", style: `background:linear-gradient(90deg,${data.ramp})`}),
       element("div", {className: "ends"}, element("span", {}, number(limits[0])), element("span", {}, number(limits[1]))), element("ul", {className: "plain"}, rest));
     return;
   }
-  const list = element("ul", {className: "plain"}), own = data.palette.length;
-  const line = (code) => element("li", {}, button(key(code < own ? data.palette[code] : data.others, `${categories[code]} (${count(counts[code])})`), (event) => {
+  const list = element("ul", {className: "plain"}), own = data.words.length;
+  const line = (code) => element("li", {}, button(key(data.words[code] || data.grey, `${categories[code]} (${count(counts[code])})`), (event) => {
     picked = picked === code ? null : code;
     for (const each of list.querySelectorAll("button")) each.setAttribute("aria-pressed", String(picked !== null && each === event.currentTarget));
     arrange();
   }, {"aria-pressed": "false"}));
-  box.replaceChildren(element("details", {open: innerWidth > 560}, element("summary", {}, name), ...growing(list, categories.map((_, code) => code), line, 12),
+  box.replaceChildren(element("details", {open: innerWidth > 560}, element("summary", {}, name), element("p", {className: "hint"}, "Click one to see it alone."), ...growing(list, categories.map((_, code) => code), line, 12),
     element("ul", {className: "plain"}, rest),
-    categories.length > own ? element("p", {className: "hint"}, `The ${own} most frequent have a colour each; click one to see it alone.`) : ""));
+    categories.length > own ? element("p", {className: "hint"}, `The ${own} most frequent have a colour each, others are grey.`) : ""));
 }
 
 // ---------------------------------------------------------------- start

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from workflow.report.contact_sheets import shown_range, sprite_sheet
-from workflow.report.figures import CLUSTER_COLOURS, NOISE_COLOUR, OTHERS_COLOUR
+from workflow.report.figures import CLUSTER_COLOURS, NOISE_COLOUR, WORD_COLOURS
 from workflow.report.map_plot import colour_numbers, density, group_middles, map_limits
 from workflow.report.sentences import PROGRAM, label_noun
 
@@ -112,7 +112,7 @@ def explorer_values(data: ReportData, colours: NDArray[np.intp]) -> dict[str, An
         "place": {"left": scale.left, "top": scale.top, "step": scale.step},
         "palette": [*CLUSTER_COLOURS],
         "grey": NOISE_COLOUR,
-        "others": OTHERS_COLOUR,
+        "words": [*WORD_COLOURS],
         "ramp": [to_hex(colour) for colour in colormaps["cividis"](np.linspace(0, 1, N_RAMP))],
         "density": _density(found.places, scale),
         "points": {

@@ -15,7 +15,15 @@ from scipy.spatial import KDTree
 
 from workflow.formatting import format_count
 from workflow.report.contact_sheets import contact_array
-from workflow.report.figures import CLUSTER_COLOURS, INK, MUTED, NOISE_COLOUR, OTHERS_COLOUR, PAPER
+from workflow.report.figures import (
+    CLUSTER_COLOURS,
+    INK,
+    MISSING_COLOUR,
+    MUTED,
+    NOISE_COLOUR,
+    PAPER,
+    WORD_COLOURS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,9 +138,9 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
     places, values = data.places[inside], data.values[inside]
     words = data.column.categories if data.column is not None else None
     if words is not None:
-        table = np.array([to_rgb(c) for c in (*CLUSTER_COLOURS, OTHERS_COLOUR, NOISE_COLOUR)])
-        # Of the images without a value the last one.
-        colours = table[np.where(values < 0, -1, np.minimum(values, len(CLUSTER_COLOURS)))]
+        table = np.array([to_rgb(c) for c in (*WORD_COLOURS, NOISE_COLOUR, MISSING_COLOUR)])
+        # Of the images without a value the last one, of words without a colour grey.
+        colours = table[np.where(values < 0, -1, np.minimum(values, len(WORD_COLOURS)))]
         order = np.argsort(values >= 0, kind="stable")
     elif data.has_groups:
         colours = _group_colours(places, values)
@@ -141,7 +149,7 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
     else:
         shades = ScalarMappable(_norm(values), colormaps["cividis"])
         colours = shades.to_rgba(np.nan_to_num(values, nan=0.0))[:, :3]
-        colours[np.isnan(values)] = to_rgb(NOISE_COLOUR)
+        colours[np.isnan(values)] = to_rgb(MISSING_COLOUR)
         order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
         bar = axes.figure.colorbar(shades, ax=axes, shrink=0.6)
         bar.set_label(data.name, parse_math=False)
@@ -316,20 +324,18 @@ def density(
 
 def _explain_words(axes: Axes, data: MapData) -> None:
     """Write which colour stands for which word, beside the map."""
-    column, n_own = data.column, len(CLUSTER_COLOURS)
+    column, n_own = data.column, len(WORD_COLOURS)
     assert column is not None
     assert column.categories is not None
     lines = [
         (word[:NAME_LENGTH], count, colour)
-        for word, count, colour in zip(
-            column.categories, column.counts, CLUSTER_COLOURS, strict=False
-        )
+        for word, count, colour in zip(column.categories, column.counts, WORD_COLOURS, strict=False)
     ]
     if len(column.categories) > n_own:
         n_others = len(column.categories) - n_own
-        lines.append((f"{n_others:,} others", sum(column.counts[n_own:]), OTHERS_COLOUR))
+        lines.append((f"{n_others:,} others", sum(column.counts[n_own:]), NOISE_COLOUR))
     if column.n_missing:
-        lines.append(("missing", column.n_missing, NOISE_COLOUR))
+        lines.append(("missing", column.n_missing, MISSING_COLOUR))
     handles = [
         Line2D([], [], marker="o", linestyle="", color=colour, label=f"{word} ({count:,})")
         for word, count, colour in lines

@@ -62,11 +62,11 @@ dd small{{display:block;font-size:.8rem;font-weight:400;color:var(--muted)}}
 .notes ul{{margin:.2em 0;padding-left:1.1em}}.notes li{{overflow-wrap:anywhere}}
 .sheets{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,336px),1fr));gap:14px;margin:12px 0}}
 .card{{margin:0;padding:12px 14px}}
-.card img{{display:block;max-width:100%;height:auto;margin-top:8px;image-rendering:pixelated}}
+.card img{{display:block;max-width:100%;height:auto;margin-top:8px;background:var(--line);outline:1px solid var(--line);image-rendering:pixelated}}
 .swatch{{width:14px;height:14px;border-radius:4px;flex:none}}
 .mark{{white-space:nowrap;background:var(--warn);border:1px solid var(--warn-line);border-radius:9px;padding:0 8px;
 font-size:.8rem;font-weight:400}}
-code{{overflow-wrap:anywhere}}
+code{{overflow-wrap:anywhere}}code.short{{white-space:nowrap}}
 .plots{{display:grid;margin-bottom:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:14px}}
 .plot{{margin:0;padding:12px 14px;min-width:0}}
 .plot svg{{display:block;width:100%;height:auto;max-width:640px}}
@@ -136,10 +136,10 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .list td,.list th{{padding:4px 8px 4px 0;vertical-align:middle}}
 .list tbody th{{width:100%;overflow-wrap:anywhere}}
 .list thead button{{border:0;background:none;padding:0;color:var(--muted);font-weight:600;white-space:normal;text-align:left}}
-.small{{width:26px;height:auto;vertical-align:middle;margin-right:6px}}
+.small{{outline:1px solid var(--line);width:26px;height:auto;vertical-align:middle;margin-right:6px}}
 .list .swatch,.tree .swatch,p>.swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
 .tiles{{display:flex;flex-wrap:wrap;gap:4px;margin:6px 0}}
-.tile{{display:block;line-height:0;border:2px solid transparent;border-radius:3px}}
+.tile{{display:block;background:var(--line);line-height:0;border:2px solid transparent;border-radius:3px}}
 .tile:is(:hover,:focus-visible){{border-color:var(--accent)}}
 .picture,.tile img,.large img{{image-rendering:pixelated}}
 .large img{{width:min(100%,192px)}}
@@ -152,7 +152,7 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .opener[aria-expanded=true]::before{{content:"\2212"}}
 .edits form{{display:flex;gap:6px;margin:6px 0}}
 .edits input{{min-width:0;flex:1}}
-@media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,62vh,640px)}}
+@media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,min(62vh,100vw),640px)}}
 .side{{margin-top:12px}}#panel{{max-height:80vh}}}}
 @media (max-width:560px){{.explore{{padding:0 14px}}}}
 @media (max-width:560px){{main,header{{padding-left:14px;padding-right:14px}}.lead{{font-size:1rem}}

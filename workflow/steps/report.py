@@ -467,7 +467,11 @@ class ContactSheets(Sequence["Sheet"]):
                 tightness = families.conductance[family], families.expected[family]
                 sheet = partial(family_sheet, family, int(families.size[family]), *tightness)
                 self._show(
-                    shown, with_words(sheet, f"all: {gallery_command(store, 'family', family)}")
+                    shown,
+                    with_words(
+                        sheet,
+                        f"all: overcluster members {shlex.quote(str(store.path))} --family {family}",
+                    ),
                 )
 
     def _show_odd(self, store: RunStore) -> None:
