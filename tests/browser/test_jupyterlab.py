@@ -49,6 +49,7 @@ def lab_at(folder):
     environment |= {"IPYTHONDIR": str(own / "ipython"), "PYTHONPATH": str(Path.cwd())}
     words = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
     words += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--LabApp.news_url="]
+    words += ["--LabApp.expose_app_in_browser=True"]
     command = [sys.executable, "-m", "jupyterlab", *words]
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -81,21 +82,22 @@ def test_lab__shows_the_page_and_has_the_selection(browser, client, tmp_path, pi
         page.set_default_timeout(PATIENCE)
         page.goto(f"{address}/lab/tree/walk.ipynb")
 
-        def run_cell(at):
-            page.locator(".jp-Notebook .jp-CodeCell").nth(at).locator(".cm-content").click()
-            page.keyboard.press("Shift+Enter")
+        def run_next():
+            page.evaluate("jupyterapp.commands.execute('notebook:run-cell-and-select-next')")
 
         page.locator(".jp-Notebook .jp-CodeCell").nth(2).wait_for()
-        run_cell(0)
+        # A cell that is run before its kernel is there is not run at all.
+        page.locator("text=/\\| Idle/").first.wait_for()
+        run_next()
         frame = page.frame_locator(".jp-OutputArea iframe")
         frame.locator("#panel tbody a:text-is('0')").click()
         frame.locator("#panel h2:text('Cluster 0')").wait_for()
-        run_cell(1)
+        run_next()
         said = page.locator(".jp-OutputArea-output:has-text('selected [')").inner_text()
         labels = Run(store.path).dataset.load()
         rows = np.flatnonzero(labels["label"] == 0)
         assert json.loads(said.removeprefix("selected ")) == [len(rows), int(rows @ rows)]
-        run_cell(2)
+        run_next()
         frame.locator("#panel h2:text('Images in a rectangle')").wait_for()
         told = page.locator(".jp-OutputArea-output:has-text('region ')").inner_text()
         inside = (np.abs(labels["x"]) <= 10) & (np.abs(labels["y"]) <= 10)

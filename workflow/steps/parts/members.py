@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.chunks import row_ranges
+from workflow.chunks import MAX_BLOCK_ROWS, row_ranges
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
 from workflow.numerics import ranks_in_groups
@@ -245,7 +245,7 @@ def values_at(
 ) -> dict[str, NDArray[Any]]:
     """Return what ``labels.zarr``, or another group with a row for each image, holds of some images, in their order.
 
-    Every block that holds one of them is read once.
+    Every block that holds one of them is read once, in order.
 
     Parameters
     ----------
@@ -267,6 +267,9 @@ def values_at(
     n_samples, block_rows = rows_and_blocks(store)
     order = np.argsort(rows, kind="stable")
     rising, back = rows[order], np.argsort(order, kind="stable")
+    # Where most blocks hold some of them, several are read at once: each has its price.
+    if len(rows) * block_rows > n_samples:
+        block_rows *= max(1, MAX_BLOCK_ROWS // block_rows)
     found = {}
     for name in sorted(set(zarr_io.array_names(labels)) & set(names)):
         parts = [zarr_io.read_rows(labels, name, 0, 0)]
