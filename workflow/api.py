@@ -291,6 +291,8 @@ class Run:
     def split(self, cluster: int) -> dict[str, Any]:
         """Part a cluster where the stored tree parts it next; all else stays, but for numbers.
 
+        Where the tree has no border in it, it is divided in two where the fewest images lie between.
+
         Parameters
         ----------
         cluster : int
@@ -300,7 +302,7 @@ class Run:
         -------
         dict
             ``changed``, what was done in one line; the ``clusters`` that it became, ``n_images`` of
-            each, ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
+            each, whether the tree has a border there (``is_border``), ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
         """
         with watched("split") as progress:
             return split(self.path, cluster, client=self._client, progress=progress)

@@ -154,7 +154,7 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .edits input{{min-width:0;flex:1}}
 @media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,min(62vh,100vw),640px)}}
 .side{{margin-top:12px}}#panel{{max-height:80vh}}}}
-@media (max-width:560px){{.explore{{padding:0 14px}}}}
+@media (max-width:560px){{.explore{{padding:0 14px}}.zoom{{flex-direction:row}}}}
 @media (max-width:560px){{main,header{{padding-left:14px;padding-right:14px}}.lead{{font-size:1rem}}
 .figures{{grid-template-columns:1fr 1fr}}}}
 @media print{{.card,.plot{{break-inside:avoid}}}}
