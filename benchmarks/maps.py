@@ -57,7 +57,10 @@ def maps(
     np.save(folder / "images.npy", images)
     drawn = {}
     for kind, settings in (("centroids", {"map.images_up_to": 0}), ("images", {})):
-        run = workflow.run(folder / "images.npy", folder / "run", settings=settings)
+        # Else the run would keep the settings of the first map.
+        run = workflow.run(
+            folder / "images.npy", folder / "run", settings=settings, fresh_settings=True
+        )
         scores = all_rows(stored_scores(RunStore.open(run.path)))
         drawn[f"ours, {kind}"] = np.column_stack([run.dataset[axis].values for axis in "xy"]), None
     near = NearestNeighbors(n_neighbors=N_NEIGHBORS + 1).fit(scores)

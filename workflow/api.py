@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from workflow.commands.base import images_of
+from workflow.commands.columns import columns as keep_columns
 from workflow.commands.duplicates import duplicates
 from workflow.commands.export import export
 from workflow.commands.gallery import gallery
@@ -290,6 +291,8 @@ class Run:
     def split(self, cluster: int) -> dict[str, Any]:
         """Part a cluster where the stored tree parts it next; all else stays, but for numbers.
 
+        Where the tree has no border in it, it is divided in two where the fewest images lie between.
+
         Parameters
         ----------
         cluster : int
@@ -299,7 +302,7 @@ class Run:
         -------
         dict
             ``changed``, what was done in one line; the ``clusters`` that it became, ``n_images`` of
-            each, ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
+            each, whether the tree has a border there (``is_border``), ``n_clusters`` of the run, and ``numbers`` of others that changed, old to new.
         """
         with watched("split") as progress:
             return split(self.path, cluster, client=self._client, progress=progress)
@@ -451,19 +454,19 @@ class Run:
     def gallery(
         self, kind: str, *of: int, limit: int | None = None, out: Path | str | None = None
     ) -> dict[str, Any]:
-        """List dark, bright, low-contrast or blurred images, images between clusters, outliers, a family.
+        """List dark, bright, low-contrast or blurred images, images between clusters, or outliers.
 
         Parameters
         ----------
-        kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers", "family"}
+        kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers"}
             What is wanted.
         *of : int
-            Of `border` the two clusters, or none for any two; of `family` its number.
+            Of `border` the two clusters, or none for any two.
         limit : int, optional
             Most images to list, the clearest first; by default 100, and all of them
             where they are written to a file.
         out : path, optional
-            CSV file to write the images to instead.
+            New CSV file to write the images to instead.
 
         Returns
         -------
@@ -473,8 +476,22 @@ class Run:
         """
         return gallery(self.path, kind, of, limit=limit, out=out)
 
-    def report(self) -> Path:
-        """Write the report again; return the path of the page."""
+    def report(self, columns: Path | str | pd.DataFrame | None = None) -> Path:
+        """Write the page again.
+
+        Parameters
+        ----------
+        columns : path or DataFrame, optional
+            Table, .csv or .parquet, whose columns colour the map, by its ``index`` or
+            ``path``; the run keeps them.  ``"none"`` takes them away.
+
+        Returns
+        -------
+        Path
+            The page.
+        """
+        if columns is not None:
+            keep_columns(self.path, columns)
         return report(self.path)
 
     def explore(self, *, height: int = 800) -> Explorer:
@@ -504,7 +521,7 @@ class Run:
     def selection(self) -> NDArray[np.int64]:
         """Images selected on the page that `explore` shows: rising rows, of shape (n_selected,).
 
-        All images of the cluster, the family or the group, also those that the page does not show.
+        All images of the cluster, the family, the group or the rectangle, also those that the page does not show.
 
         Raises
         ------

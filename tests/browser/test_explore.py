@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.browser.conftest import colour_of, made, rendered
-from workflow.report import render
+from workflow.report import ColumnData, render
 
 NASTY = '<img src=x onerror="document.title=1"><b>sky</b> & "sea"'
 #: Digest of what the map shows.
@@ -217,6 +218,95 @@ def test_colour__by_family_and_strength(page):
     assert len(seen) == 4
 
 
+def coloured():
+    """A page with a column of words and one of numbers; every tenth image has neither."""
+    plain = made()
+    index = plain.explorer.index
+    words = np.where(index % 10 == 9, -1, index % 9)
+    numbers = np.where(index % 10 == 9, np.nan, index / 7).astype(np.float32)
+    columns = (
+        ColumnData(
+            name=NASTY,
+            values=words,
+            categories=[f"site <i>{at}</i>" for at in range(9)],
+            counts=[200] * 9,
+            n_missing=200,
+        ),
+        ColumnData(name="exposure", values=numbers, n_missing=200, limits=[2.0, 250.0]),
+    )
+    return replace(plain, explorer=replace(plain.explorer, columns=columns))
+
+
+def test_colour__by_columns_of_the_user_with_a_legend(open_page):
+    page = open_page(coloured(), "#image=400")
+    assert page.locator("#legend").is_hidden()
+    seen = {pixels(page)}
+    page.select_option("#colour", "column0")
+    seen.add(pixels(page))
+    legend = page.locator("#legend")
+    assert NASTY in legend.inner_text()
+    assert page.locator("#legend button").first.inner_text() == "site <i>0</i> (200)"
+    assert "missing (200)" in legend.inner_text()
+    # One alone, and all again.
+    page.click("#legend button >> nth=8")
+    assert page.get_attribute("#legend button >> nth=8", "aria-pressed") == "true"
+    seen.add(pixels(page))
+    page.click("#legend button >> nth=8")
+    assert pixels(page) in seen
+    page.mouse.move(*middle(page))
+    assert f"{NASTY}: site <i>4</i>" in page.inner_text("#tip")
+    words = page.inner_text("#panel")
+    assert "site <i>4</i>" in words
+    assert "57.14" in words
+    page.select_option("#colour", "column1")
+    seen.add(pixels(page))
+    assert page.inner_text("#legend").split() == ["exposure", "2", "250", "missing", "(200)"]
+    page.select_option("#colour", "strength")
+    assert page.inner_text("#legend").split() == ["strength", "0", "1"]
+    page.evaluate("location.hash = '#image=409'")
+    settled(page)
+    assert page.inner_text("#panel").count("missing") == 2
+    assert len(seen) == 4
+
+
+def test_region__holds_the_images_between_its_corners(open_page, plain):
+    page = open_page(plain)
+    x, y = middle(page)
+    page.mouse.move(x - 150, y - 120)
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(x + 90, y + 60, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert heading(page) == "Images in a rectangle"
+    address = page.evaluate("location.hash")
+    left, bottom, right, top = map(float, address.removeprefix("#region=").split(","))
+    across, up = plain.explorer.places.T
+    inside = (across >= left) & (across <= right) & (up >= bottom) & (up <= top)
+    expected = plain.explorer.index[inside].tolist()
+    assert 20 < len(expected) < 1900
+    numbers = page.locator("#panel textarea").input_value()
+    assert [int(number) for number in numbers.split(", ")] == expected
+    assert f"{len(expected):,} images lie in it" in page.inner_text("#panel")
+    assert f"members /data/run --region={address[8:]}" in page.inner_text("#panel")
+    # The same from its address, from a button, and from the keyboard.
+    assert heading(open_page(plain, address)) == "Images in a rectangle"
+    page.keyboard.press("Escape")
+    page.click("#select")
+    page.mouse.move(x - 150, y - 120)
+    page.mouse.down()
+    page.mouse.move(x + 90, y + 60, steps=4)
+    page.mouse.up()
+    assert page.get_attribute("#select", "aria-pressed") == "false"
+    settled(page)
+    assert page.evaluate("location.hash") == address
+    page.focus("#map")
+    page.keyboard.press("s")
+    settled(page)
+    all_shown = page.locator("#panel textarea").input_value().count(",") + 1
+    assert all_shown >= 1990
+
+
 @pytest.mark.parametrize(
     ("where", "title"),
     [
@@ -304,6 +394,9 @@ def test_themes__each_is_drawn_in_its_colours(open_page, plain):
 
 def test_many_clusters__the_page_stays_quick_and_small(open_page):
     data = made(48_000_000, 20_000, n_shown=65_536, families=False)
+    numbers = np.random.default_rng(0).normal(size=65_536).astype(np.float32)
+    columns = [ColumnData(name=f"c{at}", values=numbers, limits=[-2, 2]) for at in range(8)]
+    data = replace(data, explorer=replace(data.explorer, columns=columns))
     text = render(data)
     assert len(text.encode()) < 15_000_000
     begun = time.monotonic()
@@ -349,6 +442,7 @@ def test_without_script__the_picture_of_the_map_is_there(open_page, plain):
 def site(plain):
     """A small server with the interface of `open`, and what was sent to it."""
     sent: list[tuple[str, str | None, dict]] = []
+    asked_of: list[str] = []
     text = rendered(plain).replace(
         "<head>", '<head><meta name="overcluster-server" content="edit">', 1
     )
@@ -368,6 +462,9 @@ def site(plain):
             name = asked.path.removeprefix("/token/")
             if name == "":
                 self.answer(text.encode(), "text/html; charset=utf-8")
+            elif name == "api/members" and "region" in words:
+                asked_of.append(words["region"][0])
+                self.answer({"total": 1234, "rows": [row]})
             elif name == "api/members":
                 offset = int(words["offset"][0])
                 rows = [{**row, "index": i} for i in range(offset, min(offset + 60, 100))]
@@ -396,13 +493,13 @@ def site(plain):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/token/", sent
+    yield f"http://127.0.0.1:{server.server_port}/token/", sent, asked_of
     server.shutdown()
     server.server_close()
 
 
 def test_server__gives_members_similar_images_and_takes_edits(open_page, plain, site):
-    address, sent = site
+    address, sent, asked_of = site
     page = open_page(plain, site=f"{address}#cluster=1")
     page.locator("#panel .tile img").nth(59).wait_for()
     assert "60 of 100 images" in page.inner_text("#panel")
@@ -413,6 +510,9 @@ def test_server__gives_members_similar_images_and_takes_edits(open_page, plain, 
     page.locator("#panel h2:text('Image 7')").wait_for()
     page.locator("#panel a[href='#image=8']").wait_for()
     assert "/photos/seven.png" in page.inner_text("#panel")
+    page.evaluate("location.hash = '#region=-1.5,2,3,4.25'")
+    page.locator("#panel :text('1 of 1,234 images')").wait_for()
+    assert asked_of == ["-1.5,2,3,4.25"]
     page.evaluate("location.hash = '#cluster=1'")
     page.fill("[aria-label='Name']", NASTY)
     with page.expect_navigation():

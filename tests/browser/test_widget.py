@@ -90,6 +90,7 @@ def test_model__moves_the_page(notebook):
         ({"image": 300}, "Image 300"),
         ({"layer": 0, "group": 1}, "Layer 0, group 1"),
         ({"family": 3}, "Family 3"),
+        ({"region": [-4.5, -3, 8, 9.25]}, "Images in a rectangle"),
         ({"cluster": -1}, "Noise"),
     ]:
         page.evaluate(f"model.set('selected', {json.dumps(told)})")

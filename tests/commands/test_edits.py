@@ -100,6 +100,8 @@ def test_split__parts_one_and_a_merge_of_the_parts_is_what_was_before(run):
     expected = renumbered(label, found, {2})
     np.testing.assert_array_equal(after[expected != -2], expected[expected != -2])
     assert len(found["clusters"]) > 1
+    # Each a tenth at least, where the tree has no border.
+    assert found["is_border"] or min(found["n_images"]) >= 0.1 * sum(found["n_images"])
     assert set(after[expected == -2]) == set(found["clusters"])
     assert found["n_images"] == [np.count_nonzero(after == c) for c in found["clusters"]]
     assert_sound(run)
@@ -115,7 +117,9 @@ def test_merge_of_all__is_one_cluster_that_can_be_split(run):
     assert run.n_clusters == 1
     np.testing.assert_array_equal(labels_of(run)["label"].values < 0, noise)
     assert_sound(run)
-    assert run.split(0)["n_clusters"] > 1
+    found = run.split(0)
+    assert found["n_clusters"] > 1
+    assert found["is_border"]
     assert_sound(run)
 
 

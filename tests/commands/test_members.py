@@ -145,3 +145,21 @@ def test_members__of_an_unfinished_run_are_refused(photo_run, tmp_path):
     store.save()
     with pytest.raises(StoreError, match="must have labels"):
         members(RunStore.open(store.path).path, 0)
+
+
+def test_region__lists_the_images_in_a_rectangle_of_the_map(photo_run, tmp_path, run_cli):
+    labels = labels_of(photo_run)
+    x, y = labels["x"].values, labels["y"].values
+    left, right = np.quantile(x, [0.2, 0.7]).tolist()
+    bottom, top = np.quantile(y, [0.3, 0.9]).tolist()
+    inside = (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
+    words = f"{left!r},{bottom!r},{right!r},{top!r}"
+    out = tmp_path / "inside.csv"
+    status, said, _ = run_cli("members", photo_run.path, f"--region={words}", "--out", out)
+    assert status == 0
+    assert f"of {inside.sum():,} images of the rectangle" in said
+    found = pd.read_csv(out)["index"].tolist()
+    assert sorted(found) == np.flatnonzero(inside).tolist()
+    assert found == brute(labels, inside, "strength").tolist()
+    assert run_cli("members", photo_run.path, "--region", "1,2,0,5")[0] == 2
+    assert run_cli("members", photo_run.path, "0", "--region", words)[0] == 2

@@ -40,12 +40,23 @@ def chosen(run, selected):
         return run.model.layers.values[selected["layer"]][labels.centroid] == selected["group"]
     if "image" in selected:
         return labels.sample.values == selected["image"]
+    if "region" in selected:
+        left, bottom, right, top = selected["region"]
+        x, y = labels["x"].values, labels["y"].values
+        return (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
     return np.all([labels[by[kind]] == number for kind, number in selected.items()], axis=0)
 
 
 @pytest.mark.parametrize(
     "selected",
-    [{"cluster": 0}, {"cluster": -1}, {"family": 1}, {"image": 1234}, {"layer": 0, "group": 1}],
+    [
+        {"cluster": 0},
+        {"cluster": -1},
+        {"family": 1},
+        {"image": 1234},
+        {"layer": 0, "group": 1},
+        {"region": [-20.5, -30, 15, 10]},
+    ],
     ids="-".join,
 )
 def test_selection__has_all_images_whatever_the_blocks(made, selected, monkeypatch):
@@ -71,7 +82,8 @@ def test_select__tells_the_page_and_refuses_what_is_not_there(made):
     page.observe(lambda change: heard.append(change.new), "selected")
     page.select(cluster=np.int32(1))
     page.select(layer=0, group=1)
-    assert heard == [{"cluster": 1}, {"layer": 0, "group": 1}]
+    page.select(region=(np.float32(-1.5), 0, 2, 3))
+    assert heard == [{"cluster": 1}, {"layer": 0, "group": 1}, {"region": [-1.5, 0.0, 2.0, 3.0]}]
     assert json.loads(json.dumps(page.get_state("selected"))) == {"selected": heard[-1]}
     assert page.get_state(["height"]) == {"height": 500}
     for wrong, said in [
@@ -80,6 +92,8 @@ def test_select__tells_the_page_and_refuses_what_is_not_there(made):
         ({"family": -1}, "`family` must be 0 to"),
         ({"layer": 99, "group": 0}, "`layer` must be 0 to"),
         ({"layer": 0, "group": 999}, "`group` must be 0 to"),
+        ({"region": (3, 1, 2, 4)}, "left, bottom, right and top of a rectangle"),
+        ({"region": (3, 1)}, "left, bottom, right and top of a rectangle"),
         ({"cluster": 1, "family": 1}, "or layer and group"),
         ({"colour": 1}, "got colour"),
     ]:

@@ -70,7 +70,7 @@ def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
         (
             number_sentence,
             {"n_clusters_interval": [11, 12], "n_resamples": 20},
-            "Likely 11 to 12 clusters: so many are found when the counts of images are redrawn (20 times, as another sample would have them), and some may be too small or overlap too much to be found.",
+            "Likely 11 to 12 clusters: so many are found when the counts of images are redrawn 20 times, as in other samples of such images. Clusters that are too small, or that overlap too much, are missed.",
         ),
         (number_sentence, {"n_resamples": 0}, "The certainty of the clusters was not estimated: tree.n_resamples is 0."),
         (cut_words, {"cut": {"n_clusters": 5}}, "5 clusters requested"),
@@ -106,7 +106,7 @@ def test_number_sentence__interval(interval, start):
     summary = {"n_clusters": 12, "n_clusters_interval": interval, "n_resamples": 7}
     sentence = number_sentence(summary)
     assert sentence.startswith(start)
-    assert "(7 times, " in sentence
+    assert "redrawn 7 times, " in sentence
     assert "(once, " in number_sentence({**summary, "n_resamples": 1})
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy import sparse
 
+from workflow.graph import Graph
 from workflow.tree import build_tree
 from workflow.tree.condensed_tree import prominences
 from workflow.tree.splitting import (
     Split,
     clusters_below,
+    halves,
     next_split,
     tree_of_partition,
 )
@@ -34,23 +39,92 @@ def parts_of(tree, split, members):
     return np.unique(label[label >= 0])
 
 
+def sizes_tried(tree, members):
+    """Return the least sizes of clusters that a split may have: that of the tree, and halves down to a tenth."""
+    sizes = [tree.min_cluster_size]
+    while sizes[-1] // 2 >= max(1, 0.1 * tree.population[members].sum()):
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def finest(tree, size):
+    """Return the lowest prominence of a split with parts of a size."""
+    rank = prominences(tree.linkage, size)
+    return float(rank[np.isfinite(rank)].min())
+
+
 def test_next_split__is_the_most_prominent_that_parts_the_cluster(tree):
-    for cluster in range(min(tree.n_clusters, 4)):
-        members = tree.label == cluster
-        split = next_split(tree, members)
-        assert split is not None
+    n_parted = 0
+    for members in [np.isin(tree.label, [0, c]) for c in range(min(tree.n_clusters, 4))]:
+        split, sizes = next_split(tree, members), sizes_tried(tree, members)
+        if split is None:
+            splits = [Split(size, finest(tree, size)) for size in sizes]
+            assert all(len(parts_of(tree, one, members)) < 2 for one in splits)
+            continue
+        n_parted += 1
+        assert split.min_cluster_size in sizes
         assert len(parts_of(tree, split, members)) > 1
         rank = prominences(tree.linkage, split.min_cluster_size)
         more = np.unique(rank[np.isfinite(rank) & (rank > split.min_prominence)])
         assert all(
             len(parts_of(tree, split._replace(min_prominence=float(p)), members)) < 2 for p in more
         )
-        size = tree.min_cluster_size
-        while size > split.min_cluster_size:
-            rank = prominences(tree.linkage, size)
-            least = float(rank[np.isfinite(rank)].min())
-            assert len(parts_of(tree, Split(size, least), members)) < 2
-            size //= 2
+        larger = [size for size in sizes if size > split.min_cluster_size]
+        splits = [Split(size, finest(tree, size)) for size in larger]
+        assert all(len(parts_of(tree, one, members)) < 2 for one in splits)
+    assert n_parted >= 3
+
+
+def random_graph(rng, sizes, inside, across):
+    """Return flows among groups of centroids: many within each, few between; and the group of each."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    same = group[:, None] == group
+    flow = np.triu(rng.poisson(np.where(same, inside, across)), 1)
+    both = sparse.csr_array(flow + flow.T)
+    return Graph(both.indptr, both.indices, both.data), group
+
+
+def test_halves__are_the_two_groups_of_planted_flows():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        graph, group = random_graph(rng, [30, 14, 20], 40.0, 1.0)
+        members = group != 2
+        population = rng.integers(50, 200, len(group))
+        part = halves(graph, population, members)
+        assert not part[~members].any()
+        found = part[members].astype(int)
+        assert (found == group[members]).all() or (found == 1 - group[members]).all()
+
+
+def test_halves__have_nearly_the_smallest_conductance_of_all_pairs_of_parts():
+    rng = np.random.default_rng(1)
+    subsets = np.array(list(itertools.product([False, True], repeat=11)))
+    everyone = np.ones(11, bool)
+    for _ in range(20):
+        graph, _ = random_graph(rng, [6, 5], 20.0, 6.0)
+        population = rng.integers(20, 200, 11)
+        flow = graph.to_sparse().toarray()
+        weight = flow.sum(axis=1) + population
+
+        def conductance(part, flow=flow, weight=weight):
+            volumes = weight[part].sum(), weight[~part].sum()
+            return flow[part][:, ~part].sum() / min(volumes)
+
+        share = subsets @ population / population.sum()
+        allowed = subsets[(share >= 0.1) & (share <= 0.9)]
+        best = min(conductance(part) for part in allowed)
+        part = halves(graph, population, everyone)
+        assert 0.1 <= population[part].sum() / population.sum() <= 0.9
+        assert conductance(part) <= 1.2 * best
+
+
+def test_halves__of_parts_without_ties_and_of_one_centroid():
+    empty = Graph(np.zeros(5, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    members = np.array([True, True, True, False])
+    part = halves(empty, np.array([5, 5, 5, 5]), members)
+    assert 0 < part.sum() < 3
+    assert halves(empty, np.array([5, 5, 5, 5]), np.arange(4) == 2) is None
+    assert halves(empty, np.array([500, 5, 5, 5]), np.arange(4) < 2) is None
 
 
 def test_next_split__of_clusters_put_together_parts_them_first(tree):

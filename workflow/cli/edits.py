@@ -80,7 +80,8 @@ def merge_command(
 def split_command(run: Path, cluster: int, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Part a cluster where the stored tree parts it next.
 
-    All else stays as it is, but for the numbers, which go by size. `undo` takes it back.
+    Where the tree has no border in it, it is divided in two where the fewest images lie between. All else
+    stays as it is, but for the numbers, which go by size. `undo` takes it back.
     """
     from workflow.commands.split import split
 

@@ -29,7 +29,7 @@ gallery my-run blurred --out blurred.csv""",
     type=click.IntRange(min=1),
     help="Most images to list, the clearest first; by default 100, and all with --out.",
 )
-@click.option("--out", metavar="FILE.csv", type=Path, help="Write the images to a file.")
+@click.option("--out", metavar="FILE.csv", type=Path, help="New file for the images.")
 @shared_options
 def gallery_command(
     run: Path,
@@ -44,7 +44,7 @@ def gallery_command(
     """List all images of one kind.
 
     KIND is dark, bright, low-contrast or blurred; border, images between two clusters (their
-    numbers follow, or none for any two); outliers; or family (its number follows).
+    numbers follow, or none for any two); or outliers. `members --family N` lists a family.
     """
     del loaded
     from workflow.commands.gallery import describe, gallery

@@ -25,6 +25,11 @@ members my-run 3 --out cluster-3.csv""",
 @click.argument("cluster", required=False)
 @click.option("--family", metavar="F", type=int, help="A family instead of a cluster.")
 @click.option(
+    "--region",
+    metavar="X0,Y0,X1,Y1",
+    help="A rectangle of the map instead: left, bottom, right and top.",
+)
+@click.option(
     "--limit", metavar="N", type=int, help="Most images; 100 by default, or all with --out."
 )
 @click.option(
@@ -48,6 +53,7 @@ def members_command(
     run: Path,
     cluster: str | None,
     family: int | None,
+    region: str | None,
     limit: int | None,
     offset: int,
     order: Literal["strongest", "weakest"],
@@ -64,7 +70,16 @@ def members_command(
     del loaded
     from workflow.commands.members import describe, members
 
-    found = members(run, cluster, family=family, limit=limit, offset=offset, order=order, out=out)
+    found = members(
+        run,
+        cluster,
+        family=family,
+        region=region,
+        limit=limit,
+        offset=offset,
+        order=order,
+        out=out,
+    )
     print_result(describe(found), found, as_json=as_json)
 
 

@@ -331,15 +331,23 @@ def duplicates_command(
     print_result(describe(found), found, as_json=as_json)
 
 
-@program.command("report", example="report my-run")
+@program.command("report", example="report my-run\nreport my-run --columns mine.csv")
 @click.argument("run", type=Path)
+@click.option(
+    "--columns",
+    metavar="TABLE",
+    help="Table of yours, .csv or .parquet, whose columns colour the map, by its `index` or `path`; none takes them away.",
+)
 @shared_options
-def report_command(run: Path, loaded: LoadedConfig, *, as_json: bool) -> None:
+def report_command(run: Path, columns: str | None, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Write the page RUN/report.html again."""
+    from workflow.commands import columns as own
     from workflow.commands.report import report
 
+    found = None if columns is None else own.columns(run, columns)
     path = report(run, overrides=loaded.given)
-    print_result(str(path), {"report": str(path)}, as_json=as_json)
+    text = str(path) if found is None else f"{own.describe(found)}\n{path}"
+    print_result(text, {"report": str(path), **(found or {})}, as_json=as_json)
 
 
 @program.group("compute", cls=Program, no_args_is_help=False)

@@ -1,4 +1,4 @@
-"""gallery: all images of one kind: dark, bright, flat, blurred, between two clusters, far out, of a family."""
+"""gallery: all images of one kind: dark, bright, flat, blurred, between two clusters, far out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import csv
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow.chunks import RowRange, row_ranges
 from workflow.commands.base import executor_for_bytes, images_of, require_labels, stored_config
+from workflow.commands.export.places import new_place, replaced_when_whole
 from workflow.engine.partitions import n_rows, partitions
 from workflow.engine.summary import read_summary
 from workflow.engine.verify import rows_and_blocks
-from workflow.errors import ConfigError, StoreError
+from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
@@ -27,7 +27,6 @@ from workflow.steps.parts.galleries import (
     border_counts,
     border_gallery,
     chosen,
-    family_gallery,
     find,
     lacks_statistics,
     look_gallery,
@@ -42,13 +41,14 @@ from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workflow.steps.parts.galleries import Gallery, Usual
 
 #: Kinds as a person writes them.
-KINDS = (*(name.replace("_", "-") for name in LOOKS), "border", "outliers", "family")
+KINDS = (*(name.replace("_", "-") for name in LOOKS), "border", "outliers")
 #: Images that are listed unless more are asked for, and pairs of clusters that are.
 N_LISTED, PAIRS_LISTED = 100, 20
 
@@ -67,15 +67,15 @@ def gallery(
     ----------
     run : path
         A run with labels.
-    kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers", "family"}
+    kind : {"dark", "bright", "low-contrast", "blurred", "border", "outliers"}
         What is wanted.
     of : sequence of int
-        Of `border` the two clusters, or none for any two; of `family` its number.
+        Of `border` the two clusters, or none for any two.
     limit : int, optional
         Most images to list, the clearest first; by default 100, and all of them
         where they are written to a file.
     out : path, optional
-        CSV file to write the images to; without `limit` in the order of the images.
+        New CSV file to write the images to; without `limit` in the order of the images.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def gallery(
     Raises
     ------
     ConfigError
-        If there is no such kind, cluster or family, or `limit` is below 1.
+        If there is no such kind or cluster, `limit` is below 1, or `out` is there.
     StoreError
         If the run lacks what the kind is known by, or the file cannot be written.
 
@@ -135,7 +135,8 @@ def gallery(
     records = _all_records(store, images) if is_whole else _records(store, images, cases.rows)
     if out is None:
         return {**found, "images": list(records)}
-    _write_csv(Path(out), records)
+    with replaced_when_whole(new_place(out, "--out", (".csv",))) as partial_file:
+        _write_csv(partial_file, records)
     return {**found, "out": str(out)}
 
 
@@ -180,8 +181,6 @@ def _gallery(store: RunStore, kind: str, of: Sequence[int]) -> tuple[Gallery, Us
         return outlier_gallery(store), None
     if kind == "border":
         return border_gallery(store, _pair(store, of)), None
-    if kind == "family":
-        return family_gallery(store, _family(store, of)), None
     name = kind.replace("-", "_")
     if name not in LOOKS:
         msg = f"a gallery must be one of {', '.join(KINDS)}; got {kind}. Give one of them."
@@ -238,17 +237,6 @@ def _pair(store: RunStore, of: Sequence[int]) -> tuple[int, int] | None:
     return of[0], of[1]
 
 
-def _family(store: RunStore, of: Sequence[int]) -> int:
-    """Return the family that is asked for."""
-    n_families = store.step("families").details.get("n_families") or 0
-    if len(of) != 1 or not 0 <= of[0] < n_families:
-        there = f"0 to {n_families - 1}" if n_families else "of which there are none"
-        got = " ".join(map(str, of)) or "none"
-        msg = f"`gallery family` must be given a family of the run, {there}; got {got}. The summary says how many there are."
-        raise ConfigError(msg)
-    return of[0]
-
-
 def _sentence(
     kind: str, of: Sequence[int], n_images: int, n_samples: int, usual: Usual | None
 ) -> str:
@@ -258,7 +246,6 @@ def _sentence(
     what = {
         "outliers": "beyond two radii of their centroid",
         "border": f"less than {BORDER_RATIO:g} times as far from one cluster as from another",
-        "family": f"in family {of[0] if of else ''}",
     }[kind]
     if kind == "border" and of:
         what = f"between clusters {of[0]} and {of[1]}: {what}"
@@ -304,18 +291,10 @@ def _plain(array: NDArray[Any]) -> list[Any]:
 
 
 def _write_csv(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write records in one move; a file without images has no header, for nothing is known of none."""
-    unfinished = path.with_name(f"{path.name}.partial")
-    try:
-        with unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            for number, record in enumerate(records):
-                if not number:
-                    writer.writerow(record)
-                writer.writerow(record.values())
-        unfinished.replace(path)
-    except OSError as err:
-        msg = f"`--out` must be a file that can be written; {path} cannot ({err.strerror or err}). Give another."
-        raise StoreError(msg) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write records; a file without images has no header, for nothing is known of none."""
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        for number, record in enumerate(records):
+            if not number:
+                writer.writerow(record)
+            writer.writerow(record.values())

@@ -1,4 +1,4 @@
-"""members: the images of a cluster or of a family, the strongest or the weakest first."""
+"""members: the images of a cluster, of a family or in a rectangle of the map, the strongest or the weakest first."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore
-from workflow.steps.parts.members import Ranked, Ranking, described_rows, ends
+from workflow.steps.parts.members import Ranked, Ranking, described_rows, ends, region_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Order = Literal["strongest", "weakest"]
@@ -29,12 +30,13 @@ def members(
     cluster: int | str | None = None,
     *,
     family: int | None = None,
+    region: Sequence[float] | str | None = None,
     limit: int | None = None,
     offset: int = 0,
     order: Order = "strongest",
     out: Path | str | None = None,
 ) -> dict[str, Any]:
-    """List the images of a cluster or of a family.
+    """List the images of a cluster, of a family, or in a rectangle of the map.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def members(
         outlying images first.
     family : int, optional
         The family instead.
+    region : sequence of float or str, optional
+        The rectangle instead: left, bottom, right and top, as ``x`` and ``y`` have them.
     limit : int, optional
         Images at most: 100 by default, or all where they go to a file.
     offset : int
@@ -57,7 +61,7 @@ def members(
     Returns
     -------
     dict
-        JSON-able: ``run``, ``cluster`` or ``family``, ``order``, ``offset``,
+        JSON-able: ``run``, ``cluster``, ``family`` or ``region``, ``order``, ``offset``,
         ``total`` (images there are), and ``rows``, each with ``index``,
         ``path`` where images have file names, ``cluster``, ``strength``,
         ``outlier_score`` and, where there are families, ``family`` and ``family_strength``; with `out` instead of the rows
@@ -77,10 +81,11 @@ def members(
     """
     store = RunStore.open(run)
     require_labels(store)
-    chosen = {"cluster": cluster} if cluster is not None else {}
+    chosen: dict[str, Any] = {"cluster": cluster} if cluster is not None else {}
     chosen |= {"family": family} if family is not None else {}
+    chosen |= {"region": region} if region is not None else {}
     if len(chosen) != 1:
-        msg = f"`members` must be given a cluster or --family; got {' and '.join(chosen) or 'neither'}. Give one."
+        msg = f"`members` must be given a cluster, --family or --region; got {' and '.join(chosen) or 'neither'}. Give one."
         raise ConfigError(msg)
     for name, number, least in (("--limit", limit, 1), ("--offset", offset, 0)):
         if number is not None and number < least:
@@ -89,7 +94,7 @@ def members(
     if order not in ("strongest", "weakest"):
         msg = f"`--order` must be strongest or weakest; got {order!r}. Give one of them."
         raise ConfigError(msg)
-    ranking, said = ranking_of(store, cluster, family)
+    ranking, said = ranking_of(store, cluster, family, region)
     told = {"run": str(store.path), **said, "order": order, "offset": offset}
     is_weakest = order == "weakest"
     if out is None:
@@ -111,9 +116,15 @@ def members(
 
 
 def ranking_of(
-    store: RunStore, cluster: int | str | None, family: int | None
-) -> tuple[Ranking, dict[str, int]]:
-    """Return the ranking of a cluster or a family, and which that is; refuse what the run does not have."""
+    store: RunStore,
+    cluster: int | str | None,
+    family: int | None,
+    region: Sequence[float] | str | None = None,
+) -> tuple[Ranking, dict[str, Any]]:
+    """Return the ranking of a cluster, a family or a region, and which that is; refuse what the run does not have."""
+    if region is not None:
+        rectangle = region_of(store, region)
+        return Ranking.of_region(rectangle), {"region": list(rectangle)}
     if family is not None:
         n_families = store.step("families").details.get("n_families") or 0
         if not 0 <= family < n_families:
@@ -127,7 +138,8 @@ def ranking_of(
 
 def describe(found: dict[str, Any]) -> str:
     """Return the members for a person, one a line."""
-    what = f"family {found['family']}" if "family" in found else f"cluster {found['cluster']}"
+    what = f"family {found['family']}" if "family" in found else f"cluster {found.get('cluster')}"
+    what = "the rectangle" if "region" in found else what
     what = "noise" if found.get("cluster") == -1 else what
     total = f"{format_count(found['total'], 'image')} of {what}"
     if "out" in found:

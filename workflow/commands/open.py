@@ -29,6 +29,7 @@ from workflow.runstore import RunStore, layout, zarr_io
 from workflow.server import Site, serve
 from workflow.steps.base import is_picture
 from workflow.steps.parts.members import Ranked, Ranking, described_rows
+from workflow.steps.parts.own_columns import columns_at
 from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
@@ -123,18 +124,20 @@ class OpenRun:
     def row(self, query: Mapping[str, str], gone: Event) -> dict[str, Any]:
         """Return what is known of an image."""
         del gone
-        index = self._row(_number(query, "index"))
-        return described_rows(self._store(), np.array([index]))[0]
+        store, rows = self._store(), np.array([self._row(_number(query, "index"))])
+        own = {column.name: column.word(0) for column in columns_at(store, rows)}
+        return described_rows(store, rows)[0] | {"columns": own}
 
     def members(self, query: Mapping[str, str], gone: Event) -> dict[str, Any]:
-        """Return some images of a cluster or a family, the strongest or the weakest first."""
+        """Return some images of a cluster, a family or a region, the strongest or the weakest first."""
         del gone
         store, order = self._store(), query.get("order", "strongest")
-        if order not in ("strongest", "weakest") or ("family" in query) == ("cluster" in query):
-            msg = "members must be asked for by cluster or family, and order be strongest or weakest. Correct the question."
+        n_chosen = len({"cluster", "family", "region"} & set(query))
+        if order not in ("strongest", "weakest") or n_chosen != 1:
+            msg = "members must be asked for by cluster, family or region, and order be strongest or weakest. Correct the question."
             raise ConfigError(msg)
         family = _number(query, "family") if "family" in query else None
-        ranking, _ = ranking_of(store, query.get("cluster"), family)
+        ranking, _ = ranking_of(store, query.get("cluster"), family, query.get("region"))
         limit = _number(query, "limit", PAGE_ROWS, 1, MAX_ROWS)
         state = self.state()
         # One at a time: who asks for the same cluster twice waits for the first answer.
@@ -217,15 +220,12 @@ class Thumbnails:
         if self._kept is None:
             msg = f"images must have rows and columns to be looked at; those of this run are vectors of shape {self._shape}. There is no picture."
             raise ImagesError(msg)
-        if self._images is not None:
-            pixels = self._images.read(row, row + 1)
-        else:
-            place = np.searchsorted(self._kept.rows, [row])
-            if place[0] == len(self._kept.rows) or self._kept.rows[place[0]] != row:
-                msg = f"the images of the run must be where they were, unchanged; they are gone, and image {row} is not among those that were kept. Put them back."
-                raise ImagesError(msg)
-            pixels = self._kept.pictures(place)
-        return contact_sheet(pixels.reshape(1, *self._shape), 1, value_range=self._shown)
+        rows = np.array([row])
+        if self._images is None and not self._kept.has(rows)[0]:
+            msg = f"the images of the run must be where they were, unchanged; they are gone, and image {row} is not among those that were kept. Put them back."
+            raise ImagesError(msg)
+        pixels = self._kept.with_images(rows, self._images, self._shape)
+        return contact_sheet(pixels, 1, value_range=self._shown)
 
 
 def _edits(run: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:

@@ -10,11 +10,13 @@ from workflow.commands.base import require_clusters, stored_config
 from workflow.commands.recut import relabel
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
+from workflow.graph import Graph
 from workflow.runstore import RunStore
 from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.edits import (
     changed_words,
     cluster_words,
+    is_by_flow,
     new_numbers,
     present_cut,
     remember,
@@ -41,8 +43,8 @@ def split(
 ) -> dict[str, Any]:
     """Part a cluster of the labels in force at the next split that the tree has in it.
 
-    Its images stay in its parts, and noise stays noise; where no part of the
-    least size of a cluster can be had, smaller ones are made.
+    Its images stay in its parts, and noise stays noise. A cluster that the tree does not
+    part, or only into a part of less than a tenth, is divided in two where the fewest images lie between.
 
     Parameters
     ----------
@@ -61,13 +63,13 @@ def split(
     -------
     dict
         JSON-able: ``changed``, what was done in one line; the numbers of the
-        parts (``clusters``), largest first, ``n_images`` of each, ``n_clusters`` of the
+        parts (``clusters``), largest first, whether the tree has a border there (``is_border``), ``n_images`` of each, ``n_clusters`` of the
         run, and ``numbers``, old to new, of the other clusters whose number is another one.
 
     Raises
     ------
     ConfigError
-        If the cluster is not there, or the tree has no split in it, or labels are families.
+        If the cluster is not there, or cannot be divided, or labels are families.
     StoreError
         If the run has no labels, or cannot be written.
     """
@@ -77,10 +79,12 @@ def split(
         label = require_clusters(store, config, [cluster], "split")
         cluster = int(cluster)
         names, cut = cluster_names(store), present_cut(store)
-        edit = split_of(cut_by_hand(stored_tree(store), cut["requested"]), label, cluster)
+        flows = Graph(*store.read_model("graph_indptr", "graph_indices", "graph_weights_three"))
+        tree = cut_by_hand(stored_tree(store), cut["requested"])
+        edit = split_of(tree, label, cluster, flows)
         if edit is None:
             n_centroids = format_count(int(np.count_nonzero(label == cluster)), "centroid")
-            msg = f"`split` must be told a cluster that the tree parts; it does not part cluster {cluster}, which has {n_centroids}. A run with more centroids (--set overcluster.n_centroids=N) tells more apart."
+            msg = f"`split` must be told a cluster of several centroids; cluster {cluster} has {n_centroids}, and no two parts of a tenth or more. A run with more centroids (--set overcluster.n_centroids=N) tells more apart."
             raise ConfigError(msg)
         words = f"split cluster {cluster_words([cluster], names)}"
         remember(store, words, n_edits=len(cut["edits"]))
@@ -95,9 +99,12 @@ def split(
         numbers = new_numbers(label, now, besides=[cluster])
         sized = [f"{part} ({format_count(sizes.get(part, 0), 'image')})" for part in parts]
         what = f"{words}: now {' and '.join(sized)}"
+        if is_by_flow(edit):
+            what += "; the tree has no border there, so that the fewest images lie between them"
         return {
             "changed": changed_words(store, what, numbers, names),
             "clusters": parts,
+            "is_border": not is_by_flow(edit),
             "n_images": n_images,
             "n_clusters": summary["n_clusters"],
             "numbers": numbers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from workflow.chunks import row_ranges
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.steps.parts.members import READ_ROWS
+from workflow.steps.parts.members import READ_ROWS, inside, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from workflow.notebook.widget import Explorer
     from workflow.runstore import RunStore
 
-#: What a selection is told by: one of the first three, or the other two.
-KINDS = ("cluster", "family", "image", "layer", "group")
+#: What a selection is told by: one of the first four, or the other two.
+KINDS = ("cluster", "family", "image", "region", "layer", "group")
 #: What only a page with a map has.
 MAP_MARK = b'id="explorer-data"'
 
@@ -44,15 +44,15 @@ def open_explorer(store: RunStore, height: int) -> Explorer:
     return Explorer(store, page, height=height)
 
 
-def selected_rows(store: RunStore, selected: Mapping[str, int]) -> NDArray[np.int64]:
-    """Return all images of a cluster, a family or a group of a layer, or one image.
+def selected_rows(store: RunStore, selected: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return all images of a cluster, a family, a group of a layer or a rectangle of the map, or one image.
 
     Parameters
     ----------
     store : RunStore
         A run whose labels are there.
     selected : mapping of str to int
-        See `KINDS`; empty selects nothing.
+        See `KINDS`; empty selects nothing. A region is left, bottom, right and top.
 
     Returns
     -------
@@ -70,8 +70,12 @@ def selected_rows(store: RunStore, selected: Mapping[str, int]) -> NDArray[np.in
     elif "group" in selected:
         array, value = "centroid", selected["group"]
         groups = store.read_model("layers")[0][selected["layer"]]
+    region = region_of(store, selected["region"]) if "region" in selected else None
     found = []
     for block in row_ranges(n_samples, READ_ROWS):
+        if region is not None:
+            found.append(inside(store, block, region) + block.start)
+            continue
         own = zarr_io.read_rows(store.path / layout.LABELS, array, *block)
         if groups is not None:
             own = np.where(own >= 0, groups[own], -1)
@@ -79,11 +83,16 @@ def selected_rows(store: RunStore, selected: Mapping[str, int]) -> NDArray[np.in
     return np.concatenate(found)
 
 
-def require_selectable(store: RunStore, selected: Mapping[str, int]) -> None:
+def require_selectable(store: RunStore, selected: Mapping[str, Any]) -> None:
     """Refuse a selection of what a run does not have."""
-    if set(selected) not in (set(), {"cluster"}, {"family"}, {"image"}, {"layer", "group"}):
-        msg = f"one of cluster, family and image, or layer and group, must be selected; got {', '.join(selected)}. Give one."
+    if (len(selected) > 1 and set(selected) != {"layer", "group"}) or not set(selected) <= set(
+        KINDS
+    ):
+        msg = f"one of cluster, family, image and region, or layer and group, must be selected; got {', '.join(selected)}. Give one."
         raise ConfigError(msg)
+    if "region" in selected:
+        region_of(store, selected["region"])
+        return
     layers = store.read_model("layers")[0]
     ends = {
         "cluster": read_summary(store)["n_clusters"],

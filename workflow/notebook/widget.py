@@ -42,7 +42,10 @@ class Explorer(anywidget.AnyWidget):
     # Bytes travel as they are, and once, in the message that opens the widget.
     _page = traitlets.Bytes().tag(sync=True)
     height = traitlets.Int(min=100).tag(sync=True)
-    selected = traitlets.Dict(traitlets.Int(), key_trait=traitlets.Enum(KINDS)).tag(sync=True)
+    selected = traitlets.Dict(
+        traitlets.Union([traitlets.Int(), traitlets.List(traitlets.CFloat(), minlen=4, maxlen=4)]),
+        key_trait=traitlets.Enum(KINDS),
+    ).tag(sync=True)
 
     def __init__(self, store: RunStore, page: bytes, **traits: Any) -> None:
         super().__init__(_page=page, **traits)
@@ -59,14 +62,15 @@ class Explorer(anywidget.AnyWidget):
         """
         return selected_rows(self._store(), self.selected)
 
-    def select(self, **what: int) -> None:
+    def select(self, **what: Any) -> None:
         """Select on the page.
 
         Parameters
         ----------
-        **what : int
+        **what : int or sequence of float
             ``cluster``, -1 for noise, ``family`` or ``image``; or ``layer`` and
-            ``group``; nothing ends the selection.
+            ``group``; or ``region``, left, bottom, right and top of a rectangle of
+            the map, as ``x`` and ``y`` have them; nothing ends the selection.
 
         Raises
         ------
@@ -74,7 +78,10 @@ class Explorer(anywidget.AnyWidget):
             If the run has no such thing.
         """
         require_selectable(self._store(), what)
-        self.selected = {kind: int(number) for kind, number in what.items()}
+        self.selected = {
+            kind: [float(edge) for edge in value] if kind == "region" else int(value)
+            for kind, value in what.items()
+        }
 
     def _store(self) -> RunStore:
         """Return the run; refuse one whose clusters are not those of the page."""

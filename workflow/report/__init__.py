@@ -15,13 +15,14 @@ from workflow.report.data import (
     outlier_sheet,
 )
 from workflow.report.explore import ExplorerData
-from workflow.report.map_plot import MapData
+from workflow.report.map_plot import ColumnData, MapData
 from workflow.report.notebook import LiveRow, live_html, run_html, unfinished_html
 from workflow.report.page import render, with_times
 
 __all__ = [
     "Certainty",
     "ClustersByThreshold",
+    "ColumnData",
     "CondensedTree",
     "ExplorerData",
     "FamilyTable",

@@ -2,7 +2,7 @@
 // Everything comes from the JSON in the page; a server behind the page gives what one file cannot hold.
 "use strict";
 (() => {
-const TYPES = {u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i1: Int8Array, i2: Int16Array, i4: Int32Array};
+const TYPES = {u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i1: Int8Array, i2: Int16Array, i4: Int32Array, f4: Float32Array};
 const find = (id) => document.getElementById(id);
 
 function unpack({type, bytes}) {
@@ -13,7 +13,7 @@ function unpack({type, bytes}) {
 
 const data = JSON.parse(find("explorer-data").textContent,
   (key, value) => value && typeof value.bytes === "string" ? unpack(value) : value);
-const {points, clusters, families, sprite, levels, noun} = data;
+const {points, clusters, families, sprite, levels, columns, noun} = data;
 // By themselves in the page, so that a name can be changed in it.
 const names = JSON.parse(find("cluster-names").textContent);
 const n = points.index.length, nClusters = clusters.size.length, sure = clusters.certainty;
@@ -121,7 +121,7 @@ const layer = document.createElement("canvas"), layerContext = layer.getContext(
 let dots = null;
 const view = {x: 0, y: 0, scale: 1};
 let home = 1, width = 0, height = 0, frame = 0, ink = {}, isKeyed = false;
-let selection = {}, colouring = "cluster", sorting = {key: "size", down: true};
+let selection = {}, colouring = "cluster", picked = null, sorting = {key: "size", down: true};
 let isShown = new Uint8Array(n).fill(1), clusterShown = new Uint8Array(nClusters).fill(1), buckets = [], drawn = [];
 const sheet = new Image(), density = new Image();
 sheet.onload = density.onload = () => { redraw(); document.querySelectorAll("canvas.picture").forEach(paint); };
@@ -133,13 +133,35 @@ function isSelected(i) {
   if ("cluster" in selection) return points.cluster[i] === selection.cluster;
   if ("family" in selection) return points.family[i] === selection.family;
   if ("group" in selection) return levelGroup(selection.level, i) === selection.group;
+  if ("region" in selection) {
+    const [left, top, right, bottom] = boxOf(selection.region), [x, y] = [points.x[i], points.y[i]];
+    return x >= left && x <= right && y >= top && y <= bottom;
+  }
   return true;
 }
-const hasSelection = () => ["image", "cluster", "family", "group"].some((key) => key in selection);
+const hasSelection = () => ["image", "cluster", "family", "group", "region"].some((key) => key in selection);
+const [fromLeft, fromTop, step] = [data.place.left, data.place.top, data.place.step];
+/** A rectangle [left, bottom, right, top] of the map of the run in numbers of this page, [left, top, right, bottom]; and back. */
+const boxOf = ([left, bottom, right, top]) => [(left - fromLeft) / step, (fromTop - top) / step, (right - fromLeft) / step, (fromTop - bottom) / step];
+const regionOf = ([left, top, right, bottom]) => [fromLeft + left * step, fromTop - bottom * step, fromLeft + right * step, fromTop - top * step]
+  .map((value) => Number(value.toPrecision(6)));
 
-/** Number of the colour of a point: the palette, then grey, then the ramp. */
+/** The column of the user's that colours the points, if one does. */
+const columnNow = () => colouring.startsWith("column") ? columns[Number(colouring.slice(6))] : null;
+const number = (value) => String(Number(value.toPrecision(4)));
+function valueOf({categories, values}, i) {
+  const value = values[i];
+  return categories ? categories[value] ?? "missing" : Number.isNaN(value) ? "missing" : number(value);
+}
+
+/** Number of the colour of a point: the palette, then grey, the ramp, the colours of words, and that of no value. */
 function shadeOf(i) {
-  const grey = data.palette.length;
+  const grey = data.palette.length, column = columnNow();
+  if (column?.categories) return column.values[i] < 0 ? missing : column.values[i] < data.words.length ? firstWord + column.values[i] : grey;
+  if (column) {
+    const {limits: [low, high], values} = column, part = Math.min(1, Math.max(0, (values[i] - low) / (high - low || 1)));
+    return Number.isNaN(values[i]) ? missing : grey + 1 + Math.round(part * (data.ramp.length - 1));
+  }
   if (colouring === "strength") return grey + 1 + Math.round(points.strength[i] / 255 * (data.ramp.length - 1));
   if (colouring === "family") {
     const f = points.family[i];
@@ -151,7 +173,7 @@ function shadeOf(i) {
   const group = levelGroup(colouring, i);
   return group < 0 ? grey : levels[colouring].colour[group];
 }
-const shades = [...data.palette, data.grey, ...data.ramp];
+const shades = [...data.palette, data.grey, ...data.ramp, ...data.words, data.grey], missing = shades.length - 1, firstWord = missing - data.words.length;
 
 /** Sort the points that are shown by what they look like, so that each colour is set once. */
 function arrange() {
@@ -159,18 +181,19 @@ function arrange() {
   const doubtful = find("doubtful").checked;
   for (let c = 0; c < nClusters; c++) clusterShown[c] = clusters.size[c] >= least && (!doubtful || isDoubtful(c));
   const bright = shades.map(() => []), faded = shades.map(() => []), picks = hasSelection() && !("image" in selection);
+  const of = picked === null ? null : columnNow().values;
   let nShown = 0;
   for (let i = 0; i < n; i++) {
     const c = points.cluster[i];
     isShown[i] = points.strength[i] >= strength && (c < 0 ? !least && !doubtful : clusterShown[c]);
     if (!isShown[i]) continue;
     nShown++;
-    (picks && !isSelected(i) ? faded : bright)[shadeOf(i)].push(i);
+    (picks && !isSelected(i) || of && of[i] !== picked ? faded : bright)[shadeOf(i)].push(i);
   }
   // Grey lies below the colours, what is not selected below what is.
-  const grey = data.palette.length, order = [grey, ...shades.keys()].filter((s, at) => at === 0 || s !== grey);
+  const grey = data.palette.length, order = [missing, grey, ...shades.keys()].filter((s, at) => at < 2 || s !== grey && s !== missing);
   buckets = [...order.map((s) => ({colour: shades[s], alpha: 0.13, of: faded[s]})),
-    ...order.map((s) => ({colour: shades[s], alpha: s === grey && colouring !== "strength" ? 0.45 : 0.85, of: bright[s]}))];
+    ...order.map((s) => ({colour: shades[s], alpha: s === missing ? 0.2 : s === grey && !columnNow() ? 0.45 : 0.85, of: bright[s]}))];
   const kept = clusterShown.reduce((sum, each) => sum + each, 0);
   find("said").textContent = nShown === n && kept === nClusters ? ""
     : `${count(nShown)} of ${images(n)} and ${count(kept)} of ${count(nClusters)} ${plural(noun)} shown`;
@@ -200,12 +223,29 @@ function draw() {
     context.drawImage(density, x, y, (right - left) * view.scale, (bottom - top) * view.scale);
   }
   context.globalAlpha = 1;
-  drawPoints(ratio, Math.min(9, Math.max(1.3, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45));
+  // Larger on a large map.
+  const least = 1.3 * Math.min(2, Math.max(1, Math.min(width, height) / 600));
+  drawPoints(ratio, Math.min(9, Math.max(least, Math.sqrt(3e4 / n)) * Math.max(1, zoom) ** 0.45));
   drawPictures(zoom);
   drawNames();
   const chosen = "image" in selection ? pointOf.get(selection.image) : undefined;
   if (chosen !== undefined) ring(...toScreen(points.x[chosen], points.y[chosen]), 12);
   if (isKeyed) ring(width / 2, height / 2, 7);
+  if ("region" in selection) {
+    const [left, top, right, bottom] = boxOf(selection.region);
+    outline(toScreen(left, top), toScreen(right, bottom));
+  }
+  if (rubber) outline(...rubber);
+}
+
+function outline([left, top], [right, bottom]) {
+  for (const [colour, line, dash] of [[ink.card, 3, []], [ink.accent, 2, [6, 4]]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line;
+    context.setLineDash(dash);
+    context.strokeRect(left, top, right - left, bottom - top);
+  }
+  context.setLineDash([]);
 }
 
 /** Draw the points pixel by pixel on a sheet of its own: tens of thousands of rectangles take too long. */
@@ -269,7 +309,7 @@ function drawPictures(zoom) {
     drawn.push({i, left: x - wide / 2, top: y - tall / 2, wide, tall});
   }
   for (const {i, left, top} of drawn) {
-    context.fillStyle = points.cluster[i] < 0 ? data.grey : data.palette[clusters.colour[points.cluster[i]]];
+    context.fillStyle = shades[shadeOf(i)];
     context.fillRect(left - 2, top - 2, wide + 4, tall + 4);
     context.drawImage(sheet, ...tileOf(i), left, top, wide, tall);
   }
@@ -370,13 +410,25 @@ function showTip(i, x, y) {
     element("b", {}, `image ${points.index[i]}`), element("div", {className: "file"}, pathOf(i)),
     element("div", {}, capital(called(points.cluster[i]))),
     points.family && points.family[i] >= 0 ? element("div", {}, `family ${points.family[i]}`) : "",
+    columnNow() ? element("div", {}, `${columnNow().name}: ${valueOf(columnNow(), i)}`) : "",
     element("div", {}, `strength ${hundredths(points.strength[i])}`)));
   tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
   tip.style.top = `${Math.max(4, y + 14 + tip.offsetHeight > height ? y - tip.offsetHeight - 14 : y + 14)}px`;
 }
 
 const touches = new Map();
-let moved = 0;
+// Two corners of what is being selected, and whether the next drag selects without shift.
+let moved = 0, rubber = null, isSelecting = false;
+function selecting(on) {
+  isSelecting = on;
+  find("select").setAttribute("aria-pressed", String(on));
+}
+/** Select what lies between two corners on the screen. */
+function selectBetween([x0, y0], [x1, y1]) {
+  const onMap = (x, y) => [(x - width / 2) / view.scale + view.x, (y - height / 2) / view.scale + view.y];
+  const corners = [...onMap(Math.min(x0, x1), Math.min(y0, y1)), ...onMap(Math.max(x0, x1), Math.max(y0, y1))];
+  go(`#region=${regionOf(corners).join()}`, false);
+}
 const placeOf = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
@@ -387,6 +439,7 @@ canvas.addEventListener("pointerdown", (event) => {
   touches.set(event.pointerId, placeOf(event));
   moved = touches.size > 1 ? Infinity : 0;
   isKeyed = false;
+  rubber = touches.size === 1 && (event.shiftKey || isSelecting) ? [placeOf(event), placeOf(event)] : null;
 });
 canvas.addEventListener("pointermove", (event) => {
   const now = placeOf(event), before = touches.get(event.pointerId);
@@ -398,13 +451,22 @@ canvas.addEventListener("pointermove", (event) => {
     moveBy((now[0] - before[0]) / 2, (now[1] - before[1]) / 2);
   } else {
     moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
-    moveBy(now[0] - before[0], now[1] - before[1]);
+    if (rubber) {
+      rubber[1] = now;
+      redraw();
+    } else moveBy(now[0] - before[0], now[1] - before[1]);
   }
   touches.set(event.pointerId, now);
   if (moved > 5) showTip(-1);
 });
 canvas.addEventListener("pointerup", (event) => {
   touches.delete(event.pointerId);
+  const corners = rubber;
+  rubber = null;
+  if (corners && moved > 5) {
+    selecting(false);
+    selectBetween(...corners);
+  }
   if (moved > 5) return;
   const place = placeOf(event), i = nearest(...place, event.pointerType === "touch" ? 22 : 12);
   showTip(i, ...place);
@@ -412,7 +474,7 @@ canvas.addEventListener("pointerup", (event) => {
   if (i < 0) go("#view=clusters", false);
   else go(isPicture || selection.cluster === points.cluster[i] ? `#image=${points.index[i]}` : `#cluster=${points.cluster[i]}`, false);
 });
-canvas.addEventListener("pointercancel", (event) => touches.delete(event.pointerId));
+canvas.addEventListener("pointercancel", (event) => { touches.delete(event.pointerId); rubber = null; redraw(); });
 canvas.addEventListener("pointerleave", () => { if (!touches.size) showTip(-1); });
 canvas.addEventListener("blur", () => { isKeyed = false; showTip(-1); redraw(); });
 canvas.addEventListener("keydown", (event) => {
@@ -420,7 +482,8 @@ canvas.addEventListener("keydown", (event) => {
     "+": () => zoomBy(1.4), "=": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4), "0": showAll,
     ArrowLeft: () => moveBy(step, 0), ArrowRight: () => moveBy(-step, 0), ArrowUp: () => moveBy(0, step), ArrowDown: () => moveBy(0, -step),
     Enter: () => { const i = nearest(width / 2, height / 2, 40); if (i >= 0) go(`#image=${points.index[i]}`, false); },
-    Escape: () => go("#view=clusters", false),
+    s: () => selectBetween([0, 0], [width, height]),
+    Escape: () => { rubber = null; selecting(false); go("#view=clusters", false); },
   };
   if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
@@ -432,6 +495,7 @@ canvas.addEventListener("keydown", (event) => {
 find("zoom-in").onclick = () => zoomBy(1.5);
 find("zoom-out").onclick = () => zoomBy(1 / 1.5);
 find("zoom-all").onclick = showAll;
+find("select").onclick = () => selecting(!isSelecting);
 
 // ---------------------------------------------------------------- pictures in the panel
 
@@ -462,7 +526,7 @@ async function ask(address, options) {
   return found;
 }
 
-/** Show images of a cluster or a family: of the server all, of one file those that it shows. */
+/** Show images of a cluster, a family or a region: of the server all, of one file those that it shows. */
 function members(key, value, some) {
   const box = element("div"), orders = {
     strongest: (a, b) => points.strength[b] - points.strength[a],
@@ -577,15 +641,30 @@ function showFamily(f) {
   return undefined;
 }
 
+function showRegion(region, some) {
+  const total = element("span", {}, images(some.length)), here = new Map(), list = element("ul", {className: "plain"});
+  for (const i of some) here.set(points.cluster[i], (here.get(points.cluster[i]) || 0) + 1);
+  const most = [...here].sort((a, b) => b[1] - a[1] || a[0] - b[0]), isWhole = n === data.n_samples;
+  const line = ([c, times]) => element("li", {}, swatch(clusterColour(c)), clusterLink(c), ` ${images(times)}`);
+  panel.replaceChildren(element("h2", {}, "Images in a rectangle"),
+    element("p", {}, total, isWhole ? " lie in it." : ` of the ${count(n)} on this page lie in it; the run has ${images(data.n_samples)}.`),
+    element("p", {className: "hint"}, isWhole ? "To list them: " : "To list all of the run: ", element("code", {}, `${data.list_command} --region=${region.join()}`)),
+    ...members("region", region.join(), some),
+    ...(most.length ? [element("h3", {}, capital(plural(noun)) + (isWhole ? "" : ", by the images on this page")), ...growing(list, most, line, 8)] : []),
+    folded(isWhole ? "Their numbers" : "Numbers of those on this page",
+      element("textarea", {readOnly: true, rows: 6, "aria-label": "Numbers of the images", value: some.map((i) => points.index[i]).sort((a, b) => a - b).join(", ")})));
+}
+
 function showImage(index) {
   const i = pointOf.get(index);
   if (i === undefined && !server) return say(`Image ${index} is not among the ${images(n)} that this page shows one by one. All: `, element("code", {}, data.command));
   const title = element("h2", {}, `Image ${index}`), facts = element("div"), more = element("div");
-  const show = ({path, cluster, family, strength, outlier_score: outlier}) => facts.replaceChildren(definitions([
+  const show = ({path, cluster, family, strength, outlier_score: outlier, columns: own}) => facts.replaceChildren(definitions([
     ["file", path ? element("span", {className: "file"}, path) : null], [noun, clusterLink(cluster)],
     ["family", family === undefined || family < 0 ? null : link(`#family=${family}`, `Family ${family}`)],
-    ["strength", strength.toFixed(2)], ["outlier score", outlier.toFixed(2)]]));
-  if (i !== undefined) show({path: pathOf(i), cluster: points.cluster[i], family: points.family?.[i], strength: points.strength[i] / 255, outlier_score: points.outlier[i] / 255});
+    ["strength", strength.toFixed(2)], ["outlier score", outlier.toFixed(2)], ...Object.entries(own || {})]));
+  if (i !== undefined) show({path: pathOf(i), cluster: points.cluster[i], family: points.family?.[i], strength: points.strength[i] / 255, outlier_score: points.outlier[i] / 255,
+    columns: Object.fromEntries(columns.map((column) => [column.name, valueOf(column, i)]))});
   panel.replaceChildren(title, element("div", {className: "large"}, (server ? fromServer(index) : picture(i, 192)) || element("p", {className: "hint"}, "No picture of it is on this page. All: ", element("code", {}, data.command))), facts, more);
   if (!server) return undefined;
   const still = () => selection.image === index;
@@ -707,9 +786,10 @@ function tabs(current) {
 /** Show what the address names; addresses of other parts of the page change nothing. */
 function route() {
   const asked = new URLSearchParams(location.hash.slice(1)), number = (key) => asked.has(key) && /^-?\d+$/.test(asked.get(key)) ? Number(asked.get(key)) : null;
-  const isOurs = ["image", "cluster", "family", "group", "view"].some((key) => asked.has(key));
+  const isOurs = ["image", "cluster", "family", "group", "region", "view"].some((key) => asked.has(key));
   if (location.hash && !isOurs && panel.hasChildNodes()) return;
   const [image, cluster, family, level, group] = ["image", "cluster", "family", "level", "group"].map(number);
+  const region = (asked.get("region") ?? "").split(",").map(Number);
   selection = {};
   tabs("");
   let some = [];
@@ -732,9 +812,13 @@ function route() {
     showFamily(family);
   } else if (level !== null && group !== null && levels[level] && group < levels[level].size.length) {
     selection = {level, group};
-    colouring = find("colour").value = String(level);
+    colourBy(String(level));
     some = Array.from({length: n}, (_, i) => i).filter(isSelected);
     showGroup(level, group);
+  } else if (region.length === 4 && region[0] <= region[2] && region[1] <= region[3]) {
+    selection = {region};
+    some = Array.from({length: n}, (_, i) => i).filter(isSelected);
+    showRegion(region, some);
   } else if (asked.get("view") === "tree") {
     tabs("tree");
     showTree();
@@ -780,12 +864,43 @@ if (isFramed) {
   });
 }
 
+// ---------------------------------------------------------------- what the colours mean
+
+function colourBy(what) {
+  colouring = find("colour").value = what;
+  picked = null;
+  showLegend();
+}
+
+function showLegend() {
+  const box = find("legend"), column = columnNow(), scale = colouring === "strength" ? {name: "strength", limits: [0, 1], missing: 0} : column;
+  box.hidden = !scale;
+  if (!scale) return;
+  const {name, categories, counts, limits, missing: absent} = scale, key = (colour, ...words) => [swatch(colour), ...words];
+  const rest = absent ? element("li", {}, key(`${data.grey}55`, `missing (${count(absent)})`)) : "";
+  if (!categories) {
+    box.replaceChildren(element("b", {}, name), element("div", {className: "ramp", style: `background:linear-gradient(90deg,${data.ramp})`}),
+      element("div", {className: "ends"}, element("span", {}, number(limits[0])), element("span", {}, number(limits[1]))), element("ul", {className: "plain"}, rest));
+    return;
+  }
+  const list = element("ul", {className: "plain"}), own = data.words.length;
+  const line = (code) => element("li", {}, button(key(data.words[code] || data.grey, `${categories[code]} (${count(counts[code])})`), (event) => {
+    picked = picked === code ? null : code;
+    for (const each of list.querySelectorAll("button")) each.setAttribute("aria-pressed", String(picked !== null && each === event.currentTarget));
+    arrange();
+  }, {"aria-pressed": "false"}));
+  box.replaceChildren(element("details", {open: innerWidth > 560}, element("summary", {}, name), element("p", {className: "hint"}, "Click one to see it alone."), ...growing(list, categories.map((_, code) => code), line, 12),
+    element("ul", {className: "plain"}, rest),
+    categories.length > own ? element("p", {className: "hint"}, `The ${own} most frequent have a colour each, others are grey.`) : ""));
+}
+
 // ---------------------------------------------------------------- start
 
 const colour = find("colour");
 colour.append(element("option", {value: "cluster"}, noun), ...(families ? [element("option", {value: "family"}, "family")] : []), element("option", {value: "strength"}, "strength"),
   ...levels.map((level, at) => level.is_clusters ? null : element("option", {value: String(at)}, levelName(level))).filter(Boolean));
-colour.onchange = () => { colouring = colour.value; arrange(); };
+if (columns.length) colour.append(element("optgroup", {label: "your columns"}, columns.map(({name}, at) => element("option", {value: `column${at}`}, name))));
+colour.onchange = () => { colourBy(colour.value); arrange(); };
 const filtered = () => {
   find("strength-said").textContent = find("strength").value;
   arrange();
@@ -794,10 +909,11 @@ const filtered = () => {
 for (const id of ["least", "strength", "doubtful"]) find(id).addEventListener("input", filtered);
 find("doubtful-label").hidden = !sure;
 find("unfilter").onclick = () => { find("tools").reset(); colour.value = colouring; filtered(); };
+showLegend();
 find("tools").onsubmit = (event) => { event.preventDefault(); search(find("find").value); };
 find("tab-clusters").textContent = capital(plural(noun));
 find("tab-tree").hidden = !levels.length;
-find("shown").textContent = `${n < data.n_samples ? `${count(n)} of ${images(data.n_samples)}` : `All ${images(n)}`} are points`
+find("shown").textContent = `Each point is an image; images that are alike lie side by side. ${n < data.n_samples ? `${count(n)} of ${images(data.n_samples)}` : `All ${images(n)}`} are points`
   + `${data.n_drawn < data.n_samples ? `, ${count(data.n_drawn)} make the grey density` : ""}${nPictures ? `; ${count(nPictures)} have a picture` : ""}.`;
 find("still")?.remove();
 find("explore").hidden = false;

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from workflow.report.contact_sheets import shown_range, sprite_sheet
-from workflow.report.figures import CLUSTER_COLOURS, NOISE_COLOUR
+from workflow.report.figures import CLUSTER_COLOURS, NOISE_COLOUR, WORD_COLOURS
 from workflow.report.map_plot import colour_numbers, density, group_middles, map_limits
 from workflow.report.sentences import PROGRAM, label_noun
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.report.data import ReportData
+    from workflow.report.map_plot import ColumnData
 
 #: Bytes of the picture that holds all thumbnails, and of the file names of images.
 SPRITE_BYTES, PATHS_BYTES = 4_400_000, 1_500_000
@@ -62,6 +63,8 @@ class ExplorerData:
         Clusters with the most images between, the nearest first; -1 where there are fewer.
     flow : int64 array of shape (n_clusters, k) [images]
         How many lie between.
+    columns : sequence of ColumnData
+        Columns of the user's, with the values of these images.
     """
 
     index: NDArray[np.int64]
@@ -76,6 +79,7 @@ class ExplorerData:
     layers: NDArray[np.int32]
     neighbors: NDArray[np.int32]
     flow: NDArray[np.int64]
+    columns: Sequence[ColumnData] = ()
 
 
 def cluster_colours(data: ReportData) -> NDArray[np.intp]:
@@ -92,18 +96,23 @@ def explorer_values(data: ReportData, colours: NDArray[np.intp]) -> dict[str, An
     assert found is not None
     scale = _Scale.of(found.places, shown.places)
     across, up = scale.whole(shown.places)
+    columns = [_column(column) for column in shown.columns]
     pictures: dict[str, Any] | None = None
     if shown.pictures is not None and len(shown.pictures):
         limits = data.value_range or shown_range([shown.pictures])
-        sprite = sprite_sheet(shown.pictures, SPRITE_BYTES, value_range=limits)
+        n_bytes = SPRITE_BYTES - sum(column.values.nbytes for column in shown.columns)
+        sprite = sprite_sheet(shown.pictures, n_bytes, value_range=limits)
         pictures = {**sprite._asdict(), "png": _data_url(sprite.png)}
     return {
         "noun": label_noun(data.summary),
         "n_samples": data.summary["n_samples"],
         "n_drawn": len(found.places),
         "command": f"{PROGRAM} open {shlex.quote(data.run_path)}",
+        "list_command": f"{PROGRAM} members {shlex.quote(data.run_path)}",
+        "place": {"left": scale.left, "top": scale.top, "step": scale.step},
         "palette": [*CLUSTER_COLOURS],
         "grey": NOISE_COLOUR,
+        "words": [*WORD_COLOURS],
         "ramp": [to_hex(colour) for colour in colormaps["cividis"](np.linspace(0, 1, N_RAMP))],
         "density": _density(found.places, scale),
         "points": {
@@ -116,6 +125,7 @@ def explorer_values(data: ReportData, colours: NDArray[np.intp]) -> dict[str, An
             "outlier": packed(_bytes(shown.outlier_score)),
             "family": None if shown.family is None else packed(shown.family),
         },
+        "columns": columns,
         "paths": None if shown.path is None else _paths(shown.path),
         "sprite": pictures,
         "clusters": _clusters(data, scale) | {"colour": packed(colours)},
@@ -125,12 +135,12 @@ def explorer_values(data: ReportData, colours: NDArray[np.intp]) -> dict[str, An
 
 
 def packed(values: NDArray[Any]) -> dict[str, str]:
-    """Return whole numbers as the script unpacks them: the smallest type that holds all, and its bytes.
+    """Return numbers as the script unpacks them: of whole ones the smallest type that holds all, and the bytes.
 
     Parameters
     ----------
-    values : int array
-        Numbers of at most 32 bits.
+    values : int or float array
+        Whole numbers of at most 32 bits; others become float32.
 
     Returns
     -------
@@ -142,9 +152,11 @@ def packed(values: NDArray[Any]) -> dict[str, str]:
     >>> packed(np.array([1, 300])), packed(np.array([-1, 3]))
     ({'type': 'u2', 'bytes': 'AQAsAQ=='}, {'type': 'i1', 'bytes': '/wM='})
     """
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    names = ("i1", "i2", "i4") if low < 0 else ("u1", "u2", "u4")
-    name = next(n for n in names if np.iinfo(n).min <= low and high <= np.iinfo(n).max)
+    name = "f4"
+    if values.dtype.kind != "f":
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        names = ("i1", "i2", "i4") if low < 0 else ("u1", "u2", "u4")
+        name = next(n for n in names if np.iinfo(n).min <= low and high <= np.iinfo(n).max)
     content = np.ascontiguousarray(values, dtype=f"<{name}").tobytes()
     return {"type": name, "bytes": base64.b64encode(content).decode("ascii")}
 
@@ -169,6 +181,18 @@ class _Scale:
         wide = places.astype(np.float64)
         across, down = (wide[:, 0] - self.left) / self.step, (self.top - wide[:, 1]) / self.step
         return tuple(np.clip(np.rint(axis), 0, SIDE).astype(np.int64) for axis in (across, down))  # type: ignore[return-value]
+
+
+def _column(column: ColumnData) -> dict[str, Any]:
+    """Return a column of the user's."""
+    return {
+        "name": column.name,
+        "values": packed(column.values),
+        "categories": None if column.categories is None else [*column.categories],
+        "counts": [*column.counts],
+        "missing": column.n_missing,
+        "limits": [*column.limits],
+    }
 
 
 def _bytes(share: NDArray[Any]) -> NDArray[np.uint8]:

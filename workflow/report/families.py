@@ -36,7 +36,11 @@ def families_section(data: ReportData) -> Markup:
     n_within = int(np.count_nonzero(families.cluster_share >= WITHIN))
     lie = f"{n_within:,} of {format_count(len(families.size), 'family')} lie within one cluster."
     plots = [_sizes(families), _conductance(families)]
-    return draw("families.html", hint=f"{_HINT} {lie}", plots=plots, **_table(data, families))
+    # Where families are the labels, their pictures are called so.
+    title = "How tight the families are" if label_noun(data.summary) == "family" else "Families"
+    return draw(
+        "families.html", title=title, hint=f"{_HINT} {lie}", plots=plots, **_table(data, families)
+    )
 
 
 def _sizes(families: FamilyTable) -> Markup:

@@ -35,6 +35,10 @@ CLUSTER_COLOURS = (
 )  # fmt: skip
 #: Colour of what belongs to no cluster.
 NOISE_COLOUR = "#8a8f98"
+#: Colours of words, and of images that have none: three more that differ as much from the others and
+#: from grey for each kind of colour blindness (CIELAB distance 25 or more; among those of clusters it is 16 or more).
+WORD_COLOURS = (*CLUSTER_COLOURS, "#9000f0", "#b4e49c", "#904824")
+MISSING_COLOUR = "#d3d6db"
 
 _STYLE = {
     "font.family": ["DejaVu Sans"],

@@ -9,15 +9,24 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from scipy.spatial import KDTree
 
 from workflow.formatting import format_count
 from workflow.report.contact_sheets import contact_array
-from workflow.report.figures import CLUSTER_COLOURS, INK, MUTED, NOISE_COLOUR, PAPER
+from workflow.report.figures import (
+    CLUSTER_COLOURS,
+    INK,
+    MISSING_COLOUR,
+    MUTED,
+    NOISE_COLOUR,
+    PAPER,
+    WORD_COLOURS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -38,6 +47,41 @@ ALL_COMPARED, AROUND = 500, 64
 PICTURE_POINTS = 22.0
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ColumnData:
+    """A column of the user's for some images.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    values : array of shape (n,)
+        float32 numbers, NaN where there is none; or int numbers of words, -1 where there is none.
+    categories : sequence of str or None
+        The words, the most frequent first; None where values are numbers.
+    counts : sequence of int
+        Images of the run with each.
+    n_missing : int
+        Images of the run without a value.
+    limits : sequence of float
+        Nearly all numbers lie between these two; empty for words.
+    """
+
+    name: str
+    values: NDArray[Any]
+    categories: Sequence[str] | None = None
+    counts: Sequence[int] = ()
+    n_missing: int = 0
+    limits: Sequence[float] = ()
+
+    def word(self, place: int) -> str:
+        """Return the value of an image, as a person reads it."""
+        value = self.values[place]
+        if self.categories is not None:
+            return self.categories[value] if value >= 0 else "missing"
+        return "missing" if np.isnan(value) else f"{float(f'{value:.4g}'):g}"
+
+
 @dataclass(frozen=True, eq=False)
 class MapData:
     """What a map shows.
@@ -56,6 +100,8 @@ class MapData:
         Group -> a picture of it.
     names : mapping of int to str
         Group -> what a person calls it.
+    column : ColumnData or None
+        What the values are of, where they are words or numbers of the user's.
     """
 
     places: NDArray[np.float32]
@@ -64,6 +110,7 @@ class MapData:
     name: str = "cluster"
     pictures: Mapping[int, NDArray[Any]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    column: ColumnData | None = None
 
     @property
     def has_groups(self) -> bool:
@@ -89,15 +136,25 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
     low, high = map_limits(data.places)
     inside = ((data.places >= low) & (data.places <= high)).all(axis=1)
     places, values = data.places[inside], data.values[inside]
-    if data.has_groups:
+    words = data.column.categories if data.column is not None else None
+    if words is not None:
+        table = np.array([to_rgb(c) for c in (*WORD_COLOURS, NOISE_COLOUR, MISSING_COLOUR)])
+        # Of the images without a value the last one, of words without a colour grey.
+        colours = table[np.where(values < 0, -1, np.minimum(values, len(WORD_COLOURS)))]
+        order = np.argsort(values >= 0, kind="stable")
+    elif data.has_groups:
         colours = _group_colours(places, values)
         # The others are drawn over those of no group.
         order = np.argsort(values >= 0, kind="stable")
     else:
         shades = ScalarMappable(_norm(values), colormaps["cividis"])
-        colours = shades.to_rgba(values)[:, :3]
+        colours = shades.to_rgba(np.nan_to_num(values, nan=0.0))[:, :3]
+        colours[np.isnan(values)] = to_rgb(MISSING_COLOUR)
         order = np.argsort(np.nan_to_num(values, nan=-np.inf), kind="stable")
-        axes.figure.colorbar(shades, ax=axes, shrink=0.6, label=data.name)
+        bar = axes.figure.colorbar(shades, ax=axes, shrink=0.6)
+        bar.set_label(data.name, parse_math=False)
+        if data.column is not None and data.column.n_missing:
+            bar.ax.set_xlabel(f"grey: {data.column.n_missing:,} missing", fontsize="small")
     if len(places) <= MAX_POINTS:
         size = float(np.clip(30_000 / max(1, len(places)), 0.8, 14.0))
         axes.scatter(
@@ -112,14 +169,17 @@ def plot_map(axes: Axes, data: MapData) -> Axes:
         pixels, far = _raster(places, colours, low, high)
         extent = (low[0], far[0], low[1], far[1])
         axes.imshow(pixels, extent=extent, origin="lower", interpolation="nearest")
-    if data.has_groups:
+    if words is not None:
+        _explain_words(axes, data)
+    elif data.has_groups:
         _name_groups(axes, places, values, data)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set_axis_off()
     shown = format_count(len(data.places), "image")
     if len(data.places) < data.n_samples:
         shown = f"{len(data.places):,} of {format_count(data.n_samples, 'image')}"
-    axes.set_title(f"{shown}, by {data.name}", loc="left", color=MUTED, fontsize="medium")
+    title = f"{shown}, by {data.name}"
+    axes.set_title(title, loc="left", color=MUTED, fontsize="medium", parse_math=False)
     return axes
 
 
@@ -260,6 +320,29 @@ def density(
     dense = np.log1p(np.quantile(count[pixel], 0.7)) if len(pixel) else 1.0
     opacity = np.where(count > 0, np.clip(0.25 + 0.75 * np.log1p(count) / dense, 0, 1), 0.0)
     return pixel, opacity.reshape(height, width), low + np.array([width, height]) / scale
+
+
+def _explain_words(axes: Axes, data: MapData) -> None:
+    """Write which colour stands for which word, beside the map."""
+    column, n_own = data.column, len(WORD_COLOURS)
+    assert column is not None
+    assert column.categories is not None
+    lines = [
+        (word[:NAME_LENGTH], count, colour)
+        for word, count, colour in zip(column.categories, column.counts, WORD_COLOURS, strict=False)
+    ]
+    if len(column.categories) > n_own:
+        n_others = len(column.categories) - n_own
+        lines.append((f"{n_others:,} others", sum(column.counts[n_own:]), NOISE_COLOUR))
+    if column.n_missing:
+        lines.append(("missing", column.n_missing, MISSING_COLOUR))
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=f"{word} ({count:,})")
+        for word, count, colour in lines
+    ]
+    legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _name_groups(axes: Axes, places: NDArray[Any], values: NDArray[Any], data: MapData) -> None:

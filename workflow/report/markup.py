@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: Code of fewer characters stays in one line.
+SHORT = 28
+
+
 def _readable(value: Any) -> Any:
     """Return a value to be written; bytes of a path that the locale does not know are read as UTF-8."""
     if isinstance(value, str) and not isinstance(value, Markup):
@@ -28,6 +32,24 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def code_words(text: Any) -> Markup:
+    """Return a text with what stands between backticks as code; short code is not broken into lines.
+
+    Examples
+    --------
+    >>> str(code_words("see `--help` & more"))
+    'see <code class="short">--help</code> &amp; more'
+    """
+    words = []
+    for at, part in enumerate(str(_readable(text)).split("`")):
+        name = "short" if len(part) < SHORT else "long"
+        words.append(Markup('<code class="{}">{}</code>').format(name, part) if at % 2 else part)
+    return Markup().join(words)
+
+
+_TEMPLATES.filters["code"] = code_words
 
 
 def draw(template: str, **values: Any) -> Markup:

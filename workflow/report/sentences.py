@@ -273,7 +273,7 @@ def number_sentence(summary: Mapping[str, Any]) -> str:
             sentences.append(f"Mostly the same number is found {ways}.")
         else:
             sentences.append(
-                f"Likely {found} clusters: so many are found {ways}, and some may be too small or overlap too much to be found."
+                f"Likely {found} clusters: so many are found {ways}. Clusters that are too small, or that overlap too much, are missed."
             )
     if n_resamples == 0:
         sentences.append("The certainty of the clusters was not estimated: tree.n_resamples is 0.")
@@ -347,7 +347,7 @@ def _ways(summary: Mapping[str, Any]) -> list[str]:
     if n_resamples:
         times = "once" if n_resamples == 1 else f"{n_resamples:,} times"
         ways.append(
-            f"when the counts of images are redrawn ({times}, as another sample would have them)"
+            f"when the counts of images are redrawn {times}, as in other samples of such images"
         )
     # Other methods have no threshold that could widen the interval.
     if _has_threshold(summary.get("tree_method")) and summary.get("n_clusters_by_threshold"):

@@ -62,11 +62,11 @@ dd small{{display:block;font-size:.8rem;font-weight:400;color:var(--muted)}}
 .notes ul{{margin:.2em 0;padding-left:1.1em}}.notes li{{overflow-wrap:anywhere}}
 .sheets{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,336px),1fr));gap:14px;margin:12px 0}}
 .card{{margin:0;padding:12px 14px}}
-.card img{{display:block;max-width:100%;height:auto;margin-top:8px;image-rendering:pixelated}}
+.card img{{display:block;max-width:100%;height:auto;margin-top:8px;background:var(--line);outline:1px solid var(--line);image-rendering:pixelated}}
 .swatch{{width:14px;height:14px;border-radius:4px;flex:none}}
 .mark{{white-space:nowrap;background:var(--warn);border:1px solid var(--warn-line);border-radius:9px;padding:0 8px;
 font-size:.8rem;font-weight:400}}
-code{{overflow-wrap:anywhere}}
+code{{overflow-wrap:anywhere}}code.short{{white-space:nowrap}}
 .plots{{display:grid;margin-bottom:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:14px}}
 .plot{{margin:0;padding:12px 14px;min-width:0}}
 .plot svg{{display:block;width:100%;height:auto;max-width:640px}}
@@ -97,11 +97,24 @@ border-radius:8px;padding:12px;box-shadow:0 4px 16px #0004}}
 .filters input[type=number]{{width:7em}}
 .find{{display:flex;gap:4px}}
 #find{{width:min(19em,56vw)}}
-.stage{{display:grid;grid-template-columns:minmax(0,1fr) minmax(320px,27%);gap:14px;height:clamp(420px,calc(100vh - 275px),1300px)}}
+.stage{{display:grid;grid-template-columns:minmax(0,1fr) minmax(320px,27%);gap:14px;height:clamp(420px,calc(100vh - 305px),1300px)}}
 .chart{{position:relative;min-height:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}}
 .chart canvas{{display:block;width:100%;height:100%;touch-action:none;cursor:crosshair}}
 .chart canvas:focus-visible{{outline-offset:-3px}}
 .zoom{{position:absolute;top:10px;left:10px;display:flex;flex-direction:column;gap:4px}}
+.legend{{position:absolute;left:10px;bottom:10px;max-width:min(260px,62%);max-height:52%;overflow:auto;padding:6px 10px;font-size:.85rem;
+background:var(--card);border:1px solid var(--line);border-radius:8px}}
+.legend[hidden]{{display:none}}
+.legend details,.legend .plain,.legend p{{margin:0}}
+.legend summary{{padding:0}}
+.legend button{{border:0;background:none;padding:1px 4px;text-align:left;overflow-wrap:anywhere}}
+.legend button[aria-pressed=true]{{outline:2px solid var(--accent)}}
+.legend li{{padding:1px 4px}}.legend li:has(button){{padding:0}}
+.list .mark{{font-size:.7rem;padding:0 5px}}.list thead{{font-size:.8rem}}
+.legend .swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
+.ramp{{height:12px;width:180px;max-width:100%;border-radius:3px;margin:4px 0 2px}}
+.ends{{display:flex;justify-content:space-between;max-width:180px}}
+textarea{{width:100%;font:inherit;font-size:.85rem;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:6px}}
 .zoom button{{width:34px;height:34px;padding:0;font-size:1.1rem;line-height:1}}
 .tip{{position:absolute;z-index:2;display:flex;gap:10px;width:max-content;max-width:min(340px,90%);padding:8px 10px;font-size:.85rem;pointer-events:none;
 background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow:0 2px 10px #0003}}
@@ -114,7 +127,7 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 #panel{{overflow:auto;padding:12px 14px;flex:1}}
 #panel h2{{display:flex;align-items:center;gap:8px;flex-wrap:wrap;overflow-wrap:anywhere}}
 #panel h3{{margin:16px 0 6px}}
-#panel .mark{{margin-left:6px}}
+#panel .mark{{margin-left:5px}}
 .facts{{display:grid;grid-template-columns:auto minmax(0,1fr);gap:2px 14px;font-size:.9rem;margin:8px 0}}
 .facts dd{{font-size:inherit;font-weight:400}}
 .list{{width:100%;min-width:0}}
@@ -123,10 +136,10 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .list td,.list th{{padding:4px 8px 4px 0;vertical-align:middle}}
 .list tbody th{{width:100%;overflow-wrap:anywhere}}
 .list thead button{{border:0;background:none;padding:0;color:var(--muted);font-weight:600;white-space:normal;text-align:left}}
-.small{{width:26px;height:auto;vertical-align:middle;margin-right:7px}}
+.small{{outline:1px solid var(--line);width:26px;height:auto;vertical-align:middle;margin-right:6px}}
 .list .swatch,.tree .swatch,p>.swatch{{display:inline-block;vertical-align:-2px;margin-right:7px}}
 .tiles{{display:flex;flex-wrap:wrap;gap:4px;margin:6px 0}}
-.tile{{display:block;line-height:0;border:2px solid transparent;border-radius:3px}}
+.tile{{display:block;background:var(--line);line-height:0;border:2px solid transparent;border-radius:3px}}
 .tile:is(:hover,:focus-visible){{border-color:var(--accent)}}
 .picture,.tile img,.large img{{image-rendering:pixelated}}
 .large img{{width:min(100%,192px)}}
@@ -139,9 +152,9 @@ background:var(--card);border:1px solid var(--line);border-radius:8px;box-shadow
 .opener[aria-expanded=true]::before{{content:"\2212"}}
 .edits form{{display:flex;gap:6px;margin:6px 0}}
 .edits input{{min-width:0;flex:1}}
-@media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,62vh,640px)}}
+@media (max-width:900px){{.stage{{display:block;height:auto}}.chart{{height:clamp(300px,min(62vh,100vw),640px)}}
 .side{{margin-top:12px}}#panel{{max-height:80vh}}}}
-@media (max-width:560px){{.explore{{padding:0 14px}}}}
+@media (max-width:560px){{.explore{{padding:0 14px}}.zoom{{flex-direction:row}}}}
 @media (max-width:560px){{main,header{{padding-left:14px;padding-right:14px}}.lead{{font-size:1rem}}
 .figures{{grid-template-columns:1fr 1fr}}}}
 @media print{{.card,.plot{{break-inside:avoid}}}}

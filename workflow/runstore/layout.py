@@ -19,6 +19,8 @@ MODEL = "model.zarr"
 NEIGHBORS = "neighbors.zarr"
 FAMILIES = "families.zarr"
 MAP = "map.zarr"
+#: Columns of the user's own.
+COLUMNS = "columns.zarr"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -30,10 +31,12 @@ from workflow.steps.parts.galleries import (
     with_words,
 )
 from workflow.steps.parts.map_data import map_data
+from workflow.steps.parts.members import values_at
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.parts.odd_images import find_outliers, near_copies
-from workflow.steps.parts.previews import Previews, labels_at
+from workflow.steps.parts.own_columns import has_columns_of_others
+from workflow.steps.parts.previews import Previews
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import shown_clusters, stored_tree
 
@@ -342,6 +345,12 @@ def _notes(store: RunStore, summary: dict[str, Any]) -> list[str]:
     if summary["n_unreadable"]:
         some = ", ".join(store.step("ingest").details.get("unreadable", [])[:5])
         notes.append(f"{summary['n_unreadable']} files could not be read and were left out: {some}")
+    if has_columns_of_others(store):
+        words = f"overcluster report {shlex.quote(str(store.path))} --columns TABLE"
+        notes.append(
+            "Columns of a table were given for other images than the run has now, and colour nothing. "
+            f"`{words}` gives them for these."
+        )
     if lacks_statistics(store):
         notes.append(
             "This run keeps no brightness, contrast and sharpness of its images: dark, bright, low-contrast and "
@@ -406,7 +415,7 @@ class ContactSheets(Sequence["Sheet"]):
         from workflow.report.sentences import label_noun
 
         self._kept = Previews(store)
-        labels = labels_at(store, self._kept.rows, ("label", "distance", "outlier_score"))
+        labels = values_at(store, ("label", "distance", "outlier_score"), self._kept.rows)
         # Few clusters of very many are shown, and so are few of their pictures.
         n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
         names = cluster_names(store)
@@ -458,7 +467,11 @@ class ContactSheets(Sequence["Sheet"]):
                 tightness = families.conductance[family], families.expected[family]
                 sheet = partial(family_sheet, family, int(families.size[family]), *tightness)
                 self._show(
-                    shown, with_words(sheet, f"all: {gallery_command(store, 'family', family)}")
+                    shown,
+                    with_words(
+                        sheet,
+                        f"all: overcluster members {shlex.quote(str(store.path))} --family {family}",
+                    ),
                 )
 
     def _show_odd(self, store: RunStore) -> None:

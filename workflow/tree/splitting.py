@@ -1,4 +1,4 @@
-"""The next split of a cluster in a stored tree, and the tree of clusters that were merged and split."""
+"""The next split of a cluster in a stored tree or beside it, and the tree of clusters that were merged and split."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import diags_array
+from scipy.sparse.csgraph import breadth_first_order
 
 from workflow.tree._tree_kernels import subtree_sums
 from workflow.tree.condensed_tree import CondensedTree, condense, prominences
@@ -16,10 +18,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workflow.graph import Graph
     from workflow.tree.cluster_tree import ClusterTree
 
 #: Share of the images of a node that are of its cluster: a large one goes on where a small one was split off.
 NEARLY_ALL = 0.9
+#: Share of the images of a cluster that each of its two parts has at least where the tree does not part it.
+SMALLEST_PART = 0.1
+#: Steps of the power iteration for a vector that only has to order the centroids.
+N_STEPS = 1000
 
 
 class Split(NamedTuple):
@@ -43,14 +50,14 @@ def next_split(tree: ClusterTree, members: NDArray[np.bool_]) -> Split | None:
     Parameters
     ----------
     tree : ClusterTree
-        A tree; its least size of a cluster is tried first, then half of it, and so on.
+        A tree; its least size of a cluster is tried first, then half of it, and so on down to a tenth of the set.
     members : bool array of shape (n_centroids,)
         The centroids of the set.
 
     Returns
     -------
     Split or None
-        None where no cut of the tree parts them.
+        None where no such cut of the tree parts them.
 
     Notes
     -----
@@ -62,6 +69,7 @@ def next_split(tree: ClusterTree, members: NDArray[np.bool_]) -> Split | None:
     left, right = linkage.left.astype(np.int64), linkage.right.astype(np.int64)
     n_inside = subtree_sums(inside, left, right)
     on_both_sides = (n_inside[left] > 0) & (n_inside[right] > 0)
+    least = SMALLEST_PART * int(tree.population[members].sum())
     while size >= 1:
         rank = prominences(linkage, size)[on_both_sides]
         falling = np.unique(rank[np.isfinite(rank)])[::-1].tolist()
@@ -77,7 +85,78 @@ def next_split(tree: ClusterTree, members: NDArray[np.bool_]) -> Split | None:
                     low = middle + 1
             return splits[high]
         size //= 2
+        # A density tree goes on to peel a handful of images off a group without a border in it.
+        if size < least:
+            return None
     return None
+
+
+def halves(
+    graph: Graph, population: NDArray[np.int64], members: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Divide a set of centroids in two where the fewest images lie between, for their size.
+
+    Parameters
+    ----------
+    graph : Graph
+        Images between two centroids.
+    population : int64 array of shape (n_centroids,) [images]
+        Images of each.
+    members : bool array of shape (n_centroids,)
+        The set.
+
+    Returns
+    -------
+    bool array of shape (n_centroids,) or None
+        One part; the other one is the rest of the set. Each has a tenth of the images or more; None
+        where no order of the centroids can be cut so.
+
+    Notes
+    -----
+    The order is that of the second eigenvector of the normalized graph, found by power iteration
+    from the distance to one centroid in steps; the cut is that of smallest conductance [1]_.
+
+    References
+    ----------
+    .. [1] J. Shi and J. Malik, "Normalized cuts and image segmentation", 2000.
+    """
+    where = np.flatnonzero(members)
+    images = population[where].astype(np.float64)
+    # The images of the centroids keep those without ties in.
+    flow = graph.to_sparse()[where][:, where].astype(np.float64) + diags_array(images)
+    weight = flow.sum(axis=1)
+    root = np.sqrt(weight)
+    scaled = diags_array(1 / root) @ flow @ diags_array(1 / root)
+    steps = breadth_first_order(flow, int(np.argmax(images)))[0]
+    vector = np.zeros(len(where))
+    # What cannot be reached lies apart from the rest.
+    vector[steps] = 1 + np.arange(len(steps))
+    for _ in range(N_STEPS):
+        # Half of the step, so that no part swings.
+        vector = (vector + scaled @ vector) / 2
+        vector -= root * (np.sum(vector * root) / np.sum(weight))
+        length = np.sqrt(np.sum(vector * vector))
+        if length == 0:
+            return None
+        vector /= length
+    order = np.argsort(vector / root, kind="stable")
+    rank = np.argsort(order)
+    ends = flow.tocoo()
+    one, other = rank[ends.row], rank[ends.col]
+    crosses = one < other
+    # A tie is cut by all cuts from its first end to its last.
+    between = np.bincount(one[crosses], ends.data[crosses], len(where))
+    between -= np.bincount(other[crosses], ends.data[crosses], len(where))
+    cut, before = np.cumsum(between)[:-1], np.cumsum(images[order])[:-1]
+    volume = np.cumsum(weight[order])
+    smaller = np.minimum(volume[:-1], volume[-1] - volume[:-1])
+    allowed = np.minimum(before, images.sum() - before) >= SMALLEST_PART * images.sum()
+    if not allowed.any():
+        return None
+    conductance = np.where(allowed, cut / np.maximum(smaller, 1e-300), np.inf)
+    part = np.zeros(len(members), np.bool_)
+    part[where[order[: int(np.argmin(conductance)) + 1]]] = True
+    return part
 
 
 def _is_parted(tree: ClusterTree, split: Split, members: NDArray[np.bool_]) -> bool:

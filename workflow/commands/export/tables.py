@@ -93,10 +93,17 @@ class OwnColumns:
 
     Parameters
     ----------
-    path : path
-        A file, .csv or .parquet.
+    given : path or DataFrame
+        A file, .csv or .parquet, or the table itself.
     store : RunStore
         The run that it belongs to.
+
+    Attributes
+    ----------
+    key : str
+        What its rows are joined by.
+    table : DataFrame
+        The other columns, by the key.
 
     Raises
     ------
@@ -104,29 +111,29 @@ class OwnColumns:
         If it cannot be read, has neither column, names an image twice, or one that the run does not have.
     """
 
-    def __init__(self, path: Path | str, store: RunStore) -> None:
-        self._place = Path(path)
-        table = _read_table(self._place)
-        self._key = next((key for key in KEYS if key in table.columns), "")
-        if not self._key:
+    def __init__(self, given: Path | str | pd.DataFrame, store: RunStore) -> None:
+        self._place = Path(given) if isinstance(given, str | Path) else "the table"
+        table = _read_table(Path(given)) if isinstance(given, str | Path) else given
+        self.key = next((key for key in KEYS if key in table.columns), "")
+        if not self.key:
             held = ", ".join(map(str, table.columns[:MAX_NAMED]))
-            msg = f"`--columns` must have a column `index` or `path`; {path} has {held or 'no columns'}. Rename one, or add it."
+            msg = f"`--columns` must have a column `index` or `path`; {self._place} has {held or 'no columns'}. Rename one, or add it."
             raise ConfigError(msg)
-        if self._key not in ("index", *zarr_io.array_names(store.path / layout.LABELS)):
-            msg = f"`--columns` must have a column `index` where images have no file names; {path} has `path`. Add `index`, which counts from 0."
+        if self.key not in ("index", *zarr_io.array_names(store.path / layout.LABELS)):
+            msg = f"`--columns` must have a column `index` where images have no file names; {self._place} has `path`. Add `index`, which counts from 0."
             raise ConfigError(msg)
-        keys = table[self._key]
+        keys = table[self.key]
         self._refuse(np.flatnonzero(keys.isna()), "an image for each row", keys)
         self._refuse(np.flatnonzero(keys.duplicated()), "one row for an image", keys)
         others = table.drop(columns=[key for key in KEYS if key in table.columns])
-        self._table = others.set_axis(_plain(keys, self._key), axis=0)
+        self.table = others.set_axis(plain_keys(keys, self.key), axis=0)
         self._refuse(np.flatnonzero(~self._known(store)), "images of the run alone", keys)
 
     def _known(self, store: RunStore) -> NDArray[np.bool_]:
         """Return which rows belong to an image of the run."""
-        keys = self._table.index
+        keys = self.table.index
         n_samples = store.manifest.images["shape"][0]
-        if self._key == "index":
+        if self.key == "index":
             return np.asarray((keys >= 0) & (keys < n_samples))
         known = np.zeros(len(keys), np.bool_)
         for block in row_ranges(n_samples, READ_ROWS):
@@ -137,7 +144,7 @@ class OwnColumns:
 
     def require_other_names(self, columns: Iterable[str]) -> None:
         """Refuse a table with a name that another column has."""
-        same = sorted(set(self._table.columns) & set(columns))
+        same = sorted(set(self.table.columns) & set(columns))
         if same:
             msg = f"`--columns` must have names that the run does not use; {self._place} has {', '.join(same)}, too. Rename or drop them."
             raise ConfigError(msg)
@@ -146,7 +153,7 @@ class OwnColumns:
         """Return a frame with these columns after its own, empty where an image has no row here."""
         import pandas as pd
 
-        own = self._table.reindex(_plain(frame[self._key], self._key))
+        own = self.table.reindex(plain_keys(frame[self.key], self.key))
         return pd.concat([frame, own.set_axis(frame.index, axis=0)], axis=1)
 
     def _refuse(self, rows: NDArray[np.intp], required: str, keys: pd.Series[Any]) -> None:
@@ -157,11 +164,11 @@ class OwnColumns:
             f"{keys.iloc[row]} (row {row + 1:,})" for row in rows[:MAX_NAMED].tolist()
         )
         more = f" and {len(rows) - MAX_NAMED:,} more" if len(rows) > MAX_NAMED else ""
-        msg = f"`--columns` must have {required}; of {len(keys):,} rows of {self._place} these do not match, by `{self._key}`: {shown}{more}. Correct or drop them."
+        msg = f"`--columns` must have {required}; of {len(keys):,} rows of {self._place} these do not match, by `{self.key}`: {shown}{more}. Correct or drop them."
         raise ConfigError(msg)
 
 
-def _plain(keys: pd.Series[Any], key: str) -> Any:
+def plain_keys(keys: pd.Series[Any], key: str) -> Any:
     """Return the keys of rows in a type that pandas looks up quickly."""
     try:
         return keys.astype("int64" if key == "index" else object).to_numpy()

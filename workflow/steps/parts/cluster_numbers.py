@@ -147,7 +147,9 @@ class CentroidLabeller:
             rms_radius=self.rms_radius,
             population=self.population,
         )
-        return edited(labels, tree, edits, graph, self.centroids) if edits else labels
+        if not edits:
+            return labels
+        return edited(labels, tree, edits, graph, self.centroids, self.graph)
 
 
 def _count_images(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_CLUSTERS, MAX_LISTED = 12, 6
 # A cluster is meant by one of its centroids: numbers change with every edit, centroids only with the tree.
 MERGE, SPLIT = "merge", "split"
+# How a cluster is split that the tree does not part.
+BY, FLOW = "by", "flow"
 
 
 def merge_of(label: NDArray[np.int32], clusters: Sequence[int]) -> dict[str, Any]:
@@ -32,12 +34,24 @@ def merge_of(label: NDArray[np.int32], clusters: Sequence[int]) -> dict[str, Any
     return {MERGE: [_lowest(label, cluster) for cluster in clusters]}
 
 
-def split_of(tree: ClusterTree, label: NDArray[np.int32], cluster: int) -> dict[str, Any] | None:
-    """Return the edit that splits a cluster where the tree parts it next; None where it does not."""
-    from workflow.tree.splitting import next_split
+def split_of(
+    tree: ClusterTree, label: NDArray[np.int32], cluster: int, flows: Graph
+) -> dict[str, Any] | None:
+    """Return the edit that splits a cluster where the tree parts it next, else where the fewest images lie between; None of one that cannot be split."""
+    from workflow.tree.splitting import halves, next_split
 
-    split = next_split(tree, label == cluster)
-    return None if split is None else {SPLIT: _lowest(label, cluster), **split._asdict()}
+    members = label == cluster
+    split = next_split(tree, members)
+    if split is not None:
+        return {SPLIT: _lowest(label, cluster), **split._asdict()}
+    if halves(flows, tree.population, members) is None:
+        return None
+    return {SPLIT: _lowest(label, cluster), BY: FLOW}
+
+
+def is_by_flow(edit: Mapping[str, Any]) -> bool:
+    """Whether an edit splits a cluster that the tree does not part."""
+    return edit.get(BY) == FLOW
 
 
 def _lowest(label: NDArray[np.int32], cluster: int) -> int:
@@ -51,6 +65,7 @@ def edited(
     edits: Sequence[Mapping[str, Any]],
     graph: Graph,
     centroids: NDArray[np.float32],
+    flows: Graph,
 ) -> CentroidLabels:
     """Return the labels of the centroids after some edits by hand.
 
@@ -71,6 +86,8 @@ def edited(
         What noise is resolved along.
     centroids : float32 array of shape (n_centroids, n_components) [score]
         Centroids.
+    flows : Graph
+        Images between centroids.
 
     Returns
     -------
@@ -83,7 +100,7 @@ def edited(
             merged = label[edit[MERGE]]
             label[np.isin(label, merged)] = merged[0]
         else:
-            _split(label, tree, edit, graph, centroids)
+            _split(label, tree, edit, graph, centroids, flows)
     member = label >= 0
     label[member] = np.unique(label[member], return_inverse=True)[1]
     target = noise_targets(labels.label, graph, centroids)
@@ -97,13 +114,19 @@ def _split(
     edit: Mapping[str, Any],
     graph: Graph,
     centroids: NDArray[np.float32],
+    flows: Graph,
 ) -> None:
     """Split a cluster, in place; its first part keeps the number."""
-    from workflow.tree.splitting import clusters_below
+    from workflow.tree.splitting import clusters_below, halves
 
     members = label == label[edit[SPLIT]]
-    parts = np.where(members, clusters_below(tree, _split_named(edit)), NOISE_LABEL)
-    parts = parts[noise_targets(parts, graph, centroids)]
+    if is_by_flow(edit):
+        half = halves(flows, tree.population, members)
+        assert half is not None
+        parts = half.astype(np.int32)
+    else:
+        parts = np.where(members, clusters_below(tree, _split_named(edit)), NOISE_LABEL)
+        parts = parts[noise_targets(parts, graph, centroids)]
     part = np.unique(parts[members], return_inverse=True)[1]
     label[members] = np.where(part > 0, label.max() + part, label[members])
 
@@ -121,7 +144,7 @@ def edited_tree(
     """Return the tree of a cut as it shows the clusters after some edits."""
     from workflow.tree.splitting import tree_of_partition
 
-    splits = [_split_named(edit) for edit in edits if SPLIT in edit]
+    splits = [_split_named(edit) for edit in edits if SPLIT in edit and not is_by_flow(edit)]
     return tree_of_partition(tree, splits, label)
 
 

@@ -11,7 +11,9 @@ from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
 from workflow.steps.parts.map_data import drawn_ranges
-from workflow.steps.parts.previews import Previews, labels_at
+from workflow.steps.parts.members import values_at
+from workflow.steps.parts.own_columns import columns_at
+from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,12 +71,11 @@ def explorer_data(
     rows = np.union1d(kept, _evenly(rows, MAX_SHOWN - len(kept)))
     pictured = kept
     if previews is not None and images is not None:
-        (label,) = labels_at(store, kept, ["label"]).values() if len(kept) else (kept,)
+        label = values_at(store, ["label"], kept)["label"]
         lacking = _exemplars(store, label, centroid_label)
         pictured, rows = np.union1d(kept, lacking), np.union1d(rows, lacking)
     names = ["x", "y", "label", "centroid", "strength", "outlier_score"]
-    names += [name for name in ("family", "path") if name in stored]
-    values = labels_at(store, rows, names)
+    values = values_at(store, [*names, "family", "path"], rows)
     n_bytes = math.prod(image_shape) * np.dtype(store.manifest.images["dtype"]).itemsize
     n_pictures = min(len(pictured), MAX_PICTURES, max(1, PICTURE_BYTES // n_bytes))
     is_pictured = np.isin(rows, pictured)
@@ -101,6 +102,7 @@ def explorer_data(
         layers=layers,
         neighbors=neighbors,
         flow=flow,
+        columns=columns_at(store, rows[order]),
     )
 
 

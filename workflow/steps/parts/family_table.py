@@ -12,6 +12,7 @@ from workflow.errors import ConfigError
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.steps.families import families_of
+from workflow.steps.parts.members import READ_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from workflow.labels import CentroidLabels
     from workflow.report import FamilyTable
     from workflow.runstore import RunStore
-
-#: Rows of labels that are read at once.
-READ_ROWS = 2**20
 
 
 def family_table(

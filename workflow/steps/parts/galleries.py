@@ -300,18 +300,6 @@ def _far_out(arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return here, -score[here]
 
 
-def family_gallery(store: RunStore, family: int) -> Gallery:
-    """Return the gallery of a family."""
-    names = _itself("family", "family_strength")
-    return Gallery(store.path / layout.LABELS, names, partial(_of_family, family))
-
-
-def _of_family(family: int, arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return the images of a family."""
-    here = np.flatnonzero(arrays["family"] == family)
-    return here, -arrays["family_strength"][here]
-
-
 def border_gallery(store: RunStore, pair: tuple[int, int] | None = None) -> Gallery:
     """Return the gallery of the images between two clusters, or any two."""
     names = _itself("label")

@@ -10,6 +10,7 @@ from workflow.chunks import row_ranges
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
 from workflow.runstore import layout, zarr_io
+from workflow.steps.parts.own_columns import columns_at, kept_columns, ordered_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,7 @@ def drawn_ranges(store: RunStore) -> list[RowRange]:
 
 
 def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -> MapData | None:
-    """Return the map of a run, coloured by an array of its labels or by a user's.
+    """Return the map of a run, coloured by an array of its labels, a column that it keeps, or a user's array.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -
     ConfigError
         If there is no such array, or it has another length.
     """
-    from workflow.report import MapData
+    from workflow.report import ColumnData, MapData
 
     labels = store.path / layout.LABELS
     names = zarr_io.array_names(labels)
@@ -63,21 +64,37 @@ def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -
     def read(name: str) -> Any:
         return np.concatenate([zarr_io.read_rows(labels, name, *rows) for rows in ranges])
 
+    column: ColumnData | None = None
     if isinstance(by, str):
         by = next((name for name, shown in NAMES.items() if shown == by), by)
         known = sorted(set(names) - {"path", "top_label", "top_membership"})
-        if by not in known:
-            msg = f"`by` must be an array of labels.zarr or one value for each image; got {by!r}. Known: {', '.join(known)}."
+        own = [one.name for one in kept_columns(store)]
+        if by in known:
+            values, name = read(by), NAMES.get(by, by.replace("_", " "))
+        elif by in own:
+            rows = np.concatenate([np.arange(*block) for block in ranges])
+            column = columns_at(store, rows, [by])[0]
+            values, name = column.values, by
+        else:
+            msg = f"`by` must be an array of labels.zarr, a column that the run keeps, or one value for each image; got {by!r}. Known: {', '.join([*known, *own])}. `overcluster report RUN --columns TABLE` keeps columns."
             raise ConfigError(msg)
-        values, name = read(by), NAMES.get(by, by.replace("_", " "))
     else:
         given = np.asarray(by)
         if given.shape != (n_samples,):
             msg = f"`by` must have one value for each of {n_samples} images; got shape {given.shape}. Give them in the order of the images."
             raise ConfigError(msg)
         if given.dtype.kind not in "biuf":
-            # Words are groups, in the order of the alphabet.
-            given = np.unique(given.astype(str), return_inverse=True)[1]
+            words, given, counts = np.unique(
+                given.astype(str), return_inverse=True, return_counts=True
+            )
+            order = ordered_words(words.tolist(), counts)
+            given = np.argsort(order)[given]
+            column = ColumnData(
+                name="values given",
+                values=given,
+                categories=words[order].tolist(),
+                counts=counts[order].tolist(),
+            )
         values, name = (
             np.concatenate([given[rows.start : rows.stop] for rows in ranges]),
             "values given",
@@ -92,4 +109,5 @@ def map_data(store: RunStore, by: Any = "label", sheets: Iterable[Sheet] = ()) -
             and sheet.images is not None
             and len(sheet.images)
         }
-    return MapData(np.column_stack([read("x"), read("y")]), values, n_samples, name, pictures)
+    places = np.column_stack([read("x"), read("y")])
+    return MapData(places, values, n_samples, name, pictures, column=column)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.chunks import row_ranges
+from workflow.chunks import MAX_BLOCK_ROWS, row_ranges
 from workflow.engine.verify import rows_and_blocks
-from workflow.errors import StoreError
+from workflow.errors import ConfigError, StoreError
 from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -23,6 +25,32 @@ if TYPE_CHECKING:
 
 #: Rows of labels that are read at once.
 READ_ROWS = 2**20
+
+
+#: Left, bottom, right and top of a rectangle of the map, which its edges belong to.
+Region = tuple[float, float, float, float]
+
+
+def region_of(store: RunStore, given: Sequence[float] | str) -> Region:
+    """Return a rectangle of the map of a run, as a user gives it; refuse what is none."""
+    if "x" not in zarr_io.array_names(store.path / layout.LABELS):
+        msg = f"a region must be of a map; {store.path} has none. Run it again with --set map.enabled=true."
+        raise ConfigError(msg)
+    try:
+        left, bottom, right, top = map(float, given.split(",") if isinstance(given, str) else given)
+    except (TypeError, ValueError):
+        left, bottom, right, top = (math.nan,) * 4
+    if not (left <= right and bottom <= top):
+        msg = f"a region must be left, bottom, right and top of a rectangle, as `x` and `y` have them; got {given}. The page tells that of what is selected on it."
+        raise ConfigError(msg)
+    return left, bottom, right, top
+
+
+def inside(store: RunStore, block: RowRange, region: Region) -> NDArray[np.intp]:
+    """Return the places in a block of the images that lie in a rectangle of the map."""
+    x, y = (zarr_io.read_rows(store.path / layout.LABELS, axis, *block) for axis in ("x", "y"))
+    left, bottom, right, top = region
+    return np.flatnonzero((x >= left) & (x <= right) & (y >= bottom) & (y <= top))
 
 
 class Ranking(NamedTuple):
@@ -39,11 +67,14 @@ class Ranking(NamedTuple):
         Array that chooses the images; None takes all of them.
     value : int
         What it must hold.
+    region : tuple of float or None
+        Rectangle of the map that chooses the images instead.
     """
 
     by: str
     array: str | None = None
     value: int = -1
+    region: Region | None = None
 
     @classmethod
     def of_cluster(cls, label: int) -> Ranking:
@@ -55,12 +86,19 @@ class Ranking(NamedTuple):
         """Return the images of a family, the strongest first."""
         return cls("family_strength", "family", family)
 
+    @classmethod
+    def of_region(cls, region: Region) -> Ranking:
+        """Return the images in a rectangle of the map, the strongest first."""
+        return cls("strength", region=region)
+
     def read(self, store: RunStore, block: RowRange) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return the images of a block and their keys: the lower, the earlier."""
         labels = store.path / layout.LABELS
         here = np.arange(block.n_rows)
         if self.array is not None:
             here = np.flatnonzero(zarr_io.read_rows(labels, self.array, *block) == self.value)
+        elif self.region is not None:
+            here = inside(store, block, self.region)
         if not len(here):
             return here, np.empty(0, np.uint64)
         by, outlying = (
@@ -203,11 +241,11 @@ def strongest_of_each(
 
 
 def values_at(
-    store: RunStore, names: Iterable[str], rows: NDArray[np.int64]
+    store: RunStore, names: Iterable[str], rows: NDArray[np.int64], *, group: Path | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Return what ``labels.zarr`` holds of some images, in their order.
+    """Return what ``labels.zarr``, or another group with a row for each image, holds of some images, in their order.
 
-    Every block that holds one of them is read once.
+    Every block that holds one of them is read once, in order.
 
     Parameters
     ----------
@@ -217,16 +255,21 @@ def values_at(
         Arrays; those that the run does not have are left out.
     rows : int64 array of shape (n,)
         The images, in any order.
+    group : Path, optional
+        The other group.
 
     Returns
     -------
     dict of str to array of shape (n, ...)
         Name -> values; text as ``StringDType``.
     """
-    labels = store.path / layout.LABELS
+    labels = group or store.path / layout.LABELS
     n_samples, block_rows = rows_and_blocks(store)
     order = np.argsort(rows, kind="stable")
     rising, back = rows[order], np.argsort(order, kind="stable")
+    # Where most blocks hold some of them, several are read at once: each has its price.
+    if len(rows) * block_rows > n_samples:
+        block_rows *= max(1, MAX_BLOCK_ROWS // block_rows)
     found = {}
     for name in sorted(set(zarr_io.array_names(labels)) & set(names)):
         parts = [zarr_io.read_rows(labels, name, 0, 0)]

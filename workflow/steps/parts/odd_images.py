@@ -10,6 +10,7 @@ from workflow.chunks import row_ranges
 from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.overcluster import stored_duplicate_cells
+from workflow.steps.parts.members import READ_ROWS
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from workflow.runstore import RunStore
 
-#: Rows of labels that are read at once.
-READ_ROWS = 2**20
 #: Outlier score of an image one radius from its centroid: those beyond may make up a group.
 ONE_RADIUS = 0.5
 #: Images of a centroid, the farthest out, that are compared with the one farthest out.

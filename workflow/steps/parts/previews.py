@@ -1,4 +1,4 @@
-"""Pictures that were kept while images were read, and what the labels say of some images."""
+"""Pictures that were kept while images were read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.chunks import choose_block_rows, row_ranges
 from workflow.engine.partitions import part_path
-from workflow.runstore import layout, zarr_io
+from workflow.runstore import layout
 from workflow.runstore.files import ArrayPlace, read_arrays
 from workflow.steps.base import part_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from workflow.runstore import RunStore
@@ -62,12 +59,16 @@ class Previews:
         pictures[order] = read
         return pictures
 
+    def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which rows have a picture."""
+        return np.isin(rows, self.rows)
+
     def with_images(
         self, rows: NDArray[np.int64], images: ImageStore | None, shape: tuple[int, ...]
     ) -> NDArray[Any]:
         """Return pictures of rows in their shape; those that were not kept are read from the images."""
         place = np.searchsorted(self.rows, rows)
-        is_kept = np.isin(rows, self.rows)
+        is_kept = self.has(rows)
         kept = self.pictures(place[is_kept]).reshape(-1, *shape)
         pictures = np.empty((len(rows), *shape), kept.dtype)
         pictures[is_kept] = kept
@@ -76,18 +77,3 @@ class Previews:
             row = int(rows[number])
             pictures[number] = images.read(row, row + 1).reshape(shape)
         return pictures
-
-
-def labels_at(
-    store: RunStore, rows: NDArray[np.int64], names: Iterable[str]
-) -> dict[str, NDArray[Any]]:
-    """Return arrays of the labels at rising rows, a block at a time."""
-    labels = store.path / layout.LABELS
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for block in row_ranges(store.manifest.images["shape"][0], choose_block_rows(1)):
-        here = rows[slice(*np.searchsorted(rows, block))]
-        if not len(here):
-            continue
-        for name, found in parts.items():
-            found.append(zarr_io.read_rows(labels, name, *block)[here - block.start])
-    return {name: np.concatenate(values) for name, values in parts.items()}
