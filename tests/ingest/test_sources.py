@@ -284,7 +284,7 @@ def write_foreign_zip(path):
 BAD = {
     "missing": ("none.h5", lambda p: None, r"images must exist; .*none\.h5 does not"),
     "suffix": ("i.xyz", lambda p: p.write_bytes(b"1"), r"got .*i\.xyz \(\.xyz\)\. Convert"),
-    "no suffix": ("images", lambda p: p.write_bytes(b"1"), r"images must be a folder .*no suffix"),
+    "no suffix": ("images", lambda p: p.write_bytes(b"1"), r"images must be a folder, .*no suffix"),
     "npz other names": (
         "i.npz",
         lambda p: np.savez(p, x=np.zeros(3), y=np.zeros(2)),
