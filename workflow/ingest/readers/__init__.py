@@ -13,12 +13,15 @@ import re
 from typing import TYPE_CHECKING
 
 from workflow.errors import ImagesError
+from workflow.ingest.readers.archives import ARCHIVES, open_archives
 from workflow.ingest.readers.files import Files
 from workflow.ingest.readers.folder import open_folder
 from workflow.ingest.readers.hdf5 import open_hdf5
 from workflow.ingest.readers.npz import open_npz
 from workflow.ingest.readers.pictures import SUFFIXES
 from workflow.ingest.readers.raw import number_type, open_raw
+from workflow.ingest.readers.tables import TABLES, open_tables
+from workflow.ingest.readers.tfrecord import TFRECORDS, open_tfrecords
 from workflow.ingest.source import Frames, OnUnreadable, Reading, Reshaped, readable
 from workflow.runstore import paths, zarr_io
 
@@ -37,8 +40,11 @@ READERS: dict[str, Callable[[Path, str | None, Reading], Source]] = {
 #: How the names of files end -> their reader.  The first kind that there is counts.
 COLLECTIONS: dict[str, Callable[[Files, str | None, Reading], Source]] = {
     rf"({'|'.join(map(re.escape, SUFFIXES))})$": open_folder,
+    ARCHIVES: open_archives,
+    TFRECORDS: open_tfrecords,
+    TABLES: open_tables,
 }
-SUPPORTED = "a folder, a pattern or an @list of image files, .zarr, .npy, .npz, .h5, .hdf5 and .nc (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
+SUPPORTED = "a folder, a pattern or an @list of image files, archives (.tar, .tar.gz, .zip), TFRecord or tables (.parquet, .arrow), .zarr, .npy, .npz, .h5, .hdf5 and .nc (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
 
 
 @readable()
