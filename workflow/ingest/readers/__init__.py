@@ -17,6 +17,8 @@ from workflow.ingest.readers.archives import ARCHIVES, open_archives
 from workflow.ingest.readers.files import Files
 from workflow.ingest.readers.folder import open_folder
 from workflow.ingest.readers.hdf5 import open_hdf5
+from workflow.ingest.readers.matlab import open_matlab
+from workflow.ingest.readers.netcdf import open_netcdf
 from workflow.ingest.readers.npz import open_npz
 from workflow.ingest.readers.pictures import SUFFIXES
 from workflow.ingest.readers.raw import number_type, open_raw
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 #: Ending of a file -> its reader.  Zarr and .npy, which are read in place, are told by what they hold.
 READERS: dict[str, Callable[[Path, str | None, Reading], Source]] = {
     ".npz": open_npz,
-    **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4"), open_hdf5),
+    **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf"), open_hdf5),
+    **dict.fromkeys((".nc", ".nc3", ".nc4", ".cdf"), open_netcdf),
+    ".mat": open_matlab,
     **dict.fromkeys((".bin", ".raw", ".dat"), open_raw),
 }
 #: How the names of files end -> their reader.  The first kind that there is counts.
@@ -44,7 +48,7 @@ COLLECTIONS: dict[str, Callable[[Files, str | None, Reading], Source]] = {
     TFRECORDS: open_tfrecords,
     TABLES: open_tables,
 }
-SUPPORTED = "a folder, a pattern or an @list of image files, archives (.tar, .tar.gz, .zip), TFRecord or tables (.parquet, .arrow), .zarr, .npy, .npz, .h5, .hdf5 and .nc (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
+SUPPORTED = "a folder, a pattern or an @list of image files, archives (.tar, .tar.gz, .zip), TFRecord or tables (.parquet, .arrow), .zarr, .npy, .npz, .h5, .hdf5, .nc and .mat (FILE::NAME), .bin, .raw and .dat with ingest.shape and ingest.dtype"
 
 
 @readable()
@@ -65,7 +69,7 @@ def open_source(
     ----------
     spec : path-like
         A folder of files, a pattern such as ``photos/**/*.jpg``, a list of
-        files as ``@LIST``, a Zarr array or group, .npy, .npz, HDF5, netCDF-4,
+        files as ``@LIST``, a Zarr array or group, .npy, .npz, HDF5, netCDF, .mat,
         or a raw binary file; ``FILE::NAME`` names an array of a file.
     shape : tuple of int, optional
         Shape of one image: required for raw files; pictures are resized to it,

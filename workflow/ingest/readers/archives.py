@@ -222,7 +222,10 @@ def _is_zip(name: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     """Return whether a member is hidden, or macOS's notes of another one."""
-    return any(p.startswith(".") and p not in (".", "..") for p in name.split("/")) or "__MACOSX" in name
+    return (
+        any(p.startswith(".") and p not in (".", "..") for p in name.split("/"))
+        or "__MACOSX" in name
+    )
 
 
 def _is_image(ending: str) -> bool:

@@ -231,7 +231,8 @@ class DecodeShard:
     def __call__(self, task: tuple[int, Shard]) -> dict[str, Any]:
         """Leave pixels, names and unreadable items of a shard; return how many images it has."""
         index, shard = task
-        piece, pieces, largest, n_deep = _Piece(), [], 0, 0
+        pieces: list[tuple[int, int]] = []
+        piece, largest, n_deep = _Piece(), 0, 0
         kinds = [next(iter(KINDS))] * len(self.source.columns)
         for item in self.source.collection.items(shard):
             try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, ImageSequence
+from PIL import Image, ImageColor, ImageOps, ImageSequence, UnidentifiedImageError
 
 from workflow.errors import ImagesError
 from workflow.runstore import paths
@@ -109,7 +109,7 @@ def decode(content: Path | bytes, look: Look) -> list[Decoded]:
         with _open(content) as opened:
             # A portable grey map of more than 8 bits is opened as 32 bits, spread over 16.
             is_grey = opened.mode.startswith("I;16") or (opened.format, opened.mode) == ("PPM", "I")
-            is_deep = is_grey or ";16" in str(opened.tile)
+            is_deep = is_grey or ";16" in str(getattr(opened, "tile", ""))
             if look.frames == "first" or getattr(opened, "n_frames", 1) == 1:
                 opened.load()
                 return [_decoded(opened, look, is_grey=is_grey, is_deep=is_deep)]
@@ -119,7 +119,7 @@ def decode(content: Path | bytes, look: Look) -> list[Decoded]:
         text = (str(err).splitlines() or [type(err).__name__])[0]
         if isinstance(content, Path):
             text = text.replace(str(content), content.name)
-        elif isinstance(err, Image.UnidentifiedImageError):
+        elif isinstance(err, UnidentifiedImageError):
             text = "cannot identify image file"
         msg = f"image files must be readable; {called} is not ({text.rstrip('.')}). Repair it, or leave it out with ingest.on_unreadable=skip."
         raise ImagesError(msg) from None

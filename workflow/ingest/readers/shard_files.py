@@ -66,7 +66,9 @@ class ShardFiles:
         """Return one shard for each file, of as many items as its size suggests."""
         del folder, most
         per_byte = self.items_per_byte()
-        sizes = ((name, paths.identity(self.files.root / name).n_bytes) for name in self.files.names)
+        sizes = (
+            (name, paths.identity(self.files.root / name).n_bytes) for name in self.files.names
+        )
         return [Shard(name, 0, max(1, round(n_bytes * per_byte))) for name, n_bytes in sizes]
 
     def items(self, shard: Shard) -> Iterator[Item]:
@@ -85,7 +87,7 @@ class ShardFiles:
         path = self.files.root / name
         n_items = 0
         with contextlib.suppress(*self.errors), opened(path) as (file, raw):
-            for n_items, _ in enumerate(self.walk(file, name), start=1):  # noqa: B007 - the last counts
+            for n_items, _ in enumerate(self.walk(file, name), start=1):
                 if raw.tell() > COUNTED_BYTES:
                     return n_items, raw.tell()
         return n_items, paths.identity(path).n_bytes
@@ -173,7 +175,9 @@ def shard_source(collection: ShardFiles, how: Reading, there: Sequence[str]) -> 
     others = collection.files.others
     said = [f"{collection.place} also holds {others}, not read"] if others else []
     if collection.image:
-        said.append(f"images are `{collection.image}` of {collection.place}; ::NAME names another one")
+        said.append(
+            f"images are `{collection.image}` of {collection.place}; ::NAME names another one"
+        )
     arrays = [content for content in found if isinstance(content, np.ndarray)]
     if not arrays:
         return picture_source(collection, n_items, cast("list[bytes]", found), how, said)
@@ -192,4 +196,6 @@ def image_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type that images of a type have: one of those that they may have, without loss."""
     if dtype.name in zarr_io.IMAGE_DTYPES:
         return dtype.newbyteorder("=")
-    return np.dtype("uint8" if dtype.kind == "b" else "float32" if dtype.itemsize < 4 else "float64")
+    return np.dtype(
+        "uint8" if dtype.kind == "b" else "float32" if dtype.itemsize < 4 else "float64"
+    )

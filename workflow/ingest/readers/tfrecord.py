@@ -125,7 +125,9 @@ def open_tfrecords(files: Files, name: str | None, how: Reading) -> ItemSource:
 
 def _candidates(first: list[dict[str, Any]], how: Reading) -> dict[str, bool]:
     """Return the features that may be the image, and whether they are raw: pictures, else raw ones, else numbers."""
-    pictures, raw, numbers = {}, {}, {}
+    pictures: dict[str, bool] = {}
+    raw: dict[str, bool] = {}
+    numbers: dict[str, bool] = {}
     for name in dict.fromkeys(key for held in first for key in held):
         values = [held[name] for held in first if name in held]
         texts = [value[0] for value in values if isinstance(value, list) and value]
