@@ -18,7 +18,7 @@ from PIL import Image
 from tests.ingest.helpers import KilledError, KilledRunner, ThreadRunner, files_of
 from workflow.errors import ImagesError
 from workflow.ingest import ingest, open_source
-from workflow.ingest.readers import archives, items, tables, tfrecord
+from workflow.ingest.readers import archives, items, shard_files, tables, tfrecord
 
 N = 60
 
@@ -215,6 +215,7 @@ def test_shards__give_what_was_written(tmp_path, images, written, monkeypatch):
     # Other pieces, other shards, other order of the tasks, the same bytes.
     monkeypatch.setattr(items, "PIECE_BYTES", 60 * 4)
     monkeypatch.setattr(archives, "ZIP_ITEMS", 9)
+    monkeypatch.setattr(shard_files, "COUNTED_BYTES", 100)
     monkeypatch.setattr(tables, "BATCH_ROWS", 3)
     ingest(source, tmp_path / "j.zarr", block_rows=16, runner=ThreadRunner())
     assert files_of(tmp_path / "i.zarr") == files_of(tmp_path / "j.zarr")

@@ -50,6 +50,8 @@ def default_out(images: str) -> Path:
     ('photos-run', 'images-train-x-run')
     >>> str(default_out("photos/**/*.jpg")), str(default_out("@files.txt"))
     ('photos-run', 'files-run')
+    >>> str(default_out("data/shards-{000..123}.tar"))
+    'data-run'
     """
     path, _, part = images.removeprefix("@").partition("::")
     path = re.sub(r"(^|/)[^/]*[*?\[{].*", "", path)

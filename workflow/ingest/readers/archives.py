@@ -6,6 +6,8 @@ what lies beside it.  Nothing is unpacked to disk, and a name is a name only.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tarfile
 import zipfile
@@ -85,6 +87,16 @@ class Archives(ShardFiles):
             firsts = range(0, max(1, n_items), ZIP_ITEMS)
             found += [Shard(shard.place, at, min(ZIP_ITEMS, n_items - at)) for at in firsts]
         return found
+
+    def count(self, name: str) -> tuple[int, int]:
+        """Return how many keys there are in the first bytes of a tar, or in a whole zip."""
+        if not _is_zip(name):
+            return super().count(name)
+        path = self.files.root / name
+        n_keys = 0
+        with contextlib.suppress(*self.errors), paths.open_file(path) as file:
+            n_keys = sum(1 for _ in self.walk(file, name))
+        return n_keys, paths.identity(path).n_bytes
 
     def read(self, shard: Shard) -> Iterator[Item]:
         """Yield an item for each key, in the order of the archive."""
@@ -239,8 +251,6 @@ def _content(member: Member) -> Any:
     if isinstance(member.content, ImagesError) or not member.ending.endswith("npy"):
         return member.content
     try:
-        import io
-
         return np.load(io.BytesIO(member.content), allow_pickle=False)
     except (ValueError, EOFError, OSError) as err:
         return ImagesError(f"arrays must be whole .npy; {member.name} is not ({err}). Repair it.")
