@@ -1,12 +1,17 @@
 """The documents say what is so: their commands run, their names exist, their tables are those of the code."""
 
 import dataclasses
+import io
+import json
 import re
 import shlex
+import tarfile
 import tomllib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -62,6 +67,26 @@ def workers(client):
     }
 
 
+def _write_shards(folder, images):
+    """Write the tars and the table that the page on sources speaks of."""
+    pictures = []
+    for image in images:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "png")
+        pictures.append(file.getvalue())
+    for shard in range(2):
+        with tarfile.open(folder / f"shards-{shard:03d}.tar", "w") as archive:
+            for at in range(shard * 500, shard * 500 + 500):
+                caption = json.dumps({"caption": f"image {at}"}).encode()
+                beside = {"png": pictures[at], "cls": b"3", "json": caption}
+                for ending, content in beside.items():
+                    info = tarfile.TarInfo(f"{at:04d}.{ending}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+    table = pa.table({"image": pa.array(pictures[:50], pa.binary()), "label": range(50)})
+    pq.write_table(table, folder / "train.parquet")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, workers):
     """A folder with the images that the guides speak of, after all their commands were run in it."""
@@ -72,6 +97,8 @@ def place(tmp_path_factory, workers):
     (folder / "photos").mkdir()
     for index, image in enumerate(fresh[:20]):
         Image.fromarray(image).save(folder / "photos" / f"{index:02d}.png")
+    (folder / "files.txt").write_text("photos/03.png\nphotos/01.png\n")
+    _write_shards(folder, fresh)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in workers.items():

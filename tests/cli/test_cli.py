@@ -223,10 +223,10 @@ def bad(tmp_path, name):
     if name == "folder of nothing":
         (tmp_path / "folder").mkdir()
         return ["run", str(tmp_path / "folder"), *run], ["folder"]
-    if name == "folder without shape":
+    if name == "folder of one picture":
         (tmp_path / "folder").mkdir()
         Image.fromarray(good[0]).save(tmp_path / "folder" / "a.png")
-        return ["run", str(tmp_path / "folder"), *run], ["shape"]
+        return ["run", str(tmp_path / "folder"), *run], ["two images or more", "folder has 1"]
     if name == "unknown kind":
         (tmp_path / "bad.xyz").write_bytes(b"123")
         return ["run", str(tmp_path / "bad.xyz"), *run], ["bad.xyz"]
@@ -263,7 +263,7 @@ def bad(tmp_path, name):
 BAD = [
     "missing", "junk", "empty file", "truncated", "objects", "text", "int64", "bool", "complex",
     "one dimension", "no image", "one image", "no feature", "zip without images", "truncated zip",
-    "folder of nothing", "folder without shape", "unknown kind", "hdf5 without name",
+    "folder of nothing", "folder of one picture", "unknown kind", "hdf5 without name",
     "zarr group without images", "out is a file", "out cannot be made", "out holds other things",
     "mistyped setting", "too many components", "too many centroids", "too large a cluster",
     "wrong choice",

@@ -67,10 +67,17 @@ def test_run__names_its_folder_first_and_refuses_images_of_another_folder(
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_shape__is_an_option_of_what_hints_at_it(on_client, run_cli, photos, command):
-    status, _, err = run_cli(command, photos)
+    np.zeros(192, np.uint8).tofile("i.bin")
+    status, _, err = run_cli(command, "i.bin")
     assert status == 2
     hint = re.search(r"Add for example (--\S.*)\.$", err.strip())[1].split()
-    assert run_cli(command, photos, *hint, *QUICK)[0] == 0
+    assert run_cli(command, "i.bin", *hint, *QUICK)[0] == 2
+
+
+def test_folder__is_run_without_a_setting(on_client, run_cli, photos):
+    status, _, err = run_cli("run", photos, *QUICK)
+    assert status == 0, err
+    assert "pictures become images of " in err
 
 
 def test_run__tells_counts_with_units_and_names_what_it_left_out(run_cli, photos):

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.ingest.helpers import KilledError, KilledRunner, ThreadRunner, files_of
 from workflow.errors import ImagesError
 from workflow.ingest import ingest, open_source
-from workflow.ingest.readers import folder
+from workflow.ingest.readers import files, items, pictures
 from workflow.mapper import SerialRunner
 from workflow.runstore import zarr_io
 
@@ -44,6 +44,12 @@ def photos(tmp_path):
     return root
 
 
+def decode(path, shape, dtype=np.uint8):
+    """Return the values of one picture."""
+    [found] = pictures.decode(path, pictures.Look(shape, np.dtype(dtype)))
+    return found.values
+
+
 BAD = ["a/000ä.png", "b/016ä.png", "c/002ä.jpeg"]
 
 
@@ -67,7 +73,7 @@ def expected(root, shape=(5, 4, 3)):
 def test_folder__unreadable_files_are_left_out_and_listed(
     tmp_path, photos, monkeypatch, part_files
 ):
-    monkeypatch.setattr(folder, "PART_FILES", part_files)
+    monkeypatch.setattr(items, "SHARD_ITEMS", part_files)
     source = open_source(photos, shape=(5, 4, 3))
     assert source.n_samples == 24
     assert len(pickle.dumps(source)) < 1000
@@ -88,7 +94,7 @@ def test_folder__unreadable_files_are_left_out_and_listed(
 
 
 def test_folder__bytes_do_not_depend_on_the_runner(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(folder, "PART_FILES", 4)
+    monkeypatch.setattr(items, "SHARD_ITEMS", 4)
     source = open_source(photos, shape=(5, 4, 3))
     ingest(source, tmp_path / "serial.zarr", block_rows=8)
     ingest(source, tmp_path / "threads.zarr", block_rows=8, runner=ThreadRunner())
@@ -96,7 +102,7 @@ def test_folder__bytes_do_not_depend_on_the_runner(tmp_path, photos, monkeypatch
 
 
 def test_folder__killed_while_decoding_goes_on(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(folder, "PART_FILES", 4)
+    monkeypatch.setattr(items, "SHARD_ITEMS", 4)
     source = open_source(photos, shape=(5, 4, 3))
     ingest(source, tmp_path / "whole.zarr", block_rows=8)
     counter = KilledRunner()
@@ -141,7 +147,7 @@ def test_folder__altered_decoded_part_is_found(tmp_path, photos):
     working = tmp_path / "working"
     working.mkdir()
     decoded = open_source(photos, shape=(5, 4, 3)).prepare(working, SerialRunner())
-    part = working / "part-000000.npy"
+    part = working / "part-000000-0000.npy"
     content = bytearray(part.read_bytes())
     content[-1] ^= 1
     part.write_bytes(content)
@@ -152,21 +158,46 @@ def test_folder__altered_decoded_part_is_found(tmp_path, photos):
 @pytest.mark.parametrize(
     ("shape", "match"),
     [
-        (None, r"needs the shape H,W,C .*; none .* 24 files .*--set ingest.shape=16,16,3"),
         ((5, 4, 2), r"must be H,W,C with C 1 \(grey\).*; got 5,4,2"),
         ((5,), r"got 5\. Give"),
         ((5, 0, 3), r"got 5,0,3"),
     ],
 )
-def test_folder__shape_is_required(photos, shape, match):
+def test_folder__shape_must_be_that_of_pictures(photos, shape, match):
     with pytest.raises(ImagesError, match=match):
         open_source(photos, shape=shape)
 
 
-def test_folder__example_shape_is_that_of_the_first_file(photos):
-    (photos / "a/000ä.png").unlink()
-    with pytest.raises(ImagesError, match=r"for example --set ingest.shape=9,7,3"):
-        open_source(photos)
+def test_folder__shape_is_that_of_all_where_they_have_one(tmp_path, photos):
+    source = open_source(photos)
+    assert source.image_shape == (9, 7, 3)
+    assert source.remarks()[-1] == (
+        "pictures become images of 9 x 7 x 3 (all of the 21 looked at have it);"
+        " ingest.shape gives another shape"
+    )
+    assert open_source(photos).fingerprint() == open_source(photos, shape=(9, 7, 3)).fingerprint()
+    ingest(source, tmp_path / "i.zarr")
+    np.testing.assert_array_equal(
+        xr.open_zarr(tmp_path / "i.zarr")["images"], expected(photos, (9, 7, 3))[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mode", "shape"),
+    [
+        ([(70, 60), (70, 60)], "RGB", (16, 16, 3)),
+        ([(64, 64), (64, 64)], "L", (64, 64)),
+        ([(70, 60), (300, 20)], "L", (16, 16)),
+        ([(9, 30), (8, 40)], "RGB", (9, 16, 3)),
+        ([(70, 60), (71, 60)], "I;16", (16, 16)),
+    ],
+)
+def test_folder__shape_is_suggested_by_the_sizes(tmp_path, sizes, mode, shape):
+    for index, size in enumerate(sizes):
+        made = np.zeros(size, np.uint16) if mode == "I;16" else np.zeros(size, np.uint8)
+        image = Image.fromarray(made)
+        (image if mode == "I;16" else image.convert(mode)).save(tmp_path / f"{index}.png")
+    assert open_source(tmp_path).image_shape == shape
 
 
 def test_folder__gives_uint8_or_uint16(photos):
@@ -203,7 +234,7 @@ def test_folder__links_are_followed_once_and_not_in_circles(tmp_path):
     assert open_source(root, shape=(4, 5)).fingerprint() != before
 
 
-@pytest.mark.parametrize("suffix", [s for s in folder.SUFFIXES if s not in (".avif", ".apng")])
+@pytest.mark.parametrize("suffix", [s for s in pictures.SUFFIXES if s not in (".avif", ".apng")])
 def test_folder__every_ending_is_read(tmp_path, suffix):
     (tmp_path / "photos").mkdir()
     for name in "ab":
@@ -270,9 +301,9 @@ def test_folder__folders_that_cannot_be_read_are_named():
         (root / "closed").chmod(0)
         with ordinary_user():
             source = open_source(root, shape=(4, 5))
-            assert folder.list_files(root) == ["a.png", "b.png", "closed/"]
+            assert source.collection.files.names == ["a.png", "b.png", "closed/"]
             with pytest.raises(ImagesError, match=r"closed is not .*[Pp]ermission"):
-                source.read(2, 3)
+                items.decoded(root / "closed/", source.look)
             with pytest.raises(ImagesError, match=r"must be readable; .*closed.* is not \(Perm"):
                 open_source(root / "closed", shape=(4, 5))
         (root / "closed").chmod(0o755)
@@ -319,10 +350,10 @@ def test_folder__all_16_bits_are_kept_when_asked_for(tmp_path):
     assert sorted(found) == ["a.png", "b.tif", "black.png"]
     np.testing.assert_array_equal(found["a.png"], deep[..., 0])
     np.testing.assert_array_equal(found["b.tif"], deep[..., 0])
-    colour = folder.decode(tmp_path / "deep/a.png", (4, 5, 4), np.uint16)
+    colour = decode(tmp_path / "deep/a.png", (4, 5, 4), np.uint16)
     np.testing.assert_array_equal(colour[..., :3], np.repeat(deep, 3, axis=2))
     assert (colour[..., 3] == 65535).all()
-    smaller = folder.decode(tmp_path / "deep/a.png", (2, 2), np.uint16)
+    smaller = decode(tmp_path / "deep/a.png", (2, 2), np.uint16)
     exact = np.asarray(Image.fromarray(deep[..., 0].astype(np.float32)).resize((2, 2)))
     np.testing.assert_allclose(smaller, exact, atol=1)
 
@@ -346,8 +377,8 @@ def test_folder__files_of_8_and_16_bits_have_one_scale_or_are_refused(tmp_path, 
 
 
 def test_folder__file_names_that_are_no_text():
-    assert folder.printable("a/ä.png") == "a/ä.png"
-    assert folder.printable("a/\udcff.png") == "a/\ufffd.png"
+    assert files.printable("a/ä.png") == "a/ä.png"
+    assert files.printable("a/\udcff.png") == "a/\ufffd.png"
 
 
 # --- one image ----------------------------------------------------------------------------------
@@ -356,19 +387,15 @@ def test_folder__file_names_that_are_no_text():
 def test_decode__own_size_is_kept_as_it_is(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "i.png")
-    np.testing.assert_array_equal(folder.decode(tmp_path / "i.png", (6, 9, 3)), values)
+    np.testing.assert_array_equal(decode(tmp_path / "i.png", (6, 9, 3)), values)
 
 
 def test_decode__making_smaller_averages(tmp_path):
     checkers = np.indices((64, 64)).sum(axis=0) % 2 * 255
     Image.fromarray(checkers.astype(np.uint8)).save(tmp_path / "i.png")
-    small = folder.decode(tmp_path / "i.png", (8, 8))
+    small = decode(tmp_path / "i.png", (8, 8))
     assert small.shape == (8, 8)
     assert abs(small.astype(int) - 127).max() <= 12
-
-
-def grey(values):
-    return np.asarray(Image.fromarray(values).convert("L"))
 
 
 @pytest.mark.parametrize("n_channels", [1, 3, 4])
@@ -388,7 +415,7 @@ def test_decode__any_mode_to_any_channels(tmp_path, mode, n_channels):
         image.save(tmp_path / f"i.{suffix}", transparency=bytes([255, 0] + [255] * 254))
     else:
         image.save(tmp_path / f"i.{suffix}")
-    found = folder.decode(tmp_path / f"i.{suffix}", (4, 5, n_channels))
+    found = decode(tmp_path / f"i.{suffix}", (4, 5, n_channels))
     assert found.shape == (4, 5, n_channels)
     wanted = 255 if mode == "1" else 200
     if mode == "1":
@@ -402,11 +429,127 @@ def test_decode__any_mode_to_any_channels(tmp_path, mode, n_channels):
 def test_decode__32_bit_values_have_no_known_range(tmp_path):
     Image.fromarray(np.zeros((4, 5), np.float32)).save(tmp_path / "i.tif")
     with pytest.raises(ImagesError, match=r"32-bit values \(mode F\) of unknown range"):
-        folder.decode(tmp_path / "i.tif", (4, 5, 3))
+        decode(tmp_path / "i.tif", (4, 5, 3))
 
 
 def test_decode__bombs_are_refused(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((100, 100), np.uint8)).save(tmp_path / "i.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ImagesError, match="decompression bomb"):
-        folder.decode(tmp_path / "i.png", (4, 5, 3))
+        decode(tmp_path / "i.png", (4, 5, 3))
+
+
+# --- transparency, CMYK, several frames ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", ["white", "black", "#204060"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_background__is_behind_what_is_transparent(tmp_path, mode, background):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    values[:2, :, 3], values[2:4, :, 3] = 0, 255
+    image = Image.fromarray(values)
+    how = {}
+    if mode == "P":
+        image = Image.fromarray(values[..., :3]).quantize(8)
+        how = {"transparency": 3}
+    elif mode == "RGB":
+        image = Image.fromarray(values[..., :3])
+        how = {"transparency": tuple(values[3, 3, :3].tolist())}
+    else:
+        image = image.convert(mode)
+    (tmp_path / "seen").mkdir()
+    image.save(tmp_path / "seen/a.png", **how)
+    # By the definition, in real numbers.
+    with Image.open(tmp_path / "seen/a.png") as image:
+        seen = np.asarray(image.convert("RGBA")).astype(float)
+    share = seen[..., 3:] / 255
+    exact = share * seen[..., :3] + (1 - share) * np.array(pictures.ImageColor.getrgb(background))
+    ingest(
+        open_source(tmp_path / "seen", shape=(6, 5, 3), background=background), tmp_path / "i.zarr"
+    )
+    found = xr.open_zarr(tmp_path / "i.zarr")["images"].values[0]
+    assert abs(found - exact).max() <= 1
+    assert (share < 1).any()
+    # Four channels keep the transparency.
+    np.testing.assert_array_equal(decode(tmp_path / "seen/a.png", (6, 5, 4)), seen)
+
+
+def test_background__is_part_of_what_tells_the_images(photos):
+    plain, given, black = (
+        open_source(photos, shape=(5, 4), **how).fingerprint()
+        for how in ({}, {"background": "white"}, {"background": "black"})
+    )
+    assert plain == given != black
+    with pytest.raises(ImagesError, match=r"must be a colour, .*; got whitish"):
+        open_source(photos, shape=(5, 4), background="whitish")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk__has_the_colours_that_it_was_made_of(tmp_path, suffix):
+    colour = np.kron([[[200, 30, 60], [20, 180, 90]]], np.ones((16, 16, 1))).astype(np.uint8)
+    Image.fromarray(colour).convert("CMYK").save(tmp_path / f"i.{suffix}")
+    with Image.open(tmp_path / f"i.{suffix}") as image:
+        assert image.mode == "CMYK"
+    assert abs(decode(tmp_path / f"i.{suffix}", (16, 32, 3)).astype(int) - colour).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
+def test_frames__the_first_or_all(tmp_path, suffix):
+    grey = [30, 120, 210]
+    frames = [Image.fromarray(np.full((6, 5, 3), value, np.uint8)) for value in grey]
+    (tmp_path / "films").mkdir()
+    frames[0].save(tmp_path / f"films/a.{suffix}", save_all=True, append_images=frames[1:])
+    frames[1].save(tmp_path / "films/b.png")
+    for which, names, values in [
+        ("first", [f"a.{suffix}", "b.png"], [30, 120]),
+        ("all", [*(f"a.{suffix}#{i}" for i in range(3)), "b.png"], [*grey, 120]),
+    ]:
+        ingest(open_source(tmp_path / "films", frames=which), tmp_path / f"{which}.zarr")
+        found = xr.open_zarr(tmp_path / f"{which}.zarr")
+        assert found["path"].values.tolist() == names
+        means = found["images"].values.mean(axis=(1, 2, 3))
+        assert abs(means - values).max() <= 3
+
+
+# --- patterns and lists -------------------------------------------------------------------------
+
+
+def test_pattern__takes_the_files_that_match(tmp_path, photos):
+    (photos / "a/back").symlink_to(photos)
+    for pattern, names in [
+        ("**/*.png", ["a/000ä.png", "b/016ä.png", "c/008ä.png"]),
+        ("?/00[08]ä.*", ["a/000ä.png", "c/008ä.png"]),
+        ("{a,c}/0*.jpg", ["a/009ä.jpg", "c/017ä.jpg"]),
+        ("b/0{16..22}ä.{png,webp}", None),
+        ("b/0{22..22}ä.{webp,webp}", ["022ä.webp"]),
+    ]:
+        if names is None:
+            with pytest.raises(ImagesError, match=r"images must exist; .*b/016ä\.webp does not"):
+                open_source(photos / pattern)
+            continue
+        source = open_source(photos / pattern)
+        assert source.collection.files.names == names
+    with pytest.raises(ImagesError, match=r"must match one file or more; .*\*\.mp4 matches none"):
+        open_source(photos / "*.mp4")
+
+
+def test_list__is_read_in_its_order(tmp_path, photos, monkeypatch):
+    good = [name for name in expected(photos)[0] if not name.endswith("jpg")]
+    (photos / "plain").write_bytes((photos / good[0]).read_bytes())
+    lines = [*good[::-1], str(photos / good[1]), "plain", "a/none.png"]
+    (photos / "list.txt").write_text("\n".join(lines) + "\n\n")
+    monkeypatch.chdir(tmp_path)
+    ingest(open_source("@photos/list.txt", shape=(5, 4, 3)), tmp_path / "i.zarr")
+    found = xr.open_zarr(tmp_path / "i.zarr")
+    names = found["path"].values.tolist()
+    # A name without an ending is other than a picture, where pictures are named.
+    assert names == lines[:-2]
+    assert found["unreadable"].values.tolist() == ["a/none.png"]
+    assert "No such file" in found["unreadable_reason"].values[0]
+    for name, image in zip(names, found["images"].values, strict=True):
+        np.testing.assert_array_equal(image, decode(photos / name, (5, 4, 3)))
+    (photos / "list.txt").write_text("plain\nplain\n")
+    assert open_source("@photos/list.txt").n_samples == 2
+    with pytest.raises(ImagesError, match=r"Did you mean .*photos/list\.txt"):
+        open_source("@photos/lists.txt")

@@ -1,11 +1,13 @@
 import json
 import pickle
+import shutil
 import zipfile
 
 import dask.array as da
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 import zarr
 
@@ -66,6 +68,39 @@ def write_lone_hdf5(folder, images):
     with h5py.File(folder / "lone.hdf5", "w") as file:
         file["anything"] = images
     return folder / "lone.hdf5"
+
+
+def write_netcdf_to(path, images):
+    """Write the classic format, the last dimension counting the images, beside a record variable."""
+    dims = [f"d{i}" for i in range(images.ndim - 1)]
+    kept = np.moveaxis(images, 0, -1)
+    with scipy.io.netcdf_file(path, "w") as file:
+        file.createDimension("time", None)
+        file.createVariable("t", "d", ("time",))[:] = np.arange(3.0)
+        for name, length in zip([*dims, "sample"], kept.shape, strict=True):
+            file.createDimension(name, length)
+        file.createVariable("pictures", kept.dtype.newbyteorder(">"), (*dims, "sample"))[:] = kept
+
+
+def as_in_matlab(images):
+    """Return images with the last dimension counting them; of vectors, the rows are those."""
+    return images if images.ndim == 2 else np.moveaxis(images, 0, -1)
+
+
+def write_mat(folder, images):
+    held = {"X": as_in_matlab(images), "y": np.zeros(60)}
+    scipy.io.savemat(folder / "i.mat", held, do_compression=True)
+    return folder / "i.mat"
+
+
+def write_new_mat(folder, images):
+    """As MATLAB writes version 7.3: HDF5 behind a header of 512 bytes, the dimensions in reverse."""
+    with h5py.File(folder / "new.mat", "w", userblock_size=512) as file:
+        file["X"] = as_in_matlab(images).T
+        file["y"] = np.zeros(60)
+    with (folder / "new.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    return f"{folder / 'new.mat'}::X"
 
 
 def prepared(source, folder):
@@ -153,6 +188,44 @@ class TestHdf5(FileContract):
 
 class TestLoneHdf5(FileContract):
     write = staticmethod(write_lone_hdf5)
+
+
+class TestMat(FileContract):
+    write = staticmethod(write_mat)
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+    def test_gives_the_images_of_every_type(self, tmp_path, images, dtype):
+        self.check(self.make(tmp_path, images.astype(dtype)), images.astype(dtype), tmp_path)
+
+
+class TestNewMat(FileContract):
+    write = staticmethod(write_new_mat)
+
+
+class TestNetcdf(SourceContract):
+    def make(self, folder, images):
+        write_netcdf_to(folder / "i.nc", images)
+        return open_source(folder / "i.nc")
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_gives_the_images_of_every_type(self, tmp_path, images, dtype):
+        self.check(self.make(tmp_path, images.astype(dtype)), images.astype(dtype), tmp_path)
+
+    def test_unsigned_bytes(self, tmp_path, images):
+        xr.Dataset(
+            {"images": (("n", "y", "x", "c"), images.view("i1"), {"_Unsigned": "true"})}
+        ).to_netcdf(tmp_path / "u.nc", engine="scipy")
+        self.check(open_source(tmp_path / "u.nc"), images, tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_mat, write_new_mat])
+def test_mat__the_longer_of_first_and_last_counts(tmp_path, images, write):
+    for turned in (images, images.reshape(60, 60)[:, :7], images.reshape(60, 60)[:7]):
+        source = open_source(write(tmp_path, turned))
+        expected = turned if len(turned) == 60 else turned.T
+        shutil.rmtree(tmp_path / "working", ignore_errors=True)
+        SourceContract().check(source, expected, tmp_path)
+        assert source.remarks()[0].startswith("60 images of ")
 
 
 class TestRaw(SourceContract):
@@ -284,7 +357,7 @@ def write_foreign_zip(path):
 BAD = {
     "missing": ("none.h5", lambda p: None, r"images must exist; .*none\.h5 does not"),
     "suffix": ("i.xyz", lambda p: p.write_bytes(b"1"), r"got .*i\.xyz \(\.xyz\)\. Convert"),
-    "no suffix": ("images", lambda p: p.write_bytes(b"1"), r"images must be a folder .*no suffix"),
+    "no suffix": ("images", lambda p: p.write_bytes(b"1"), r"images must be a folder, .*no suffix"),
     "npz other names": (
         "i.npz",
         lambda p: np.savez(p, x=np.zeros(3), y=np.zeros(2)),
@@ -313,12 +386,23 @@ BAD = {
         r"one image or more; .*i\.npz::images has 0",
     ),
     "h5 junk": ("i.h5", lambda p: p.write_bytes(b"junk" * 99), r"whole HDF5 file; it cannot be"),
-    "nc classic": (
+    "nc choice": (
         "i.nc",
-        lambda p: xr.Dataset({"images": (("n", "x"), np.zeros((5, 3)))}).to_netcdf(
+        lambda p: xr.Dataset({n: (("n", "x"), np.zeros((5, 3))) for n in "ab"}).to_netcdf(
             p, engine="scipy"
         ),
-        r"must be of version 4, .*i\.nc is of the classic format\. Convert it: `nccopy -k nc4 i\.nc",
+        r"variable `images` or one only; .* holds a, b\. Give .*i\.nc::a",
+    ),
+    "nc cut": (
+        "i.nc",
+        lambda p: cut_half(p, lambda q: write_netcdf_to(q, np.zeros((50, 30)))),
+        r"whole netCDF file; it cannot be read",
+    ),
+    "mat junk": ("i.mat", lambda p: p.write_bytes(b"junk" * 99), r"whole \.mat file"),
+    "mat choice": (
+        "i.mat",
+        lambda p: scipy.io.savemat(p, {"a": np.zeros((5, 3)), "b": np.zeros((5, 3))}),
+        r"`images` or one matrix only; .* holds a, b\. Give .*i\.mat::a",
     ),
     "h5 cut": (
         "i.h5",

@@ -89,7 +89,7 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         "--shape",
         "ingest.shape",
         metavar="H,W,C",
-        help="Shape of one image, for folders and raw binary files.",
+        help="Shape of one image: for raw binary files, and for pictures, where it is chosen by their sizes otherwise.",
     )
     dtype = setting_option(
         "--dtype",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,13 @@ def default_out(images: str) -> Path:
     --------
     >>> str(default_out("photos/")), str(default_out("/data/images.h5::train/x"))
     ('photos-run', 'images-train-x-run')
+    >>> str(default_out("photos/**/*.jpg")), str(default_out("@files.txt"))
+    ('photos-run', 'files-run')
+    >>> str(default_out("data/shards-{000..123}.tar"))
+    'data-run'
     """
-    path, _, part = images.partition("::")
+    path, _, part = images.removeprefix("@").partition("::")
+    path = re.sub(r"(^|/)[^/]*[*?\[{].*", "", path)
     words = [Path(os.path.abspath(path)).stem, *part.split("/")]  # noqa: PTH100 - links keep their names
     return Path("-".join([*filter(None, words), "run"]))
 

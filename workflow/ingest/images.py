@@ -16,8 +16,6 @@ from workflow.runstore.manifest import digest
 if TYPE_CHECKING:
     from distributed import Client
 
-    from workflow.ingest.source import OnUnreadable
-
 
 @dataclass(frozen=True, slots=True)
 class ImagesInput:
@@ -75,12 +73,7 @@ class ImagesInput:
 
 @readable()
 def open_input(
-    images: Any,
-    *,
-    shape: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    on_unreadable: OnUnreadable = "skip",
-    like: tuple[tuple[int, ...], str] | None = None,
+    images: Any, *, like: tuple[tuple[int, ...], str] | None = None, **how: Any
 ) -> ImagesInput:
     """Open whatever the user gave.
 
@@ -88,8 +81,8 @@ def open_input(
     ----------
     images : path, ndarray, dask.array.Array, xarray.DataArray or Source
         The images.
-    shape, dtype, on_unreadable, like : optional
-        How to read what is neither Zarr nor .npy, as `open_source` takes them.
+    like, **how : optional
+        How to read what is neither Zarr nor .npy, as `open_source` takes it.
 
     Returns
     -------
@@ -110,12 +103,6 @@ def open_input(
             msg = "IMAGES must be a path; got an empty text. Give the path of the images."
             raise ImagesError(msg)
         in_place = zarr_io.is_readable_in_place(images)
-        source = (
-            open_source(images)
-            if in_place
-            else open_source(
-                images, shape=shape, dtype=dtype, on_unreadable=on_unreadable, like=like
-            )
-        )
+        source = open_source(images) if in_place else open_source(images, like=like, **how)
         name = str(Path(images).absolute()) if in_place else str(images)
     return ImagesInput(name, source, source.fingerprint())

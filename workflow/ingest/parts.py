@@ -83,7 +83,8 @@ def begin_parts(
     if target.exists():
         msg = f"the destination must be new; {target} is there already. Give another path, or remove it."
         raise StoreError(msg)
-    place = str(Path(source).absolute()) if paths.exists(Path(source)) else source
+    listed = source.startswith("@")
+    place = "@" * listed + str(paths.place(source[listed:])) if "://" not in source else source
     identity = copy_identity(open_source(place, **options), None)
     partial = partial_of(target)
     begin(partial, digest(identity))

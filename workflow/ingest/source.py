@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 OnUnreadable = Literal["skip", "fail"]
+Frames = Literal["first", "all"]
 #: A last dimension so many times as long as any other may be the one that counts the images.
 LAST_FACTOR = 10
 
@@ -36,11 +37,20 @@ class Reading(NamedTuple):
         Type of the values.
     on_unreadable : "skip" or "fail"
         Whether unreadable image files are left out, or end the copying.
+    background : str
+        Colour behind what is transparent.
+    frames : "first" or "all"
+        Which pictures of an animated file are taken.
+    columns : tuple of str
+        Names of what lies beside the images and is carried along.
     """
 
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     on_unreadable: OnUnreadable = "skip"
+    background: str = "white"
+    frames: Frames = "first"
+    columns: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -61,6 +71,9 @@ class Source(Protocol):
     ``unreadable() -> list of (str, str)``
         File names that were left out, each with the reason; goes with
         ``read_paths``.
+    ``columns``, ``read_column(name, start, stop) -> ndarray``
+        Name of each column that is carried along -> its type, and its values;
+        go with ``read_paths``.
     ``map_blocks(function, ranges) -> list``
         ``[function(rows, images of rows) for rows in ranges]``, for images
         that are not on a disk: they are computed or held where only the
@@ -194,6 +207,11 @@ def is_scattered(source: Source) -> bool:
 def has_paths(source: Source) -> bool:
     """Return whether images have file names."""
     return hasattr(source, "read_paths")
+
+
+def columns_of(source: Source) -> dict[str, str]:
+    """Return name and type of what is carried along beside the images."""
+    return dict(getattr(source, "columns", None) or {}) if has_paths(source) else {}
 
 
 def file_identity(path: Path) -> dict[str, Any]:

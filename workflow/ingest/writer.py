@@ -13,7 +13,7 @@ import numpy as np
 from workflow.chunks import RowRange, choose_block_rows, row_ranges
 from workflow.errors import StoreError
 from workflow.ingest.sameness import may_be_same, same_values
-from workflow.ingest.source import Source, has_paths, is_scattered, prepared
+from workflow.ingest.source import Source, columns_of, has_paths, is_scattered, prepared
 from workflow.ingest.unfinished import (
     ATTRS,
     NOTES,
@@ -119,6 +119,10 @@ class WriteShard:
             paths = np.array(found, dtype=np.dtypes.StringDType())
             self._write_checked("path", rows, [(rows, paths)])
             names.append("path")
+            for name in columns_of(self.source):
+                values = self.source.read_column(name, *rows)  # type: ignore[attr-defined]
+                self._write_checked(name, rows, [(rows, values)])
+                names.append(name)
         files = {name: zarr_io.shard_file(self.partial, name, rows.start) for name in names}
         return {"n_bytes": {name: file.stat().st_size for name, file in files.items()}}
 
@@ -325,7 +329,7 @@ class Copy:
         attrs: dict[str, Any] = {}
         if has_paths(source):
             unreadable = source.unreadable()  # type: ignore[attr-defined]
-            attrs["coordinates"] = "path"
+            attrs["coordinates"] = " ".join(["path", *columns_of(source)])
         if unreadable:
             columns = zip(*unreadable, strict=True)
             for name, column in zip(("unreadable", "unreadable_reason"), columns, strict=True):
@@ -400,16 +404,18 @@ def _make_arrays(
         compressor=compressor,
         overwrite=True,
     )
-    if has_paths(source):
+    beside = {"path": "string", **columns_of(source)} if has_paths(source) else {}
+    for name, dtype in beside.items():
+        known = {"long_name": "file of the image"} if name == "path" else {}
         zarr_io.create_rows_array(
             partial,
-            "path",
+            name,
             n_rows=source.n_samples,
             tail_shape=(),
-            dtype="string",
+            dtype=dtype,
             shard_rows=shard_rows,
             dims=("sample",),
-            attrs={"long_name": "file of the image"},
+            attrs=known,
             overwrite=True,
         )
     return {"shard_rows": shard_rows, "compressor": compressor}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from workflow.config.fields import Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
@@ -28,20 +30,34 @@ MAX_LISTED = 1000
 MAX_SHOWN = 5
 
 
+def _names(value: Any) -> Any:
+    """Read ``"label,text"`` as a tuple of names."""
+    return tuple(value.split(",")) if isinstance(value, str) and value else value or ()
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class IngestSettings(Section):
     """Reading images that are not in Zarr or .npy."""
 
     shape: Shape = None
-    """Shape of one image, H,W,C: required for folders and raw binary files."""
+    """Shape of one image, H,W,C: required for raw binary files; of pictures, chosen from their sizes by default."""
     dtype: Literal["uint8", "uint16", "float16", "float32", "float64"] | None = None
     """Type of the values of a raw binary file; of image files uint8 or uint16, which keeps all bits of grey ones."""
     on_unreadable: Literal["skip", "fail"] = "skip"
-    """Whether unreadable files of a folder are listed and left out, or end the run."""
+    """Whether unreadable files, records and rows are listed and left out, or end the run."""
+    background: str = "white"
+    """Colour behind what is transparent in pictures, by name or as #RRGGBB."""
+    frames: Literal["first", "all"] = "first"
+    """Which pictures of an animated file are taken; of all, `path` is NAME#0, NAME#1 and so on."""
+    columns: Names = ()
+    """What lies beside the images in tars, records and tables and is carried along: names with commas."""
 
     @property
     def reading(self) -> dict[str, Any]:
         """How a source is read, as `workflow.ingest.open_source` takes it."""
-        return self.model_dump(include={"shape", "dtype", "on_unreadable"})
+        return self.model_dump()
 
 
 class IngestStep(Step):

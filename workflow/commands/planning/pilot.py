@@ -21,7 +21,7 @@ from workflow.config import LoadedConfig, flatten
 from workflow.engine.plan import Sizes
 from workflow.engine.progress import Progress
 from workflow.errors import ComputeError, WorkflowError, one_line
-from workflow.ingest.readers.folder import FolderSource, list_files
+from workflow.ingest.readers.items import ItemSource
 from workflow.ingest.source import BaseSource
 from workflow.mapper import SerialRunner
 from workflow.overcluster import auto_n_centroids
@@ -112,7 +112,7 @@ def _scaled_run(
     """Run few images, then more; what the first run took beyond its share is fixed."""
     source: Any = given.source
     unpacking = time.monotonic()
-    if not isinstance(source, FolderSource) and hasattr(source, "prepare"):
+    if not isinstance(source, ItemSource) and hasattr(source, "prepare"):
         (place / "unpacked").mkdir()
         source = source.prepare(place / "unpacked", SerialRunner())
     unpacking = time.monotonic() - unpacking
@@ -137,13 +137,8 @@ def _scaled_run(
 
 def _few(source: Any, n: int, place: Path, *, is_read_in_place: bool) -> Any:
     """Return few of the images, as `run_workflow` takes them."""
-    if isinstance(source, FolderSource):
-        place.mkdir()
-        names = list_files(source.folder)
-        for index in np.linspace(0, len(names) - 1, n).astype(int).tolist():
-            path = source.folder.absolute() / names[index]
-            (place / f"{index:09d}{path.suffix}").symlink_to(path)
-        return str(place)
+    if isinstance(source, ItemSource):
+        return source.few(n, N_BLOCKS)
     few = SpreadBlocks(n, tuple(source.image_shape), source.dtype, source)
     if not is_read_in_place:
         return few

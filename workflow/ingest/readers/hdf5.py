@@ -33,12 +33,14 @@ class Hdf5Source(BaseSource):
     key: str
     axis: int = 0
     packing: Packing | None = None
+    is_reversed: bool = False
 
     def fingerprint(self) -> dict[str, Any]:
         """Return name, size and time of the file, the dataset's name, and how it is packed."""
         known = {"kind": "hdf5", "dataset": self.key}
         packed = {"packing": self.packing.describe()} if self.packing else {}
-        return {**known, **self.shape_and_type(), **file_identity(self.path), **packed}
+        turned = {"reversed": True} if self.is_reversed else {}
+        return {**known, **self.shape_and_type(), **file_identity(self.path), **packed, **turned}
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return images `start` to `stop` as rows.
@@ -54,6 +56,8 @@ class Hdf5Source(BaseSource):
                 block = np.moveaxis(file[self.key][rows], self.axis, 0)
         except DAMAGED as err:
             raise _damaged(self.path, err) from None
+        if self.is_reversed:
+            block = block.transpose(0, *range(block.ndim - 1, 0, -1))
         block = self.packing.decode(block) if self.packing else block
         return np.asarray(block, self.dtype, order="C").reshape(stop - start, self.n_features)
 
