@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
-    from workflow.api import Run, run
+    from workflow.api import Run, embed, run
     from workflow.errors import WorkflowError
     from workflow.versions import __version__, show_versions
 
-__all__ = ["Run", "WorkflowError", "__version__", "run", "show_versions"]
+__all__ = ["Run", "WorkflowError", "__version__", "embed", "run", "show_versions"]
 
 __getattr__ = late_names(
     __name__,
@@ -19,6 +19,7 @@ __getattr__ = late_names(
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
         "__version__": "workflow.versions",
+        "embed": "workflow.api",
         "run": "workflow.api",
         "show_versions": "workflow.versions",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from workflow.config.fields import Section, Shape
+from workflow.config.fields import FilePath, Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
 from workflow.errors import ImagesError
@@ -38,10 +38,13 @@ class IngestSettings(Section):
     on_unreadable: Literal["skip", "fail"] = "skip"
     """Whether unreadable files of a folder are listed and left out, or end the run."""
 
+    model: FilePath = None
+    """ONNX file of a model: not the images are clustered, but the vectors that it gives of them."""
+
     @property
     def reading(self) -> dict[str, Any]:
         """How a source is read, as `workflow.ingest.open_source` takes it."""
-        return self.model_dump(include={"shape", "dtype", "on_unreadable"})
+        return self.model_dump(include={"shape", "dtype", "on_unreadable", "model"})
 
 
 class IngestStep(Step):
