@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
-    from workflow.api import Run, load_model, run
+    from workflow.api import Run, embed, load_model, run
     from workflow.commands.predict import Model
     from workflow.errors import WorkflowError
     from workflow.versions import __version__, show_versions
 
-__all__ = ["Model", "Run", "WorkflowError", "__version__", "load_model", "run", "show_versions"]
+__all__ = [
+    "Model",
+    "Run",
+    "WorkflowError",
+    "__version__",
+    "embed",
+    "load_model",
+    "run",
+    "show_versions",
+]
 
 __getattr__ = late_names(
     __name__,
@@ -21,6 +30,7 @@ __getattr__ = late_names(
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
         "__version__": "workflow.versions",
+        "embed": "workflow.api",
         "load_model": "workflow.api",
         "run": "workflow.api",
         "show_versions": "workflow.versions",

@@ -14,6 +14,7 @@ from workflow.commands.columns import columns as keep_columns
 from workflow.commands.duplicates import duplicates
 from workflow.commands.export import export
 from workflow.commands.gallery import gallery
+from workflow.commands.ingest import embed as _embed
 from workflow.commands.merge import merge
 from workflow.commands.name import name as _name
 from workflow.commands.predict import Model, far_out_sentence, is_unlike, predict
@@ -36,7 +37,7 @@ from workflow.steps.parts.members import Ranking
 from workflow.steps.parts.odd_images import strongest_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import dask.array as da
     import numpy as np
@@ -591,10 +592,7 @@ def run(
     workflow.errors.WorkflowError
         If the images, the settings or the run folder are not as required.
     """
-    if client is None and getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A worker imports the script that starts it: without a guard it would start workers, too.
-        msg = 'a script must call workflow.run under `if __name__ == "__main__":`; got a call while a worker imports it. Indent the call under that line.'
-        raise ComputeError(msg)
+    _require_guard(client)
     loaded = load_config(config, settings or {}, compute=compute)
     with watched(Path(out).name, enabled=progress is not False) as shown:
         store = run_workflow(
@@ -618,3 +616,76 @@ def load_model(run: Path | str) -> Model:
         ``map(model.predict, generator)`` does.
     """
     return Model(run)
+
+
+def embed(
+    images: Any,
+    out: Path | str,
+    model: Callable[[NDArray[Any]], Any] | Path | str,
+    *,
+    batch_rows: int | None = None,
+    version: str | None = None,
+    client: Client | None = None,
+    config: Path | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    compute: str | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Write the vectors that a model gives of images, to be clustered by `run`; resumes where it stopped.
+
+    Parameters
+    ----------
+    images : path or array
+        Anything that `run` takes.
+    out : path
+        The Zarr store of the vectors, NAME.zarr; file names of images are kept there.
+    model : callable or path
+        Takes a batch of images of shape (n_images, ...), as they are stored, and returns vectors of
+        shape (n_images, n_features), the same whatever else is in the batch; or an ONNX file.
+    batch_rows : int, optional
+        Images of a call, at most; by default 64.
+    version : str, optional
+        What tells a function from others: a copy that was interrupted goes on only with the same.  By
+        default that is its pickled bytes, which may differ from session to session.
+    client : distributed.Client, optional
+        Where to run; workers on this machine are started by default.
+    config, settings, compute, progress : optional
+        As `run` takes them; of the settings those of ``ingest`` and ``compute`` are used.
+
+    Returns
+    -------
+    Path
+        The store.
+
+    Raises
+    ------
+    workflow.errors.WorkflowError
+        If the images or the model are not as required, or a vector holds NaN.
+
+    Notes
+    -----
+    The function is pickled once, by cloudpickle, and each worker loads it once: what it needs, such
+    as weights, it may carry or open when it is first called.  An array in memory is worked through
+    in this process; save it first, as .npy or Zarr, to use all workers.
+    """
+    _require_guard(client)
+    loaded = load_config(config, settings or {}, compute=compute)
+    with watched(Path(out).name, enabled=progress is not False) as shown:
+        found = _embed(
+            images,
+            Path(out),
+            model,
+            loaded.config,
+            batch_rows=batch_rows,
+            version=version,
+            client=client,
+            progress=shown,
+        )
+    return Path(found["images"])
+
+
+def _require_guard(client: Client | None) -> None:
+    """Refuse to start workers from a worker, which imports the script that started it."""
+    if client is None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        msg = 'a script must call workflow.run under `if __name__ == "__main__":`; got a call while a worker imports it. Indent the call under that line.'
+        raise ComputeError(msg)

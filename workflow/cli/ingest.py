@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from workflow.config import LoadedConfig
 
 
-@click.command("ingest", cls=Command, example="ingest photos photos.zarr --shape 16,16,3")
+@click.command(
+    "ingest",
+    cls=Command,
+    example="ingest photos photos.zarr --shape 16,16,3\ningest photos vectors.zarr --model model.onnx",
+)
 @click.argument("source")
 @click.argument("images", metavar="IMAGES.zarr", type=Path)
 @reading_options

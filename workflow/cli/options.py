@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTED = "workflow.settings"
 #: Titles of the help, and the options under them; those not named come first.
 GROUPS = {
-    "Settings": {"shape", "dtype", "whiten", "config", "set"},
+    "Settings": {"shape", "dtype", "model", "whiten", "config", "set"},
     "Where it runs": {"compute"},
     "Output": {"json", "verbose", "help"},
 }
@@ -97,8 +97,14 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="T",
         help="Type of the values, for raw binary files: uint8, uint16, float16, float32 or float64; of image files uint8 or uint16.",
     )
-    both: Callable[..., None] = shape(dtype(command))
-    return both
+    model = setting_option(
+        "--model",
+        "ingest.model",
+        metavar="FILE.onnx",
+        help="Model whose vectors of the images are taken instead of them.",
+    )
+    all_three: Callable[..., None] = shape(dtype(model(command)))
+    return all_three
 
 
 def shared_options(command: Callable[..., None]) -> Callable[..., None]:

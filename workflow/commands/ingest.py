@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import ingest
+from workflow.commands.base import client_for
 from workflow.engine.client import executor_for
 from workflow.engine.progress import Progress
-from workflow.errors import StoreError
+from workflow.errors import ConfigError, StoreError
 from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings, describe_skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from distributed import Client
 
     from workflow.config import Config
     from workflow.engine.executor import Executor
@@ -31,6 +34,37 @@ def ingest_to(source: str, target: Path, config: Config) -> dict[str, Any]:
         log.warning("%s", remark)
     with _executor(target, config) as executor:
         return _found(ingest.ingest(opened, target, runner=executor))
+
+
+def embed(
+    images: Any,
+    target: Path,
+    model: Callable[[Any], Any] | Path | str,
+    config: Config,
+    *,
+    batch_rows: int | None = None,
+    version: str | None = None,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the vectors that a function, or a model in a file, gives of images; return what was found."""
+    _require_name(target)
+    reading = _options(config)
+    if isinstance(model, str | Path):
+        if batch_rows is not None or version is not None:
+            msg = "`batch_rows` and `version` must be left out for a model in a file; say `batch: N` in the YAML file beside it."
+            raise ConfigError(msg)
+        given = ingest.open_input(images, **reading | {"model": str(model)})
+        source = given.source
+    else:
+        embedder = ingest.FunctionEmbedder.of(model, batch_rows=batch_rows, version=version)
+        given = ingest.open_input(images, **reading | {"model": None})
+        source = ingest.embedded(given.source, embedder)
+    for remark in ingest.remarks(source):
+        log.warning("%s", remark)
+    client = client_for(given, client)
+    with _executor(target, config, client, progress) as executor, executor.as_dask_scheduler():
+        return _found(ingest.ingest(source, target, runner=executor))
 
 
 def begin_parts(source: str, target: Path, n_parts: int, config: Config) -> dict[str, Any]:
@@ -95,11 +129,13 @@ def _require_name(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _executor(target: Path, config: Config) -> Iterator[Executor]:
+def _executor(
+    target: Path, config: Config, client: Client | None = None, progress: Progress | None = None
+) -> Iterator[Executor]:
     """Open an executor on workers; what tasks share is removed at the end."""
     shared = target.with_name(f"{target.name}.shared")
     try:
-        with executor_for(shared, config, progress=Progress()) as executor:
+        with executor_for(shared, config, client, progress or Progress()) as executor:
             yield executor
     finally:
         if shared.exists():

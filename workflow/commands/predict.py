@@ -49,6 +49,7 @@ from workflow.steps.map import Placer, place_images, places_of, stored_points
 from workflow.steps.overcluster import N_NEAREST, stored_search
 from workflow.steps.parts.cluster_names import KEY
 from workflow.steps.parts.far_out import stored_usual_distance
+from workflow.steps.parts.features import Features
 from workflow.steps.projection import Basis, stored_transform
 
 if TYPE_CHECKING:
@@ -233,8 +234,11 @@ def stored_basis(store: RunStore, mapper: Mapper) -> Basis:
     transform = stored_transform(store)
     if transform is not None:
         basis["transform"] = transform
-    is_whitened = store.model_attrs("projection")["whiten"]
-    return Basis(mapper.share(basis), is_whitened, tuple(store.manifest.images["shape"][1:]))
+    attrs = store.model_attrs("projection")
+    # Runs of earlier versions do not say.
+    features = Features(attrs.get("normalize", False))
+    image_shape = tuple(store.manifest.images["shape"][1:])
+    return Basis(mapper.share(basis), attrs["whiten"], image_shape, features)
 
 
 class Model:

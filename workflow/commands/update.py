@@ -99,7 +99,12 @@ def _update(
     folder = store.folder("pca")
     place = folder / f"update-{len(store.manifest.updates):03d}"
     block_rows = choose_block_rows(images.n_features, images.stored_rows)
-    content = {"images": given.digest, "block_rows": block_rows, "version": PcaStep.version}
+    content = {
+        "images": given.digest,
+        "block_rows": block_rows,
+        "version": PcaStep.version,
+        **({"normalize": True} if settings.normalize else {}),
+    }
     parts = partitions(images.n_samples, block_rows)
     added, _ = sum_moments(
         executor,
@@ -107,10 +112,15 @@ def _update(
         parts,
         folder=place,
         journal=store.journal("pca", place.name, key=digest(content), needs=(place,)),
-        max_full_features=settings.max_full_features,
+        settings=settings,
     )
     merged, found = checked_components(
-        executor, images, parts, lambda: merge_moments(before, added), settings.n_components
+        executor,
+        settings.features.reading(images),
+        images.image_shape,
+        parts,
+        lambda: merge_moments(before, added),
+        settings.n_components,
     )
     file = folder / f"{place.name}.npz"
     checksum = write_arrays(file, moments_to_arrays(added))
@@ -119,6 +129,7 @@ def _update(
             "digest": given.digest,
             "path": given.name,
             "n_samples": images.n_samples,
+            "normalize": settings.normalize,
             "file": file.name,
             "file_crc": checksum,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dask.utils import parse_bytes
@@ -19,6 +20,11 @@ def _shape(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(int(part) for part in value.split(","))
     return value
+
+
+def _file_path(value: Any) -> Any:
+    """Make a path absolute: a run may be gone on with from another folder."""
+    return str(Path(value).absolute()) if isinstance(value, str | Path) and str(value) else value
 
 
 def _memory(value: Any) -> Any:
@@ -63,6 +69,7 @@ def _score_or_off(value: Any) -> Any:
 
 
 AutoInt = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_whole)]
+FilePath = Annotated[str | None, BeforeValidator(_file_path)]
 Memory = Annotated[int | Literal["auto"], BeforeValidator(_memory)]
 Shape = Annotated[tuple[int, ...] | None, BeforeValidator(_shape)]
 Components = Annotated[int | float | Literal["auto"], BeforeValidator(_components)]

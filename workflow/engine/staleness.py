@@ -101,7 +101,11 @@ def _own_content(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a key digests of the step alone, and its settings."""
     settings = {key: flat[key] for key in step.settings}
-    named = {_FIRST_NAMES.get(key, key): value for key, value in settings.items()}
+    named = {
+        _FIRST_NAMES.get(key, key): value
+        for key, value in settings.items()
+        if key not in step.later_settings or value != step.later_settings[key]
+    }
     content = {"step": step.name, "version": step.version, "settings": named}
     return {**content, **step.more_key(store)}, settings
 

@@ -30,6 +30,9 @@ class Step(ABC):
     settings : tuple of str
         Dotted keys of the settings whose change makes its result stale, also
         such of other sections.
+    later_settings : dict of str to object
+        Those of `settings` that came after the step, each with the value that leaves the result as
+        it was before: at that value nothing becomes stale.
     reads : tuple of str
         The steps whose results it reads.  They come before it.
     arrays : dict of str to ArraySpec
@@ -47,6 +50,7 @@ class Step(ABC):
     version: ClassVar[int] = 1
     section: ClassVar[type[Section] | None] = None
     settings: ClassVar[tuple[str, ...]] = ()
+    later_settings: ClassVar[Mapping[str, Any]] = {}
     reads: ClassVar[tuple[str, ...]] = ()
     arrays: ClassVar[Mapping[str, ArraySpec]] = {}
     reads_images_first: ClassVar[bool] = False

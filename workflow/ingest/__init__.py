@@ -2,9 +2,9 @@
 
 from workflow.ingest.arrays import ArraySource, DaskSource, array_source
 from workflow.ingest.demo import DemoSource
+from workflow.ingest.embedding import FunctionEmbedder, embedded, open_source
 from workflow.ingest.images import ImagesInput, open_input
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
-from workflow.ingest.readers import open_source
 from workflow.ingest.sameness import may_be_same, same_values
 from workflow.ingest.source import BaseSource, Source, remarks
 from workflow.ingest.writer import IngestReport, dims_of, ingest
@@ -14,6 +14,7 @@ __all__ = [
     "BaseSource",
     "DaskSource",
     "DemoSource",
+    "FunctionEmbedder",
     "ImagesInput",
     "IngestReport",
     "PartsPlan",
@@ -21,6 +22,7 @@ __all__ = [
     "array_source",
     "begin_parts",
     "dims_of",
+    "embedded",
     "finish_parts",
     "ingest",
     "may_be_same",

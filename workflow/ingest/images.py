@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.errors import ImagesError
 from workflow.ingest.arrays import array_source
-from workflow.ingest.readers import open_source
+from workflow.ingest.embedding import embedded_by, open_source
 from workflow.ingest.source import Source, readable
 from workflow.runstore import zarr_io
 from workflow.runstore.manifest import digest
@@ -73,7 +73,11 @@ class ImagesInput:
 
 @readable()
 def open_input(
-    images: Any, *, like: tuple[tuple[int, ...], str] | None = None, **how: Any
+    images: Any,
+    *,
+    like: tuple[tuple[int, ...], str] | None = None,
+    model: str | None = None,
+    **how: Any,
 ) -> ImagesInput:
     """Open whatever the user gave.
 
@@ -83,6 +87,8 @@ def open_input(
         The images.
     like, **how : optional
         How to read what is neither Zarr nor .npy, as `open_source` takes it.
+    model : str, optional
+        An ONNX file: what is opened are the vectors that it gives of the images.
 
     Returns
     -------
@@ -98,11 +104,15 @@ def open_input(
         source = images if isinstance(images, Source) else array_source(images)
         name = getattr(source, "name", "the images")
         zarr_io.check_images(name, (source.n_samples, *source.image_shape), source.dtype)
+        if model is not None:
+            source = embedded_by(source, model)
     else:
         if not str(images).strip():
             msg = "IMAGES must be a path; got an empty text. Give the path of the images."
             raise ImagesError(msg)
-        in_place = zarr_io.is_readable_in_place(images)
-        source = open_source(images) if in_place else open_source(images, like=like, **how)
+        in_place = model is None and zarr_io.is_readable_in_place(images)
+        source = (
+            open_source(images) if in_place else open_source(images, model=model, like=like, **how)
+        )
         name = str(Path(images).absolute()) if in_place else str(images)
     return ImagesInput(name, source, source.fingerprint())

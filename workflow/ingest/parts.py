@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import ConfigError, StoreError
-from workflow.ingest.readers import open_source
+from workflow.ingest.embedding import open_source
 from workflow.ingest.unfinished import NOTES, begin, lock, open_journal, partial_of
 from workflow.ingest.writer import Copy, IngestReport, copy_identity, lay_out, rows_at_once
 from workflow.mapper import SerialRunner
@@ -64,7 +64,7 @@ def begin_parts(
     n_parts : int
         Tasks of the array.
     options : mapping
-        ``shape``, ``dtype`` and ``on_unreadable``, as `open_source` takes them.
+        ``shape``, ``dtype``, ``on_unreadable`` and ``model``, as `open_source` takes them.
     runner : PartitionRunner, optional
         Runs what must be done before images can be read by ranges, such as
         decoding pictures; this process by default.

@@ -78,6 +78,8 @@ class Source(Protocol):
         ``[function(rows, images of rows) for rows in ranges]``, for images
         that are not on a disk: they are computed or held where only the
         source can take the function.
+    ``shard_rows``
+        Images of a file of a copy, where making them costs far more than storing them.
     ``remarks() -> list of str``
         What a user should know of the images before anything starts.
     """

@@ -428,6 +428,9 @@ def _compresses(source: Source, n_rows: int) -> bool:
 
 def choose_shard_rows(source: Source) -> int:
     """Return rows of a shard: whole blocks, so that no task of a run reads a part of two."""
+    own: int | None = getattr(source, "shard_rows", None)
+    if own is not None:
+        return own
     block = choose_block_rows(source.n_features)
     image_bytes = source.n_features * source.dtype.itemsize
     most = SCATTERED_SHARD_BYTES if is_scattered(source) else SHARD_BYTES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from workflow.config.fields import Section, Shape
+from workflow.config.fields import FilePath, Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
 from workflow.engine.step import Step
 from workflow.errors import ImagesError
@@ -53,6 +53,9 @@ class IngestSettings(Section):
     """Which pictures of an animated file are taken; of all, `path` is NAME#0, NAME#1 and so on."""
     columns: Names = ()
     """What lies beside the images in tars, records and tables and is carried along: names with commas."""
+
+    model: FilePath = None
+    """ONNX file of a model: not the images are clustered, but the vectors that it gives of them."""
 
     @property
     def reading(self) -> dict[str, Any]:

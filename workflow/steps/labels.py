@@ -299,10 +299,11 @@ def choose_labels(
 
 
 def _brightness(store: RunStore) -> BrightnessOf | None:
-    """Return what tells the brightness of images; None where they are vectors."""
-    if not is_picture(store.manifest.images["shape"][1:]):
+    """Return what tells the brightness of images; None where they are vectors, or without their length."""
+    attrs = store.model_attrs("projection")
+    if attrs.get("normalize") or not is_picture(store.manifest.images["shape"][1:]):
         return None
-    return BrightnessOf(store, is_whitened=store.model_attrs("projection")["whiten"])
+    return BrightnessOf(store, is_whitened=attrs["whiten"])
 
 
 def label_model(labels: CentroidLabels) -> ModelArrays:

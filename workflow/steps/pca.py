@@ -7,7 +7,7 @@ import functools
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,7 @@ from workflow.engine.verify import (
     rows_and_blocks,
 )
 from workflow.errors import ConfigError, NonFiniteError, SpreadError, value_place
+from workflow.formatting import format_count
 from workflow.pca import (
     AUTO_MAX_COMPONENTS,
     DEFAULT_RANK,
@@ -50,6 +51,7 @@ from workflow.steps.base import (
     read_prefixed,
 )
 from workflow.steps.parts.duplicates import GROUPING_BYTES, CountExact, stored_hashes
+from workflow.steps.parts.features import Features
 from workflow.steps.parts.notes import HASH_BYTES, STATISTICS_BYTES, notes_of
 
 if TYPE_CHECKING:
@@ -105,8 +107,15 @@ class PcaSettings(Section):
     """A count, a share of the variance between 0 and 1, or auto: 99 % of the variance, at most 50."""
     whiten: bool = False
     """Whether scores are divided by their standard deviation (amplifies noise)."""
+    normalize: bool = False
+    """Whether images are divided by their lengths first, so that distances are those of the cosine; images of zeros stay zeros."""
     max_full_features: int = Field(default=4096, ge=1, le=32_768)
     """Most features for which the full second moments are kept; wider images use low-rank states."""
+
+    @property
+    def features(self) -> Features:
+        """What the rows are."""
+        return Features(self.normalize)
 
 
 class PcaStep(Step):
@@ -114,7 +123,8 @@ class PcaStep(Step):
 
     name = "pca"
     section = PcaSettings
-    settings = ("profile", "pca.n_components", "pca.max_full_features")
+    settings = ("profile", "pca.n_components", "pca.max_full_features", "pca.normalize")
+    later_settings: ClassVar = {"pca.normalize": False}
     reads = ("ingest",)
     arrays = ARRAYS
     reads_images_first = True
@@ -122,23 +132,28 @@ class PcaStep(Step):
     def run(self, context: Context) -> None:
         """Find the principal components; the pixels are read once."""
         store = context.store
-        wanted = context.config.section(PcaSettings).n_components
-        details: dict[str, Any] = {}
+        settings = context.config.section(PcaSettings)
+        wanted, rows = settings.n_components, settings.features.reading(context.images)
+        details: dict[str, Any] = {"normalize": True} if settings.normalize else {}
         if context.config.profile == "reference":
             # Slow to import, and rarely wanted.
             from workflow.steps import reference
 
             context.executor.ignore_warning(reference.HARMLESS_WARNING)
             with context.executor.as_dask_scheduler():
-                found = reference.components(context.images, context.block_rows, wanted)
+                found = reference.components(rows, context.block_rows, wanted)
         else:
             state, found = checked_components(
                 context.executor,
-                context.images,
+                rows,
+                context.images.image_shape,
                 context.partitions,
                 partial(_moments, context),
                 wanted,
             )
+            if settings.normalize:
+                entries = _moments_journal(context).entries.values()
+                details["n_zero"] = sum(entry["n_zero"] for entry in entries)
             details |= _count_duplicates(context)._asdict()
             store.write_model(self.name, moments_model(state))
         store.write_model(self.name, components_model(found), components_attrs(found))
@@ -171,9 +186,11 @@ class PcaStep(Step):
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
         """Return the pass over the pixels."""
         moments = 8 * sizes.n_features * _rank(sizes)
+        features = sizes.config.section(PcaSettings).features
         noted = (HASH_BYTES + STATISTICS_BYTES) * sizes.block_rows
         parts = {
             "block": sizes.block_bytes,
+            "rows": features.n_bytes(sizes.block_rows, sizes.n_features),
             "tile": tile_bytes(sizes),
             "moments": 4 * moments,
             "notes": noted,
@@ -191,8 +208,9 @@ class PcaStep(Step):
     def growth(self, sizes: Sizes) -> float:
         """Return the growth with images and squared features; the eigenvectors take the rest."""
         d_in, rank = sizes.n_features, _rank(sizes)
+        dtype = sizes.config.section(PcaSettings).features.dtype_of(sizes.dtype)
         # Products of bytes are made by instructions of their own.
-        row = d_in * rank * (6e-12 if sizes.dtype.itemsize == 1 else 4e-11)
+        row = d_in * rank * (6e-12 if dtype.itemsize == 1 else 4e-11)
         return 0.03 + 4e-10 * d_in * rank**2 + sizes.rows_per_worker * (row + 6e-10 * d_in)
 
     def client_bytes(self, sizes: Sizes) -> int:
@@ -214,15 +232,25 @@ class PcaStep(Step):
         found = store.step(self.name).details
         n = found["n_components"]
         keep = "1 component keeps" if n == 1 else f"{n:,} components keep"
-        return (
+        text = (
             f"{keep} {found['variance_kept']:.1%} of the variance of {found['n_samples']:,} images"
         )
+        return text + describe_length(found)
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many components there are, what they keep, and images they have from `update`."""
         details = store.step(self.name).details
         found = {name: details[name] for name in ("n_components", "variance_kept")}
         return {**found, "n_samples_merged": n_merged(store)}
+
+
+def describe_length(details: Mapping[str, Any]) -> str:
+    """Return that images were divided by their lengths, and how many have none, to go on with."""
+    if not details.get("normalize"):
+        return ""
+    n_zero = details.get("n_zero", 0)
+    zeros = f", {format_count(n_zero, 'image')} of zeros left so" if n_zero else ""
+    return f", each divided by its length{zeros}"
 
 
 def _check_notes(store: RunStore) -> Iterator[str]:
@@ -252,6 +280,7 @@ class MomentsTask:
     kind: str
     rank: int
     folder: Path
+    features: Features
     notes: tuple[Note, ...] = ()
 
     def __call__(self, partition: Partition) -> dict[str, Any]:
@@ -264,7 +293,7 @@ class MomentsTask:
         """Read each block once, and return the report."""
         state: MomentState | None = None
         shift: NDArray[Any] | None = None
-        checksums, n_bytes = [], 0
+        checksums, n_bytes, n_zero = [], 0, 0
         for rows, block in read_ahead(self.images, partition.blocks):
             checksums.append(zarr_io.crc(block))
             n_bytes += block.nbytes
@@ -273,10 +302,13 @@ class MomentsTask:
             if shift is None and self.kind == "integer":
                 shift = feature_shift(block[:SHIFT_ROWS])
             try:
-                part = block_moments(block, kind=self.kind, shift=shift, rank=self.rank)
+                values = self.features.rows_of(block)
+                part = block_moments(values, kind=self.kind, shift=shift, rank=self.rank)
             except NonFiniteError as err:
                 raise err.moved(rows.start, self.images.image_shape) from None
             state = part if state is None else merge_moments(state, part)
+            if self.features.normalize:
+                n_zero += len(block) - int(np.count_nonzero(block.any(axis=1)))
         assert state is not None
         path = part_path(self.folder, partition.index)
         return {
@@ -284,6 +316,7 @@ class MomentsTask:
             **{writer.note.checksums: writer.checksums for writer in opened},
             # Exact about any shift, so each task has its own; about zero they merge.
             "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
+            **({"n_zero": n_zero} if self.features.normalize else {}),
             "bytes_read": n_bytes,
             "bytes_written": sum(w.n_bytes for w in opened) + path.stat().st_size,
         }
@@ -296,7 +329,7 @@ def sum_moments(
     *,
     folder: Path,
     journal: Journal,
-    max_full_features: int,
+    settings: PcaSettings,
     notes: tuple[Note, ...] = (),
 ) -> tuple[MomentState, Mapping[int, dict[str, Any]]]:
     """Sum the moments of all images and take a checksum of each block.
@@ -313,8 +346,8 @@ def sum_moments(
         Where tasks leave the moments of their partition.
     journal : Journal
         Where finished partitions are recorded.
-    max_full_features : int
-        Most features for which the full second moments are kept.
+    settings : PcaSettings
+        What the rows are, and for how many features the full second moments are kept.
     notes : tuple of Note, optional
         What is noted of each image; nothing by default.
 
@@ -331,8 +364,13 @@ def sum_moments(
         for note in notes:
             note.create(partitions)
     folder.mkdir(parents=True, exist_ok=True)
-    kind = choose_kind(images.dtype, images.n_features, max_full_features=max_full_features)
-    task = MomentsTask(images, kind, DEFAULT_RANK, folder, notes)
+    features = settings.features
+    kind = choose_kind(
+        features.dtype_of(images.dtype),
+        images.n_features,
+        max_full_features=settings.max_full_features,
+    )
+    task = MomentsTask(images, kind, DEFAULT_RANK, folder, features, notes)
     items = {partition.index: partition for partition in partitions}
     reports = executor.run("pca", task, items, journal=journal, n_rows=n_rows)
     return merge_part_files(executor, folder, reports), reports
@@ -356,6 +394,10 @@ def _read_part(folder: Path, part: PartFile) -> MomentState:
 def _moments(context: Context) -> MomentState:
     """Return the moments of all images; they outlive a changed number of components."""
     store, notes = context.store, notes_of(context.store.path, context.images.image_shape)
+    settings = context.config.section(PcaSettings)
+    if any(u.get("normalize", False) != settings.normalize for u in store.manifest.updates):
+        msg = "`pca.normalize` must stay as it was when images were merged by `update`: their moments are of other rows. Set it back, or start a run in a new folder."
+        raise ConfigError(msg)
     state, reports = sum_moments(
         context.executor,
         context.images,
@@ -363,7 +405,7 @@ def _moments(context: Context) -> MomentState:
         folder=store.folder("pca") / "parts",
         # A run of a version without notes gets them when its pass is asked for again.
         journal=_moments_journal(context, *(note.group for note in notes)),
-        max_full_features=context.config.section(PcaSettings).max_full_features,
+        settings=settings,
         notes=notes,
     )
     context.count("pca", reports)
@@ -390,11 +432,14 @@ def _count_duplicates(context: Context) -> ExactCounts:
 
 def _moments_journal(context: Context, *needs: Path) -> Journal:
     """Return the journal of the first pass: it depends on the images, not on the components."""
+    settings = context.config.section(PcaSettings)
     content = {
         "images": context.store.manifest.images["digest"],
-        "max_full_features": context.config.section(PcaSettings).max_full_features,
+        "max_full_features": settings.max_full_features,
         "block_rows": context.block_rows,
         "version": PcaStep.version,
+        # As it was before there was this setting.
+        **({"normalize": True} if settings.normalize else {}),
     }
     parts = context.store.folder("pca") / "parts"
     return context.store.journal("pca", "moments", key=digest(content), needs=(parts, *needs))
@@ -455,7 +500,8 @@ class LargestTask:
 
 def checked_components(
     executor: Executor,
-    images: ImageStore,
+    rows: Rows,
+    image_shape: tuple[int, ...],
     partitions: Sequence[Partition],
     moments: Callable[[], MomentState],
     n_components: float | str,
@@ -466,8 +512,10 @@ def checked_components(
     ----------
     executor : Executor
         Runs the tasks that look for that value: images are read again only where something is odd.
-    images : ImageStore
-        The images.
+    rows : Rows
+        The rows whose moments are taken.
+    image_shape : tuple of int
+        Shape of an image.
     partitions : sequence of Partition
         All of them.
     moments : callable
@@ -489,7 +537,7 @@ def checked_components(
     """
 
     def largest(*, from_first: bool) -> tuple[float, int, int, float]:
-        found = executor.map(LargestTask(images, from_first), partitions)
+        found = executor.map(LargestTask(rows, from_first), partitions)
         return max(found, key=lambda one: (one[0], -one[1]))
 
     try:
@@ -499,10 +547,10 @@ def checked_components(
         size, row, feature, value = largest(from_first=False)
         if size < MAX_SPREAD:
             raise
-        place = value_place(row, feature, images.image_shape)
+        place = value_place(row, feature, image_shape)
         msg = f"{err} The largest value is {value:g} at {place}: if that one is wrong, repair or drop that image."
         raise SpreadError(msg) from None
-    if not found.total_variance and images.dtype == np.float64:
+    if not found.total_variance and rows.dtype == np.float64:
         # Equal images have no variance, nor have differences whose squares are below 1e-323.
         difference, *_ = largest(from_first=True)
         if difference:

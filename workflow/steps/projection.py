@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from workflow.engine.plan import Sizes
     from workflow.mapper import Rows, Shared
     from workflow.runstore import RunStore
+    from workflow.steps.parts.features import Features
 
 #: Images kept for the report: at most so many, and so many bytes.
 MAX_PREVIEWS, MAX_PREVIEW_BYTES = 65_536, 256 * 2**20
@@ -87,11 +88,16 @@ class ProjectionStep(Step):
         store = context.store
         settings = context.config.section(ProjectionSettings)
         dtype = settings.dtype
-        whiten = context.config.section(PcaSettings).whiten
+        pca = context.config.section(PcaSettings)
         mean, components, variance = store.read_model("mean", "components", "explained_variance")
         basis = {"mean": mean, "components": components, "variance": variance}
         model = described(ARRAYS, {f"projection_{name}": array for name, array in basis.items()})
-        attrs = {"whiten": whiten, "dtype": dtype, "metric": settings.metric}
+        attrs = {
+            "whiten": pca.whiten,
+            "normalize": pca.normalize,
+            "dtype": dtype,
+            "metric": settings.metric,
+        }
         store.write_model(self.name, model, attrs)
         target, previews = layout.scores(store.path), layout.previews(store.path)
         journal = context.rows_journal(
@@ -102,7 +108,8 @@ class ProjectionStep(Step):
             tail_shape=(len(components),),
             needs=(previews,),
         )
-        shared = Basis(context.executor.share(basis), whiten, context.images.image_shape)
+        stored = context.executor.share(basis)
+        shared = Basis(stored, pca.whiten, context.images.image_shape, pca.features)
         task = ProjectionTask(context.images, shared, dtype, target, previews)
         checksums = context.split(image_checksums(context))
         image_bytes = context.images.n_features * context.images.dtype.itemsize
@@ -124,9 +131,10 @@ class ProjectionStep(Step):
 
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
         """Return the second pass over the pixels."""
-        d = sizes.dims["component"]
+        d, pca = sizes.dims["component"], sizes.config.section(PcaSettings)
         parts = {
             "block": sizes.block_bytes,
+            "rows": pca.features.n_bytes(sizes.block_rows, sizes.n_features),
             "tile": tile_bytes(sizes),
             "scores": 2 * sizes.block_rows * d * 4,
             "components": 3 * d * sizes.n_features * 8,
@@ -248,13 +256,14 @@ class Basis:
     stored: Shared
     whiten: bool
     image_shape: tuple[int, ...]
+    features: Features
 
     def project(self, block: NDArray[Any], first_row: int, dtype: str) -> NDArray[Any]:
         """Return the scores of a block that begins at `first_row`."""
         arrays = self.stored.load()
         try:
             scores = project(
-                block,
+                self.features.rows_of(block),
                 arrays["mean"],
                 arrays["components"],
                 whiten_scale=arrays["variance"] if self.whiten else None,
