@@ -414,6 +414,36 @@ def test_tables__two_candidates_and_gaps(tmp_path, images):
     assert "must have one shape; this one has (3,), not (2,)" in reasons[1]
 
 
+def test_columns__as_they_come(tmp_path, images):
+    """Names with slashes, numbers that are none, values that are missing or too large, and one twice."""
+    some = [
+        example(image=png(image), image__class__label=at, **({"box": [0.5, at]} if at else {}))
+        for at, image in enumerate(images[:3])
+    ]
+    (tmp_path / "i.tfrecord").write_bytes(b"".join(map(record, some)))
+    names = ("image/class/label", "box", "box")
+    ingest(open_source(tmp_path / "i.tfrecord", columns=names), tmp_path / "i.zarr")
+    found = store_of(tmp_path / "i.zarr")
+    assert found["image.class.label"].values.tolist() == [0, 1, 2]
+    assert found["box"].values.tolist() == ["", "[0.5, 1.0]", "[0.5, 2.0]"]
+    columns = {
+        "odd": [float("nan"), float("inf"), 0.5],
+        "large": pa.array([1, None, 2**64 - 1], pa.uint64()),
+        "text": ["007", "1", "\u00e4"],
+    }
+    pq.write_table(
+        pa.table({"image": struct_column(images[:3]), **columns}), tmp_path / "i.parquet"
+    )
+    source = open_source(tmp_path / "i.parquet", columns=tuple(columns))
+    ingest(source, tmp_path / "p.zarr")
+    found = store_of(tmp_path / "p.zarr")
+    np.testing.assert_array_equal(found["odd"], [np.nan, np.nan, 0.5])
+    np.testing.assert_array_equal(found["large"], [1, np.nan, 2.0**64])
+    assert found["text"].values.tolist() == ["007", "1", "\u00e4"]
+    with pytest.raises(ImagesError, match=r"has .*odd.*, and not path\. Name some"):
+        open_source(tmp_path / "i.parquet", columns=("path",))
+
+
 def test_tables__pictures_of_other_sizes_are_resized(tmp_path, images):
     some = [images[0], np.kron(images[1], np.ones((2, 2, 1), np.uint8))]
     pq.write_table(pa.table({"image": struct_column(some)}), tmp_path / "i.parquet")

@@ -110,7 +110,7 @@ def open_source(
         on_unreadable,
         background,
         frames,
-        tuple(columns),
+        tuple(dict.fromkeys(columns)),
     )
     if zarr_io.is_readable_in_place(spec):
         path, name = zarr_io.split_key(spec)

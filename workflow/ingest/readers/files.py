@@ -111,7 +111,9 @@ class Files:
             return [self.text]
         if self.by == "list":
             with paths.open_file(self.root / self.text) as file:
-                lines = file.read().decode("utf-8", "surrogateescape").splitlines()
+                text = file.read().decode("utf-8", "surrogateescape")
+            # A name may hold other marks that end a line elsewhere.
+            lines = (line.removesuffix("\r") for line in text.split("\n"))
             return [line for line in lines if line.strip()]
         found: set[str] = set()
         for pattern in braced(self.text):

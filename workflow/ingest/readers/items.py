@@ -139,7 +139,7 @@ class ItemSource(BaseSource):
             "ingest: decode",
             DecodeShard(replace(self, said=()), folder, fitting),
             {index: (index, shard) for index, shard in shards.items()},
-            journal=Journal(folder / "decoded.jsonl", "decoded"),
+            journal=Journal(folder / "items.jsonl", "decoded"),
             n_rows=lambda task: task[1].n_items,
         )
         pieces = [
@@ -150,7 +150,10 @@ class ItemSource(BaseSource):
         ends = np.cumsum([n_images for _, _, n_images, _ in pieces]).tolist()
         write_json(folder / "ends.json", {"pieces": pieces, "ends": ends})
         kinds = tuple(
-            (name, max((report["kinds"][i] for report in reports.values()), key=list(KINDS).index))
+            (
+                stored_name(name),
+                max((report["kinds"][i] for report in reports.values()), key=list(KINDS).index),
+            )
             for i, name in enumerate(self.columns)
         )
         n_samples = ends[-1] if ends else 0
@@ -248,7 +251,7 @@ class DecodeShard:
                 piece.names.append(
                     item.name if is_one or len(found) == 1 else f"{item.name}#{frame}"
                 )
-                piece.columns.append(item.columns)
+                piece.columns.append(tuple(map(_storable, item.columns)))
                 largest, n_deep = max(largest, deepest), n_deep + (deepest > 0)
             kinds = [
                 max(kind, _kind(v), key=list(KINDS).index)
@@ -298,6 +301,16 @@ def decoded(content: Any, look: Look) -> list[Decoded]:
         msg = f"values must fit {look.dtype}; this one has {content.min()} to {content.max()} of {content.dtype}. Give another ingest.dtype."
         raise ImagesError(msg)
     return [Decoded(values.reshape(look.shape), 0)]
+
+
+def stored_name(column: str) -> str:
+    """Return the name of the array that holds a column: a slash would make groups of it."""
+    return column.replace("/", ".")
+
+
+def _storable(value: Any) -> Any:
+    """Return a value of a column as JSON holds it: numbers that are none are missing."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _kind(value: Any) -> str:

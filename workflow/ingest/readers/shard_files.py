@@ -13,7 +13,7 @@ import numpy as np
 
 from workflow.errors import ImagesError
 from workflow.ingest.readers.folder import picture_source
-from workflow.ingest.readers.items import Item, ItemSource, Shard
+from workflow.ingest.readers.items import Item, ItemSource, Shard, stored_name
 from workflow.ingest.readers.pictures import Look
 from workflow.ingest.readers.raw import number_type
 from workflow.runstore import paths, zarr_io
@@ -162,7 +162,7 @@ def shard_source(collection: ShardFiles, how: Reading, there: Sequence[str]) -> 
     ImagesError
         If there is no item, or shape, type or columns cannot be had.
     """
-    wrong = [name for name in how.columns if name in TAKEN or name not in there]
+    wrong = [name for name in how.columns if stored_name(name) in TAKEN or name not in there]
     if wrong:
         msg = f"`ingest.columns` must name what lies beside the images; {collection.place} has {', '.join(there) or 'nothing'}, and not {', '.join(wrong)}. Name some of those."
         raise ImagesError(msg)

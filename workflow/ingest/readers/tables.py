@@ -5,6 +5,7 @@ A column holds pictures (a struct of ``bytes`` and ``path``, or bytes) or lists 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -133,16 +134,26 @@ def _is_arrow(name: str) -> bool:
 
 def _group_rows(files: Files, name: str) -> list[int]:
     """Return the rows of each row group of a file; of Arrow, of all in one."""
+    with _opened(files, name) as table:
+        if _is_arrow(name):
+            return [sum(batch.num_rows for batch in table)]
+        known = table.metadata
+        return [known.row_group(index).num_rows for index in range(known.num_row_groups)]
+
+
+@contextlib.contextmanager
+def _opened(files: Files, name: str) -> Iterator[Any]:
+    """Open a Parquet file, or the batches of an Arrow file, which is mapped into memory: counting reads no data."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = files.root / name
     if _is_arrow(name):
-        with paths.open_file(path) as file:
-            reader = _arrow_reader(file)
-            return [sum(batch.num_rows for batch in reader)]
+        with pa.memory_map(str(paths.local(path))) as file:
+            yield _arrow_reader(file)
+        return
     with paths.open_file(path) as file, pq.ParquetFile(file) as table:
-        known = table.metadata
-        return [known.row_group(index).num_rows for index in range(known.num_row_groups)]
+        yield table
 
 
 def _arrow_reader(file: Any) -> Any:
@@ -169,29 +180,21 @@ class _FileBatches:
 
 def _schema(files: Files, name: str) -> Any:
     """Return the schema of a table."""
-    import pyarrow.parquet as pq
-
-    with paths.open_file(files.root / name) as file:
-        if _is_arrow(name):
-            return _arrow_reader(file).schema
-        with pq.ParquetFile(file) as table:
-            return table.schema_arrow
+    with _opened(files, name) as table:
+        return table.schema if _is_arrow(name) else table.schema_arrow
 
 
 def _batches(files: Files, shard: Shard, columns: list[str]) -> Iterator[Any]:
     """Yield the rows of a shard, some at a time."""
-    import pyarrow.parquet as pq
-
-    with paths.open_file(files.root / shard.place) as file:
+    with _opened(files, shard.place) as table:
         if _is_arrow(shard.place):
-            for batch in _arrow_reader(file):
+            for batch in table:
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     yield batch.slice(start, BATCH_ROWS)
             return
-        with pq.ParquetFile(file) as table:
-            yield from table.iter_batches(
-                BATCH_ROWS, row_groups=[shard.first], columns=columns, use_threads=False
-            )
+        yield from table.iter_batches(
+            BATCH_ROWS, row_groups=[shard.first], columns=columns, use_threads=False
+        )
 
 
 def _column(batch: Any, name: str) -> Any:
