@@ -1,8 +1,10 @@
-# `make demo` and `make test` set up .venv themselves; the second time they start at once.
+# `make demo` and `make test` set up .venv themselves; the second time they start at once. The demo needs the package
+# alone, and so installs no more; tests, checks and documents add what they need to it.
 # PYTHON chooses the interpreter that .venv is made from.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
 READY := $(VENV)/ready
 # Two files of tests at a time: much of a test is waiting for processes that start. Tests of a file stay
 # together, as they share runs; files are given out in the order of tests/conftest.py.
@@ -17,7 +19,7 @@ MATHS = workflow/pca workflow/projection.py workflow/overcluster workflow/centro
 
 .PHONY: demo test chromium test-slurm test-sites check lint types imports docstrings docs dist slow soak bench sizes scaling quality lowest clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/python -m workflow demo
 
 test: $(READY)
@@ -91,11 +93,15 @@ scaling: $(READY)
 quality: $(READY)
 	$(BIN)/python -m benchmarks.quality --resume
 
-$(READY): pyproject.toml
+$(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	touch $@
+
+$(READY): $(INSTALLED)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	touch $(READY)
+	touch $@
 
 clean:
 	rm -rf $(VENV) .venv-lowest demo-run sizes-runs

@@ -26,6 +26,8 @@ autodoc_typehints = "none"
 html_theme = "pydata_sphinx_theme"
 html_title = f"overcluster {version}"
 html_show_sourcelink = False
+# A page without others beside it has nothing to list.
+html_sidebars = {"tutorial": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

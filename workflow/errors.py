@@ -8,6 +8,10 @@ import math
 class WorkflowError(Exception):
     """Base of every error raised on purpose; its text is one line: required, received, what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the line, for the traceback says nothing to who gave the input."""
+        return [f"{type(self).__name__}: {one_line(self)}"]
+
 
 class ConfigError(WorkflowError, ValueError):
     """A setting is unknown, out of range or contradicts another."""

@@ -58,6 +58,7 @@ class Kernel:
                     self.manager.interrupt_kernel()
             elif message["msg_type"] == "error":
                 error = content["ename"], content["evalue"]
+                self.traceback = content["traceback"]
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
                 return [Page(html) for html in shown], ids, error
 
@@ -133,6 +134,7 @@ def test_run__that_fails_ends_with_the_line_of_the_error(kernel):
     pages, _, error = kernel.run(code + "workflow.run('bad.npy', out='bad', settings=there)")
     assert error is not None
     assert error[1] in pages[-1].text.replace("&#x27;", "'")
+    assert kernel.traceback == [f"{error[0]}: {error[1]}"], "one line, no page of our code"
     assert re.search(r"bad failed after \d+ s in pca\.", pages[-1].text)
     assert "1234" in pages[-1].text
 

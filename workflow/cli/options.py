@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from workflow.cli.logs import set_up_logging
 from workflow.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -143,9 +143,10 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
         set_up_logging(verbose)
         noted: Mapping[str, Any] = click.get_current_context().meta.get(NOTED, {})
-        command(
-            loaded=load_config(config_file, assignments, compute=compute, options=noted), **rest
-        )
+        loaded = load_config(config_file, assignments, compute=compute, options=noted)
+        if loaded.config.compute.log_format != "text":
+            set_up_logging(verbose, loaded.config.compute.log_format)
+        command(loaded=loaded, **rest)
 
     return wrapper
 
@@ -166,31 +167,6 @@ def _import_dask() -> None:
             raise
         msg = f"Dask must be able to use its configuration; it cannot ({one_line(err)}). Repair it or move it away: {dask_places()}."
         raise ConfigError(msg) from err
-
-
-def set_up_logging(verbose: int) -> None:
-    """Send our messages to stderr; Dask's only where they are errors, or when asked for."""
-    handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    own = logging.getLogger("workflow")
-    own.handlers[:] = [handler]
-    own.propagate = False
-    own.setLevel(logging.DEBUG if verbose else logging.INFO)
-    # Imported first: it sets levels of its own.
-    import distributed  # noqa: F401
-
-    quiet = logging.INFO if verbose > 1 else logging.CRITICAL
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("distributed", "tornado", "bokeh", "asyncio"):
-            logging.getLogger(name).setLevel(quiet)
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to what stderr is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one message."""
-        click.echo(self.format(record), err=True)
 
 
 def print_result(text: str, content: Any, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from workflow.cli.ingest import (
     ingest_init_command,
     ingest_part_command,
 )
+from workflow.cli.logs import say_error
 from workflow.cli.looking import (
     export_command,
     members_command,
@@ -430,14 +431,14 @@ def _status_of(arguments: Sequence[str] | None, stopping: Stopping) -> int:
     except click.ClickException as err:
         context = getattr(err, "ctx", None)
         command = context.command_path if context is not None else "overcluster"
-        click.echo(f"error: {one_line(err.format_message())} See `{command} --help`.", err=True)
+        say_error(f"{one_line(err.format_message())} See `{command} --help`.")
         return USER_MISTAKE
     except (KeyboardInterrupt, click.Abort):
         if not stopping.was_asked:
             click.echo(STOPPED, err=True)
         return UNEXPECTED
     except WorkflowError as err:
-        click.echo(f"error: {one_line(err)}", err=True)
+        say_error(one_line(err))
         return USER_MISTAKE
     except Exception:
         if not stopping.was_asked:

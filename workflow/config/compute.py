@@ -145,6 +145,8 @@ class ComputeSettings(Section):
     """Python of the workers; null: the one that runs this command, which workers must see."""
     interface: str | None = None
     """Network interface that scheduler and workers talk over, such as ib0; null: the system's choice."""
+    log_format: Literal["text", "json"] = "text"
+    """How the command line writes messages and progress to stderr: as text, or each as a line of JSON for a log collector."""
     log_directory: str = "overcluster-logs"
     """Folder of job logs and, while the run lasts, of TLS keys only you can read; workers must see it."""
     local_directory: str | None = None

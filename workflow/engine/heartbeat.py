@@ -85,7 +85,8 @@ class Heartbeat:
                 return
             if self.progress.is_log and time.monotonic() - last_line >= LINE_INTERVAL_S:
                 last_line = time.monotonic()
-                log.info("%s", self.text())
+                counted = {"n_workers": len(self.workers), "n_lost": self.n_lost}
+                log.info("%s", self.text(), extra={"step": self.progress.step, **counted})
 
     def stop(self) -> None:
         """End `run`."""

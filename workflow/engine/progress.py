@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from workflow.mapper import Bar
+
+log = logging.getLogger(__name__)
 
 #: Steps shorter than this stay silent [s].
 SILENT_S = 2.0
@@ -139,6 +142,15 @@ class _LineBar(Meter):
         waited = LINE_EVERY_S if self.shown > self.started else SILENT_S
         if now - self.shown >= waited and self.done < self.total:
             self.shown = now
+            self._say()
+
+    def _say(self) -> None:
+        """Print a line; where somebody listens to our messages it is one of them."""
+        if log.isEnabledFor(logging.INFO) and log.hasHandlers():
+            step = self.name.partition(":")[0]
+            counted = {"done": self.done, "total": self.total, "unit": self.unit}
+            log.info("%s", self.text(), extra={"step": step, **counted})
+        else:
             print(self.text(), file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -84,7 +84,9 @@ def _run_step(context: Context, plan: StepPlan) -> None:
     store.finish(step.name, step.results(store.path))
     executor.progress.finish(step.name, record.seconds)
     found = step.describe(store)
-    log.info("%s: %.1f s%s", step.name, record.seconds, f", {found}" if found else "")
+    known = {"step": step.name, "seconds": record.seconds}
+    words = f", {found}" if found else ""
+    log.info("%s: %.1f s%s", step.name, record.seconds, words, extra=known)
 
 
 def _forget_images(context: Context) -> None:

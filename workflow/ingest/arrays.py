@@ -7,8 +7,9 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from dask.base import compute
-from dask.delayed import delayed
+from dask.base import compute, is_dask_collection
+from dask.core import flatten
+from dask.delayed import Delayed, delayed
 from distributed.client import futures_of
 
 from workflow.errors import ImagesError
@@ -163,8 +164,9 @@ class DaskSource(ArraySource):
         tasks = []
         for rows in ranges:
             part = self.array[rows.start : rows.stop]
-            block = part.rechunk(part.shape).to_delayed().item()
-            tasks.append(delayed(_on_block, pure=False)(function, rows, block, self.dtype))
+            tasks.append(
+                delayed(_on_block, pure=False)(function, rows, _one_block(part), self.dtype)
+            )
         return list(compute(*tasks))
 
 
@@ -196,10 +198,23 @@ def array_source(images: Any) -> ArraySource:
     if hasattr(images, "dims"):
         first = zarr_io.sample_axis(images.dims)
         data = decode_variable(images.variable.transpose(*images.dims[first : first + 1], ...)).data
-    if not hasattr(data, "__array__"):
+    # Dask's arrays of expressions have no `__array__`.
+    is_lazy = is_dask_collection(data)
+    if not is_lazy and not hasattr(data, "__array__"):
         msg = f"images must be a path or an array; got a {type(images).__name__}. Pass a NumPy, Dask or xarray array."
         raise ImagesError(msg)
-    return DaskSource(data) if hasattr(data, "dask") else ArraySource(data)
+    return DaskSource(data) if is_lazy else ArraySource(data)
+
+
+def _one_block(array: da.Array) -> Delayed:
+    """Return an array as one block, to be computed; arrays of expressions have no `to_delayed`."""
+    whole = array.rechunk(array.shape)
+    if hasattr(whole, "to_delayed"):
+        block: Delayed = whole.to_delayed().item()
+        return block
+    whole = whole.optimize()
+    (key,) = flatten(whole.__dask_keys__())
+    return Delayed(key, whole.__dask_graph__())
 
 
 def _require_unmasked(images: Any, first: int = 0) -> None:
