@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from workflow.commands.base import images_of
-from workflow.commands.columns import columns as keep_columns
 from workflow.commands.duplicates import duplicates
 from workflow.commands.export import export
+from workflow.commands.export.columns import columns as keep_columns
 from workflow.commands.gallery import gallery
 from workflow.commands.ingest import embed as _embed
 from workflow.commands.merge import merge

@@ -12,8 +12,8 @@ from tests.commands.conftest import N_PHOTOS, photo_name
 from tests.conftest import last_json
 from tests.runs.helpers import copy_of
 from workflow import Run
-from workflow.commands import columns as command
-from workflow.commands.columns import columns
+from workflow.commands.export import columns as command
+from workflow.commands.export.columns import columns
 from workflow.errors import ConfigError
 from workflow.report import ColumnData
 from workflow.runstore import RunStore

@@ -110,8 +110,8 @@ def test_row_similar_and_find__tell_of_images(server, copied):
     ("path", "said"),
     [
         ("api/members?cluster=99", "a cluster must be"),
-        ("api/members", "by cluster or family"),
-        ("api/members?cluster=1&family=1", "by cluster or family"),
+        ("api/members", "by cluster, family or region"),
+        ("api/members?cluster=1&family=1", "by cluster, family or region"),
         ("api/members?cluster=1&order=best", "strongest or weakest"),
         ("api/members?cluster=1&limit=5000", "`limit` must be"),
         ("api/members?cluster=1&offset=-1", "`offset` must be"),

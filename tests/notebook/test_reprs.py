@@ -271,7 +271,8 @@ def test_map__is_coloured_by_any_array(made):
     plot = Run(made).plot
     assert plot.map("strength").figure.axes[1].get_ylabel() == "strength"
     words = np.array(["cat", "dog"])[np.arange(4000) % 2]
-    assert {text.get_text() for text in plot.map(words).texts} == {"0", "1"}
+    legend = plot.map(words).get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["cat (2,000)", "dog (2,000)"]
     with pytest.raises(ConfigError, match=r"one value for each of 4000 images; got shape \(7,\)"):
         plot.map(np.arange(7))
     with pytest.raises(ConfigError, match=r"got 'colour'\. Known: centroid, "):

@@ -107,7 +107,7 @@ def test_number_sentence__interval(interval, start):
     sentence = number_sentence(summary)
     assert sentence.startswith(start)
     assert "redrawn 7 times, " in sentence
-    assert "(once, " in number_sentence({**summary, "n_resamples": 1})
+    assert "redrawn once, " in number_sentence({**summary, "n_resamples": 1})
 
 
 @pytest.mark.parametrize(

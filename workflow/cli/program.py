@@ -342,7 +342,7 @@ def duplicates_command(
 @shared_options
 def report_command(run: Path, columns: str | None, loaded: LoadedConfig, *, as_json: bool) -> None:
     """Write the page RUN/report.html again."""
-    from workflow.commands import columns as own
+    from workflow.commands.export import columns as own
     from workflow.commands.report import report
 
     found = None if columns is None else own.columns(run, columns)

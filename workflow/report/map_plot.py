@@ -75,7 +75,18 @@ class ColumnData:
     limits: Sequence[float] = ()
 
     def word(self, place: int) -> str:
-        """Return the value of an image, as a person reads it."""
+        """Return the value of an image, as a person reads it.
+
+        Parameters
+        ----------
+        place : int
+            Which of the values.
+
+        Returns
+        -------
+        str
+            The word, the number to four digits, or ``missing``.
+        """
         value = self.values[place]
         if self.categories is not None:
             return self.categories[value] if value >= 0 else "missing"
