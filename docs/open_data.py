@@ -142,7 +142,7 @@ def main(words: list[str]) -> int:
         "# Runs on open data\n\nWhat the defaults find on sets that everybody can have, and what is wrong with it. Made by "
         "`python docs/open_data.py`, which takes the folder of an `mnist.npz` where you have one. "
         "[Quality](quality.md) has more sets, with figures beside those of other tools. Seconds are of "
-        f"{machine()}, and differ with what else runs there.\n"
+        f"{machine()}, and differ with what else runs there; those of the first set include compiling.\n"
     )
     (PLACE / "open-data.md").write_text("\n".join([head, *sections]), encoding="utf-8")
     return 0

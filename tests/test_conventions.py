@@ -95,3 +95,16 @@ def test_completion__is_there_for_the_shells_that_are_named(shell):
             [program], env=environment, capture_output=True, text=True, check=True
         )
         assert ("_OVERCLUSTER_COMPLETE" if how == "source" else "predict") in done.stdout
+
+
+def test_script__of_standard_input_is_told_where_to_go(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((100, 4, 4), np.uint8))
+    code = (
+        'import workflow\nif __name__ == "__main__":\n    workflow.run("images.npy", out="run")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, cwd=tmp_path, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("workflow.errors.ComputeError: worker processes")
+    assert not (tmp_path / "run").exists()

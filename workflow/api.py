@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -594,6 +595,10 @@ def run(
     """
     _require_guard(client)
     loaded = load_config(config, settings or {}, compute=compute)
+    script = getattr(sys.modules["__main__"], "__file__", None) or ""
+    if client is None and loaded.config.compute.launcher == "local" and script.endswith("<stdin>"):
+        msg = "worker processes import the script that starts them; got one from standard input, which they cannot. Save it to a file and run that."
+        raise ComputeError(msg)
     with watched(Path(out).name, enabled=progress is not False) as shown:
         store = run_workflow(
             images, out, loaded, client=client, fresh_settings=fresh_settings, progress=shown
