@@ -636,7 +636,7 @@ def embed(
     _require_guard(client)
     loaded = load_config(config, settings or {}, compute=compute)
     with watched(Path(out).name, enabled=progress is not False) as shown:
-        calls = {"batch_rows": batch_rows, "version": version}
+        calls: dict[str, Any] = {"batch_rows": batch_rows, "version": version}
         found = _embed(
             images, Path(out), model, loaded.config, **calls, client=client, progress=shown
         )
