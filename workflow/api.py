@@ -655,7 +655,7 @@ def embed(
     client : distributed.Client, optional
         Where to run; workers on this machine are started by default.
     config, settings, compute, progress : optional
-        As `run` takes them; of the settings those of ``ingest`` and ``compute`` are used.
+        As `run` takes them; ``ingest`` and ``compute`` of the settings are used.
 
     Returns
     -------
@@ -669,22 +669,15 @@ def embed(
 
     Notes
     -----
-    The function is pickled once, by cloudpickle, and each worker loads it once: what it needs, such
-    as weights, it may carry or open when it is first called.  An array in memory is worked through
-    in this process; save it first, as .npy or Zarr, to use all workers.
+    Each worker loads the function once.  An array in memory is worked through in this process;
+    save it as .npy or Zarr to use all workers.
     """
     _require_guard(client)
     loaded = load_config(config, settings or {}, compute=compute)
     with watched(Path(out).name, enabled=progress is not False) as shown:
+        calls: dict[str, Any] = {"batch_rows": batch_rows, "version": version}
         found = _embed(
-            images,
-            Path(out),
-            model,
-            loaded.config,
-            batch_rows=batch_rows,
-            version=version,
-            client=client,
-            progress=shown,
+            images, Path(out), model, loaded.config, **calls, client=client, progress=shown
         )
     return Path(found["images"])
 

@@ -379,13 +379,35 @@ class FunctionEmbedder:
         return {"function": self.version or _digest(self.pickled), "batch_rows": self.batch_rows}
 
     def stored(self, folder: Path) -> StoredFunction:
-        """Write the function once for all workers."""
+        """Write the function once for all workers.
+
+        Parameters
+        ----------
+        folder : Path
+            A folder that workers see.
+
+        Returns
+        -------
+        StoredFunction
+            What workers load.
+        """
         place = folder / PICKLED
         place.write_bytes(self.pickled)
         return StoredFunction(place, _digest(self.pickled), self.batch_rows, self.name)
 
     def embed(self, images: NDArray[Any]) -> Any:
-        """Call the function."""
+        """Call the function.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n_images, ...)
+            At most `batch_rows` images, as they are stored.
+
+        Returns
+        -------
+        array_like
+            What it returns: vectors of shape (n_images, n_features).
+        """
         return cloudpickle.loads(self.pickled)(images)
 
 
