@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -107,11 +108,13 @@ def bytes_run(client, tmp_path_factory):
     return lean_run(folder / "images.npy", folder / "run", client), images
 
 
-def test_model__gives_the_labels_of_the_run_to_the_bit(run):
+def test_model__gives_the_labels_of_the_run_to_the_bit(run, tmp_path):
     """One image, many, in parts; a model is loaded once and needs the run no more."""
     store, images = run
     expected = without_families(labels_of(store))
-    model = workflow.load_model(store.path)
+    copied = copy_of(store, tmp_path / "run").path
+    model = workflow.load_model(copied)
+    shutil.rmtree(copied)
     assert (model.image_shape, model.dtype) == (images.shape[1:], images.dtype)
     assert model.n_clusters == workflow.Run(store.path).n_clusters
     for rows in (slice(7, 8), slice(0, 1000), slice(1000, 3000)):
