@@ -23,7 +23,7 @@ from workflow.engine.context import named_group
 from workflow.engine.partitions import partitions
 from workflow.errors import ConfigError, StoreError
 from workflow.formatting import format_count
-from workflow.runstore import RunStore, zarr_io
+from workflow.runstore import RunStore, paths, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
@@ -112,6 +112,7 @@ def predict(
     if labels_are_families(store):
         msg = f"`predict` must have clusters as labels; those of {store.path} are families, which are found among the images of the run alone. Bring clusters back: {clusters_back(config)}."
         raise ConfigError(msg)
+    paths.require_local("`--out`", out)
     target = Path(out).absolute()
     given = open_new(store, images, config)
     client = client_for(given, client)
