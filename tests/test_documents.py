@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from docs import tables
+from tests.ingest.models import write_model
 from workflow.cli import main
 from workflow.cli.program import program
 from workflow.config import known_keys
@@ -38,7 +39,17 @@ GUIDES = [
     README,
     *(
         (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        for name in ("tutorial", "running", "results", "galleries", "new-images", "sources")
+        for name in (
+            "tutorial",
+            "running",
+            "results",
+            "galleries",
+            "new-images",
+            "sources",
+            "naming",
+            "exporting",
+            "vectors",
+        )
     ),
 ]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -99,6 +110,8 @@ def place(tmp_path_factory, workers):
         Image.fromarray(image).save(folder / "photos" / f"{index:02d}.png")
     (folder / "files.txt").write_text("photos/03.png\nphotos/01.png\n")
     _write_shards(folder, fresh)
+    (folder / "mine.csv").write_text("index,site\n0,north\n1,south\n")
+    write_model(folder / "model.onnx", shape=(3, 16, 16))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in workers.items():
@@ -131,7 +144,9 @@ def test_commands__are_ours_and_name_every_command():
     } <= run
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/python.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/python.md", "docs/naming.md"]
+)
 def test_python__runs(page, place, workers, monkeypatch):
     folder, _ = place
     monkeypatch.chdir(folder)
@@ -147,6 +162,17 @@ def test_python__runs(page, place, workers, monkeypatch):
     if page == "docs/python.md":
         assert 0 < names["clean"].sizes["sample"] <= N_IMAGES
         assert names["new"].sizes["sample"] == 1_000
+
+
+def test_function_of_the_page_on_vectors__is_clustered(place, workers, monkeypatch):
+    folder, _ = place
+    monkeypatch.chdir(folder)
+    for name, value in workers.items():
+        monkeypatch.setenv(name, value)
+    (script,) = blocks((ROOT / "docs" / "vectors.md").read_text(encoding="utf-8"), "python")
+    names = {"__name__": "__main__"}
+    exec(compile(script, "vectors.md", "exec"), names)
+    assert names["run"].dataset.sizes["sample"] == N_IMAGES
 
 
 def test_makefile__has_the_targets_that_are_named():

@@ -1,19 +1,17 @@
 """Vectors of a model in an ONNX file, and of any function: the same bytes however they are made."""
 
-import json
 import threading
 
 import dask.array as da
 import numpy as np
-import onnx
 import pytest
 import zarr
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import workflow
 from tests.conftest import last_json
 from tests.ingest.helpers import KilledError, KilledRunner, ThreadRunner, files_of
+from tests.ingest.models import MODEL_SIDE, MODEL_WIDTH, weights, write_model
 from tests.runs.helpers import assert_same_labels, labels_of, lean_run, without_families
 from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.ingest import (
@@ -27,41 +25,7 @@ from workflow.ingest import (
 from workflow.ingest.embedding import EmbeddedSource
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-N, SIDE, WIDTH = 700, 8, 24
-
-
-def weights(n_values=SIDE * SIDE * 3):
-    return np.random.default_rng(1).normal(size=(n_values, WIDTH)).astype(np.float32)
-
-
-def write_model(place, *, n_outputs=1, batch="N", shape=(3, SIDE, SIDE), nan_above=None, **said):
-    """Write a fixed random projection and a ReLU, of images in NCHW; and what is said of it."""
-    nodes = [
-        helper.make_node("Flatten", ["x"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "w"], ["product"]),
-        helper.make_node("Relu", ["product"], ["vector"]),
-    ]
-    values = {"w": weights(int(np.prod(shape)))}
-    names = ["vector", "product"][:n_outputs]
-    if nan_above is not None:
-        # The root of what is negative has no value.
-        values["limit"] = np.array(nan_above, np.float32)
-        nodes[2:] = [
-            helper.make_node("Sub", ["limit", "product"], ["less"]),
-            helper.make_node("Sqrt", ["less"], ["vector"]),
-        ]
-    graph = helper.make_graph(
-        nodes,
-        "projection",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, *shape])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, WIDTH]) for name in names],
-        [numpy_helper.from_array(value, name) for name, value in values.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, place)
-    if said:
-        place.with_suffix(".yaml").write_text(json.dumps(said))
-    return place
+N, SIDE, WIDTH = 700, MODEL_SIDE, MODEL_WIDTH
 
 
 def expected(images, *, mean=MEAN, std=STD):
