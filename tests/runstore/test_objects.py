@@ -1,0 +1,300 @@
+"""Images at addresses: read as on disk, through faults of the network, and what is wrong said in one line.
+
+The server is moto's, which answers as S3 does; faults are put in by a server in front of it.
+"""
+
+import json
+import os
+from datetime import timedelta
+
+import boto3
+import numpy as np
+import pytest
+import zarr
+from moto.server import ThreadedMotoServer
+
+from tests.runs.helpers import assert_same_labels, labels_of, lean_run
+from tests.runstore.servers import faulty, static
+from workflow.errors import ComputeError, ImagesError, StoreError
+from workflow.ingest import ArraySource, ingest
+from workflow.runstore import objects, zarr_io
+
+#: What a user has in the environment; moto asks for nothing in particular.
+SECRET = "not-to-be-seen-4711"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "somebody",
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_REGION": "us-east-1",
+}
+#: As often as by default, with shorter pauses.
+QUICK = {
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=2),
+        "max_backoff": timedelta(milliseconds=20),
+        "base": 2,
+    },
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=20),
+}
+
+
+def write_own(folder, images):
+    ingest(ArraySource(images), folder, block_rows=100)
+
+
+def write_shards(folder, images):
+    shape = images.shape[1:]
+    array = zarr.create_array(
+        folder, name="images", shape=images.shape, dtype=images.dtype,
+        chunks=(50, *shape), shards=(200, *shape),
+    )  # fmt: skip
+    array[:] = images
+
+
+def write_chunks(folder, images):
+    array = zarr.create_array(
+        folder, name="images", shape=images.shape, dtype=images.dtype, chunks=(100, 5, 6, 3)
+    )
+    array[:] = images
+
+
+def write_format_2(folder, images):
+    group = zarr.create_group(folder, zarr_format=2)
+    array = group.create_array(
+        "images", shape=images.shape, dtype=images.dtype, chunks=(150, 6, 6, 3)
+    )
+    array[:] = images
+
+
+WRITERS = {
+    "own": write_own,
+    "shards": write_shards,
+    "chunks": write_chunks,
+    "format-2": write_format_2,
+}
+
+
+class Bucket:
+    """A bucket of the server, filled by AWS's own library."""
+
+    def __init__(self, url):
+        self.url = url
+        self.client = boto3.client("s3", endpoint_url=url)
+        self.client.create_bucket(Bucket="bucket")
+
+    def upload(self, folder, key):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.put(f"{key}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def put(self, key, content):
+        self.client.put_object(Bucket="bucket", Key=key, Body=content)
+
+    def get(self, key):
+        return self.client.get_object(Bucket="bucket", Key=key)["Body"].read()
+
+    def delete(self, key):
+        self.client.delete_object(Bucket="bucket", Key=key)
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(objects.NAMED)]:
+            patch.delenv(name)
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        host, port = server.get_host_and_port()
+        yield Bucket(f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(1, 256, (600, 6, 6, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def local(bucket, images, tmp_path_factory):
+    """Stores on disk, each of which is in the bucket too."""
+    folder = tmp_path_factory.mktemp("stores")
+    for name, write in WRITERS.items():
+        write(folder / f"{name}.zarr", images)
+        bucket.upload(folder / f"{name}.zarr", f"deep/{name}.zarr")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+    monkeypatch.setattr(objects, "RETRIES", QUICK)
+
+
+@pytest.fixture
+def copy(bucket, local):
+    """A store of our own in the bucket, to be changed."""
+    bucket.upload(local / "own.zarr", "changed/own.zarr")
+    return "s3://bucket/changed/own.zarr"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("is_faulty", [False, True], ids=["plain", "faulty"])
+def test_images__are_those_on_disk(name, is_faulty, bucket, local, images, monkeypatch):
+    with faulty(bucket.url) as proxy:
+        if is_faulty:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        opened = zarr_io.open_images(f"s3://bucket/deep/{name}.zarr")
+        there = zarr_io.open_images(local / f"{name}.zarr")
+        assert (opened.shape, opened.dtype, opened.stored_rows) == (
+            there.shape, there.dtype, there.stored_rows,
+        )  # fmt: skip
+        for start, stop in [(0, 600), (0, 1), (130, 270), (599, 600), (300, 300)]:
+            np.testing.assert_array_equal(
+                opened.read(start, stop), images[start:stop].reshape(stop - start, 108)
+            )
+        assert opened.fingerprint() == zarr_io.open_images(opened.name).fingerprint()
+    assert is_faulty == ({"503", "cut", "lost", "slow"} <= set(proxy.seen))
+
+
+def test_shards__are_read_with_one_request_a_block(bucket, local):
+    with pytest.MonkeyPatch.context() as patch, faulty(bucket.url, [None]) as proxy:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        opened = zarr_io.open_images("s3://bucket/deep/own.zarr")
+        opened.read(0, 50)
+        before = len(proxy.seen)
+        for start in range(50, 600, 50):
+            opened.read(start, start + 50)
+    # Eleven blocks, and the index of five shards.
+    assert len(proxy.seen) - before == 11 + 5
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_missing_chunk__is_an_error_not_fill_values(name, bucket, local):
+    bucket.upload(local / f"{name}.zarr", f"cut/{name}.zarr")
+    keys = [p.relative_to(local).as_posix() for p in (local / f"{name}.zarr/images").rglob("*")]
+    lost = sorted(key for key in keys if key[-1].isdecimal() and (local / key).is_file())[-1]
+    opened = zarr_io.open_images(f"s3://bucket/cut/{name}.zarr")
+    bucket.put(f"cut/{lost}", b"")
+    with pytest.raises(StoreError, match="is empty: Zarr would read fill values"):
+        opened.read(0, 600)
+    bucket.delete(f"cut/{lost}")
+    with pytest.raises(StoreError, match=r"its file \S+ is missing: Zarr would read fill values"):
+        opened.read(0, 600)
+
+
+@pytest.mark.parametrize("place", [0, 5000, -5], ids=["first", "middle", "index"])
+def test_altered_byte__is_noticed(place, bucket, copy):
+    key = "changed/own.zarr/images/c/2/0/0/0"
+    content = bytearray(bucket.get(key))
+    content[place] ^= 1
+    bucket.put(key, bytes(content))
+    opened = zarr_io.open_images(copy)
+    opened.read(0, 200)
+    with pytest.raises(StoreError, match="rows 200 to 299 whole; its file c/2/0/0/0 is damaged"):
+        opened.read(150, 250)
+
+
+def test_object_replaced_while_it_is_read__is_noticed(bucket, copy, local, images, tmp_path):
+    opened = zarr_io.open_images(copy)
+    before = opened.fingerprint()
+    opened.read(0, 50)
+    write_own(tmp_path / "other.zarr", 255 - images)
+    bucket.upload(tmp_path / "other.zarr", "changed/own.zarr")
+    with pytest.raises(StoreError, match="it was replaced while it was read"):
+        opened.read(50, 100)
+    assert opened.fingerprint() != before
+
+
+def test_web_server__needs_no_list(local, images, tmp_path):
+    with static(local) as server:
+        for name in ("own", "chunks"):
+            opened = zarr_io.open_images(f"{server.url}/{name}.zarr::images")
+            np.testing.assert_array_equal(opened.read(0, 600), images.reshape(600, -1))
+            assert opened.fingerprint()["n_files"] == {"own": 6, "chunks": 12}[name]
+        with pytest.raises(ImagesError, match=r"must exist, and at an address be Zarr; http:.*/none"):
+            zarr_io.open_images(f"{server.url}/none.zarr")
+
+
+def set_environment(values):
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def faults(bucket, client, monkeypatch):
+    """A server with faults for this process; workers find neither it nor credentials unless they are given them."""
+    with faulty(bucket.url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        proxy.known = {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url}
+        yield proxy
+        client.run(set_environment, dict.fromkeys(proxy.known))
+
+
+def test_run__is_the_one_of_images_on_disk(bucket, faults, pictures, client, tmp_path):
+    ingest(ArraySource(pictures[0]), tmp_path / "images.zarr", block_rows=512)
+    bucket.upload(tmp_path / "images.zarr", "images.zarr")
+    place = "s3://bucket/images.zarr"
+    client.run(set_environment, {**faults.known, "AWS_ENDPOINT_URL": f"{bucket.url}/elsewhere"})
+    with pytest.raises(ComputeError, match=r"workers must be able to read the images; .* cannot"):
+        lean_run(place, tmp_path / "refused", client)
+    client.run(set_environment, faults.known)
+    there = lean_run(place, tmp_path / "there", client)
+    here = lean_run(tmp_path / "images.zarr", tmp_path / "here", client)
+    assert_same_labels(labels_of(there), labels_of(here))
+    assert there.manifest.images["path"] == place
+    written = b"".join(p.read_bytes() for p in there.path.rglob("*") if p.is_file())
+    assert SECRET.encode() not in written
+    assert faults.url.encode() not in written
+    # The same images on disk: their values are compared, and nothing is done again.
+    again = lean_run(tmp_path / "images.zarr", tmp_path / "there", client)
+    assert again.step("pca").seconds == there.step("pca").seconds
+
+
+def test_commands__take_addresses(faults, client, on_client, images, local, run_cli):
+    client.run(set_environment, faults.known)
+    status, out, err = run_cli("ingest", "s3://bucket/deep/chunks.zarr", "copy.zarr")
+    assert status == 0, err
+    copied = zarr_io.open_images("copy.zarr").read(0, 600)
+    np.testing.assert_array_equal(copied, images.reshape(600, 108))
+    status, out, err = run_cli("plan", "s3://bucket/deep/own.zarr", "--no-pilot", "--json")
+    assert status == 0, err
+    assert json.loads(out.splitlines()[-1])["n_samples"] == 600
+
+
+WRONG = {
+    "nothing there": ("s3://bucket/deep/none.zarr", "must exist, and at an address be Zarr"),
+    "no bucket": ("s3://nobodys/images.zarr", "nobodys"),
+    "other array": ("s3://bucket/deep/own.zarr::image", "Give s3://bucket/deep/own.zarr::images"),
+    "password": (f"https://me:{SECRET}@127.0.0.1/i.zarr", "must hold no password"),
+    "signature": (f"s3://bucket/i.zarr?X-Amz-Signature={SECRET}", "must hold no password"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
+def test_wrong_address__is_told_in_one_line(words, local, run_cli):
+    address, expected = words
+    status, _, err = run_cli("run", address, "--out", "run")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 2
+    assert expected in line
+    assert SECRET not in err
+
+
+REFUSED = {"gone": "did not answer", "busy": "did not answer", "forbidden": "the store refuses"}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_server_that_refuses__is_told_in_one_line(kind, bucket, monkeypatch, run_cli):
+    with faulty(bucket.url, ["503"] if kind == "busy" else ["403"]) as proxy:
+        url = "http://127.0.0.1:9" if kind == "gone" else proxy.url
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        status, _, err = run_cli("plan", "s3://bucket/deep/own.zarr")
+    assert status == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert REFUSED[kind] in line
+    assert SECRET not in err

@@ -1,0 +1,395 @@
+"""Addresses in object stores and on the web, read by ranges with obstore; nothing is written there.
+
+An `Address` has those methods of a `Path` that reading Zarr takes, so what reads Zarr asks neither
+which of the two it has.  It is text alone: each process opens its own client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from workflow.errors import StoreError
+from workflow.runstore.files import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from obstore.store import ClientConfig, RetryConfig
+
+__all__ = ["NODE_FILES", "Address", "OpenObject", "Readable", "asked", "client", "is_address", "refusals", "s3_server"]
+
+#: How an address begins; a `Path` of it has one slash.
+BEGINNING = re.compile(r"(s3a?|gcs|gs|az|abfss?|https?):/")
+#: Schemes whose objects have addresses on the web and cannot be listed.
+WEB = ("http", "https")
+#: Other words for the same.
+SAME = {"s3a": "s3", "gcs": "gs"}
+#: How long one request may take, with all bytes of a block; slower ones are tried again.
+CLIENT: ClientConfig = {"timeout": "120 seconds", "connect_timeout": "20 seconds"}
+#: How often and how long requests are tried again; obstore's own: 10 times within 3 minutes.
+RETRIES: RetryConfig = {}
+#: Seconds before a list that broke off is asked for again.
+LIST_PAUSES = (0.1, 0.5, 2.0, 8.0)
+#: How the names of variables begin that stores read.
+NAMED = ("AWS_", "GOOGLE_", "AZURE_")
+#: Files that make a place a Zarr array or group.
+NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
+
+
+def is_address(text: str | os.PathLike[str]) -> bool:
+    """Return whether a text is an address, not a path."""
+    return BEGINNING.match(os.fspath(text)) is not None
+
+
+class Stamp(NamedTuple):
+    """What changes when an object is written: its bytes, and the store's tag for its content."""
+
+    n_bytes: int
+    tag: str
+
+
+class Span(NamedTuple):
+    """Consecutive bytes of an object."""
+
+    start: int
+    content: Any
+
+    def read_into(self, parts: list[Any], offset: int) -> int:
+        """Fill buffers one after the other from byte `offset` of the object on; return how many bytes."""
+        held = memoryview(self.content)
+        first = position = offset - self.start
+        for part in parts:
+            taken = held[position : position + len(part)]
+            part[: len(taken)] = taken
+            position += len(taken)
+        return position - first
+
+
+class Readable(Protocol):
+    """Bytes at some offset of a file or an object."""
+
+    def read_into(self, parts: list[Any], offset: int) -> int:
+        """Fill buffers one after the other from byte `offset` on; return how many bytes there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in an object store: a `Path`, as far as one is read.
+
+    Attributes
+    ----------
+    root : str
+        Scheme and bucket, container or host, such as ``s3://bucket``.
+    key : str
+        What stands after it, without slashes at its ends.
+    """
+
+    root: str
+    key: str
+
+    @classmethod
+    def of(cls, text: str | os.PathLike[str]) -> Address:
+        """Return the address that a user means.
+
+        Raises
+        ------
+        StoreError
+            If it holds a password or a signature: it would be noted with the run.
+        """
+        written = os.fspath(text)
+        found = BEGINNING.match(written)
+        assert found is not None
+        scheme = SAME.get(found.group(1), found.group(1))
+        parts = urlsplit(f"{scheme}://{written[found.end() :].lstrip('/')}")
+        user, at, host = parts.netloc.rpartition("@")
+        # abfss://CONTAINER@ACCOUNT.dfs.core.windows.net
+        is_secret = bool(at) and not (scheme.startswith("abfs") and ":" not in user)
+        if is_secret or parts.query or parts.fragment:
+            msg = f"an address must hold no password, query or signature, as it is noted with the run; that of {scheme}://{host}{parts.path} does. Give the address alone, and the credentials where the store's own tools look for them."
+            raise StoreError(msg)
+        return cls(f"{scheme}://{parts.netloc}", parts.path.strip("/"))
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}" if self.key else self.root
+
+    def __truediv__(self, name: str) -> Address:
+        return Address(self.root, f"{self.key}/{name}" if self.key else name)
+
+    @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return str(self).rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name."""
+        _, dot, ending = self.name.rpartition(".")
+        return dot + ending
+
+    def exists(self) -> bool:
+        """Return whether there is a Zarr array or group; nothing else is looked for."""
+        return any((self / name).is_file() for name in NODE_FILES)
+
+    def is_dir(self) -> bool:
+        """Return whether there is a Zarr array or group."""
+        return self.exists()
+
+    def is_file(self) -> bool:
+        """Return whether there is an object."""
+        try:
+            self.stamp()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stamp(self) -> Stamp:
+        """Return bytes and tag of the object; raise FileNotFoundError where there is none."""
+        obstore = library()
+        with self._asked():
+            return _stamp_of(obstore.head(client(self.root), self.key))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the text of the object; raise FileNotFoundError where there is none."""
+        obstore = library()
+        with self._asked():
+            return bytes(obstore.get(client(self.root), self.key).bytes()).decode(encoding)
+
+    def tail(self, n_bytes: int) -> tuple[Stamp, Span]:
+        """Return the last bytes of the object, fewer where it is shorter; and its stamp."""
+        obstore = library()
+        with self._asked():
+            try:
+                found = obstore.get(
+                    client(self.root), self.key, options={"range": {"suffix": n_bytes}}
+                )
+                return _stamp_of(found.meta), Span(found.range[0], found.bytes())
+            except obstore.exceptions.BaseError as err:
+                # Azure has no such requests; others refuse them for an empty object, or send all of it.
+                is_unknown = isinstance(err, obstore.exceptions.NotSupportedError)
+                if not is_unknown and not re.search("416|non-partial", str(err)):
+                    raise
+                stamp = self.stamp()
+        if stamp.n_bytes == 0:
+            return stamp, Span(0, b"")
+        return stamp, self.span(max(0, stamp.n_bytes - n_bytes), stamp.n_bytes, stamp)
+
+    def span(self, start: int, stop: int, stamp: Stamp) -> Span:
+        """Return bytes of the object.
+
+        Raises
+        ------
+        ValueError
+            If it is no longer the one of the stamp.
+        """
+        obstore = library()
+        with self._asked():
+            found = obstore.get(client(self.root), self.key, options={"range": (start, stop)})
+            if _stamp_of(found.meta) != stamp:
+                msg = "it was replaced while it was read"
+                raise ValueError(msg)
+            return Span(found.range[0], found.bytes())
+
+    def names(self) -> list[str]:
+        """Return the names one level below; none where nothing can be listed."""
+        if self.root.startswith(WEB):
+            return []
+        found = self._listed(lambda: library().list_with_delimiter(client(self.root), self.key))
+        paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    def files(self) -> list[tuple[str, int, str]] | None:
+        """Return name, bytes and tag of every object below, sorted; None where nothing can be listed."""
+        if self.root.startswith(WEB):
+            return None
+        found = self._listed(lambda: library().list(client(self.root), self.key).collect())
+        skipped = len(self.key) + 1 if self.key else 0
+        return sorted((meta["path"][skipped:], *_stamp_of(meta)) for meta in found)
+
+    def _listed(self, ask: Callable[[], Any]) -> Any:
+        """Ask for a list, again where the answer breaks off: obstore does that for objects alone."""
+        with self._asked():
+            for pause in LIST_PAUSES:
+                try:
+                    return ask()
+                except library().exceptions.GenericError as err:
+                    if "body" not in str(err):
+                        raise
+                time.sleep(pause)
+            return ask()
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Turn what requests raise into errors of ours; FileNotFoundError stays what it is."""
+        with asked(self):
+            yield
+
+
+class OpenObject:
+    """An object that is read by ranges; that it is replaced meanwhile is an error.
+
+    Parameters
+    ----------
+    address : Address
+        Where it is.
+    tail_bytes : int
+        Bytes at its end that are wanted first.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Its bytes.
+    """
+
+    __slots__ = ("_address", "_stamp", "_tail", "n_bytes")
+
+    def __init__(self, address: Address, tail_bytes: int) -> None:
+        self._address = address
+        self._stamp, self._tail = address.tail(tail_bytes)
+        self.n_bytes = self._stamp.n_bytes
+
+    def is_at(self, address: Address) -> bool:
+        """Return whether this is the object at an address; whether it was replaced shows when it is read."""
+        return address == self._address
+
+    def tail(self) -> Readable:
+        """Return what reads the end of the object: it is here already."""
+        return self._tail
+
+    def span(self, start: int, stop: int) -> Readable:
+        """Return what reads some of its bytes, which one request fetches."""
+        return self._address.span(start, stop, self._stamp) if start < stop else self
+
+    def read_into(self, parts: list[Any], offset: int) -> int:
+        """Fill buffers one after the other from byte `offset` on, which a request fetches."""
+        n_bytes = sum(map(len, parts))
+        return self.span(offset, offset + n_bytes).read_into(parts, offset)
+
+
+def refusals(addresses: Sequence[Address]) -> list[str]:
+    """Return why addresses cannot be read where this runs.
+
+    Parameters
+    ----------
+    addresses : sequence of Address
+        Zarr arrays or groups.
+
+    Returns
+    -------
+    list of str
+        A sentence for each that cannot be read.
+    """
+    found = []
+    for address in addresses:
+        try:
+            if not address.exists():
+                found.append(f"{address} holds no Zarr there.")
+        except StoreError as err:
+            found.append(str(err))
+    return found
+
+
+@contextlib.contextmanager
+def asked(place: object) -> Iterator[None]:
+    """Turn what requests for a place raise into errors of ours; FileNotFoundError stays what it is."""
+    raised = library().exceptions
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except raised.BaseError as err:
+        # Azure signs requests in their queries.
+        said = re.sub(r"\?\S+", "", first_line(err))
+        if isinstance(err, (raised.PermissionDeniedError, raised.UnauthenticatedError)):
+            msg = f"{place} must be readable with your credentials; the store refuses ({said}). Give credentials where the store's own tools look for them, to the workers too."
+        else:
+            msg = f"{place} must be readable; the store did not answer ({said}). Check address, region and network, then run the same command again."
+        raise StoreError(msg) from None
+
+
+def _stamp_of(meta: Any) -> Stamp:
+    """Return the stamp of what a store says of an object."""
+    return Stamp(int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
+
+
+def library() -> Any:
+    """Return obstore, which is an extra.
+
+    Raises
+    ------
+    StoreError
+        If it is not installed.
+    """
+    try:
+        import obstore
+        import obstore.exceptions
+    except ImportError:
+        msg = "images at an address take obstore, which is not installed. Run: pip install 'overcluster[stores]'"
+        raise StoreError(msg) from None
+    return obstore
+
+
+def client(root: str) -> Any:
+    """Return the client for a bucket, container or host; credentials are as it finds them.
+
+    Parameters
+    ----------
+    root : str
+        Of an `Address`.
+
+    Returns
+    -------
+    obstore.store.ObjectStore
+        One a process, until the variables of the stores in the environment change.
+
+    Raises
+    ------
+    StoreError
+        If obstore cannot use the address or the environment.
+    """
+    return _client(root, tuple(item for item in os.environ.items() if item[0].startswith(NAMED)))
+
+
+@lru_cache(maxsize=16)
+def _client(root: str, environment: tuple[tuple[str, str], ...]) -> Any:
+    """Open a client; another environment makes it another entry of the cache."""
+    del environment
+    raised = library().exceptions
+    from obstore.store import HTTPStore, from_url
+
+    options: dict[str, Any] = {**CLIENT}
+    more = _aws() if root.startswith("s3:") else {}
+    # Said by whoever gave the address, or the server of it.
+    if more.get("endpoint", root).startswith("http://"):
+        options["allow_http"] = True
+    opener: Any = HTTPStore.from_url if root.startswith(WEB) else from_url
+    try:
+        return opener(root, client_options=options, retry_config=RETRIES or None, **more)
+    except (raised.BaseError, ValueError, TypeError) as err:
+        msg = f"{root} must be an address that obstore can open; it cannot ({first_line(err)}). Check the address and the store's variables in the environment."
+        raise StoreError(msg) from None
+
+
+def _aws() -> dict[str, Any]:
+    """Return how S3 is asked: with the credentials of boto3, which knows profiles; without any where it finds none."""
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    server = s3_server()
+    said = {} if server is None else {"endpoint": server}
+    session = boto3.Session()
+    if "AWS_SKIP_SIGNATURE" in os.environ or session.get_credentials() is None:
+        return {**said, "skip_signature": True}
+    return {**said, "credential_provider": Boto3CredentialProvider(session)}
+
+
+def s3_server() -> str | None:
+    """Return the server that speaks S3 where it is not AWS's."""
+    known = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    return next(filter(None, known), None)

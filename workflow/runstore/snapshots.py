@@ -1,0 +1,194 @@
+"""Snapshots of Icechunk repositories, on disk or at an address: read as they were, whatever is written there later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from workflow.errors import ImagesError, StoreError
+from workflow.runstore.files import first_line
+from workflow.runstore.objects import NODE_FILES, Address, Stamp, s3_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Snapshot", "snapshot_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A place in an Icechunk repository at one snapshot: a `Path`, as far as one is read.
+
+    Attributes
+    ----------
+    repository : Path or Address
+        The repository.
+    snapshot : str
+        Name that Icechunk gave the snapshot; what it holds never changes.
+    key : str
+        Array or group, without slashes at the ends; empty for the root.
+    """
+
+    repository: Path | Address
+    snapshot: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.snapshot}" + (f"/{self.key}" if self.key else "")
+
+    def __truediv__(self, name: str) -> Snapshot:
+        return Snapshot(self.repository, self.snapshot, f"{self.key}/{name}" if self.key else name)
+
+    @property
+    def name(self) -> str:
+        """Last part of the place."""
+        return str(self).rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """No ending: it is told by what it holds."""
+        return ""
+
+    @property
+    def store(self) -> Any:
+        """Zarr's store of the snapshot, one a process."""
+        return _store(self.repository, self.snapshot)
+
+    def exists(self) -> bool:
+        """Return whether there is an array or a group."""
+        return any((self / name).is_file() for name in NODE_FILES)
+
+    def is_dir(self) -> bool:
+        """Return whether there is an array or a group."""
+        return self.exists()
+
+    def is_file(self) -> bool:
+        """Return whether there is something under this very name."""
+        with _asked(self):
+            return bool(sync(self.store.exists(self.key)))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the text under this name; raise FileNotFoundError where there is none."""
+        with _asked(self):
+            found = sync(self.store.get(self.key, default_buffer_prototype()))
+        if found is None:
+            raise FileNotFoundError(str(self))
+        return bytes(found.to_bytes()).decode(encoding)
+
+    def stamp(self) -> Stamp:
+        """Return what tells it from others; raise FileNotFoundError where there is nothing."""
+        if not self.is_file():
+            raise FileNotFoundError(str(self))
+        return Stamp(0, self.snapshot)
+
+    def names(self) -> list[str]:
+        """Return the names one level below."""
+
+        async def listed() -> list[str]:
+            return [name async for name in self.store.list_dir(self.key)]
+
+        with _asked(self):
+            return [name.rstrip("/").rpartition("/")[2] for name in sync(listed())]
+
+    def files(self) -> list[tuple[str, int, str]]:
+        """Return the name of the snapshot: it stands for all that it holds."""
+        return [("snapshot", 0, self.snapshot)]
+
+
+def snapshot_of(repository: Path | Address, version: str) -> Snapshot:
+    """Return the root of a repository as a user means it.
+
+    Parameters
+    ----------
+    repository : Path or Address
+        The repository.
+    version : str
+        A branch, a tag or a snapshot.
+
+    Returns
+    -------
+    Snapshot
+        Of a branch the newest.
+
+    Raises
+    ------
+    ImagesError
+        If there is no such version.
+    StoreError
+        If there is no repository, or it cannot be read.
+    """
+    with _asked(repository):
+        opened = _repository(repository)
+        branches, tags = opened.list_branches(), opened.list_tags()
+        if version in branches:
+            return Snapshot(repository, opened.lookup_branch(version))
+        if version in tags:
+            return Snapshot(repository, opened.lookup_tag(version))
+        with contextlib.suppress(*_raised()):
+            return Snapshot(repository, opened.readonly_session(snapshot_id=version).snapshot_id)
+    known = ", ".join([*sorted(branches), *sorted(tags)])
+    msg = f"a version must be a branch, a tag or a snapshot of the repository; {repository} has no {version!r}. It has {known}."
+    raise ImagesError(msg)
+
+
+@lru_cache(maxsize=16)
+def _store(repository: Path | Address, snapshot: str) -> Any:
+    """Open a snapshot for reading."""
+    return _repository(repository).readonly_session(snapshot_id=snapshot).store
+
+
+def _repository(place: Path | Address) -> Any:
+    """Open a repository; credentials are as Icechunk finds them."""
+    icechunk = _library()
+    if isinstance(place, Path):
+        return icechunk.Repository.open(icechunk.local_filesystem_storage(str(place)))
+    scheme, _, bucket = place.root.partition("://")
+    if scheme == "s3":
+        server = s3_server()
+        own = {"endpoint_url": server, "force_path_style": True, "allow_http": True}
+        is_open = "AWS_SKIP_SIGNATURE" in os.environ
+        storage = icechunk.s3_storage(
+            bucket=bucket,
+            prefix=place.key,
+            **(own if server else {}),
+            **({"anonymous": True} if is_open else {"from_env": True}),
+        )
+    elif scheme == "gs":
+        storage = icechunk.gcs_storage(bucket=bucket, prefix=place.key, from_env=True)
+    else:
+        msg = f"an Icechunk repository must be on disk, at s3:// or gs://; got {place}. Copy it."
+        raise StoreError(msg)
+    return icechunk.Repository.open(storage)
+
+
+def _library() -> Any:
+    """Return Icechunk, which is an extra."""
+    try:
+        import icechunk
+    except ImportError:
+        msg = "snapshots of Icechunk take icechunk, which is not installed. Run: pip install 'overcluster[icechunk]'"
+        raise StoreError(msg) from None
+    return icechunk
+
+
+def _raised() -> tuple[type[Exception], ...]:
+    """Return what Icechunk raises."""
+    return (_library().IcechunkError,)
+
+
+@contextlib.contextmanager
+def _asked(place: object) -> Iterator[None]:
+    """Turn what Icechunk raises into errors of ours."""
+    raised = _raised()
+    try:
+        yield
+    except raised as err:
+        msg = f"{place} must be readable as an Icechunk repository; it is not ({first_line(err)}). Check the place and the credentials."
+        raise StoreError(msg) from None
