@@ -84,7 +84,7 @@ class Faulty(Answers):
         self.wfile.write(body)
         return None
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815
 
 
 def faulty(behind, faults=FAULTS):
@@ -124,7 +124,7 @@ class Static(Answers):
                     )
         return None
 
-    do_GET = do_HEAD = answer
+    do_GET = do_HEAD = answer  # noqa: N815
 
 
 def static(folder):

@@ -174,7 +174,7 @@ def test_shards__are_read_with_one_request_a_block(bucket, local):
 def test_missing_chunk__is_an_error_not_fill_values(name, bucket, local):
     bucket.upload(local / f"{name}.zarr", f"cut/{name}.zarr")
     keys = [p.relative_to(local).as_posix() for p in (local / f"{name}.zarr/images").rglob("*")]
-    lost = sorted(key for key in keys if key[-1].isdecimal() and (local / key).is_file())[-1]
+    lost = max(key for key in keys if key[-1].isdecimal() and (local / key).is_file())
     opened = zarr_io.open_images(f"s3://bucket/cut/{name}.zarr")
     bucket.put(f"cut/{lost}", b"")
     with pytest.raises(StoreError, match="is empty: Zarr would read fill values"):
@@ -213,7 +213,9 @@ def test_web_server__needs_no_list(local, images, tmp_path):
             opened = zarr_io.open_images(f"{server.url}/{name}.zarr::images")
             np.testing.assert_array_equal(opened.read(0, 600), images.reshape(600, -1))
             assert opened.fingerprint()["n_files"] == {"own": 6, "chunks": 12}[name]
-        with pytest.raises(ImagesError, match=r"must exist, and at an address be Zarr; http:.*/none"):
+        with pytest.raises(
+            ImagesError, match=r"must exist, and at an address be Zarr; http:.*/none"
+        ):
             zarr_io.open_images(f"{server.url}/none.zarr")
 
 
@@ -239,9 +241,10 @@ def test_run__is_the_one_of_images_on_disk(bucket, faults, pictures, client, tmp
     ingest(ArraySource(pictures[0]), tmp_path / "images.zarr", block_rows=512)
     bucket.upload(tmp_path / "images.zarr", "images.zarr")
     place = "s3://bucket/images.zarr"
-    client.run(set_environment, {**faults.known, "AWS_ENDPOINT_URL": f"{bucket.url}/elsewhere"})
-    with pytest.raises(ComputeError, match=r"workers must be able to read the images; .* cannot"):
-        lean_run(place, tmp_path / "refused", client)
+    with faulty(bucket.url, ["403"]) as unwilling:
+        client.run(set_environment, {**faults.known, "AWS_ENDPOINT_URL": unwilling.url})
+        with pytest.raises(ComputeError, match=r"able to read the images; .* the store refuses"):
+            lean_run(place, tmp_path / "refused", client)
     client.run(set_environment, faults.known)
     there = lean_run(place, tmp_path / "there", client)
     here = lean_run(tmp_path / "images.zarr", tmp_path / "here", client)

@@ -22,6 +22,7 @@ from workflow.runstore.objects import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
     from distributed import Client
 
     from workflow.config import Config
@@ -88,7 +89,9 @@ def _require_places(client: Client, reads: Sequence[Place]) -> None:
     refused = run_on_workers(client, refusals, addresses) if addresses else {}
     for worker, reasons in refused.items():
         if reasons:
-            msg = f"workers must be able to read the images; the one at {worker} cannot: {reasons[0]}"
+            msg = (
+                f"workers must be able to read the images; the one at {worker} cannot: {reasons[0]}"
+            )
             raise ComputeError(msg)
     found = run_on_workers(client, missing_paths, local) if local else {}
     for address, missing in found.items():

@@ -19,6 +19,7 @@ from workflow.runstore import paths
 from workflow.runstore.objects import NODE_FILES, Address, is_address
 from workflow.runstore.packing import ATTRIBUTES as PACKED
 from workflow.runstore.packing import Packing
+from workflow.runstore.zarr_objects import some_chunks
 from workflow.runstore.zarr_read import (
     ARRAY_FILES,
     array_names,
@@ -27,7 +28,6 @@ from workflow.runstore.zarr_read import (
     open_array,
     read_block,
 )
-from workflow.runstore.zarr_objects import some_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +149,7 @@ class ImageStore:
             it, so images may be moved with their times.
         """
         place = self.array_path
-        is_file = not paths.is_folder(place)
-        files = [(place.name, *paths.identity(place))] if is_file else paths.known_files(place)
+        files = paths.known_files(place)
         if files is None:
             # Where nothing can be listed, some chunks stand for all.
             files = some_chunks(place, open_array(place).array)
@@ -443,24 +442,23 @@ def _npy_header(path: Path, stamp: paths.Identity) -> NpyHeader:
 
 def _read_npy(store: ImageStore, start: int, stop: int) -> NDArray[Any]:
     """Read rows of a .npy file."""
+    path = Path(str(store.path))
     try:
-        header = _npy_header(store.path, paths.identity(store.path))
+        header = _npy_header(path, paths.identity(path))
     except (OSError, ImagesError) as err:
-        msg = f"{store.path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
+        msg = f"{path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
         raise StoreError(msg) from None
     if header.shape != store.shape or header.dtype.newbyteorder("=") != store.dtype:
         raise _replaced(store, header.shape[1:], header.dtype)
     if header.fortran_order:
-        mapped = np.load(paths.local(store.path), mmap_mode="r", allow_pickle=False)
+        mapped = np.load(paths.local(path), mmap_mode="r", allow_pickle=False)
         return np.asarray(mapped[start:stop], dtype=store.dtype, order="C")
     # Plain reads, not a map: a map counts as memory of the process and dies of a cut file.
     n_values = (stop - start) * store.n_features
     offset = header.offset + start * store.n_features * header.dtype.itemsize
-    values = paths.read_values(store.path, header.dtype, n_values, offset)
+    values = paths.read_values(path, header.dtype, n_values, offset)
     if values.size != n_values:
-        msg = (
-            f"{store.path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
-        )
+        msg = f"{path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
         raise StoreError(msg)
     return values.astype(store.dtype, copy=False)
 
@@ -474,7 +472,7 @@ def _replaced(store: ImageStore, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 def _metadata(store: ImageStore) -> Any:
     """Return the metadata of an array as it is stored."""
     if store.kind == "npy":
-        header = read_npy_header(store.path)
+        header = read_npy_header(Path(str(store.path)))
         return {"descr": header.dtype.str, "fortran_order": header.fortran_order}
     name = next(name for name in ARRAY_FILES if (store.array_path / name).is_file())
     return json.loads((store.array_path / name).read_text(encoding="utf-8"))

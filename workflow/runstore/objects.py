@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
     from obstore.store import ClientConfig, RetryConfig
 
-__all__ = ["NODE_FILES", "Address", "OpenObject", "Readable", "asked", "client", "is_address", "refusals", "s3_server"]
+__all__ = [
+    "NODE_FILES",
+    "Address",
+    "OpenObject",
+    "Readable",
+    "asked",
+    "client",
+    "is_address",
+    "refusals",
+    "s3_server",
+]
 
 #: How an address begins; a `Path` of it has one slash.
 BEGINNING = re.compile(r"(s3a?|gcs|gs|az|abfss?|https?):/")
@@ -204,7 +214,7 @@ class Address:
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rstrip("/").rpartition("/")[2] for path in paths]
 
-    def files(self) -> list[tuple[str, int, str]] | None:
+    def files(self) -> list[tuple[str, int, Any]] | None:
         """Return name, bytes and tag of every object below, sorted; None where nothing can be listed."""
         if self.root.startswith(WEB):
             return None

@@ -85,17 +85,16 @@ def stamp(path: Place) -> tuple[Any, ...]:
     return known.st_mtime_ns, known.st_size, known.st_ino
 
 
-def known_files(place: Place) -> list[tuple[str, int, int | str]] | None:
-    """Return name, bytes and time or tag of all that lies below a place, sorted; None where it cannot be listed."""
+def known_files(place: Place) -> list[tuple[str, int, Any]] | None:
+    """Return name, bytes and time or tag of a file, or of all below a place, sorted; None where nothing can be listed."""
     if isinstance(place, Address):
-        found = place.files()
-        return None if found is None else list(found)
-    return sorted(_below(place, ""))
+        return place.files()
+    return sorted(_below(place, "")) if place.is_dir() else [(place.name, *identity(place))]
 
 
-def _below(folder: Path, prefix: str) -> list[tuple[str, int, int | str]]:
+def _below(folder: Path, prefix: str) -> list[tuple[str, int, Any]]:
     """Return name, bytes and time of every file below a folder."""
-    found: list[tuple[str, int, int | str]] = []
+    found: list[tuple[str, int, Any]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():

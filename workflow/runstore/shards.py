@@ -35,7 +35,7 @@ __all__ = [
     "DamagedShardError",
     "ShardLayout",
     "ShardWriter",
-    "shard_path",
+    "shard_key",
     "sync_file",
 ]
 
@@ -161,7 +161,7 @@ class ShardLayout:
 
     def file(self, index: int) -> Any:
         """Return the file of a shard, of an array in an object store its object."""
-        return shard_path(self.folder, self.metadata, index)
+        return self.folder / shard_key(self.metadata, index)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read rows.
@@ -253,7 +253,7 @@ class _File:
         """Return what reads the end of the file."""
         return self
 
-    def span(self, start: int, stop: int) -> Readable:  # noqa: ARG002 - of an object they are fetched
+    def span(self, start: int, stop: int) -> Readable:
         """Return what reads some of its bytes."""
         return self
 
@@ -424,9 +424,7 @@ class ShardWriter:
         self._file.write(_crc_bytes(content))
 
 
-def _read_checked(
-    source: Readable, offset: int, target: NDArray[np.uint8], what: str
-) -> None:
+def _read_checked(source: Readable, offset: int, target: NDArray[np.uint8], what: str) -> None:
     """Fill bytes from a shard, and hold them against the checksum that follows them."""
     crc, n_read = bytearray(CRC_BYTES), 0
     # One read gives less than requested past 2 GiB.
@@ -441,10 +439,9 @@ def _read_checked(
         raise ValueError(msg)
 
 
-def shard_path(folder: Any, metadata: Any, index: int) -> Any:
-    """Return the file of a shard of an array that is cut along its rows only."""
-    key = metadata.encode_chunk_key((index, *([0] * (len(metadata.shape) - 1))))
-    return folder / str(key)
+def shard_key(metadata: Any, index: int) -> str:
+    """Return the file of a shard in the folder of an array that is cut along its rows only."""
+    return str(metadata.encode_chunk_key((index, *([0] * (len(metadata.shape) - 1)))))
 
 
 def sync_file(path: Path) -> None:

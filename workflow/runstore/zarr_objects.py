@@ -78,7 +78,7 @@ def zarr_store(place: Place) -> Any:
     return place
 
 
-def some_chunks(address: Address, array: Any) -> list[tuple[str, int, str]]:
+def some_chunks(address: Address, array: Any) -> list[tuple[str, int, Any]]:
     """Return name, bytes and tag of the objects of some chunks, evenly spread, with the first and the last.
 
     Parameters
@@ -97,7 +97,7 @@ def some_chunks(address: Address, array: Any) -> list[tuple[str, int, str]]:
     counts = [-(-n // size) for n, size in zip(array.shape, sizes, strict=True)]
     n_chunks = math.prod(counts)
     chosen = np.unique(np.linspace(0, n_chunks - 1, min(n_chunks, MOST_CHUNKS)).astype(np.int64))
-    found: list[tuple[str, int, str]] = []
+    found: list[tuple[str, int, Any]] = []
     for index in zip(*np.unravel_index(chosen, counts), strict=True):
         name = array.metadata.encode_chunk_key(tuple(map(int, index)))
         with contextlib.suppress(FileNotFoundError):
