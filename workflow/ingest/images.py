@@ -10,7 +10,7 @@ from workflow.errors import ImagesError
 from workflow.ingest.arrays import array_source
 from workflow.ingest.embedding import embedded_by, open_source
 from workflow.ingest.source import Source, readable
-from workflow.runstore import paths, zarr_io
+from workflow.runstore import zarr_io
 from workflow.runstore.manifest import digest
 
 if TYPE_CHECKING:
@@ -116,5 +116,5 @@ def open_input(
         source = (
             open_source(images) if in_place else open_source(images, model=model, like=like, **how)
         )
-        name = str(paths.place(images)) if in_place else str(images)
+        name = zarr_io.full_name(images) if in_place else str(images)
     return ImagesInput(name, source, source.fingerprint())

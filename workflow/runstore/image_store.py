@@ -16,7 +16,7 @@ import numpy as np
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import paths
-from workflow.runstore.objects import NODE_FILES, Address, is_address
+from workflow.runstore.objects import NODE_FILES, Stored, is_address
 from workflow.runstore.packing import ATTRIBUTES as PACKED
 from workflow.runstore.packing import Packing
 from workflow.runstore.zarr_objects import some_chunks
@@ -210,7 +210,7 @@ def is_readable_in_place(path: str | os.PathLike[str]) -> bool:
     return any((place / name).is_file() for name in (*ARRAY_FILES, ".zgroup"))
 
 
-def split_key(path: str | os.PathLike[str] | Address) -> tuple[Any, str | None]:
+def split_key(path: str | os.PathLike[str] | Stored) -> tuple[Any, str | None]:
     """Split ``PATH::NAME``.
 
     Parameters
@@ -220,15 +220,15 @@ def split_key(path: str | os.PathLike[str] | Address) -> tuple[Any, str | None]:
 
     Returns
     -------
-    tuple of (Path or Address, str or None)
-        The absolute path or the address, and the name if there is one.
+    tuple of (Path, Address or Snapshot, and str or None)
+        The place, and the name if there is one.
 
     Raises
     ------
     StoreError
         If it is an address with a password or a signature.
     """
-    if isinstance(path, Address):
+    if isinstance(path, Stored):
         return path, None
     text = os.fspath(path)
     place, separator, key = text.partition("::")
@@ -237,7 +237,13 @@ def split_key(path: str | os.PathLike[str] | Address) -> tuple[Any, str | None]:
     return paths.place(place), key
 
 
-def open_images(path: str | os.PathLike[str] | Address, key: str | None = None) -> ImageStore:
+def full_name(path: str | os.PathLike[str]) -> str:
+    """Return what names the same images from everywhere, and tomorrow: of a branch the snapshot that it is at."""
+    place, key = split_key(path)
+    return f"{place}::{key}" if key else str(place)
+
+
+def open_images(path: str | os.PathLike[str] | Stored, key: str | None = None) -> ImageStore:
     """Open images that can be read in place.
 
     Parameters
@@ -285,7 +291,7 @@ def open_images(path: str | os.PathLike[str] | Address, key: str | None = None) 
     dtype = packing.dtype if packing else np.dtype(array.dtype)
     check_images(called, shape, dtype)
     rows = int(array.chunks[axis])
-    stamp = None if isinstance(place, Path) else opened.stamp
+    stamp = opened.stamp if isinstance(place, Stored) else None
     return ImageStore(
         "zarr", place, name, shape, dtype.newbyteorder("="), rows, axis, packing, stamp
     )

@@ -1,4 +1,4 @@
-"""Addresses in object stores and on the web, read by ranges with obstore; nothing is written there.
+"""Addresses in object stores and on the web, read with obstore; nothing is written there.
 
 An `Address` has those methods of a `Path` that reading Zarr takes, so what reads Zarr asks neither
 which of the two it has.  It is text alone: each process opens its own client.
@@ -12,7 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from workflow.errors import StoreError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "NODE_FILES",
     "Address",
-    "OpenObject",
-    "Readable",
+    "Stamp",
+    "Stored",
     "asked",
     "client",
     "is_address",
@@ -65,32 +65,40 @@ class Stamp(NamedTuple):
     tag: str
 
 
-class Span(NamedTuple):
-    """Consecutive bytes of an object."""
+class Stored:
+    """What places outside of a file system share: those methods of a `Path` that reading Zarr takes."""
 
-    start: int
-    content: Any
+    __slots__ = ()
 
-    def read_into(self, parts: list[Any], offset: int) -> int:
-        """Fill buffers one after the other from byte `offset` of the object on; return how many bytes."""
-        held = memoryview(self.content)
-        first = position = offset - self.start
-        for part in parts:
-            taken = held[position : position + len(part)]
-            part[: len(taken)] = taken
-            position += len(taken)
-        return position - first
+    def __truediv__(self, name: str) -> Self:
+        raise NotImplementedError
 
+    def is_file(self) -> bool:
+        """Return whether there is something under this very name."""
+        raise NotImplementedError
 
-class Readable(Protocol):
-    """Bytes at some offset of a file or an object."""
+    @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return str(self).rpartition("/")[2]
 
-    def read_into(self, parts: list[Any], offset: int) -> int:
-        """Fill buffers one after the other from byte `offset` on; return how many bytes there were."""
+    @property
+    def suffix(self) -> str:
+        """Ending of the name."""
+        _, dot, ending = self.name.rpartition(".")
+        return dot + ending
+
+    def exists(self) -> bool:
+        """Return whether there is a Zarr array or group; nothing else is looked for."""
+        return any((self / name).is_file() for name in NODE_FILES)
+
+    def is_dir(self) -> bool:
+        """Return whether there is a Zarr array or group."""
+        return self.exists()
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(Stored):
     """A place in an object store: a `Path`, as far as one is read.
 
     Attributes
@@ -129,27 +137,8 @@ class Address:
     def __str__(self) -> str:
         return f"{self.root}/{self.key}" if self.key else self.root
 
-    def __truediv__(self, name: str) -> Address:
-        return Address(self.root, f"{self.key}/{name}" if self.key else name)
-
-    @property
-    def name(self) -> str:
-        """Last part of the address."""
-        return str(self).rpartition("/")[2]
-
-    @property
-    def suffix(self) -> str:
-        """Ending of the name."""
-        _, dot, ending = self.name.rpartition(".")
-        return dot + ending
-
-    def exists(self) -> bool:
-        """Return whether there is a Zarr array or group; nothing else is looked for."""
-        return any((self / name).is_file() for name in NODE_FILES)
-
-    def is_dir(self) -> bool:
-        """Return whether there is a Zarr array or group."""
-        return self.exists()
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(self.root, f"{self.key}/{name}" if self.key else name)
 
     def is_file(self) -> bool:
         """Return whether there is an object."""
@@ -170,41 +159,6 @@ class Address:
         obstore = library()
         with self._asked():
             return bytes(obstore.get(client(self.root), self.key).bytes()).decode(encoding)
-
-    def tail(self, n_bytes: int) -> tuple[Stamp, Span]:
-        """Return the last bytes of the object, fewer where it is shorter; and its stamp."""
-        obstore = library()
-        with self._asked():
-            try:
-                found = obstore.get(
-                    client(self.root), self.key, options={"range": {"suffix": n_bytes}}
-                )
-                return _stamp_of(found.meta), Span(found.range[0], found.bytes())
-            except obstore.exceptions.BaseError as err:
-                # Azure has no such requests; others refuse them for an empty object, or send all of it.
-                is_unknown = isinstance(err, obstore.exceptions.NotSupportedError)
-                if not is_unknown and not re.search("416|non-partial", str(err)):
-                    raise
-                stamp = self.stamp()
-        if stamp.n_bytes == 0:
-            return stamp, Span(0, b"")
-        return stamp, self.span(max(0, stamp.n_bytes - n_bytes), stamp.n_bytes, stamp)
-
-    def span(self, start: int, stop: int, stamp: Stamp) -> Span:
-        """Return bytes of the object.
-
-        Raises
-        ------
-        ValueError
-            If it is no longer the one of the stamp.
-        """
-        obstore = library()
-        with self._asked():
-            found = obstore.get(client(self.root), self.key, options={"range": (start, stop)})
-            if _stamp_of(found.meta) != stamp:
-                msg = "it was replaced while it was read"
-                raise ValueError(msg)
-            return Span(found.range[0], found.bytes())
 
     def names(self) -> list[str]:
         """Return the names one level below; none where nothing can be listed."""
@@ -241,53 +195,12 @@ class Address:
             yield
 
 
-class OpenObject:
-    """An object that is read by ranges; that it is replaced meanwhile is an error.
-
-    Parameters
-    ----------
-    address : Address
-        Where it is.
-    tail_bytes : int
-        Bytes at its end that are wanted first.
-
-    Attributes
-    ----------
-    n_bytes : int
-        Its bytes.
-    """
-
-    __slots__ = ("_address", "_stamp", "_tail", "n_bytes")
-
-    def __init__(self, address: Address, tail_bytes: int) -> None:
-        self._address = address
-        self._stamp, self._tail = address.tail(tail_bytes)
-        self.n_bytes = self._stamp.n_bytes
-
-    def is_at(self, address: Address) -> bool:
-        """Return whether this is the object at an address; whether it was replaced shows when it is read."""
-        return address == self._address
-
-    def tail(self) -> Readable:
-        """Return what reads the end of the object: it is here already."""
-        return self._tail
-
-    def span(self, start: int, stop: int) -> Readable:
-        """Return what reads some of its bytes, which one request fetches."""
-        return self._address.span(start, stop, self._stamp) if start < stop else self
-
-    def read_into(self, parts: list[Any], offset: int) -> int:
-        """Fill buffers one after the other from byte `offset` on, which a request fetches."""
-        n_bytes = sum(map(len, parts))
-        return self.span(offset, offset + n_bytes).read_into(parts, offset)
-
-
-def refusals(addresses: Sequence[Address]) -> list[str]:
+def refusals(addresses: Sequence[Stored]) -> list[str]:
     """Return why addresses cannot be read where this runs.
 
     Parameters
     ----------
-    addresses : sequence of Address
+    addresses : sequence of Address or Snapshot
         Zarr arrays or groups.
 
     Returns

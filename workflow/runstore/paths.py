@@ -1,4 +1,4 @@
-"""Users' paths and addresses: every one is looked at here, so that others need not ask which of the two it is."""
+"""Users' paths, addresses and snapshots: each is looked at here, so that others need not ask which it is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from workflow.errors import StoreError
-from workflow.runstore.objects import Address, is_address
+from workflow.runstore.objects import Address, Stored, is_address
+from workflow.runstore.snapshots import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Where images are: both have what reading Zarr takes of a path.
-Place = Path | Address
+#: Where images are: all have what reading Zarr takes of a path.
+Place = Path | Address | Snapshot
 
 
 class Identity(NamedTuple):
@@ -26,10 +27,25 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
-def place(text: str | os.PathLike[str] | Address) -> Place:
-    """Return what a user means: an address, or an absolute path."""
-    if isinstance(text, Address):
+def place(text: str | os.PathLike[str] | Stored) -> Place:
+    """Return what a user means: an address, a snapshot as ``REPOSITORY@VERSION``, or an absolute path."""
+    if isinstance(text, Address | Snapshot):
         return text
+    assert not isinstance(text, Stored)
+    written = os.fspath(text)
+    found = _without_version(written)
+    before, at, version = written.rpartition("@")
+    if not at or "/" in version or not version or not before or found.exists():
+        return found
+    repository = _without_version(before)
+    # Of addresses, any other name with such a mark was no Zarr.
+    if isinstance(repository, Path) and not (repository / "snapshots").is_dir():
+        return found
+    return snapshot_of(repository, version)
+
+
+def _without_version(text: str) -> Path | Address:
+    """Return an address, or an absolute path."""
     return Address.of(text) if is_address(text) else Path(text).expanduser().absolute()
 
 
@@ -52,7 +68,7 @@ def is_folder(path: Place) -> bool:
 
 def oddity(path: Place) -> str | None:
     """Return what a path is where that is neither file nor folder: reading it may never end."""
-    if isinstance(path, Address):
+    if isinstance(path, Address | Snapshot):
         return None
     mode = path.stat().st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
@@ -72,14 +88,14 @@ def identity(path: Path) -> Identity:
 
 def names_in(folder: Place) -> list[str]:
     """Return what lies in a folder, nothing where there is none or it cannot be listed."""
-    if isinstance(folder, Address):
+    if isinstance(folder, Address | Snapshot):
         return folder.names()
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def stamp(path: Place) -> tuple[Any, ...]:
     """Return what changes when a file or object is written; raise FileNotFoundError where there is none."""
-    if isinstance(path, Address):
+    if isinstance(path, Address | Snapshot):
         return path.stamp()
     known = path.stat()
     return known.st_mtime_ns, known.st_size, known.st_ino
@@ -87,7 +103,7 @@ def stamp(path: Place) -> tuple[Any, ...]:
 
 def known_files(place: Place) -> list[tuple[str, int, Any]] | None:
     """Return name, bytes and time or tag of a file, or of all below a place, sorted; None where nothing can be listed."""
-    if isinstance(place, Address):
+    if isinstance(place, Address | Snapshot):
         return place.files()
     return sorted(_below(place, "")) if place.is_dir() else [(place.name, *identity(place))]
 

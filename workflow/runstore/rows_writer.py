@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from workflow.errors import StoreError
-from workflow.runstore.shards import ShardWriter, shard_key, sync_file
+from workflow.runstore.shards import ShardWriter, shard_path, sync_file
 from workflow.runstore.zarr_read import open_array
 from workflow.runstore.zarr_write import open_writable
 
@@ -232,4 +232,4 @@ def shard_file(path: Path | str, name: str, start: int) -> Path:
 def _shard_file(folder: Path, start: int) -> Path:
     """Return the file of the shard of an array that holds row `start`."""
     array = open_array(folder).array
-    return folder / shard_key(array.metadata, start // (array.shards or array.chunks)[0])
+    return shard_path(folder, array.metadata, start // (array.shards or array.chunks)[0])

@@ -1,4 +1,4 @@
-"""Shards of whole rows, moved between disk or store and arrays: the bytes that zarr would write and read.
+"""Shards of whole rows, moved between disk and arrays without a copy: the bytes that zarr would write and read.
 
 A shard is its chunks, one after the other, then an index: offset and bytes of each chunk, all ones
 for one left out.  A crc32c follows each chunk and the index.  Zarr itself copies every byte several
@@ -20,22 +20,16 @@ import numpy as np
 from numcodecs.zstd import compress, decompress  # type: ignore[import-untyped]
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
-from workflow.errors import StoreError
-from workflow.runstore.objects import Address, OpenObject
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from workflow.runstore.objects import Readable
-    from workflow.runstore.paths import Place
-
 __all__ = [
     "DamagedShardError",
     "ShardLayout",
     "ShardWriter",
-    "shard_key",
+    "shard_path",
     "sync_file",
 ]
 
@@ -80,7 +74,7 @@ class ShardLayout:
 
     Attributes
     ----------
-    folder : Path or Address
+    folder : Path
         Folder of the array.
     shape : tuple of int
         Shape of the array.
@@ -96,7 +90,7 @@ class ShardLayout:
         Zarr's metadata, which names the files.
     """
 
-    folder: Place
+    folder: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     shard_rows: int
@@ -107,12 +101,12 @@ class ShardLayout:
     _cursor: _Cursor = field(default_factory=_Cursor, compare=False)
 
     @classmethod
-    def of(cls, folder: Place, array: Any) -> ShardLayout | None:
+    def of(cls, folder: Path, array: Any) -> ShardLayout | None:
         """Return the layout of an array.
 
         Parameters
         ----------
-        folder : Path or Address
+        folder : Path
             Folder of the array.
         array : zarr.Array
             Its handle.
@@ -159,9 +153,9 @@ class ShardLayout:
         """Chunks of a file."""
         return self.shard_rows // self.chunk_rows
 
-    def file(self, index: int) -> Any:
-        """Return the file of a shard, of an array in an object store its object."""
-        return self.folder / shard_key(self.metadata, index)
+    def file(self, index: int) -> Path:
+        """Return the file of a shard."""
+        return shard_path(self.folder, self.metadata, index)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read rows.
@@ -194,9 +188,6 @@ class ShardLayout:
                 raise DamagedShardError(index, "no file", left_out=-1) from None
             except EOFError:
                 raise DamagedShardError(index, "no bytes", left_out=0) from None
-            except StoreError:
-                # Of the network, not of the object.
-                raise
             except (OSError, ValueError, RuntimeError) as err:
                 raise DamagedShardError(index, str(err)) from None
             # Kept where rows are read in order: a file opened anew is not read ahead at once. Not
@@ -208,37 +199,35 @@ class ShardLayout:
     def _opened(self, index: int) -> _ShardReader:
         """Return a shard, that of the last read if it is still the one."""
         path, last = self.file(index), self._cursor.shard
-        self._cursor.shard = None
         if last is not None and last.is_at(path):
             return last
         return _ShardReader(path, self.chunks_per_shard)
 
     def _read(self, shard: _ShardReader, start: int, rows: NDArray[Any]) -> None:
         """Fill rows from those of a shard that begin at its row `start`."""
-        numbers = range(start // self.chunk_rows, -(-(start + len(rows)) // self.chunk_rows))
-        span = shard.span(numbers)
-        for number in numbers:
+        for number in range(start // self.chunk_rows, -(-(start + len(rows)) // self.chunk_rows)):
             first = number * self.chunk_rows
             low, high = max(start, first), min(start + len(rows), first + self.chunk_rows)
             wanted = rows[low - start : high - start]
             is_whole = len(wanted) == self.chunk_rows
             chunk = wanted if is_whole else np.empty((self.chunk_rows, *self.shape[1:]), self.dtype)
-            if not shard.read_chunk(number, chunk, self.zstd, span):
+            if not shard.read_chunk(number, chunk, self.zstd):
                 wanted[...] = self.fill_value
             elif not is_whole:
                 wanted[...] = chunk[low - first : high - first]
 
 
-class _File:
-    """A file, open to be read; its bytes go where they are wanted."""
+class _ShardReader:
+    """A shard that is read, with its index; what it reads is held against the checksums."""
 
-    __slots__ = ("_file", "_path", "_stamp", "n_bytes")
+    __slots__ = ("_file", "_path", "_places", "_size", "_stamp")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_chunks: int) -> None:
         self._path = path
         self._file = os.open(path, os.O_RDONLY)
         found = os.fstat(self._file)
-        self._stamp, self.n_bytes = _stamp(found), found.st_size
+        self._stamp, self._size = _stamp(found), found.st_size
+        self._places = self._read_places(n_chunks)
 
     def __del__(self) -> None:
         # Whichever thread reads last closes it; there is none where it could not be opened.
@@ -249,64 +238,22 @@ class _File:
         """Return whether this is the file that a path names, unchanged."""
         return path == self._path and _stamp(path.stat()) == self._stamp
 
-    def tail(self) -> Readable:
-        """Return what reads the end of the file."""
-        return self
-
-    def span(self, start: int, stop: int) -> Readable:
-        """Return what reads some of its bytes."""
-        return self
-
-    def read_into(self, parts: list[Any], offset: int) -> int:
-        """Fill buffers one after the other; return how many bytes there were."""
-        return os.preadv(self._file, parts, offset)
-
-
-class _ShardReader:
-    """A shard that is read, with its index; what it reads is held against the checksums."""
-
-    __slots__ = ("_bytes", "_places")
-
-    def __init__(self, place: Place, n_chunks: int) -> None:
-        n_index = n_chunks * 16 + CRC_BYTES
-        self._bytes: _File | OpenObject = (
-            OpenObject(place, n_index) if isinstance(place, Address) else _File(place)
-        )
-        self._places = self._read_places(n_chunks)
-
-    def is_at(self, place: Any) -> bool:
-        """Return whether this is the shard that a place names."""
-        return self._bytes.is_at(place)
-
-    def span(self, numbers: range) -> Readable:
-        """Return what reads some chunks, which lie together in shards of our own."""
-        placed = [self._places[number] for number in numbers if self._places[number][0] != LEFT_OUT]
-        start = min((offset for offset, _ in placed), default=0)
-        stop = max((offset + n_bytes for offset, n_bytes in placed), default=0)
-        # An index may be anything whose checksum fits; that of others may have chunks in any order.
-        is_dense = stop - start <= 2 * sum(n_bytes for _, n_bytes in placed)
-        if not is_dense or stop > self._bytes.n_bytes:
-            return self._bytes
-        return self._bytes.span(start, stop)
-
-    def read_chunk(
-        self, number: int, chunk: NDArray[Any], zstd: ZstdCodec | None, span: Readable
-    ) -> bool:
-        """Fill an array with a chunk of a span; return False where the chunk was left out."""
+    def read_chunk(self, number: int, chunk: NDArray[Any], zstd: ZstdCodec | None) -> bool:
+        """Fill an array with a chunk; return False where the chunk was left out."""
         offset, n_bytes = self._places[number]
         if offset == n_bytes == LEFT_OUT:
             return False
         plain = _bytes_of(chunk)
         n_stored = n_bytes - CRC_BYTES
         # Before so much memory is taken: an index may be anything whose checksum fits.
-        if not 0 < n_stored <= self._bytes.n_bytes - offset:
+        if not 0 < n_stored <= self._size - offset:
             msg = f"its index gives a chunk {n_bytes} bytes from {offset} on"
             raise ValueError(msg)
         stored = plain if zstd is None else np.empty(n_stored, np.uint8)
         if len(stored) != n_stored:
             msg = f"a chunk has {n_stored} bytes, not {len(stored)}"
             raise ValueError(msg)
-        _read_checked(span, offset, stored, "chunk")
+        self._read_checked(offset, stored, "chunk")
         if zstd is not None:
             unpacked = np.frombuffer(decompress(stored), np.uint8)
             if len(unpacked) != len(plain):
@@ -318,16 +265,32 @@ class _ShardReader:
     def _read_places(self, n_chunks: int) -> list[list[int]]:
         """Return offset and bytes of each chunk, as the index has them."""
         index = np.empty((n_chunks, 2), "<u8")
-        n_bytes = self._bytes.n_bytes
-        if n_bytes == 0:
+        if self._size == 0:
             raise EOFError
-        start = n_bytes - index.nbytes - CRC_BYTES
+        start = self._size - index.nbytes - CRC_BYTES
         if start < 0:
-            msg = f"{n_bytes} bytes are too few"
+            msg = f"{self._size} bytes are too few"
             raise ValueError(msg)
-        _read_checked(self._bytes.tail(), start, _bytes_of(index), "index")
+        self._read_checked(start, _bytes_of(index), "index")
         places: list[list[int]] = index.tolist()
         return places
+
+    def _read_checked(self, offset: int, target: NDArray[np.uint8], what: str) -> None:
+        """Fill bytes from the file, and hold them against the checksum that follows them."""
+        crc, n_read = bytearray(CRC_BYTES), 0
+        # One read gives less than requested past 2 GiB.
+        while n_read < len(target) + CRC_BYTES:
+            n_new = os.preadv(
+                self._file,
+                [target[n_read:].data, memoryview(crc)[max(0, n_read - len(target)) :]],
+                offset + n_read,
+            )
+            if n_new == 0:
+                break
+            n_read += n_new
+        if n_read < len(target) + CRC_BYTES or crc != _crc_bytes(target):
+            msg = f"the checksum of its {what} differs"
+            raise ValueError(msg)
 
 
 class ShardWriter:
@@ -424,24 +387,10 @@ class ShardWriter:
         self._file.write(_crc_bytes(content))
 
 
-def _read_checked(source: Readable, offset: int, target: NDArray[np.uint8], what: str) -> None:
-    """Fill bytes from a shard, and hold them against the checksum that follows them."""
-    crc, n_read = bytearray(CRC_BYTES), 0
-    # One read gives less than requested past 2 GiB.
-    while n_read < len(target) + CRC_BYTES:
-        parts = [target[n_read:].data, memoryview(crc)[max(0, n_read - len(target)) :]]
-        n_new = source.read_into(parts, offset + n_read)
-        if n_new == 0:
-            break
-        n_read += n_new
-    if n_read < len(target) + CRC_BYTES or crc != _crc_bytes(target):
-        msg = f"the checksum of its {what} differs"
-        raise ValueError(msg)
-
-
-def shard_key(metadata: Any, index: int) -> str:
-    """Return the file of a shard in the folder of an array that is cut along its rows only."""
-    return str(metadata.encode_chunk_key((index, *([0] * (len(metadata.shape) - 1)))))
+def shard_path(folder: Path, metadata: Any, index: int) -> Path:
+    """Return the file of a shard of an array that is cut along its rows only."""
+    key = metadata.encode_chunk_key((index, *([0] * (len(metadata.shape) - 1))))
+    return folder / str(key)
 
 
 def sync_file(path: Path) -> None:

@@ -7,14 +7,14 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore.files import first_line
-from workflow.runstore.objects import NODE_FILES, Address, Stamp, s3_server
+from workflow.runstore.objects import Address, Stamp, Stored, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ __all__ = ["Snapshot", "snapshot_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Stored):
     """A place in an Icechunk repository at one snapshot: a `Path`, as far as one is read.
 
     Attributes
@@ -43,40 +43,29 @@ class Snapshot:
     def __str__(self) -> str:
         return f"{self.repository}@{self.snapshot}" + (f"/{self.key}" if self.key else "")
 
-    def __truediv__(self, name: str) -> Snapshot:
-        return Snapshot(self.repository, self.snapshot, f"{self.key}/{name}" if self.key else name)
-
-    @property
-    def name(self) -> str:
-        """Last part of the place."""
-        return str(self).rpartition("/")[2]
-
-    @property
-    def suffix(self) -> str:
-        """No ending: it is told by what it holds."""
-        return ""
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(
+            self.repository, self.snapshot, f"{self.key}/{name}" if self.key else name
+        )
 
     @property
     def store(self) -> Any:
         """Zarr's store of the snapshot, one a process."""
         return _store(self.repository, self.snapshot)
 
-    def exists(self) -> bool:
-        """Return whether there is an array or a group."""
-        return any((self / name).is_file() for name in NODE_FILES)
-
-    def is_dir(self) -> bool:
-        """Return whether there is an array or a group."""
-        return self.exists()
+    def asked(self) -> contextlib.AbstractContextManager[None]:
+        """Turn what Icechunk raises inside into errors of ours."""
+        return _asked(self)
 
     def is_file(self) -> bool:
-        """Return whether there is something under this very name."""
-        with _asked(self):
-            return bool(sync(self.store.exists(self.key)))
+        """Return whether this is the metadata of an array or a group: nothing else is asked for."""
+        with self.asked():
+            # Icechunk raises where it is asked for files of format 2, which it never has.
+            return self.name == "zarr.json" and bool(sync(self.store.exists(self.key)))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the text under this name; raise FileNotFoundError where there is none."""
-        with _asked(self):
+        with self.asked():
             found = sync(self.store.get(self.key, default_buffer_prototype()))
         if found is None:
             raise FileNotFoundError(str(self))
@@ -94,7 +83,7 @@ class Snapshot:
         async def listed() -> list[str]:
             return [name async for name in self.store.list_dir(self.key)]
 
-        with _asked(self):
+        with self.asked():
             return [name.rstrip("/").rpartition("/")[2] for name in sync(listed())]
 
     def files(self) -> list[tuple[str, int, str]]:

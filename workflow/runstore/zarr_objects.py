@@ -10,6 +10,7 @@ import numpy as np
 from zarr.storage import ObjectStore, StorePath
 
 from workflow.runstore.objects import Address, asked, client
+from workflow.runstore.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from workflow.runstore.paths import Place
 
-__all__ = ["MissingObjectError", "some_chunks", "zarr_store"]
+__all__ = ["MissingObjectError", "reading", "some_chunks", "zarr_store"]
 
 #: Objects that need not be there.
 METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
@@ -60,21 +61,29 @@ class _Objects(ObjectStore[Any]):
         return found
 
 
+def reading(place: Place) -> contextlib.AbstractContextManager[None]:
+    """Turn what a store raises inside into errors of ours; that over obstore does so itself."""
+    return place.asked() if isinstance(place, Snapshot) else contextlib.nullcontext()
+
+
 def zarr_store(place: Place) -> Any:
     """Return a place as Zarr takes it.
 
     Parameters
     ----------
-    place : Path or Address
+    place : Path, Address or Snapshot
         An array or a group.
 
     Returns
     -------
     Path or StorePath
-        The path, or the place in an object store, for reading.
+        The path, or the place in a store, for reading.  Of a snapshot, chunks that are not there are fill values:
+        its manifest tells which there are.
     """
     if isinstance(place, Address):
         return StorePath(_Objects(place.root), place.key)
+    if isinstance(place, Snapshot):
+        return StorePath(place.store, place.key)
     return place
 
 

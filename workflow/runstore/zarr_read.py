@@ -21,7 +21,7 @@ from workflow.runstore import paths
 from workflow.runstore.files import first_line
 from workflow.runstore.objects import NODE_FILES
 from workflow.runstore.shards import DamagedShardError, ShardLayout
-from workflow.runstore.zarr_objects import MissingObjectError, zarr_store
+from workflow.runstore.zarr_objects import MissingObjectError, reading, zarr_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +131,7 @@ class OpenedArray(NamedTuple):
     array : zarr.Array
         Its handle.
     layout : ShardLayout or None
-        Where its rows are, if they are in shards of whole rows.
+        Where its rows are, if they are in files that are shards of whole rows.
     stamp : tuple
         Its metadata file and what changes with it.
     """
@@ -182,8 +182,10 @@ def _opened(folder: Place, stamp: tuple[Any, ...]) -> OpenedArray:
     metadata = stamp[0]
     zarr_format: Literal[2, 3] = 3 if metadata == GROUP_METADATA else 2
     try:
-        array = zarr.open_array(store=zarr_store(folder), mode="r", zarr_format=zarr_format)
-        return OpenedArray(array, ShardLayout.of(folder, array), stamp)
+        with reading(folder):
+            array = zarr.open_array(store=zarr_store(folder), mode="r", zarr_format=zarr_format)
+        layout = ShardLayout.of(folder, array) if isinstance(folder, Path) else None
+        return OpenedArray(array, layout, stamp)
     except StoreError:
         raise
     except DECODING_ERRORS as err:
@@ -246,11 +248,12 @@ def _read(folder: Place, found: OpenedArray, start: int, stop: int, axis: int = 
         for index in _stored_chunks(array, start, stop, axis):
             _require_file(folder, array, index)
     try:
-        if array.ndim:
-            rows = (*[slice(None)] * axis, slice(start, stop))
-            block = np.moveaxis(np.asarray(array[rows]), axis, 0)
-        else:
-            block = np.asarray(array[()])
+        with reading(folder):
+            if array.ndim:
+                rows = (*[slice(None)] * axis, slice(start, stop))
+                block = np.moveaxis(np.asarray(array[rows]), axis, 0)
+            else:
+                block = np.asarray(array[()])
     except MissingObjectError as err:
         raise _missing(folder, array, (start, stop), axis, err) from None
     except StoreError:
@@ -389,7 +392,7 @@ def _joined(path: Place | str, name: str) -> Place:
     return (Path(path) if isinstance(path, str) else path) / name
 
 
-def array_dtype(path: Path | str, name: str) -> Any:
+def array_dtype(path: Place | str, name: str) -> Any:
     """Return the type of an array.
 
     Parameters
@@ -407,7 +410,7 @@ def array_dtype(path: Path | str, name: str) -> Any:
     StoreError
         If there is no such array.
     """
-    dtype = open_array(Path(path) / name).array.dtype
+    dtype = open_array(_joined(path, name)).array.dtype
     return "string" if dtype.kind in "OT" else np.dtype(dtype).newbyteorder("=")
 
 

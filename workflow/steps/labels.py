@@ -338,7 +338,7 @@ def create_labels(
     target: Path,
     n_samples: int,
     block_rows: int,
-    paths: Path | None,
+    paths: Place | None,
     specs: Mapping[str, ArraySpec] = LABELS,
 ) -> None:
     """Make the empty arrays of a labels store."""
