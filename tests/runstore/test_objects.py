@@ -3,8 +3,12 @@
 The server is moto's, which answers as S3 does; faults are put in by a server in front of it.
 """
 
+import contextlib
 import json
 import os
+import re
+import shlex
+import shutil
 from datetime import timedelta
 
 import boto3
@@ -14,11 +18,12 @@ import pytest
 import zarr
 from moto.server import ThreadedMotoServer
 
-from tests.runs.helpers import assert_same_labels, labels_of, lean_run
+from tests.conftest import PROJECT
+from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, lean_run
 from tests.runstore.servers import faulty, static
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import ArraySource, ingest
-from workflow.runstore import objects, zarr_io
+from workflow.runstore import RunStore, objects, zarr_io
 
 #: What a user has in the environment; moto asks for nothing in particular.
 SECRET = "not-to-be-seen-4711"
@@ -219,57 +224,82 @@ def set_environment(values):
             os.environ[name] = value
 
 
-@pytest.fixture
-def faults(bucket, client, monkeypatch):
-    """A server with faults for this process; workers find neither it nor credentials unless they are given them."""
-    with faulty(bucket.url) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        proxy.known = {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url}
-        yield proxy
-        client.run(set_environment, dict.fromkeys(proxy.known))
+@contextlib.contextmanager
+def workers_knowing(client, values):
+    """Give workers, which know neither server nor credentials, both."""
+    client.run(set_environment, values)
+    try:
+        yield
+    finally:
+        client.run(set_environment, dict.fromkeys(values))
 
 
-def test_run__is_the_one_of_images_on_disk(bucket, faults, pictures, client, tmp_path):
+def test_run__is_the_one_of_images_on_disk(bucket, pictures, client, tmp_path, monkeypatch):
     ingest(ArraySource(pictures[0][:2000]), tmp_path / "images.zarr", block_rows=512)
-    bucket.upload(tmp_path / "images.zarr", "images.zarr")
-    place = "s3://bucket/images.zarr"
+    names = np.array([f"{number}.png" for number in range(2000)], np.dtypes.StringDType())
+    zarr_io.write_array(tmp_path / "images.zarr", "path", names, dims=["sample"])
+    bucket.upload(tmp_path / "images.zarr", "named.zarr")
+    place = "s3://bucket/named.zarr"
     with faulty(bucket.url, ["403"]) as unwilling:
-        client.run(set_environment, {**faults.known, "AWS_ENDPOINT_URL": unwilling.url})
-        with pytest.raises(ComputeError, match=r"able to read the images; .* the store refuses"):
+        known = {**CREDENTIALS, "AWS_ENDPOINT_URL": unwilling.url}
+        refused = pytest.raises(
+            ComputeError, match=r"able to read the images; .* the store refuses"
+        )
+        with workers_knowing(client, known), refused:
             lean_run(place, tmp_path / "refused", client)
-    client.run(set_environment, faults.known)
-    there = lean_run(place, tmp_path / "there", client)
+    # Workers pause between trials as they do by default.
+    with faulty(bucket.url, [None, "503", *[None] * 5, "cut", *[None] * 5, "lost"]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        with workers_knowing(client, {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url}):
+            there = lean_run(place, tmp_path / "there", client)
     here = lean_run(tmp_path / "images.zarr", tmp_path / "here", client)
     assert_same_labels(labels_of(there), labels_of(here))
+    assert {"503", "cut", "lost"} <= set(proxy.seen)
+    assert labels_of(there).path[1999] == "1999.png"
     assert there.manifest.images["path"] == place
     written = b"".join(p.read_bytes() for p in there.path.rglob("*") if p.is_file())
     assert SECRET.encode() not in written
-    assert faults.url.encode() not in written
+    assert proxy.url.encode() not in written
     # The same images on disk: their values are compared, and nothing is done again.
     again = lean_run(tmp_path / "images.zarr", tmp_path / "there", client)
     assert again.step("pca").seconds == there.step("pca").seconds
 
 
-def test_commands__take_addresses(faults, client, on_client, images, local, run_cli):
-    client.run(set_environment, faults.known)
-    status, out, err = run_cli("ingest", "s3://bucket/deep/chunks.zarr", "copy.zarr")
-    assert status == 0, err
-    copied = zarr_io.open_images("copy.zarr").read(0, 600)
-    np.testing.assert_array_equal(copied, images.reshape(600, 108))
-    status, out, err = run_cli("plan", "s3://bucket/deep/own.zarr", "--no-pilot", "--json")
-    assert status == 0, err
-    assert json.loads(out.splitlines()[-1])["n_samples"] == 600
+def test_page__its_commands_work(
+    bucket, client, on_client, pictures, tmp_path, run_cli, monkeypatch
+):
+    for name, some in {"images": pictures[0][:2000], "more": pictures[0][2000:2100]}.items():
+        ingest(ArraySource(some), tmp_path / f"{name}.zarr")
+        bucket.upload(tmp_path / f"{name}.zarr", f"{name}.zarr")
+    shutil.rmtree(tmp_path / "images.zarr")
+    write_repository(bucket, "repo", pictures[0][:2000])
+    for key, value in {**SETTINGS, **LEAN}.items():
+        monkeypatch.setenv(f"WORKFLOW_{key.upper().replace('.', '__')}", json.dumps(value))
+    page = (PROJECT / "docs" / "object-stores.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    with workers_knowing(client, {**CREDENTIALS, "AWS_ENDPOINT_URL": bucket.url}):
+        for line in commands.splitlines():
+            status, _, err = run_cli(*shlex.split(line)[1:])
+            assert status == 0, err
+    copied = zarr_io.open_images("images.zarr").read(0, 2000)
+    np.testing.assert_array_equal(copied, pictures[0][:2000].reshape(2000, -1))
+    first, second = (labels_of(RunStore.open(run)) for run in ("my-run", "snapshot-run"))
+    assert_same_labels(first, second)
 
 
-def test_repository_of_icechunk__is_read_by_snapshot(bucket, images):
+def write_repository(bucket, key, images):
     storage = icechunk.s3_storage(
-        bucket="bucket", prefix="deep/repo", endpoint_url=bucket.url, allow_http=True,
+        bucket="bucket", prefix=key, endpoint_url=bucket.url, allow_http=True,
         force_path_style=True, from_env=True,
     )  # fmt: skip
     session = icechunk.Repository.create(storage).writable_session("main")
     array = zarr.create_array(session.store, name="images", shape=images.shape, dtype=images.dtype)
     array[:] = images
-    snapshot = session.commit("all")
+    return session.commit("all")
+
+
+def test_repository_of_icechunk__is_read_by_snapshot(bucket, images):
+    snapshot = write_repository(bucket, "deep/repo", images)
     opened = zarr_io.open_images("s3://bucket/deep/repo@main")
     assert opened.name == f"s3://bucket/deep/repo@{snapshot}::images"
     np.testing.assert_array_equal(opened.read(0, 600), images.reshape(600, 108))

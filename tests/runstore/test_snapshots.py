@@ -82,9 +82,9 @@ def test_lost_chunk__is_an_error(repository, images, tmp_path):
 def test_wrong_version__is_told(repository, images, tmp_path):
     commit(repository, images, "first")
     repository.create_branch("trial", repository.lookup_branch("main"))
-    with pytest.raises(ImagesError, match="has no 'mian'. It has main, trial"):
+    with pytest.raises(ImagesError, match=r"has no 'mian'\. It has main, trial"):
         zarr_io.open_images(f"{tmp_path / 'repo'}@mian")
-    with pytest.raises(ImagesError, match="must hold the array `image`; .* holds images"):
+    with pytest.raises(ImagesError, match=r"must hold the array `image`; .* holds images"):
         zarr_io.open_images(f"{tmp_path / 'repo'}@main::image")
 
 
