@@ -77,7 +77,8 @@ class Faulty(Answers):
         body = answer.read()
         behind.close()
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "date")}
-        self.head(answer.status, {"Content-Length": len(body), **headers})
+        hides = self.server.hides and (answer.status == 404 or "list-type" in self.path)
+        self.head(403 if hides else answer.status, {"Content-Length": len(body), **headers})
         if fault == "cut" and body:
             self.wfile.write(body[: len(body) // 2])
             return self.hang_up()
@@ -89,11 +90,10 @@ class Faulty(Answers):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815
 
 
-def faulty(behind, faults=FAULTS):
-    """Run a server with faults in front of another one."""
-    return served(
-        Faulty, behind=behind, faults=itertools.cycle(faults), lock=threading.Lock(), seen=[]
-    )
+def faulty(behind, faults=FAULTS, *, hides=False):
+    """Run a server with faults in front of another one; it may lack the right to list, which hides what is not there."""
+    faults, lock = itertools.cycle(faults), threading.Lock()
+    return served(Faulty, behind=behind, faults=faults, lock=lock, seen=[], hides=hides)
 
 
 class Static(Answers):

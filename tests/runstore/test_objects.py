@@ -22,7 +22,7 @@ from tests.conftest import PROJECT
 from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, lean_run
 from tests.runstore.servers import faulty, static
 from workflow.errors import ComputeError, ImagesError, StoreError
-from workflow.ingest import ArraySource, ingest
+from workflow.ingest import ArraySource, ingest, open_input
 from workflow.runstore import RunStore, objects, zarr_io
 
 #: What a user has in the environment; moto asks for nothing in particular.
@@ -162,6 +162,18 @@ def test_images__are_those_on_disk(name, is_faulty, bucket, local, images, monke
             )
         assert opened.fingerprint() == zarr_io.open_images(opened.name).fingerprint()
     assert is_faulty == ({"503", "cut", "lost", "slow"} <= set(proxy.seen))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_bucket_that_may_not_be_listed__is_read(name, bucket, local, images, monkeypatch):
+    # S3 answers "forbidden" there for what is missing.
+    with faulty(bucket.url, [None], hides=True) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        given = open_input(f"s3://bucket/deep/{name}.zarr")
+        np.testing.assert_array_equal(given.source.read(0, 600), images.reshape(600, 108))
+        assert given.fingerprint["n_files"] > 1
+        with pytest.raises(StoreError, match="the store refuses"):
+            zarr_io.open_images("s3://bucket/deep/none.zarr")
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -309,6 +321,7 @@ WRONG = {
     "nothing there": ("s3://bucket/deep/none.zarr", "must exist, and at an address be Zarr"),
     "no bucket": ("s3://nobodys/images.zarr", "nobodys"),
     "other array": ("s3://bucket/deep/own.zarr::image", "Give s3://bucket/deep/own.zarr::images"),
+    "upwards": ("s3://bucket/deep/../own.zarr", "cannot be read"),
     "password": (f"https://me:{SECRET}@127.0.0.1/i.zarr", "must hold no password"),
     "signature": (f"s3://bucket/i.zarr?X-Amz-Signature={SECRET}", "must hold no password"),
 }
@@ -324,7 +337,7 @@ def test_wrong_address__is_told_in_one_line(words, local, run_cli):
     assert SECRET not in err
 
 
-REFUSED = {"gone": "did not answer", "busy": "did not answer", "forbidden": "the store refuses"}
+REFUSED = {"gone": "cannot be read", "busy": "cannot be read", "forbidden": "the store refuses"}
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NODE_FILES",
     "Address",
+    "RefusedError",
     "Stamp",
     "Stored",
     "asked",
@@ -42,7 +43,7 @@ WEB = ("http", "https")
 #: Other words for the same.
 SAME = {"s3a": "s3", "gcs": "gs"}
 #: How long one request may take, with all bytes of a block; slower ones are tried again.
-CLIENT: ClientConfig = {"timeout": "120 seconds", "connect_timeout": "20 seconds"}
+CLIENT: ClientConfig = {"timeout": "120 seconds", "connect_timeout": "10 seconds"}
 #: How often and how long requests are tried again; obstore's own: 10 times within 3 minutes.
 RETRIES: RetryConfig = {}
 #: Seconds before a list that broke off is asked for again.
@@ -56,6 +57,10 @@ NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
 def is_address(text: str | os.PathLike[str]) -> bool:
     """Return whether a text is an address, not a path."""
     return BEGINNING.match(os.fspath(text)) is not None
+
+
+class RefusedError(StoreError):
+    """What may not be read.  Who may read a bucket and not list it is also refused what is not there."""
 
 
 class Stamp(NamedTuple):
@@ -73,9 +78,17 @@ class Stored:
     def __truediv__(self, name: str) -> Self:
         raise NotImplementedError
 
-    def is_file(self) -> bool:
-        """Return whether there is something under this very name."""
+    def stamp(self) -> Stamp:
+        """Return what tells it from others; raise FileNotFoundError where there is nothing under this very name."""
         raise NotImplementedError
+
+    def is_file(self) -> bool:
+        """Return whether there is something under this very name that may be read."""
+        try:
+            self.stamp()
+        except (FileNotFoundError, RefusedError):
+            return False
+        return True
 
     @property
     def name(self) -> str:
@@ -90,7 +103,19 @@ class Stored:
 
     def exists(self) -> bool:
         """Return whether there is a Zarr array or group; nothing else is looked for."""
-        return any((self / name).is_file() for name in NODE_FILES)
+        refused = None
+        for name in NODE_FILES:
+            try:
+                (self / name).stamp()
+            except FileNotFoundError:
+                continue
+            except RefusedError as err:
+                refused = err
+            else:
+                return True
+        if refused is not None:
+            raise refused
+        return False
 
     def is_dir(self) -> bool:
         """Return whether there is a Zarr array or group."""
@@ -125,7 +150,11 @@ class Address(Stored):
         found = BEGINNING.match(written)
         assert found is not None
         scheme = SAME.get(found.group(1), found.group(1))
-        parts = urlsplit(f"{scheme}://{written[found.end() :].lstrip('/')}")
+        try:
+            parts = urlsplit(f"{scheme}://{written[found.end() :].lstrip('/')}")
+        except ValueError as err:
+            msg = f"an address must be {scheme}://PLACE/KEY; got {written} ({err}). Check it."
+            raise StoreError(msg) from None
         user, at, host = parts.netloc.rpartition("@")
         # abfss://CONTAINER@ACCOUNT.dfs.core.windows.net
         is_secret = bool(at) and not (scheme.startswith("abfs") and ":" not in user)
@@ -139,14 +168,6 @@ class Address(Stored):
 
     def __truediv__(self, name: str) -> Self:
         return type(self)(self.root, f"{self.key}/{name}" if self.key else name)
-
-    def is_file(self) -> bool:
-        """Return whether there is an object."""
-        try:
-            self.stamp()
-        except FileNotFoundError:
-            return False
-        return True
 
     def stamp(self) -> Stamp:
         """Return bytes and tag of the object; raise FileNotFoundError where there is none."""
@@ -164,7 +185,10 @@ class Address(Stored):
         """Return the names one level below; none where nothing can be listed."""
         if self.root.startswith(WEB):
             return []
-        found = self._listed(lambda: library().list_with_delimiter(client(self.root), self.key))
+        try:
+            found = self._listed(lambda: library().list_with_delimiter(client(self.root), self.key))
+        except RefusedError:
+            return []
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rstrip("/").rpartition("/")[2] for path in paths]
 
@@ -172,7 +196,10 @@ class Address(Stored):
         """Return name, bytes and tag of every object below, sorted; None where nothing can be listed."""
         if self.root.startswith(WEB):
             return None
-        found = self._listed(lambda: library().list(client(self.root), self.key).collect())
+        try:
+            found = self._listed(lambda: library().list(client(self.root), self.key).collect())
+        except RefusedError:
+            return None
         skipped = len(self.key) + 1 if self.key else 0
         return sorted((meta["path"][skipped:], *_stamp_of(meta)) for meta in found)
 
@@ -183,7 +210,7 @@ class Address(Stored):
                 try:
                     return ask()
                 except library().exceptions.GenericError as err:
-                    if "body" not in str(err):
+                    if "list response body" not in str(err):
                         raise
                 time.sleep(pause)
             return ask()
@@ -226,13 +253,15 @@ def asked(place: object) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except raised.BaseError as err:
+    except (raised.BaseError, ValueError) as err:
         # Azure signs requests in their queries.
         said = re.sub(r"\?\S+", "", first_line(err))
-        if isinstance(err, (raised.PermissionDeniedError, raised.UnauthenticatedError)):
+        refused = raised.PermissionDeniedError, raised.UnauthenticatedError
+        # Of a list, obstore tells no more.
+        if isinstance(err, refused) or re.search(r"status code: 40[13]", str(err)):
             msg = f"{place} must be readable with your credentials; the store refuses ({said}). Give credentials where the store's own tools look for them, to the workers too."
-        else:
-            msg = f"{place} must be readable; the store did not answer ({said}). Check address, region and network, then run the same command again."
+            raise RefusedError(msg) from None
+        msg = f"{place} must be readable; it cannot be read ({said}). Check address, region and network, then run the same command again."
         raise StoreError(msg) from None
 
 
@@ -301,11 +330,14 @@ def _client(root: str, environment: tuple[tuple[str, str], ...]) -> Any:
 
 def _aws() -> dict[str, Any]:
     """Return how S3 is asked: with the credentials of boto3, which knows profiles; without any where it finds none."""
-    import boto3
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
     server = s3_server()
     said = {} if server is None else {"endpoint": server}
+    try:
+        import boto3
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        # Then they are those that obstore finds.
+        return said
     session = boto3.Session()
     if "AWS_SKIP_SIGNATURE" in os.environ or session.get_credentials() is None:
         return {**said, "skip_signature": True}

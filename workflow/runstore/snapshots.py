@@ -57,12 +57,6 @@ class Snapshot(Stored):
         """Turn what Icechunk raises inside into errors of ours."""
         return _asked(self)
 
-    def is_file(self) -> bool:
-        """Return whether this is the metadata of an array or a group: nothing else is asked for."""
-        with self.asked():
-            # Icechunk raises where it is asked for files of format 2, which it never has.
-            return self.name == "zarr.json" and bool(sync(self.store.exists(self.key)))
-
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the text under this name; raise FileNotFoundError where there is none."""
         with self.asked():
@@ -72,8 +66,11 @@ class Snapshot(Stored):
         return bytes(found.to_bytes()).decode(encoding)
 
     def stamp(self) -> Stamp:
-        """Return what tells it from others; raise FileNotFoundError where there is nothing."""
-        if not self.is_file():
+        """Return what tells it from others; raise FileNotFoundError where it is no metadata of a node."""
+        with self.asked():
+            # Icechunk raises where it is asked for files of format 2, which it never has.
+            is_there = self.name == "zarr.json" and bool(sync(self.store.exists(self.key)))
+        if not is_there:
             raise FileNotFoundError(str(self))
         return Stamp(0, self.snapshot)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from zarr.storage import ObjectStore, StorePath
 
-from workflow.runstore.objects import Address, asked, client
+from workflow.runstore.objects import Address, RefusedError, asked, client
 from workflow.runstore.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -53,11 +53,16 @@ class _Objects(ObjectStore[Any]):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return bytes of an object; None where there is no metadata."""
-        with asked(Address(self._root, key)):
-            found = await super().get(key, prototype, byte_range)
-        n_bytes = -1 if found is None else len(found)
-        if n_bytes <= 0 and key.rpartition("/")[2] not in METADATA:
-            raise MissingObjectError(key, n_bytes)
+        is_metadata = key.rpartition("/")[2] in METADATA
+        try:
+            with asked(Address(self._root, key)):
+                found = await super().get(key, prototype, byte_range)
+        except RefusedError:
+            if not is_metadata:
+                raise
+            return None
+        if not is_metadata and (found is None or not len(found)):
+            raise MissingObjectError(key, -1 if found is None else 0)
         return found
 
 

@@ -19,7 +19,7 @@ import zarr
 from workflow.errors import StoreError
 from workflow.runstore import paths
 from workflow.runstore.files import first_line
-from workflow.runstore.objects import NODE_FILES
+from workflow.runstore.objects import NODE_FILES, RefusedError
 from workflow.runstore.shards import DamagedShardError, ShardLayout
 from workflow.runstore.zarr_objects import MissingObjectError, reading, zarr_store
 
@@ -166,9 +166,9 @@ def open_array(folder: Place, stamp: tuple[Any, ...] | None = None) -> OpenedArr
     for name in ARRAY_FILES:
         try:
             found = (name, *paths.stamp(folder / name))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, RefusedError):
             continue
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, RefusedError):
             # Format 2 keeps attributes apart.
             found += paths.stamp(folder / ".zattrs") if name == ".zarray" else ()
         return _opened(folder, found)
