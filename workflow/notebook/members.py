@@ -13,8 +13,8 @@ from workflow.ingest import dims_of
 from workflow.pca import ImageStatistics
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
-from workflow.steps.parts.galleries import require_statistics
-from workflow.steps.parts.members import Ranked, ends
+from workflow.steps.browsing.galleries import require_statistics
+from workflow.steps.browsing.members import Ranked, ends
 from workflow.steps.parts.notes import STATISTICS
 from workflow.steps.tree import FAMILIES
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
-    from workflow.steps.parts.members import Ranking
+    from workflow.steps.browsing.members import Ranking
 
 #: Most rows returned at once; the lazy `Run.dataset` has all.
 MAX_ROWS = 100_000
