@@ -21,6 +21,7 @@ from moto.server import ThreadedMotoServer
 from tests.conftest import PROJECT
 from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, lean_run
 from tests.runstore.servers import faulty, static
+from workflow.commands.status import status
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import ArraySource, ingest, open_input
 from workflow.runstore import RunStore, objects, zarr_io
@@ -275,6 +276,12 @@ def test_run__is_the_one_of_images_on_disk(bucket, pictures, client, tmp_path, m
     # The same images on disk: their values are compared, and nothing is done again.
     again = lean_run(tmp_path / "images.zarr", tmp_path / "there", client)
     assert again.step("pca").seconds == there.step("pca").seconds
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+    assert status(there.path, verify=True)["damaged"] == []
+    # A sound object, but that of other images.
+    bucket.put("named.zarr/images/c/2/0/0/0", bucket.get("named.zarr/images/c/1/0/0/0"))
+    altered = f"images {place}, images 1024 to 1535: checksum differs"
+    assert status(there.path, verify=True)["damaged"] == [altered]
 
 
 def test_page__its_commands_work(
