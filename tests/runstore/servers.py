@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 #: Of each answer, in turn; every fault is followed by answers as they should be.
-FAULTS = ("503", None, "cut", None, None, "slow", "lost", None)
+FAULTS = ("503", None, "cut", None, None, "slow", "lost", None, "429", None)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -69,7 +69,7 @@ class Faulty(Answers):
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
         if fault == "lost":
             return self.hang_up()
-        if fault in ("403", "503"):
+        if fault in ("403", "429", "503"):
             return self.head(int(fault), {"Content-Length": 0})
         behind = http.client.HTTPConnection(urlsplit(self.server.behind).netloc)
         behind.request(self.command, self.path, content, dict(self.headers))

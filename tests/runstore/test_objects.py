@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 from datetime import timedelta
 
 import boto3
@@ -19,8 +18,9 @@ import zarr
 from moto.server import ThreadedMotoServer
 
 from tests.conftest import PROJECT
-from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, lean_run
+from tests.runs.helpers import LEAN, SETTINGS, assert_same_labels, labels_of, make_run
 from tests.runstore.servers import faulty, static
+from workflow.cli import main
 from workflow.commands.status import status
 from workflow.errors import ComputeError, ImagesError, StoreError
 from workflow.ingest import ArraySource, ingest, open_input
@@ -162,7 +162,7 @@ def test_images__are_those_on_disk(name, is_faulty, bucket, local, images, monke
                 opened.read(start, stop), images[start:stop].reshape(stop - start, 108)
             )
         assert opened.fingerprint() == zarr_io.open_images(opened.name).fingerprint()
-    assert is_faulty == ({"503", "cut", "lost", "slow"} <= set(proxy.seen))
+    assert is_faulty == ({"503", "429", "cut", "lost", "slow"} <= set(proxy.seen))
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -247,63 +247,80 @@ def workers_knowing(client, values):
         client.run(set_environment, dict.fromkeys(values))
 
 
-def test_run__is_the_one_of_images_on_disk(bucket, pictures, client, tmp_path, monkeypatch):
-    ingest(ArraySource(pictures[0][:2000]), tmp_path / "images.zarr", block_rows=512)
+@pytest.fixture(scope="module")
+def finished(bucket, pictures, client, tmp_path_factory):
+    """A folder in which the commands of the page were run, over a server with faults; what they said, and the server."""
+    folder = tmp_path_factory.mktemp("page")
+    images, more = pictures[0][:2000], pictures[0][2000:2100]
+    ingest(ArraySource(images), folder / "local.zarr", block_rows=512)
     names = np.array([f"{number}.png" for number in range(2000)], np.dtypes.StringDType())
-    zarr_io.write_array(tmp_path / "images.zarr", "path", names, dims=["sample"])
-    bucket.upload(tmp_path / "images.zarr", "named.zarr")
-    place = "s3://bucket/named.zarr"
+    zarr_io.write_array(folder / "local.zarr", "path", names, dims=["sample"])
+    ingest(ArraySource(more), folder / "more.zarr")
+    bucket.upload(folder / "local.zarr", "images.zarr")
+    bucket.upload(folder / "more.zarr", "more.zarr")
+    write_repository(bucket, "repo", images)
+    page = (PROJECT / "docs" / "object-stores.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    # Workers pause between trials as they do by default.
+    faults = [None, "503", *[None] * 5, "cut", *[None] * 5, "lost"]
+    with pytest.MonkeyPatch.context() as patch, faulty(bucket.url, faults) as proxy:
+        patch.chdir(folder)
+        patch.setattr(objects, "RETRIES", QUICK)
+        for key, value in {**SETTINGS, **LEAN}.items():
+            patch.setenv(f"WORKFLOW_{key.upper().replace('.', '__')}", json.dumps(value))
+        patch.setenv("WORKFLOW_COMPUTE__LAUNCHER", "address")
+        patch.setenv("WORKFLOW_COMPUTE__ADDRESS", client.scheduler.address)
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        with workers_knowing(client, {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url}):
+            ended = {line: main(shlex.split(line)[1:]) for line in commands.splitlines()}
+        assert {"503", "cut", "lost"} <= set(proxy.seen)
+    return folder, ended, proxy.url
+
+
+def test_page__its_commands_work(finished, pictures):
+    folder, ended, _ = finished
+    assert len(ended) == 5
+    assert set(ended.values()) == {0}
+    copied = zarr_io.open_images(folder / "images.zarr").read(0, 2000)
+    np.testing.assert_array_equal(copied, pictures[0][:2000].reshape(2000, -1))
+
+
+def test_run__is_the_one_of_the_same_images_elsewhere(finished, client):
+    folder, _, _ = finished
+    first, second = (labels_of(RunStore.open(folder / run)) for run in ("my-run", "snapshot-run"))
+    assert first.path[1999] == "1999.png"
+    assert_same_labels(first.drop_vars("path"), second)
+    # On disk they are the same too: their values are compared, and nothing is done again.
+    before = RunStore.open(folder / "my-run").step("pca").seconds
+    again = make_run(folder / "local.zarr", folder / "my-run", client, **LEAN)
+    assert again.step("pca").seconds == before
+
+
+def test_run__holds_no_secret(finished):
+    folder, _, url = finished
+    run = folder / "my-run"
+    assert RunStore.open(run).manifest.images["path"] == "s3://bucket/images.zarr"
+    written = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
+    assert SECRET.encode() not in written
+    assert url.encode() not in written
+
+
+def test_verify__notices_a_sound_object_of_other_images(finished, bucket):
+    run = finished[0] / "my-run"
+    assert status(run, verify=True)["damaged"] == []
+    bucket.put("images.zarr/images/c/2/0/0/0", bucket.get("images.zarr/images/c/1/0/0/0"))
+    altered = "images s3://bucket/images.zarr, images 1024 to 1535: checksum differs"
+    assert status(run, verify=True)["damaged"] == [altered]
+
+
+def test_worker_that_may_not_read__is_named_first(bucket, local, client, tmp_path):
     with faulty(bucket.url, ["403"]) as unwilling:
-        known = {**CREDENTIALS, "AWS_ENDPOINT_URL": unwilling.url}
         refused = pytest.raises(
             ComputeError, match=r"able to read the images; .* the store refuses"
         )
+        known = {**CREDENTIALS, "AWS_ENDPOINT_URL": unwilling.url}
         with workers_knowing(client, known), refused:
-            lean_run(place, tmp_path / "refused", client)
-    # Workers pause between trials as they do by default.
-    with faulty(bucket.url, [None, "503", *[None] * 5, "cut", *[None] * 5, "lost"]) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        with workers_knowing(client, {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.url}):
-            there = lean_run(place, tmp_path / "there", client)
-    here = lean_run(tmp_path / "images.zarr", tmp_path / "here", client)
-    assert_same_labels(labels_of(there), labels_of(here))
-    assert {"503", "cut", "lost"} <= set(proxy.seen)
-    assert labels_of(there).path[1999] == "1999.png"
-    assert there.manifest.images["path"] == place
-    written = b"".join(p.read_bytes() for p in there.path.rglob("*") if p.is_file())
-    assert SECRET.encode() not in written
-    assert proxy.url.encode() not in written
-    # The same images on disk: their values are compared, and nothing is done again.
-    again = lean_run(tmp_path / "images.zarr", tmp_path / "there", client)
-    assert again.step("pca").seconds == there.step("pca").seconds
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
-    assert status(there.path, verify=True)["damaged"] == []
-    # A sound object, but that of other images.
-    bucket.put("named.zarr/images/c/2/0/0/0", bucket.get("named.zarr/images/c/1/0/0/0"))
-    altered = f"images {place}, images 1024 to 1535: checksum differs"
-    assert status(there.path, verify=True)["damaged"] == [altered]
-
-
-def test_page__its_commands_work(
-    bucket, client, on_client, pictures, tmp_path, run_cli, monkeypatch
-):
-    for name, some in {"images": pictures[0][:2000], "more": pictures[0][2000:2100]}.items():
-        ingest(ArraySource(some), tmp_path / f"{name}.zarr")
-        bucket.upload(tmp_path / f"{name}.zarr", f"{name}.zarr")
-    shutil.rmtree(tmp_path / "images.zarr")
-    write_repository(bucket, "repo", pictures[0][:2000])
-    for key, value in {**SETTINGS, **LEAN}.items():
-        monkeypatch.setenv(f"WORKFLOW_{key.upper().replace('.', '__')}", json.dumps(value))
-    page = (PROJECT / "docs" / "object-stores.md").read_text(encoding="utf-8")
-    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
-    with workers_knowing(client, {**CREDENTIALS, "AWS_ENDPOINT_URL": bucket.url}):
-        for line in commands.splitlines():
-            status, _, err = run_cli(*shlex.split(line)[1:])
-            assert status == 0, err
-    copied = zarr_io.open_images("images.zarr").read(0, 2000)
-    np.testing.assert_array_equal(copied, pictures[0][:2000].reshape(2000, -1))
-    first, second = (labels_of(RunStore.open(run)) for run in ("my-run", "snapshot-run"))
-    assert_same_labels(first, second)
+            make_run("s3://bucket/deep/own.zarr", tmp_path / "refused", client)
 
 
 def write_repository(bucket, key, images):
