@@ -11,6 +11,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -44,8 +45,16 @@ WEB = ("http", "https")
 SAME = {"s3a": "s3", "gcs": "gs"}
 #: How long one request may take, with all bytes of a block; slower ones are tried again.
 CLIENT: ClientConfig = {"timeout": "120 seconds", "connect_timeout": "10 seconds"}
-#: How often and how long requests are tried again; obstore's own: 10 times within 3 minutes.
-RETRIES: RetryConfig = {}
+#: How often requests are tried again: obstore's own pauses add up to two seconds, a busy store takes longer.
+RETRIES: RetryConfig = {
+    "max_retries": 12,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=15),
+        "base": 3,
+    },
+    "retry_timeout": timedelta(minutes=3),
+}
 #: Seconds before a list that broke off is asked for again.
 LIST_PAUSES = (0.1, 0.5, 2.0, 8.0)
 #: How the names of variables begin that stores read.
@@ -322,7 +331,7 @@ def _client(root: str, environment: tuple[tuple[str, str], ...]) -> Any:
         options["allow_http"] = True
     opener: Any = HTTPStore.from_url if root.startswith(WEB) else from_url
     try:
-        return opener(root, client_options=options, retry_config=RETRIES or None, **more)
+        return opener(root, client_options=options, retry_config=RETRIES, **more)
     except (raised.BaseError, ValueError, TypeError) as err:
         msg = f"{root} must be an address that obstore can open; it cannot ({first_line(err)}). Check the address and the store's variables in the environment."
         raise StoreError(msg) from None
