@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from workflow.errors import StoreError
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NODE_FILES",
+    "PAUSES",
     "Address",
     "RefusedError",
     "Stamp",
     "Stored",
+    "again",
     "asked",
     "client",
     "is_address",
@@ -55,8 +57,9 @@ RETRIES: RetryConfig = {
     },
     "retry_timeout": timedelta(minutes=3),
 }
-#: Seconds before a list that broke off is asked for again.
-LIST_PAUSES = (0.1, 0.5, 2.0, 8.0)
+T = TypeVar("T")
+#: Seconds before what broke off is asked for again, where a library does not do so.
+PAUSES = (0.1, 0.5, 2.0, 8.0)
 #: How the names of variables begin that stores read.
 NAMED = ("AWS_", "GOOGLE_", "AZURE_")
 #: Files that make a place a Zarr array or group.
@@ -215,20 +218,25 @@ class Address(Stored):
     def _listed(self, ask: Callable[[], Any]) -> Any:
         """Ask for a list, again where the answer breaks off: obstore does that for objects alone."""
         with self._asked():
-            for pause in LIST_PAUSES:
-                try:
-                    return ask()
-                except library().exceptions.GenericError as err:
-                    if "list response body" not in str(err):
-                        raise
-                time.sleep(pause)
-            return ask()
+            return again(ask, library().exceptions.GenericError, "list response body")
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[None]:
         """Turn what requests raise into errors of ours; FileNotFoundError stays what it is."""
         with asked(self):
             yield
+
+
+def again(ask: Callable[[], T], raised: type[Exception], what: str) -> T:
+    """Return what is asked for; ask again after an error whose text has `what` in it."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except raised as err:
+            if what not in str(err):
+                raise
+        time.sleep(pause)
+    return ask()
 
 
 def refusals(addresses: Sequence[Stored]) -> list[str]:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore.files import first_line
-from workflow.runstore.objects import Address, Stamp, Stored, s3_server
+from workflow.runstore.objects import PAUSES, Address, Stamp, Stored, again, s3_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
 
 __all__ = ["Snapshot", "snapshot_of"]
+
+T = TypeVar("T")
+#: What Icechunk says of an answer that breaks off.
+BROKEN_OFF = "streaming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,9 @@ class Snapshot(Stored):
         """Return what tells it from others; raise FileNotFoundError where it is no metadata of a node."""
         with self.asked():
             # Icechunk raises where it is asked for files of format 2, which it never has.
-            is_there = self.name == "zarr.json" and bool(sync(self.store.exists(self.key)))
+            is_there = self.name == "zarr.json" and _again(
+                lambda: bool(sync(self.store.exists(self.key)))
+            )
         if not is_there:
             raise FileNotFoundError(str(self))
         return Stamp(0, self.snapshot)
@@ -81,7 +92,7 @@ class Snapshot(Stored):
             return [name async for name in self.store.list_dir(self.key)]
 
         with self.asked():
-            return [name.rstrip("/").rpartition("/")[2] for name in sync(listed())]
+            return [name.rstrip("/").rpartition("/")[2] for name in _again(lambda: sync(listed()))]
 
     def files(self) -> list[tuple[str, int, str]]:
         """Return the name of the snapshot: it stands for all that it holds."""
@@ -112,22 +123,48 @@ def snapshot_of(repository: Path | Address, version: str) -> Snapshot:
     """
     with _asked(repository):
         opened = _repository(repository)
-        branches, tags = opened.list_branches(), opened.list_tags()
+        branches, tags = _again(opened.list_branches), _again(opened.list_tags)
         if version in branches:
-            return Snapshot(repository, opened.lookup_branch(version))
+            return Snapshot(repository, _again(lambda: opened.lookup_branch(version)))
         if version in tags:
-            return Snapshot(repository, opened.lookup_tag(version))
+            return Snapshot(repository, _again(lambda: opened.lookup_tag(version)))
         with contextlib.suppress(*_raised()):
-            return Snapshot(repository, opened.readonly_session(snapshot_id=version).snapshot_id)
+            session = _again(lambda: opened.readonly_session(snapshot_id=version))
+            return Snapshot(repository, session.snapshot_id)
     known = ", ".join([*sorted(branches), *sorted(tags)])
     msg = f"a version must be a branch, a tag or a snapshot of the repository; {repository} has no {version!r}. It has {known}."
     raise ImagesError(msg)
 
 
+class _Patient(WrapperStore[Any]):
+    """Icechunk's store, which does not ask again for an object that breaks off."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return bytes of an object; None where there is none."""
+        for pause in PAUSES:
+            try:
+                return await super().get(key, prototype, byte_range)
+            except _raised() as err:
+                if BROKEN_OFF not in str(err):
+                    raise
+            await asyncio.sleep(pause)
+        return await super().get(key, prototype, byte_range)
+
+
 @lru_cache(maxsize=16)
 def _store(repository: Path | Address, snapshot: str) -> Any:
     """Open a snapshot for reading."""
-    return _repository(repository).readonly_session(snapshot_id=snapshot).store
+    opened = _repository(repository)
+    session = _again(lambda: opened.readonly_session(snapshot_id=snapshot))
+    return _Patient(session.store)
+
+
+def _again(ask: Callable[[], T]) -> T:
+    """Return what is asked for, also where an answer breaks off."""
+    (raised,) = _raised()
+    return again(ask, raised, BROKEN_OFF)
 
 
 def _repository(place: Path | Address) -> Any:
@@ -151,7 +188,7 @@ def _repository(place: Path | Address) -> Any:
     else:
         msg = f"an Icechunk repository must be on disk, at s3:// or gs://; got {place}. Copy it."
         raise StoreError(msg)
-    return icechunk.Repository.open(storage)
+    return _again(lambda: icechunk.Repository.open(storage))
 
 
 def _library() -> Any:

@@ -46,8 +46,17 @@ class _Objects(ObjectStore[Any]):
     """Zarr's own store, which would read fill values where an object is missing."""
 
     def __init__(self, root: str) -> None:
-        super().__init__(client(root), read_only=True)
         self._root = root
+        super().__init__(client(root), read_only=True)
+
+    @property
+    def store(self) -> Any:
+        """The client of now: arrays stay open when credentials or the server change."""
+        return client(self._root)
+
+    @store.setter
+    def store(self, opened: Any) -> None:
+        """Take none: it is looked up."""
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
