@@ -334,11 +334,14 @@ def write_repository(bucket, key, images):
     return session.commit("all")
 
 
-def test_repository_of_icechunk__is_read_by_snapshot(bucket, images):
+def test_repository_of_icechunk__is_read_by_snapshot(bucket, images, monkeypatch):
     snapshot = write_repository(bucket, "deep/repo", images)
-    opened = zarr_io.open_images("s3://bucket/deep/repo@main")
-    assert opened.name == f"s3://bucket/deep/repo@{snapshot}::images"
-    np.testing.assert_array_equal(opened.read(0, 600), images.reshape(600, 108))
+    with faulty(bucket.url, [None, "cut", None]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        opened = zarr_io.open_images("s3://bucket/deep/repo@main")
+        assert opened.name == f"s3://bucket/deep/repo@{snapshot}::images"
+        np.testing.assert_array_equal(opened.read(0, 600), images.reshape(600, 108))
+    assert proxy.seen.count("cut") > 1
 
 
 WRONG = {
