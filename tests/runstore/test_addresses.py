@@ -1,17 +1,15 @@
-"""Addresses of object stores are refused in one line, and leave nothing behind that is called like them."""
+"""Addresses where nothing can be written are refused in one line, and leave nothing behind that is called like them."""
 
 import numpy as np
 import pytest
 
 ADDRESS = "s3://bucket/things.zarr"
 WORDS = {
-    "images": ["run", ADDRESS, "--out", "run"],
-    "plan": ["plan", ADDRESS],
-    "array of a group": ["run", f"{ADDRESS}::images", "--out", "run"],
-    "source": ["ingest", ADDRESS, "copy.zarr"],
+    "list of files": ["ingest", "@s3://bucket/files.txt", "copy.zarr"],
     "destination": ["ingest", "images.npy", ADDRESS],
     "destination in parts": ["ingest-init", "images.npy", ADDRESS, "--parts", "2"],
     "run folder": ["run", "images.npy", "--out", "s3://bucket/run"],
+    "update": ["update", "s3://bucket/run", "images.npy"],
     "labelled run": ["predict", "gs://bucket/run", "images.npy", "--out", "labels.zarr"],
 }
 

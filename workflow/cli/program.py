@@ -210,8 +210,8 @@ def run_command(
 ) -> None:
     """Find the clusters of IMAGES.
 
-    IMAGES is a Zarr array or group (GROUP::NAME), .npy, .npz, HDF5, netCDF or .mat (FILE::NAME), a
-    raw binary file, or pictures: a folder, a pattern, an @list, archives, TFRecord or Parquet. The same command again goes on where it was stopped, and does
+    IMAGES is a Zarr array or group (GROUP::NAME), also at s3://, gs://, az:// or https://, .npy, .npz, HDF5,
+    netCDF or .mat (FILE::NAME), a raw binary file, or pictures: a folder, a pattern, an @list, archives, TFRecord or Parquet. The same command again goes on where it was stopped, and does
     again only what a changed setting makes necessary.
     """
     from workflow.commands.run import default_out, read_summary, run_workflow

@@ -14,6 +14,7 @@ from workflow.compute import open_client, run_on_workers, upload_package
 from workflow.compute.scripts import job_script
 from workflow.engine.results import run_task
 from workflow.errors import StoreError
+from workflow.runstore import paths
 from workflow.versions import software_versions
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def check_site(
     StoreError
         If the run folder cannot be written here.
     """
+    if images is not None:
+        paths.require_local("`--images`", images)
     script = job_script(config.compute) if config.compute.is_batch else None
     settings = config.compute
     if settings.launcher != "address":

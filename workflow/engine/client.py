@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow.compute import (
@@ -17,14 +18,15 @@ from workflow.engine.executor import Executor
 from workflow.engine.heartbeat import heartbeat
 from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
+from workflow.runstore.objects import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from distributed import Client
 
     from workflow.config import Config
+    from workflow.runstore.paths import Place
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def executor_for(
     client: Client | None = None,
     progress: Progress | None = None,
     *,
-    reads: Sequence[Path] = (),
+    reads: Sequence[Place] = (),
 ) -> Iterator[Executor]:
     """Open an executor on the client given or on one opened from the settings.
 
@@ -50,8 +52,8 @@ def executor_for(
         Where tasks run; opened from the settings by default.
     progress : Progress, optional
         How progress is shown; on stderr by default.
-    reads : sequence of path
-        Files and folders that every worker must see.
+    reads : sequence of Path or Address
+        Files, folders and addresses that every worker must see.
 
     Yields
     ------
@@ -75,14 +77,23 @@ def executor_for(
         elif client.dashboard_link:
             shown.link(str(client.dashboard_link), "")
         upload_package(client)
-        _require_paths(client, reads)
+        _require_places(client, reads)
         stack.enter_context(heartbeat(client, shown))
         yield Executor(client, shown, shared)
 
 
-def _require_paths(client: Client, reads: Sequence[Path]) -> None:
+def _require_places(client: Client, reads: Sequence[Place]) -> None:
     """Refuse workers that do not see what they are to read."""
-    found = run_on_workers(client, missing_paths, [str(path) for path in reads]) if reads else {}
+    local = [str(place) for place in reads if isinstance(place, Path)]
+    addresses = [place for place in reads if not isinstance(place, Path)]
+    refused = run_on_workers(client, refusals, addresses) if addresses else {}
+    for worker, reasons in refused.items():
+        if reasons:
+            msg = (
+                f"workers must be able to read the images; the one at {worker} cannot: {reasons[0]}"
+            )
+            raise ComputeError(msg)
+    found = run_on_workers(client, missing_paths, local) if local else {}
     for address, missing in found.items():
         if missing:
             msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."

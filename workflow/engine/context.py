@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workflow.ingest import ImagesInput
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
+    from workflow.runstore.paths import Place
     from workflow.runstore.zarr_io import ImageStore
 
 
@@ -181,12 +182,13 @@ class Context:
             first += len(partition.blocks)
         return cut
 
-    def paths(self) -> Path | None:
+    def paths(self) -> Place | None:
         """Return the group that holds the file names of the images, None where there are none."""
         return named_group(self.images)
 
 
-def named_group(images: ImageStore) -> Path | None:
+def named_group(images: ImageStore) -> Place | None:
     """Return the Zarr group that holds the file names beside the images, None where there are none."""
-    has_names = images.kind == "zarr" and images.key and "path" in zarr_io.array_names(images.path)
+    in_group = images.kind == "zarr" and bool(images.key)
+    has_names = in_group and zarr_io.node_kind(images.path / "path") == "array"
     return images.path if has_names else None

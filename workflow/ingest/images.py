@@ -16,6 +16,8 @@ from workflow.runstore.manifest import digest
 if TYPE_CHECKING:
     from distributed import Client
 
+    from workflow.runstore.paths import Place
+
 
 @dataclass(frozen=True, slots=True)
 class ImagesInput:
@@ -41,7 +43,7 @@ class ImagesInput:
         return self.source if isinstance(self.source, zarr_io.ImageStore) else None
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> Place | None:
         """Where the images lie, when they are read in place."""
         return None if self.store is None else self.store.path
 
@@ -114,5 +116,5 @@ def open_input(
         source = (
             open_source(images) if in_place else open_source(images, model=model, like=like, **how)
         )
-        name = str(Path(images).absolute()) if in_place else str(images)
+        name = zarr_io.full_name(images) if in_place else str(images)
     return ImagesInput(name, source, source.fingerprint())

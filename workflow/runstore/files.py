@@ -351,3 +351,9 @@ def discard(path: Path) -> None:
         shutil.rmtree(doomed)
     else:
         path.unlink(missing_ok=True)
+
+
+def first_line(err: BaseException) -> str:
+    """Return the first line of an error's text, shortened."""
+    text = str(err).strip().splitlines()
+    return (text[0] if text else type(err).__name__)[:200].rstrip(".")

@@ -16,8 +16,10 @@ import numpy as np
 
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import paths
+from workflow.runstore.objects import NODE_FILES, Stored, is_address
 from workflow.runstore.packing import ATTRIBUTES as PACKED
 from workflow.runstore.packing import Packing
+from workflow.runstore.zarr_objects import some_chunks
 from workflow.runstore.zarr_read import (
     ARRAY_FILES,
     array_names,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from workflow.runstore.paths import Place
 
 #: Types that images may have.
 IMAGE_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
@@ -48,7 +52,7 @@ class ImageStore:
     ----------
     kind : str
         ``"zarr"`` or ``"npy"``.
-    path : Path
+    path : Path or Address
         What was opened, absolute: array, group or file.
     key : str
         Name of the array in the group; empty where `path` is the array.
@@ -62,6 +66,8 @@ class ImageStore:
         Dimension of the stored array that counts the images.
     packing : Packing or None
         How stored numbers are decoded; None where they are the values.
+    stamp : tuple or None
+        Of an array at an address: its metadata as it was opened, so that no reader asks for it again.
 
     Notes
     -----
@@ -70,13 +76,14 @@ class ImageStore:
     """
 
     kind: str
-    path: Path
+    path: Place
     key: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     stored_rows: int | None
     axis: int = 0
     packing: Packing | None = None
+    stamp: tuple[Any, ...] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -99,7 +106,7 @@ class ImageStore:
         return f"{self.path}::{self.key}" if self.key else str(self.path)
 
     @property
-    def array_path(self) -> Path:
+    def array_path(self) -> Any:
         """Folder of the Zarr array, or the .npy file."""
         return self.path / self.key if self.key else self.path
 
@@ -124,7 +131,7 @@ class ImageStore:
         if self.kind == "npy":
             block = _read_npy(self, start, stop)
         else:
-            block = read_block(self.array_path, start, stop, axis=self.axis)
+            block = read_block(self.array_path, start, stop, axis=self.axis, stamp=self.stamp)
             stored = self.packing.stored if self.packing else self.dtype
             if block.shape[1:] != self.image_shape or block.dtype != stored:
                 raise _replaced(self, block.shape[1:], block.dtype)
@@ -142,8 +149,10 @@ class ImageStore:
             it, so images may be moved with their times.
         """
         place = self.array_path
-        is_file = not paths.is_folder(place)
-        files = [(place.name, *paths.identity(place))] if is_file else sorted(_files(place, ""))
+        files = paths.known_files(place)
+        if files is None:
+            # Where nothing can be listed, some chunks stand for all.
+            files = some_chunks(place, open_array(place).array)
         digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
         return {
             "kind": self.kind,
@@ -191,15 +200,17 @@ def is_readable_in_place(path: str | os.PathLike[str]) -> bool:
     -------
     bool
         True for anything that is or is called .zarr or .npy, even where it is
-        missing or damaged: `open_images` says so.
+        missing or damaged: `open_images` says so.  True for every address.
     """
+    if is_address(path):
+        return True
     place, _ = split_key(path)
     if place.suffix.lower() in (".npy", ".zarr"):
         return True
     return any((place / name).is_file() for name in (*ARRAY_FILES, ".zgroup"))
 
 
-def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+def split_key(path: str | os.PathLike[str] | Stored) -> tuple[Any, str | None]:
     """Split ``PATH::NAME``.
 
     Parameters
@@ -209,30 +220,38 @@ def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
     Returns
     -------
-    tuple of (Path, str or None)
-        The absolute path, and the name if there is one.
+    tuple of (Path, Address or Snapshot, and str or None)
+        The place, and the name if there is one.
 
     Raises
     ------
     StoreError
-        If it is an address in an object store.
+        If it is an address with a password or a signature.
     """
+    if isinstance(path, Stored):
+        return path, None
     text = os.fspath(path)
-    paths.require_local("images", text)
     place, separator, key = text.partition("::")
-    if not separator or paths.exists(Path(text)):
+    if not separator or (not is_address(text) and paths.exists(Path(text))):
         return paths.place(text), None
     return paths.place(place), key
 
 
-def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageStore:
+def full_name(path: str | os.PathLike[str]) -> str:
+    """Return what names the same images from everywhere, and tomorrow: of a branch the snapshot that it is at."""
+    place, key = split_key(path)
+    return f"{place}::{key}" if key else str(place)
+
+
+def open_images(path: str | os.PathLike[str] | Stored, key: str | None = None) -> ImageStore:
     """Open images that can be read in place.
 
     Parameters
     ----------
     path : path-like
-        A Zarr array, a Zarr group or xarray Dataset (format 2 or 3), or a
-        .npy file; ``GROUP::NAME`` names the array of a group.
+        A Zarr array, a Zarr group or xarray Dataset (format 2 or 3), also at
+        an address such as ``s3://BUCKET/KEY``, or a .npy file;
+        ``GROUP::NAME`` names the array of a group.
     key : str, optional
         Name of the array of a group; ``images`` by default.
 
@@ -260,9 +279,10 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
             msg = f"IMAGES must be a Zarr array or group, or a .npy file; {place} is a folder without Zarr metadata (it holds {held}). Give another path, or copy it with `overcluster ingest`."
             raise ImagesError(msg)
         name = "" if kind == "array" else _name_in_group(place, key)
-        array = open_array(place / name if name else place).array
+        opened = open_array(place / name if name else place)
     except StoreError as err:
         raise ImagesError(str(err)) from None
+    array = opened.array
     called = str(place / name if name else place)
     dims, attributes = _dims_and_attributes(array)
     axis = sample_axis(dims)
@@ -271,7 +291,10 @@ def open_images(path: str | os.PathLike[str], key: str | None = None) -> ImageSt
     dtype = packing.dtype if packing else np.dtype(array.dtype)
     check_images(called, shape, dtype)
     rows = int(array.chunks[axis])
-    return ImageStore("zarr", place, name, shape, dtype.newbyteorder("="), rows, axis, packing)
+    stamp = opened.stamp if isinstance(place, Stored) else None
+    return ImageStore(
+        "zarr", place, name, shape, dtype.newbyteorder("="), rows, axis, packing, stamp
+    )
 
 
 def sample_axis(dims: Sequence[str | None] | None) -> int:
@@ -303,7 +326,7 @@ def _dims_and_attributes(array: Any) -> tuple[Sequence[str | None] | None, dict[
     return dims, attributes
 
 
-def _name_in_group(group: Path, key: str | None) -> str:
+def _name_in_group(group: Place, key: str | None) -> str:
     """Return the name of the images in a group, or say what it holds instead."""
     wanted = key or IMAGES
     if node_kind(group / wanted) == "array":
@@ -348,12 +371,12 @@ def check_images(name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         raise ImagesError(msg)
 
 
-def missing_path(path: Path) -> ImagesError:
+def missing_path(path: Place) -> ImagesError:
     """Return the error for a path that is not there.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Address
         The path.
 
     Returns
@@ -361,6 +384,10 @@ def missing_path(path: Path) -> ImagesError:
     ImagesError
         Which names the nearest name in its folder.
     """
+    if not isinstance(path, Path):
+        return ImagesError(
+            f"images must exist, and at an address be Zarr; {path} holds none of {', '.join(NODE_FILES)}. Check the address; copy what is no Zarr, and give the copy."
+        )
     close = difflib.get_close_matches(path.name, paths.names_in(path.parent), n=1)
     hint = f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
     return ImagesError(f"images must exist; {path} does not. {hint}")
@@ -421,24 +448,23 @@ def _npy_header(path: Path, stamp: paths.Identity) -> NpyHeader:
 
 def _read_npy(store: ImageStore, start: int, stop: int) -> NDArray[Any]:
     """Read rows of a .npy file."""
+    path = Path(str(store.path))
     try:
-        header = _npy_header(store.path, paths.identity(store.path))
+        header = _npy_header(path, paths.identity(path))
     except (OSError, ImagesError) as err:
-        msg = f"{store.path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
+        msg = f"{path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
         raise StoreError(msg) from None
     if header.shape != store.shape or header.dtype.newbyteorder("=") != store.dtype:
         raise _replaced(store, header.shape[1:], header.dtype)
     if header.fortran_order:
-        mapped = np.load(paths.local(store.path), mmap_mode="r", allow_pickle=False)
+        mapped = np.load(paths.local(path), mmap_mode="r", allow_pickle=False)
         return np.asarray(mapped[start:stop], dtype=store.dtype, order="C")
     # Plain reads, not a map: a map counts as memory of the process and dies of a cut file.
     n_values = (stop - start) * store.n_features
     offset = header.offset + start * store.n_features * header.dtype.itemsize
-    values = paths.read_values(store.path, header.dtype, n_values, offset)
+    values = paths.read_values(path, header.dtype, n_values, offset)
     if values.size != n_values:
-        msg = (
-            f"{store.path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
-        )
+        msg = f"{path} must hold rows {start} to {stop - 1}; the file ends before. Restore it."
         raise StoreError(msg)
     return values.astype(store.dtype, copy=False)
 
@@ -452,21 +478,7 @@ def _replaced(store: ImageStore, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 def _metadata(store: ImageStore) -> Any:
     """Return the metadata of an array as it is stored."""
     if store.kind == "npy":
-        header = read_npy_header(store.path)
+        header = read_npy_header(Path(str(store.path)))
         return {"descr": header.dtype.str, "fortran_order": header.fortran_order}
     name = next(name for name in ARRAY_FILES if (store.array_path / name).is_file())
     return json.loads((store.array_path / name).read_text(encoding="utf-8"))
-
-
-def _files(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
-    """Return name, bytes and time of every file below a folder."""
-    found: list[tuple[str, int, int]] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                found += _files(Path(entry.path), f"{prefix}{entry.name}/")
-            else:
-                paths.local(Path(entry.path))
-                known = entry.stat()
-                found.append((prefix + entry.name, known.st_size, known.st_mtime_ns))
-    return found

@@ -1,9 +1,8 @@
-"""Users' paths: every one is looked at and opened here, so that other places than a file system can come in."""
+"""Users' paths, addresses and snapshots: each is looked at here, so that others need not ask which it is."""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -11,12 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from workflow.errors import StoreError
+from workflow.runstore.objects import Address, Stored, is_address
+from workflow.runstore.snapshots import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: How an address in an object store or on the web begins; a `Path` of it has one slash.
-_ADDRESS = re.compile(r"(s3a?|gcs|gs|az|abfss?|https?):/")
+#: Where images are: all have what reading Zarr takes of a path.
+Place = Path | Address | Snapshot
 
 
 class Identity(NamedTuple):
@@ -26,33 +27,49 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
-def place(text: str | os.PathLike[str]) -> Path:
-    """Return the absolute path that a user means."""
-    return Path(text).expanduser().absolute()
+def place(text: str | os.PathLike[str] | Stored) -> Place:
+    """Return what a user means: an address, a snapshot as ``REPOSITORY@VERSION``, or an absolute path."""
+    if isinstance(text, Address | Snapshot):
+        return text
+    assert not isinstance(text, Stored)
+    written = os.fspath(text)
+    found = _without_version(written)
+    before, at, version = written.rpartition("@")
+    if not at or "/" in version or not version or not before or found.exists():
+        return found
+    repository = _without_version(before)
+    # Of addresses, any other name with such a mark was no Zarr.
+    if isinstance(repository, Path) and not (repository / "snapshots").is_dir():
+        return found
+    return snapshot_of(repository, version)
+
+
+def _without_version(text: str) -> Path | Address:
+    """Return an address, or an absolute path."""
+    return Address.of(text) if is_address(text) else Path(text).expanduser().absolute()
 
 
 def require_local(what: str, path: str | os.PathLike[str]) -> None:
     """Refuse an address in an object store, which a file system would take for a folder called ``s3:``."""
-    text = os.fspath(path)
-    found = _ADDRESS.match(text)
-    if found:
-        address = f"{found.group()}/{text[found.end() :].lstrip('/')}"
-        msg = f"{what} must be on a file system; {address} is not. Give a local path, and copy to or from it (aws s3 sync, gcloud storage rsync, azcopy, rclone)."
+    if is_address(path):
+        msg = f"{what} must be on a file system; {Address.of(path)} is not. Give a local path, and copy to or from it (aws s3 sync, gcloud storage rsync, azcopy, rclone)."
         raise StoreError(msg)
 
 
-def exists(path: Path) -> bool:
-    """Return whether there is a file or folder."""
+def exists(path: Place) -> bool:
+    """Return whether there is a file or folder; at an address, whether there is Zarr."""
     return path.exists()
 
 
-def is_folder(path: Path) -> bool:
-    """Return whether there is a folder."""
+def is_folder(path: Place) -> bool:
+    """Return whether there is a folder; at an address, whether there is Zarr."""
     return path.is_dir()
 
 
-def oddity(path: Path) -> str | None:
+def oddity(path: Place) -> str | None:
     """Return what a path is where that is neither file nor folder: reading it may never end."""
+    if isinstance(path, Address | Snapshot):
+        return None
     mode = path.stat().st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
@@ -69,9 +86,40 @@ def identity(path: Path) -> Identity:
     return Identity(known.st_size, known.st_mtime_ns)
 
 
-def names_in(folder: Path) -> list[str]:
-    """Return what lies in a folder, nothing where there is none."""
+def names_in(folder: Place) -> list[str]:
+    """Return what lies in a folder, nothing where there is none or it cannot be listed."""
+    if isinstance(folder, Address | Snapshot):
+        return folder.names()
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def stamp(path: Place) -> tuple[Any, ...]:
+    """Return what changes when a file or object is written; raise FileNotFoundError where there is none."""
+    if isinstance(path, Address | Snapshot):
+        return path.stamp()
+    known = path.stat()
+    return known.st_mtime_ns, known.st_size, known.st_ino
+
+
+def known_files(place: Place) -> list[tuple[str, int, Any]] | None:
+    """Return name, bytes and time or tag of a file, or of all below a place, sorted; None where nothing can be listed."""
+    if isinstance(place, Address | Snapshot):
+        return place.files()
+    return sorted(_below(place, "")) if place.is_dir() else [(place.name, *identity(place))]
+
+
+def _below(folder: Path, prefix: str) -> list[tuple[str, int, Any]]:
+    """Return name, bytes and time of every file below a folder."""
+    found: list[tuple[str, int, Any]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                found += _below(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                local(Path(entry.path))
+                known = entry.stat()
+                found.append((prefix + entry.name, known.st_size, known.st_mtime_ns))
+    return found
 
 
 def files_below(folder: Path) -> list[str]:

@@ -110,7 +110,7 @@ class RowsWriter:
 
     def __init__(self, path: Path | str, name: str, start: int, *, sync: bool = False) -> None:
         self.folder = Path(path) / name
-        self._array, self._layout = open_array(self.folder)
+        self._array, self._layout, _ = open_array(self.folder)
         self._shard_rows = (self._array.shards or self._array.chunks)[0]
         self.next_row, self._sync = start, sync
         self._shard: ShardWriter | None = None

@@ -1,4 +1,4 @@
-"""Open and read Zarr arrays, whoever wrote them, and say what is damaged; zarr itself would serve fill values."""
+"""Open and read Zarr arrays, whoever wrote them, wherever they are, and say what is damaged; zarr itself would serve fill values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ import numpy as np
 import zarr
 
 from workflow.errors import StoreError
+from workflow.runstore import paths
+from workflow.runstore.files import first_line
+from workflow.runstore.objects import NODE_FILES, RefusedError
 from workflow.runstore.shards import DamagedShardError, ShardLayout
+from workflow.runstore.zarr_objects import MissingObjectError, reading, zarr_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from workflow.runstore.paths import Place
 
 __all__ = [
     "ARRAY_FILES",
@@ -59,12 +65,12 @@ DECODING_ERRORS = (
 )
 
 
-def node_kind(folder: Path) -> str | None:
+def node_kind(folder: Place) -> str | None:
     """Return whether a folder is an array or a group.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Address
         The folder; it may be missing.
 
     Returns
@@ -81,6 +87,8 @@ def node_kind(folder: Path) -> str | None:
     if metadata.is_file():
         try:
             kind = json.loads(metadata.read_text(encoding="utf-8"))["node_type"]
+        except StoreError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as err:
             msg = f"{metadata} must be the metadata of an array or a group; it is damaged ({first_line(err)}). Restore it."
             raise StoreError(msg) from None
@@ -90,18 +98,18 @@ def node_kind(folder: Path) -> str | None:
     return "group" if (folder / ".zgroup").is_file() else None
 
 
-def array_names(path: Path) -> list[str]:
+def array_names(path: Place) -> list[str]:
     """Return the names of the arrays of a group.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Address
         The group.
 
     Returns
     -------
     list of str
-        Names of the arrays that lie directly in it, sorted.
+        Names of the arrays that lie directly in it, sorted; none where it cannot be listed.
 
     Raises
     ------
@@ -111,7 +119,8 @@ def array_names(path: Path) -> list[str]:
     if not path.is_dir():
         msg = f"{path} must be a Zarr group; it is missing. Give the path of one."
         raise StoreError(msg)
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and node_kind(p) == "array")
+    nodes = (name for name in paths.names_in(path) if name not in NODE_FILES)
+    return sorted(name for name in nodes if node_kind(path / name) == "array")
 
 
 class OpenedArray(NamedTuple):
@@ -122,20 +131,25 @@ class OpenedArray(NamedTuple):
     array : zarr.Array
         Its handle.
     layout : ShardLayout or None
-        Where its rows are, if they are in shards of whole rows.
+        Where its rows are, if they are in files that are shards of whole rows.
+    stamp : tuple
+        Its metadata file and what changes with it.
     """
 
     array: Any
     layout: ShardLayout | None
+    stamp: tuple[Any, ...]
 
 
-def open_array(folder: Path) -> OpenedArray:
+def open_array(folder: Place, stamp: tuple[Any, ...] | None = None) -> OpenedArray:
     """Open an array, once per process until its metadata changes.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Address
         Folder of the array.
+    stamp : tuple, optional
+        That of an array which was opened: nobody looks whether its metadata has changed since.
 
     Returns
     -------
@@ -147,50 +161,53 @@ def open_array(folder: Path) -> OpenedArray:
     StoreError
         If there is no array, or its metadata cannot be read.
     """
+    if stamp is not None:
+        return _opened(folder, stamp)
     for name in ARRAY_FILES:
         try:
-            stamp = _stamp(folder / name)
-        except (FileNotFoundError, NotADirectoryError):
+            found = (name, *paths.stamp(folder / name))
+        except (FileNotFoundError, NotADirectoryError, RefusedError):
             continue
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, RefusedError):
             # Format 2 keeps attributes apart.
-            stamp += _stamp(folder / ".zattrs") if name == ".zarray" else ()
-        return _opened(folder, name, stamp)
+            found += paths.stamp(folder / ".zattrs") if name == ".zarray" else ()
+        return _opened(folder, found)
     msg = f"{folder} must be a Zarr array; it holds no {' or '.join(ARRAY_FILES)}. Give the path of an array, or make it anew."
     raise StoreError(msg)
 
 
-def _stamp(file: Path) -> tuple[int, ...]:
-    """Return what changes with a file."""
-    known = file.stat()
-    return known.st_mtime_ns, known.st_size, known.st_ino
-
-
 @lru_cache(maxsize=128)
-def _opened(folder: Path, metadata: str, stamp: tuple[int, ...]) -> OpenedArray:
+def _opened(folder: Place, stamp: tuple[Any, ...]) -> OpenedArray:
     """Open an array; `stamp` makes a changed one another entry of the cache."""
-    del stamp
+    metadata = stamp[0]
+    zarr_format: Literal[2, 3] = 3 if metadata == GROUP_METADATA else 2
     try:
-        array = zarr.open_array(
-            store=folder, mode="r", zarr_format=3 if metadata == GROUP_METADATA else 2
-        )
-        return OpenedArray(array, ShardLayout.of(folder, array))
+        with reading(folder):
+            array = zarr.open_array(store=zarr_store(folder), mode="r", zarr_format=zarr_format)
+        layout = ShardLayout.of(folder, array) if isinstance(folder, Path) else None
+        return OpenedArray(array, layout, stamp)
+    except StoreError:
+        raise
     except DECODING_ERRORS as err:
         msg = f"{folder / metadata} must describe a Zarr array; it cannot be used ({first_line(err)}). Restore it, or write the array anew."
         raise StoreError(msg) from None
 
 
-def read_block(folder: Path, start: int, stop: int, *, axis: int = 0) -> NDArray[Any]:
+def read_block(
+    folder: Place, start: int, stop: int, *, axis: int = 0, stamp: tuple[Any, ...] | None = None
+) -> NDArray[Any]:
     """Return rows of an array, in native byte order and C order.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Address
         Folder of the array.
     start, stop : int
         Rows, not negative.
     axis : int
         Dimension of the array that counts the rows; it comes first in what is returned.
+    stamp : tuple, optional
+        As `open_array` takes it.
 
     Returns
     -------
@@ -209,16 +226,16 @@ def read_block(folder: Path, start: int, stop: int, *, axis: int = 0) -> NDArray
     array; that cannot be told from a lost file, so it is refused.  Chunks
     left out inside a shard are known to be meant, by the shard's index.
     """
-    found = open_array(folder)
+    found = open_array(folder, stamp)
     if not 0 <= start <= stop <= found.array.shape[axis]:
         msg = f"{folder} has rows 0 to {found.array.shape[axis]}; rows {start} to {stop} were requested. The array may have been replaced: start again."
         raise StoreError(msg)
     return _read(folder, found, start, stop, axis)
 
 
-def _read(folder: Path, found: OpenedArray, start: int, stop: int, axis: int = 0) -> NDArray[Any]:
+def _read(folder: Place, found: OpenedArray, start: int, stop: int, axis: int = 0) -> NDArray[Any]:
     """Read rows, by their layout or, after a look at their files, by zarr; the range is right."""
-    array, layout = found
+    array, layout, _ = found
     if layout is not None and not axis:
         try:
             return layout.read(start, stop)
@@ -227,14 +244,20 @@ def _read(folder: Path, found: OpenedArray, start: int, stop: int, axis: int = 0
             if err.left_out is not None:
                 raise _left_out(folder, array, index, err.left_out) from None
             raise _chunk_error(folder, array, index, f"is damaged ({first_line(err)})") from None
-    for index in _stored_chunks(array, start, stop, axis):
-        _require_file(folder, array, index)
+    if isinstance(folder, Path):
+        for index in _stored_chunks(array, start, stop, axis):
+            _require_file(folder, array, index)
     try:
-        if array.ndim:
-            rows = (*[slice(None)] * axis, slice(start, stop))
-            block = np.moveaxis(np.asarray(array[rows]), axis, 0)
-        else:
-            block = np.asarray(array[()])
+        with reading(folder):
+            if array.ndim:
+                rows = (*[slice(None)] * axis, slice(start, stop))
+                block = np.moveaxis(np.asarray(array[rows]), axis, 0)
+            else:
+                block = np.asarray(array[()])
+    except MissingObjectError as err:
+        raise _missing(folder, array, (start, stop), axis, err) from None
+    except StoreError:
+        raise
     except DECODING_ERRORS as err:
         raise _damaged(folder, array, (start, stop), axis, err) from None
     native = block.dtype if block.dtype.kind in "OT" else block.dtype.newbyteorder("=")
@@ -266,6 +289,15 @@ def _region(array: Any, index: tuple[int, ...]) -> tuple[slice, ...]:
     )
 
 
+def _missing(
+    folder: Place, array: Any, rows: tuple[int, int], axis: int, err: MissingObjectError
+) -> StoreError:
+    """Return the error for the object that is missing or empty."""
+    chunks = _stored_chunks(array, *rows, axis)
+    named = (i for i in chunks if err.key.endswith(f"/{array.metadata.encode_chunk_key(i)}"))
+    return _left_out(folder, array, next(named), err.n_bytes)
+
+
 def _require_file(folder: Path, array: Any, index: tuple[int, ...]) -> None:
     """Refuse a chunk whose file is missing or empty: zarr would serve fill values for it."""
     key = array.metadata.encode_chunk_key(index)
@@ -277,7 +309,7 @@ def _require_file(folder: Path, array: Any, index: tuple[int, ...]) -> None:
         raise _left_out(folder, array, index, n_bytes)
 
 
-def _left_out(folder: Path, array: Any, index: tuple[int, ...], n_bytes: int) -> StoreError:
+def _left_out(folder: Place, array: Any, index: tuple[int, ...], n_bytes: int) -> StoreError:
     """Return the error for a file that is missing (-1 bytes) or empty."""
     found = "is missing" if n_bytes < 0 else "is empty"
     hint = ", or write the array with write_empty_chunks=True if it was left out on purpose"
@@ -285,12 +317,14 @@ def _left_out(folder: Path, array: Any, index: tuple[int, ...], n_bytes: int) ->
 
 
 def _damaged(
-    folder: Path, array: Any, rows: tuple[int, int], axis: int, err: Exception
+    folder: Place, array: Any, rows: tuple[int, int], axis: int, err: Exception
 ) -> StoreError:
     """Return the error that names the first file that cannot be decoded."""
     for index in _stored_chunks(array, *rows, axis):
         try:
             _ = array[_region(array, index)]
+        except StoreError as found:
+            return found
         except DECODING_ERRORS as found:
             return _chunk_error(folder, array, index, f"is damaged ({first_line(found)})")
     msg = f"{folder} must be readable; rows {rows[0]} to {rows[1] - 1} could not be read ({first_line(err)}). Look at the disk and try again."
@@ -298,7 +332,7 @@ def _damaged(
 
 
 def _chunk_error(
-    folder: Path, array: Any, index: tuple[int, ...], found: str, hint: str = ""
+    folder: Place, array: Any, index: tuple[int, ...], found: str, hint: str = ""
 ) -> StoreError:
     """Return an error that names array, rows of its first dimension and file."""
     rows = _region(array, index)[:1] or (slice(0, 1),)
@@ -307,12 +341,12 @@ def _chunk_error(
     return StoreError(msg)
 
 
-def read_rows(path: Path | str, name: str, start: int, stop: int) -> NDArray[Any]:
+def read_rows(path: Place | str, name: str, start: int, stop: int) -> NDArray[Any]:
     """Return rows of an array of a group.
 
     Parameters
     ----------
-    path, name : path-like, str
+    path, name : path-like or Address, str
         Group and array.
     start, stop : int
         Rows, not negative.
@@ -327,10 +361,10 @@ def read_rows(path: Path | str, name: str, start: int, stop: int) -> NDArray[Any
     StoreError
         As of `read_block`.
     """
-    return read_block(Path(path) / name, start, stop)
+    return read_block(_joined(path, name), start, stop)
 
 
-def read_array(path: Path | str, name: str) -> NDArray[Any]:
+def read_array(path: Place | str, name: str) -> NDArray[Any]:
     """Return a whole array of a group.
 
     Parameters
@@ -348,12 +382,17 @@ def read_array(path: Path | str, name: str) -> NDArray[Any]:
     StoreError
         If it is missing or damaged.
     """
-    folder = Path(path) / name
+    folder = _joined(path, name)
     found = open_array(folder)
     return _read(folder, found, 0, found.array.shape[0] if found.array.ndim else 1)
 
 
-def array_dtype(path: Path | str, name: str) -> Any:
+def _joined(path: Place | str, name: str) -> Place:
+    """Return the place of an array of a group."""
+    return (Path(path) if isinstance(path, str) else path) / name
+
+
+def array_dtype(path: Place | str, name: str) -> Any:
     """Return the type of an array.
 
     Parameters
@@ -371,7 +410,7 @@ def array_dtype(path: Path | str, name: str) -> Any:
     StoreError
         If there is no such array.
     """
-    dtype = open_array(Path(path) / name).array.dtype
+    dtype = open_array(_joined(path, name)).array.dtype
     return "string" if dtype.kind in "OT" else np.dtype(dtype).newbyteorder("=")
 
 
@@ -447,9 +486,3 @@ def crc(block: NDArray[Any]) -> int:
     if block.dtype.kind in "UOT":
         return int(google_crc32c.value("\n".join(map(str, block.ravel())).encode()))
     return int(google_crc32c.value(np.ascontiguousarray(block).reshape(-1).view(np.uint8)))
-
-
-def first_line(err: BaseException) -> str:
-    """Return the first line of an error's text, shortened."""
-    text = str(err).strip().splitlines()
-    return (text[0] if text else type(err).__name__)[:200].rstrip(".")

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from workflow.labels import RowLabels
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
+    from workflow.runstore.paths import Place
     from workflow.steps.base import ModelArrays
     from workflow.steps.map import Placer
     from workflow.steps.parts.cluster_numbers import Numbered
@@ -337,7 +338,7 @@ def create_labels(
     target: Path,
     n_samples: int,
     block_rows: int,
-    paths: Path | None,
+    paths: Place | None,
     specs: Mapping[str, ArraySpec] = LABELS,
 ) -> None:
     """Make the empty arrays of a labels store."""
@@ -395,7 +396,7 @@ class Labeller:
     suggested: StoredArrays | None
     rule: Rule
     target: Path
-    paths: Path | None
+    paths: Place | None
     usual_distance: float | None = None
     families: Path | None = None
     map: Path | None = None
@@ -409,7 +410,7 @@ class Labeller:
         chosen: Chosen,
         rule: Rule,
         target: Path,
-        paths: Path | None,
+        paths: Place | None,
         *,
         usual_distance: float | None = None,
         families: Path | None = None,

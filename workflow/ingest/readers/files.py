@@ -55,6 +55,7 @@ class Files:
         """
         text = spec.removeprefix("@") if spec.startswith("@") else spec
         if text != spec and not paths.exists(paths.place(spec)):
+            paths.require_local("a list of files", text)
             place, name = zarr_io.split_key(text)
             if not paths.exists(place):
                 raise zarr_io.missing_path(place)

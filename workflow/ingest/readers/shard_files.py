@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from workflow.ingest.readers.files import Files
     from workflow.ingest.source import Reading
+    from workflow.runstore.paths import Place
 
 #: Files whose items are counted, of many, and what is read of each [bytes]; the rest is estimated.
 COUNTED_FILES, COUNTED_BYTES = 8, 4 * 2**20
@@ -134,7 +135,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
             yield cast("BinaryIO", file), raw
 
 
-def damaged(path: Path, err: Exception) -> ImagesError:
+def damaged(path: Place, err: Exception) -> ImagesError:
     """Return the error for a file that cannot be read to its end."""
     msg = f"files must be whole; {path} cannot be read to its end ({first_line(err)}). Copy or write it again; what comes before is read."
     return ImagesError(msg)
