@@ -151,7 +151,7 @@ class Run:
             As `dataset`, in memory, with ``images`` in their shape where they are at hand.
         """
         store = RunStore.open(self.path)
-        members.require_label(label, self.n_clusters)
+        members.require_label(label, self.summary)
         ranking = Ranking.of_cluster(label)
         rows = members.ranked_rows(store, ranking, n, offset=offset, weakest=weakest)
         place = self.path / layout.LABELS

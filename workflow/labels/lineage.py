@@ -205,9 +205,8 @@ def are_same(overlap: Overlap) -> bool:
     """
     n_pairs = len(overlap.images)
     is_noise = overlap.before < 0
-    return (
-        len(np.unique(overlap.before)) == len(np.unique(overlap.now)) == n_pairs
-        and bool((is_noise == (overlap.now < 0)).all())
+    return len(np.unique(overlap.before)) == len(np.unique(overlap.now)) == n_pairs and bool(
+        (is_noise == (overlap.now < 0)).all()
     )
 
 

@@ -29,6 +29,7 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
+from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.parts.members import READ_ROWS, strongest_of_each
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def export(
         elif kind == "folder":
             write_folders(partial, groups, pictures, names, link)
         elif kind == "fiftyone":
-            write_fiftyone(partial, groups, pictures, names, summary["n_clusters"])
+            write_fiftyone(partial, groups, pictures, names, clusters_of(summary))
         else:
             is_all = wanted is None and limit is None and has_neighbors(store)
             near = store.path / layout.NEIGHBORS if is_all else None

@@ -95,7 +95,7 @@ class Lineage:
         """Whether the states are of the centroids that a step with this key found."""
         return not self.records or self.records[-1]["of"] == key
 
-    def moved(self, ties: Ties) -> Lineage:
+    def moved(self, ties: Ties, *, of: str) -> Lineage:
         """Return the lineage on other centroids: each has the id of most of its images, if there is one."""
         own, states = np.arange(ties.n_centroids), self.states
         if ties.are_moved:
@@ -104,7 +104,8 @@ class Lineage:
         elif len(states):
             n_new = len(own) - states.shape[1]
             states = np.pad(states, ((0, 0), (0, n_new)), constant_values=-1)
-        return replace(self, states=states.reshape(len(self.states), len(own)))
+        records = [*self.records[:-1], *(record | {"of": of} for record in self.records[-1:])]
+        return replace(self, states=states.reshape(len(self.states), len(own)), records=records)
 
     def follow(
         self,
@@ -151,10 +152,10 @@ class Lineage:
                 label, Ties.same(population), done="update", of=key, overlap=overlap, sizes=sizes
             )
             labels = labels.with_ids(ids)
-            moves += lineage.stage(store, place)
+            moves += lineage.stage(store, place / FILE)
         """
         n_clusters = int(label.max(initial=-1)) + 1
-        moved = self.moved(ties)
+        moved = self.moved(ties, of=of)
         if n_clusters < 2:
             return Followed(np.arange(n_clusters), moved)
         before = self.states[::-1] if len(self.states) else np.empty((1, 0), np.int32)
@@ -187,22 +188,21 @@ class Lineage:
                 "state": number,
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "done": done,
+                "of": of,
                 **count_changes(changes, n_before, len(ids)),
             }
             records = [*records, record][-MAX_STATES:]
             added = np.column_stack([np.full(len(changes.change), number), *changes])
             rows = np.vstack([rows, added])
             rows = rows[rows[:, 0] >= records[0]["state"]]
-        records = [*records[:-1], records[-1] | {"of": of}]
         next_id = max(self.next_id, int(ids.max()) + 1)
         return Lineage(states, next_id, rows, records)
 
-    def stage(self, store: RunStore, place: Path) -> list[tuple[Path, Path]]:
-        """Note the records in the manifest, write the rest at `place`; return the moves that make it real."""
+    def stage(self, store: RunStore, file: Path) -> list[tuple[Path, Path]]:
+        """Note the records in the manifest, write the rest to a file; return the moves that make it real."""
         store.manifest.lineage = self.records
         if not self.records:
             return []
-        file = place / FILE
         write_arrays(
             file, {"states": self.states, "next_id": np.array(self.next_id), "rows": self.rows}
         )

@@ -59,9 +59,7 @@ class Ties(NamedTuple):
         return overlap_of(padded[self.images.before], now[self.images.now], self.images.images)
 
 
-def ties_to_before(
-    executor: Executor, store: RunStore, partitions: Sequence[Partition]
-) -> Ties:
+def ties_to_before(executor: Executor, store: RunStore, partitions: Sequence[Partition]) -> Ties:
     """Count the images that centroids of the labels in place share with those that were found since."""
     labels = store.path / layout.LABELS
     (population,) = store.read_model("population")
