@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workflow.formatting import format_count
 from workflow.labels.lineage import (
     CHANGES,
     Changes,
@@ -19,7 +20,6 @@ from workflow.labels.lineage import (
     new_ids,
 )
 from workflow.runstore.files import read_arrays, write_arrays
-from workflow.steps.parts.clusters.ties import Ties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.runstore import RunStore
+    from workflow.steps.parts.clusters.ties import Ties
 
 #: Key of the summary, and file in the folder of the labels step.
 KEY, FILE = "lineage", "lineage.npz"
@@ -237,5 +238,13 @@ def lineage_summary(store: RunStore) -> dict[str, Any]:
 
 def change_words(record: Mapping[str, Any]) -> str:
     """Return in one line what became of the clusters."""
+    before = format_count(record["n_before"], "cluster")
     kept = f"{record['kept']:,} kept"
-    return kept
+    sized = [f"{record[name]:,} {name}" for name in ("grew", "shrank") if record[name]]
+    words = [f"{kept} ({' and '.join(sized)})" if sized else kept]
+    if record["merged"]:
+        words.append(f"{record['merged_from']:,} merged into {record['merged']:,}")
+    if record["split"]:
+        words.append(f"{record['split']:,} split into {record['split_into']:,}")
+    words += [f"{record[name]:,} {name}" for name in ("born", "gone") if record[name]]
+    return f"{before} before, {record['n_clusters']:,} now: {', '.join(words)}"
