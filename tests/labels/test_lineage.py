@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -56,9 +58,7 @@ def test_count_overlap__is_the_same_for_any_blocks_and_ways_to_count(monkeypatch
     before, now = drifted(np.random.default_rng(0))
     whole = count_overlap([(before, now)])
     cuts = [0, 1, 7, 2000, 2000, 3999, 4000]
-    blocks = [
-        (before[a:b], now[a:b].astype(np.int64)) for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
+    blocks = [(before[a:b], now[a:b].astype(np.int64)) for a, b in itertools.pairwise(cuts)]
     monkeypatch.setattr("workflow.labels.lineage.MAX_DENSE", 0)
     sparse = count_overlap(blocks)
     expected = overlap_of(before, now, np.ones(len(now), np.int64))

@@ -24,7 +24,7 @@ from workflow.errors import ConfigError
 from workflow.runstore import RunStore
 from workflow.runstore.manifest import Manifest
 from workflow.steps import load_config
-from workflow.steps.labels import (
+from workflow.steps.parts.clusters.counts import (
     MAX_LISTED,
     count_labels,
     reported_counts,
