@@ -193,6 +193,17 @@ class Run:
         return members.layer_table(RunStore.open(self.path))
 
     @property
+    def lineage(self) -> pd.DataFrame:
+        """What became of the clusters of the run: over recuts, edits by hand, other runs in its folder, updates.
+
+        A line for each change: number (``state``) and ``date`` of it, what was ``done``, ``change`` (``born``, ``grew``,
+        ``shrank``, ``merged``, ``split``, ``gone``), ``cluster`` and ``before`` (ids, -1 where there is
+        none; a line for each cluster that was merged, or part that was split off), ``n_images`` and ``n_before``,
+        counted by their nearest centroids.  Clusters that are as they were have none.
+        """
+        return members.lineage_table(RunStore.open(self.path))
+
+    @property
     def labels(self) -> da.Array:
         """Cluster of each image: int32 Dask array of shape (n_samples,), -1 is noise."""
         labels: da.Array = xr.open_zarr(self.path / layout.LABELS)["label"].data

@@ -16,6 +16,7 @@ from workflow.pca import ImageStatistics
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
 from workflow.steps.parts.clusters.counts import clusters_of
+from workflow.steps.parts.clusters.lineage import COLUMNS, lineage_rows
 from workflow.steps.parts.galleries import require_statistics
 from workflow.steps.parts.members import Ranked, ends
 from workflow.steps.parts.notes import STATISTICS
@@ -126,6 +127,13 @@ def layer_table(store: RunStore) -> pd.DataFrame:
         "noise_fraction": [1 - float(size.sum()) / n_samples for size in sizes],
     }
     return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
+
+
+def lineage_table(store: RunStore) -> pd.DataFrame:
+    """Return what became of the clusters of a run, a line for each change; see `Run.lineage`."""
+    columns = ["state", "date", "done", *COLUMNS[1:]]
+    table = pd.DataFrame(lineage_rows(store), columns=columns)
+    return table.assign(date=pd.to_datetime(table["date"], utc=True))
 
 
 def open_statistics(store: RunStore) -> xr.Dataset:

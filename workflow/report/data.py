@@ -229,6 +229,8 @@ class ReportData:
         (of the largest process up to its end) of each step; what is missing or None stays empty.
     notes : sequence of str
         Warnings in plain words.
+    lineage : sequence of (str, str, str)
+        Day of each change of the clusters, what was done, what became of them; the latest first.
     truth : mapping or None
         What the maker of the images knows, such as ``ari``, ``n_sources``, ``n_clutter``.
     """
@@ -256,6 +258,7 @@ class ReportData:
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+    lineage: Sequence[tuple[str, str, str]] = ()
     truth: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

@@ -332,8 +332,12 @@ def with_ids(
     if chosen.by_family:
         return chosen, lineage.moved(ties, of=key)
     label = chosen.labels.label
-    ids, lineage = lineage.follow(label, ties, done=done, of=key)
-    return chosen._replace(labels=chosen.labels.with_ids(ids)), lineage
+    ids, followed = lineage.follow(label, ties, done=done, of=key)
+    suggested = chosen.suggested
+    if suggested is not None:
+        # Those that `recut` would give them.
+        suggested = suggested.with_ids(lineage.follow(suggested.label, ties, done=done, of=key).ids)
+    return Chosen(chosen.labels.with_ids(ids), suggested), followed
 
 
 def _brightness(store: RunStore) -> BrightnessOf | None:

@@ -20,6 +20,7 @@ from workflow.steps.base import is_picture
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.cluster_names import cluster_names
 from workflow.steps.parts.clusters.counts import stored_counts
+from workflow.steps.parts.clusters.lineage import told_changes
 from workflow.steps.parts.explorer_data import explorer_bytes, explorer_data
 from workflow.steps.parts.family_table import family_table, images_of_families
 from workflow.steps.parts.galleries import (
@@ -210,6 +211,7 @@ def write_report(
         sheets=sheets,
         steps=_steps(store),
         notes=_notes(store, summary),
+        lineage=told_changes(store),
         truth=read_json(truth) if truth.is_file() else None,
     )
     if truth.is_file():

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KEY, FILE = "lineage", "lineage.npz"
 #: Labellings that are kept, the latest: 16 MiB of 16,384 centroids.
 MAX_STATES = 256
+#: Changes that the page lists, the latest.
+MAX_TOLD = 20
 #: What a row of the table holds, beside the record that it belongs to.
 COLUMNS = ("state", *Changes._fields)
 
@@ -226,10 +228,23 @@ def lineage_rows(store: RunStore) -> list[dict[str, Any]]:
     ]
 
 
+def has_changed(store: RunStore) -> bool:
+    """Whether the clusters of a run were others before."""
+    return any(record["n_before"] for record in store.manifest.lineage)
+
+
+def told_changes(store: RunStore) -> list[tuple[str, str, str]]:
+    """Return day, cause and outcome of each change of the clusters in words, the latest first; none where there is one state."""
+    if not has_changed(store):
+        return []
+    records = store.manifest.lineage[: -MAX_TOLD - 1 : -1]
+    return [(record["date"][:10], record["done"], change_words(record)) for record in records]
+
+
 def lineage_summary(store: RunStore) -> dict[str, Any]:
     """Return the counts of each change for the summary; nothing where the labels never changed."""
     records = store.manifest.lineage
-    if len(records) < 2 and not (records and records[0]["n_before"]):
+    if not has_changed(store):
         return {}
     # Dates stand in the manifest alone: what is found depends on the images, not on the day.
     left_out = ("date", "of")
@@ -238,6 +253,8 @@ def lineage_summary(store: RunStore) -> dict[str, Any]:
 
 def change_words(record: Mapping[str, Any]) -> str:
     """Return in one line what became of the clusters."""
+    if not record["n_before"]:
+        return f"{format_count(record['n_clusters'], 'cluster')} found"
     before = format_count(record["n_before"], "cluster")
     kept = f"{record['kept']:,} kept"
     sized = [f"{record[name]:,} {name}" for name in ("grew", "shrank") if record[name]]
