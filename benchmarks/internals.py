@@ -28,6 +28,7 @@ from workflow.steps.overcluster import (
     SampleItem,
     ShuffleTask,
 )
+from workflow.steps.parts.features import Features
 from workflow.steps.parts.within import TRIAL_ROWS, transform_of
 from workflow.steps.pca import LargestTask, MomentsTask, merge_part_files
 from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask, transformed

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from workflow.ingest import DemoSource
 from workflow.pca import image_statistics
 from workflow.runstore import zarr_io
-from workflow.steps.parts.galleries import LOOKS, find, look_gallery, usual_looks
+from workflow.steps.browsing.galleries import LOOKS, find, look_gallery, usual_looks
 from workflow.steps.parts.notes import STATISTICS
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ SEEN = {
     ),
     "mnist": (
         "What is wrong: fours, sevens and nines touch, and so do threes, fives and eights: "
-        "images at their borders are on the wrong side, one in some twenty. The interval says "
+        "images at their borders are on the wrong side. The interval says "
         "that the last decision is a close one. {ari}"
     ),
 }

@@ -48,7 +48,7 @@ def settings() -> str:
             f"`{key}`",
             f"`{json.dumps(defaults[key]).strip(chr(34))}`",
             values(field_of(key)),
-            redone.get(key, "nothing"),
+            redone.get(key, "other images" if key.startswith("ingest.") else "nothing"),
             sentence,
         )
         for key, sentence in known_keys(config_class())

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from workflow.late import late_names
 
 if TYPE_CHECKING:
-    from workflow.api import Run, embed, load_model, run
+    from workflow.api import Run
     from workflow.commands.predict import Model
+    from workflow.entry import embed, load_model, run
     from workflow.errors import WorkflowError
     from workflow.versions import __version__, show_versions
 
@@ -30,9 +31,9 @@ __getattr__ = late_names(
         "Run": "workflow.api",
         "WorkflowError": "workflow.errors",
         "__version__": "workflow.versions",
-        "embed": "workflow.api",
-        "load_model": "workflow.api",
-        "run": "workflow.api",
+        "embed": "workflow.entry",
+        "load_model": "workflow.entry",
+        "run": "workflow.entry",
         "show_versions": "workflow.versions",
     },
 )

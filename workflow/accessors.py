@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from workflow.api import run
+from workflow.entry import run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -76,7 +76,9 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
     scores = StoredRows(
         layout.scores(RUN), "scores", (n_images, N_COMPONENTS), np.dtype(np.float32)
     )
-    basis = internals.Basis(STORED, whiten=False, image_shape=IMAGE_SHAPE)
+    basis = internals.Basis(
+        STORED, whiten=False, image_shape=IMAGE_SHAPE, features=internals.Features()
+    )
     how = internals.Labeller(
         STORED, STORED, internals.LabelsSettings().rule, RUN / layout.LABELS, RUN
     )
@@ -97,7 +99,10 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
     projected = [internals.ProjectionItem(p, [CRC] * len(p.blocks), n) for p, n in zip(parts, per_part(previews), strict=True)]  # fmt: skip
     samples = [internals.SampleItem(p, n) for p, n in zip(parts, n_of, strict=True)]
     passes: Mapping[str, tuple[Any, Sequence[Any]]] = {
-        "pca": (internals.MomentsTask(images, "integer", DEFAULT_RANK, folder), parts),
+        "pca": (
+            internals.MomentsTask(images, "integer", DEFAULT_RANK, folder, internals.Features()),
+            parts,
+        ),
         "pca, largest": (internals.LargestTask(images, from_first=False), parts),
         "projection": (
             internals.ProjectionTask(images, basis, "float32", folder, folder),

@@ -122,7 +122,9 @@ class _Bench:
     def moments(self) -> float:
         """Time the pca pass."""
         self.moments_folder = self.parts_of("moments")
-        task = internals.MomentsTask(self.images, "integer", DEFAULT_RANK, self.moments_folder)
+        task = internals.MomentsTask(
+            self.images, "integer", DEFAULT_RANK, self.moments_folder, internals.Features()
+        )
         seconds = self.timed(task, self.parts)
         self.moment_reports = self.reports
         return seconds
@@ -152,7 +154,12 @@ class _Bench:
             for p in self.parts
         ]
         shape = self.images.image_shape
-        shared = internals.Basis(self.executor.share(basis), whiten=False, image_shape=shape)
+        shared = internals.Basis(
+            self.executor.share(basis),
+            whiten=False,
+            image_shape=shape,
+            features=internals.Features(),
+        )
         task = internals.ProjectionTask(
             self.images, shared, "float32", target, self.parts_of("previews")
         )

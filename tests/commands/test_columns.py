@@ -17,8 +17,8 @@ from workflow.commands.export.columns import columns
 from workflow.errors import ConfigError
 from workflow.report import ColumnData
 from workflow.runstore import RunStore
-from workflow.steps.parts import own_columns
-from workflow.steps.parts.own_columns import columns_at, kept_columns
+from workflow.steps.browsing import own_columns
+from workflow.steps.browsing.own_columns import columns_at, kept_columns
 
 ALL = np.arange(N_PHOTOS)
 

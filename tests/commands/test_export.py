@@ -17,7 +17,7 @@ from workflow import Run
 from workflow.commands import export as module
 from workflow.commands.export import export
 from workflow.errors import ConfigError, ImagesError
-from workflow.steps.parts.members import strongest_of_each
+from workflow.steps.browsing.members import strongest_of_each
 
 READERS = {"csv": pd.read_csv, "parquet": pd.read_parquet}
 ARRAYS = ("path", "label", "strength", "outlier_score", "family", "family_strength", "x", "y")
@@ -65,7 +65,7 @@ def test_table__has_the_same_bytes_however_the_labels_are_read(
 ):
     whole = export(photo_run.path, tmp_path / f"whole.{ending}", **how)
     monkeypatch.setattr(module, "READ_ROWS", 97)
-    monkeypatch.setattr("workflow.steps.parts.members.READ_ROWS", 101)
+    monkeypatch.setattr("workflow.steps.browsing.members.READ_ROWS", 101)
     if ending == "csv":
         monkeypatch.setattr(module, "GROUP_ROWS", 55)
     parts = export(photo_run.path, tmp_path / f"parts.{ending}", **how)

@@ -21,7 +21,7 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import zarr_io
 from workflow.runstore.zarr_io import StoredRows
-from workflow.steps.parts import galleries
+from workflow.steps.browsing import galleries
 
 SHAPE = (8, 8, 3)
 LOOKS = ("dark", "bright", "low-contrast", "blurred")

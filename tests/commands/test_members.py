@@ -12,7 +12,7 @@ from tests.runs.helpers import copy_of, labels_of
 from workflow.commands.members import members
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore
-from workflow.steps.parts import members as parts
+from workflow.steps.browsing import members as parts
 
 
 def brute(labels, chosen, by="strength"):

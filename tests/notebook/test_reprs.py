@@ -203,7 +203,7 @@ def test_members__are_the_best_of_all(made, pictures, label, weakest):
 def test_members__do_not_depend_on_how_labels_are_read(made, monkeypatch):
     run = Run(made)
     whole = run.members(0, 40).sample.values, run.outliers(40).sample.values
-    monkeypatch.setattr("workflow.steps.parts.members.READ_ROWS", 97)
+    monkeypatch.setattr("workflow.steps.browsing.members.READ_ROWS", 97)
     blocks = run.members(0, 40).sample.values, run.outliers(40).sample.values
     np.testing.assert_array_equal(whole, blocks)
 

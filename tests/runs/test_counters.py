@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from tests.runs.helpers import make_run
 from workflow.runstore import zarr_io
 from workflow.runstore.image_store import ImageStore
-from workflow.steps.parts.odd_images import MAX_COMPARED
+from workflow.steps.browsing.odd_images import MAX_COMPARED
 from workflow.steps.report import N_ODD
 
 BLOCK = 512

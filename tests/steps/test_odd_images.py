@@ -11,8 +11,8 @@ from tests.runs.helpers import LEAN, SETTINGS, labels_of
 from workflow.engine.summary import read_summary
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
-from workflow.steps.parts import odd_images
-from workflow.steps.parts.odd_images import find_outliers, strongest_outliers
+from workflow.steps.browsing import odd_images
+from workflow.steps.browsing.odd_images import find_outliers, strongest_outliers
 from workflow.steps.projection import stored_scores
 from workflow.steps.report import ContactSheets
 

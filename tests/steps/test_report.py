@@ -20,7 +20,7 @@ from workflow.errors import StoreError
 from workflow.runstore import RunStore
 from workflow.runstore.zarr_io import open_images
 from workflow.steps import projection
-from workflow.steps.parts.explorer_data import flows_between
+from workflow.steps.browsing.explorer_data import flows_between
 from workflow.steps.report import ContactSheets, clusters_by_threshold
 from workflow.steps.tree import stored_tree
 from workflow.tree import DEFAULT_RATIO

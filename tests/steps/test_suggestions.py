@@ -11,7 +11,7 @@ import workflow
 from tests.runs.helpers import labels_of
 from workflow.graph import Graph
 from workflow.runstore import RunStore
-from workflow.steps.parts.suggestions import BrightnessOf, modularity
+from workflow.steps.browsing.suggestions import BrightnessOf, modularity
 
 SETTINGS = {"block_rows": 2048, "tree.n_resamples": 4, "neighbors.enabled": False}
 

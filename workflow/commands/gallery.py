@@ -21,8 +21,7 @@ from workflow.formatting import format_count, format_numbers
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
-from workflow.steps.parts.clusters.counts import clusters_of
-from workflow.steps.parts.galleries import (
+from workflow.steps.browsing.galleries import (
     BORDER_RATIO,
     LOOKS,
     border_counts,
@@ -37,8 +36,9 @@ from workflow.steps.parts.galleries import (
     usual_looks,
     value_range,
 )
+from workflow.steps.browsing.previews import Previews
+from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.parts.notes import NoteTask, notes_of
-from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.steps.parts.galleries import Gallery, Usual
+    from workflow.steps.browsing.galleries import Gallery, Usual
 
 #: Kinds as a person writes them.
 KINDS = (*(name.replace("_", "-") for name in LOOKS), "border", "outliers")

@@ -12,7 +12,7 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore
-from workflow.steps.parts.members import Ranked, Ranking, described_rows, ends, region_of
+from workflow.steps.browsing.members import Ranked, Ranking, described_rows, ends, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,9 +28,9 @@ from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.server import Site, serve
 from workflow.steps.base import is_picture
-from workflow.steps.parts.members import Ranked, Ranking, described_rows
-from workflow.steps.parts.own_columns import columns_at
-from workflow.steps.parts.previews import Previews
+from workflow.steps.browsing.members import Ranked, Ranking, described_rows
+from workflow.steps.browsing.own_columns import columns_at
+from workflow.steps.browsing.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,7 +27,7 @@ from workflow.formatting import format_count
 from workflow.labels import label_rows
 from workflow.mapper import SerialMapper
 from workflow.overcluster import NearestCentroids
-from workflow.runstore import RunStore, zarr_io
+from workflow.runstore import RunStore, paths, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import digest
@@ -115,6 +115,7 @@ def predict(
         If the images are not like those of the run.
     """
     store, config = _open_labelled(run, overrides)
+    paths.require_local("`--out`", out)
     target = Path(out).absolute()
     given = open_new(store, images, config)
     client = client_for(given, client)

@@ -21,8 +21,8 @@ from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.steps.base import read_ahead
+from workflow.steps.browsing.members import values_at
 from workflow.steps.neighbors import NeighborsStep
-from workflow.steps.parts.members import values_at
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:

@@ -79,6 +79,7 @@ def begin_parts(
     StoreError
         If the destination holds something, or is being made of something else.
     """
+    paths.require_local("the destination", destination)
     target = Path(destination).absolute()
     if target.exists():
         msg = f"the destination must be new; {target} is there already. Give another path, or remove it."

@@ -27,7 +27,7 @@ from workflow.ingest.unfinished import (
     sync,
 )
 from workflow.mapper import PartitionRunner, Record, SerialRunner, run_missing
-from workflow.runstore import zarr_io
+from workflow.runstore import paths, zarr_io
 from workflow.runstore.files import read_json, sweep, write_json
 from workflow.runstore.manifest import digest
 
@@ -116,8 +116,8 @@ class WriteShard:
         names = ["images"]
         if self.source is not None and has_paths(self.source):
             found = self.source.read_paths(*rows)  # type: ignore[attr-defined]
-            paths = np.array(found, dtype=np.dtypes.StringDType())
-            self._write_checked("path", rows, [(rows, paths)])
+            names_of = np.array(found, dtype=np.dtypes.StringDType())
+            self._write_checked("path", rows, [(rows, names_of)])
             names.append("path")
             for name in columns_of(self.source):
                 values = self.source.read_column(name, *rows)  # type: ignore[attr-defined]
@@ -196,6 +196,7 @@ def ingest(
     of 16,384 images of 768 values is held in memory twice.  Values are copied
     as they are, in little-endian byte order.
     """
+    paths.require_local("the destination", destination)
     target = Path(destination).absolute()
     identity = copy_identity(source, block_rows)
     if target.exists():

@@ -10,7 +10,7 @@ from workflow.chunks import row_ranges
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import layout, zarr_io
-from workflow.steps.parts.members import READ_ROWS, inside, region_of
+from workflow.steps.browsing.members import READ_ROWS, inside, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

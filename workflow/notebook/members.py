@@ -15,10 +15,10 @@ from workflow.labels import NOISE_LABEL
 from workflow.pca import ImageStatistics
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
+from workflow.steps.browsing.galleries import require_statistics
+from workflow.steps.browsing.members import Ranked, ends
 from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.parts.clusters.lineage import COLUMNS, lineage_rows
-from workflow.steps.parts.galleries import require_statistics
-from workflow.steps.parts.members import Ranked, ends
 from workflow.steps.parts.notes import STATISTICS
 from workflow.steps.tree import FAMILIES
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
-    from workflow.steps.parts.members import Ranking
+    from workflow.steps.browsing.members import Ranking
 
 #: Most rows returned at once; the lazy `Run.dataset` has all.
 MAX_ROWS = 100_000

@@ -14,8 +14,8 @@ from workflow.report.certainty_plots import plot_certainty, plot_clusters_by_thr
 from workflow.report.map_plot import plot_map
 from workflow.report.tree_plot import plot_condensed_tree
 from workflow.runstore import RunStore
+from workflow.steps.browsing.map_data import map_data
 from workflow.steps.parts.cluster_names import cluster_names
-from workflow.steps.parts.map_data import map_data
 from workflow.steps.report import (
     ContactSheets,
     certainty_of,

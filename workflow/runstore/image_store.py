@@ -211,8 +211,14 @@ def split_key(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     -------
     tuple of (Path, str or None)
         The absolute path, and the name if there is one.
+
+    Raises
+    ------
+    StoreError
+        If it is an address in an object store.
     """
     text = os.fspath(path)
+    paths.require_local("images", text)
     place, separator, key = text.partition("::")
     if not separator or paths.exists(Path(text)):
         return paths.place(text), None

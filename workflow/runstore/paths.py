@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from workflow.errors import StoreError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: How an address in an object store or on the web begins; a `Path` of it has one slash.
+_ADDRESS = re.compile(r"(s3a?|gcs|gs|az|abfss?|https?):/")
 
 
 class Identity(NamedTuple):
@@ -23,6 +29,16 @@ class Identity(NamedTuple):
 def place(text: str | os.PathLike[str]) -> Path:
     """Return the absolute path that a user means."""
     return Path(text).expanduser().absolute()
+
+
+def require_local(what: str, path: str | os.PathLike[str]) -> None:
+    """Refuse an address in an object store, which a file system would take for a folder called ``s3:``."""
+    text = os.fspath(path)
+    found = _ADDRESS.match(text)
+    if found:
+        address = f"{found.group()}/{text[found.end() :].lstrip('/')}"
+        msg = f"{what} must be on a file system; {address} is not. Give a local path, and copy to or from it (aws s3 sync, gcloud storage rsync, azcopy, rclone)."
+        raise StoreError(msg)
 
 
 def exists(path: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
-from workflow.runstore import layout, zarr_io
+from workflow.runstore import layout, paths, zarr_io
 from workflow.runstore.files import crc_of_file, discard, disk_errors, sweep
 from workflow.runstore.journal import Journal
 from workflow.runstore.manifest import Manifest, StepRecord
@@ -57,6 +57,7 @@ class RunStore:
             If the path is a file, cannot be written, or is a folder of
             something else.
         """
+        paths.require_local("`--out`", path)
         run = Path(path).absolute()
         if run.exists() and not run.is_dir():
             msg = f"`--out` must be a folder or a new path; {run} is a file. Give another path."
@@ -95,6 +96,7 @@ class RunStore:
         StoreError
             If there is no run folder, or its manifest is damaged.
         """
+        paths.require_local("RUN", path)
         run = Path(path).absolute()
         if not (run / layout.MANIFEST).is_file():
             msg = f"RUN must be a run folder; {run} has no {layout.MANIFEST}. Make one with `run IMAGES --out {path}`."

@@ -18,6 +18,12 @@ from workflow.labels import N_TOP, CentroidLabels, cluster_of_rows, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, is_picture
+from workflow.steps.browsing.suggestions import (
+    BrightnessOf,
+    offered_partitions,
+    suggested_layer,
+    whitened_trial,
+)
 from workflow.steps.centroid_graph import EDGES
 from workflow.steps.families import ROWS as FAMILY_ROWS
 from workflow.steps.families import families_of
@@ -39,12 +45,6 @@ from workflow.steps.parts.clusters.ties import Ties, ties_to_before
 from workflow.steps.parts.edits import present_cut, remember
 from workflow.steps.parts.family_table import family_labels
 from workflow.steps.parts.far_out import usual_distance
-from workflow.steps.parts.suggestions import (
-    BrightnessOf,
-    offered_partitions,
-    suggested_layer,
-    whitened_trial,
-)
 from workflow.steps.tree import (
     CENTROID_BYTES,
     FAMILIES,

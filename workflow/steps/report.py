@@ -17,13 +17,8 @@ from workflow.engine.summary import summarize
 from workflow.runstore import layout
 from workflow.runstore.files import crc_of_file, read_json, write_bytes
 from workflow.steps.base import is_picture
-from workflow.steps.labels import LabelsSettings, labels_are_families
-from workflow.steps.parts.cluster_names import cluster_names
-from workflow.steps.parts.clusters.counts import stored_counts
-from workflow.steps.parts.clusters.lineage import told_changes
-from workflow.steps.parts.explorer_data import explorer_bytes, explorer_data
-from workflow.steps.parts.family_table import family_table, images_of_families
-from workflow.steps.parts.galleries import (
+from workflow.steps.browsing.explorer_data import explorer_bytes, explorer_data
+from workflow.steps.browsing.galleries import (
     find_galleries,
     gallery_command,
     gallery_counts,
@@ -32,13 +27,18 @@ from workflow.steps.parts.galleries import (
     outlier_words,
     with_words,
 )
-from workflow.steps.parts.map_data import map_data
-from workflow.steps.parts.members import values_at
+from workflow.steps.browsing.map_data import map_data
+from workflow.steps.browsing.members import values_at
+from workflow.steps.browsing.odd_images import find_outliers, near_copies
+from workflow.steps.browsing.own_columns import has_columns_of_others
+from workflow.steps.browsing.previews import Previews
+from workflow.steps.labels import LabelsSettings, labels_are_families
+from workflow.steps.parts.cluster_names import cluster_names
+from workflow.steps.parts.clusters.counts import stored_counts
+from workflow.steps.parts.clusters.lineage import told_changes
+from workflow.steps.parts.family_table import family_table, images_of_families
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
-from workflow.steps.parts.odd_images import find_outliers, near_copies
-from workflow.steps.parts.own_columns import has_columns_of_others
-from workflow.steps.parts.previews import Previews
 from workflow.steps.projection import n_previews
 from workflow.steps.tree import ids_of_clusters, shown_clusters, stored_tree
 

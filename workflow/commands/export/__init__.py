@@ -29,8 +29,8 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
+from workflow.steps.browsing.members import READ_ROWS, strongest_of_each
 from workflow.steps.parts.clusters.counts import clusters_of
-from workflow.steps.parts.members import READ_ROWS, strongest_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

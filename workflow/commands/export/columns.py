@@ -12,7 +12,7 @@ from workflow.commands.export.tables import OwnColumns
 from workflow.errors import ConfigError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
-from workflow.steps.parts.own_columns import (
+from workflow.steps.browsing.own_columns import (
     SHARD_ROWS,
     ColumnFacts,
     keep_columns,

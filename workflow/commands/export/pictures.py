@@ -15,7 +15,7 @@ from workflow.commands.base import images_of
 from workflow.errors import ImagesError
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
-from workflow.steps.parts.previews import Previews
+from workflow.steps.browsing.previews import Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

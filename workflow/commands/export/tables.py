@@ -12,7 +12,7 @@ from workflow.chunks import row_ranges
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, one_line
 from workflow.runstore import layout, zarr_io
-from workflow.steps.parts.members import READ_ROWS, values_at
+from workflow.steps.browsing.members import READ_ROWS, values_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

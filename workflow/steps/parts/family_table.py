@@ -11,8 +11,8 @@ from workflow.chunks import row_ranges
 from workflow.errors import ConfigError
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
+from workflow.steps.browsing.members import READ_ROWS
 from workflow.steps.families import families_of
-from workflow.steps.parts.members import READ_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

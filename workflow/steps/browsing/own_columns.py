@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.runstore import layout, zarr_io
-from workflow.steps.parts.members import values_at
+from workflow.steps.browsing.members import values_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +50,7 @@ def ordered_words(words: Sequence[str], counts: NDArray[np.int64]) -> list[int]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> ordered_words(["b", "a", "c"], np.array([1, 1, 5]))
     [2, 1, 0]
     """

@@ -10,7 +10,7 @@ from workflow.chunks import row_ranges
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
 from workflow.runstore import layout, zarr_io
-from workflow.steps.parts.own_columns import columns_at, kept_columns, ordered_words
+from workflow.steps.browsing.own_columns import columns_at, kept_columns, ordered_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,8 +9,8 @@ import numpy as np
 from workflow.chunks import row_ranges
 from workflow.numerics import ranks_in_groups
 from workflow.runstore import layout, zarr_io
+from workflow.steps.browsing.members import READ_ROWS
 from workflow.steps.overcluster import stored_duplicate_cells
-from workflow.steps.parts.members import READ_ROWS
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:

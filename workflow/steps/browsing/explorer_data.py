@@ -10,11 +10,11 @@ import numpy as np
 from workflow.numerics import ranks, ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
+from workflow.steps.browsing.map_data import drawn_ranges
+from workflow.steps.browsing.members import values_at
+from workflow.steps.browsing.own_columns import columns_at
+from workflow.steps.browsing.previews import Previews
 from workflow.steps.parts.clusters.counts import stored_counts
-from workflow.steps.parts.map_data import drawn_ranges
-from workflow.steps.parts.members import values_at
-from workflow.steps.parts.own_columns import columns_at
-from workflow.steps.parts.previews import Previews
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workflow.chunks import RowRange
     from workflow.report import Sheet
     from workflow.runstore import RunStore
-    from workflow.steps.parts.previews import Previews
+    from workflow.steps.browsing.previews import Previews
 
 Key = TypeVar("Key")
 Arrays = dict[str, "NDArray[Any]"]

@@ -1,0 +1,27 @@
+"""Addresses of object stores are refused in one line, and leave nothing behind that is called like them."""
+
+import numpy as np
+import pytest
+
+ADDRESS = "s3://bucket/things.zarr"
+WORDS = {
+    "images": ["run", ADDRESS, "--out", "run"],
+    "plan": ["plan", ADDRESS],
+    "array of a group": ["run", f"{ADDRESS}::images", "--out", "run"],
+    "source": ["ingest", ADDRESS, "copy.zarr"],
+    "destination": ["ingest", "images.npy", ADDRESS],
+    "destination in parts": ["ingest-init", "images.npy", ADDRESS, "--parts", "2"],
+    "run folder": ["run", "images.npy", "--out", "s3://bucket/run"],
+    "labelled run": ["predict", "gs://bucket/run", "images.npy", "--out", "labels.zarr"],
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_address__is_refused_in_one_line_and_nothing_is_made(run_cli, tmp_path, words):
+    np.save(tmp_path / "images.npy", np.zeros((20, 4, 4), np.uint8))
+    status, _, err = run_cli(*words)
+    assert status == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "://bucket/" in line
+    assert "must be on a file system" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
