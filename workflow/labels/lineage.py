@@ -285,16 +285,15 @@ def find_changes(
     Notes
     -----
     A cluster is *merged* if it holds most images of each of two or more of before.
-    One of before was *split* if two or more of now mostly consist of its images.  What
+    One of before was *split* if two or more of now, with new images, mostly consist of its images.  What
     else keeps its id *grew* or *shrank*; what else has another id was *born*.  An id
     is *gone* if no cluster has it and it was neither merged nor split.
     """
     size_before, size_now = _sizes(overlap)
     sizes = size_now(np.arange(len(ids))) if sizes is None else np.asarray(sizes, np.int64)
-    most_before, most_now = _mostly(overlap)
-    both = (overlap.before >= 0) & (overlap.now >= 0)
-    # Where most of a cluster of before went, and what a cluster of now mostly consists of.
-    went, consists = both & most_before, both & most_now
+    # Where most of a cluster of before went, and what a cluster of now mostly consists of, new images among it.
+    went, consists = _mostly(overlap)[0], (overlap.before >= 0) & (overlap.now >= 0)
+    consists[consists] = (2 * overlap.images > sizes[overlap.now])[consists]
     n_merged = np.bincount(overlap.now[went], minlength=len(ids))
     is_merged = n_merged >= 2
     olds, n_parts = np.unique(overlap.before[consists], return_counts=True)
