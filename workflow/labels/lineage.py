@@ -292,8 +292,8 @@ def find_changes(
     size_before, size_now = _sizes(overlap)
     sizes = size_now(np.arange(len(ids))) if sizes is None else np.asarray(sizes, np.int64)
     # Where most of a cluster of before went, and what a cluster of now mostly consists of, new images among it.
-    went, consists = _mostly(overlap)[0], (overlap.before >= 0) & (overlap.now >= 0)
-    consists[consists] = (2 * overlap.images > sizes[overlap.now])[consists]
+    both = (overlap.before >= 0) & (overlap.now >= 0)
+    went, consists = _mostly(overlap)[0], both & (2 * overlap.images > sizes[overlap.now])
     n_merged = np.bincount(overlap.now[went], minlength=len(ids))
     is_merged = n_merged >= 2
     olds, n_parts = np.unique(overlap.before[consists], return_counts=True)
