@@ -217,7 +217,9 @@ def new_ids(
 
     Parameters
     ----------
-    overlap, n_clusters
+    overlap : Overlap
+        As for `kept_ids`.
+    n_clusters : int
         As for `kept_ids`.
     next_id : int
         The first id that no cluster has had yet.
