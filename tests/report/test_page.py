@@ -83,7 +83,7 @@ def test_render__is_balanced_and_has_every_part(page, blob_tree):
         "1 min 1 s",
         "--set",
         "2.00 KiB",
-        f"Likely {n_clusters - 1} to {n_clusters} clusters: so many are found when the counts",
+        f"Likely {n_clusters - 1} to {n_clusters} clusters: the numbers found when the counts",
         "Method: contrast, because clusters touch. For comparison, density finds 3, hdbscan on",
         "Doubtful: cluster 1.",
         "29 images are exact copies of another one.",

@@ -70,7 +70,7 @@ def test_sentences__nothing_is_said_of_what_is_not_known(say, summary):
         (
             number_sentence,
             {"n_clusters_interval": [11, 12], "n_resamples": 20},
-            "Likely 11 to 12 clusters: so many are found when the counts of images are redrawn 20 times, as in other samples of such images. Clusters that are too small, or that overlap too much, are missed.",
+            "Likely 11 to 12 clusters: the numbers found when the counts of images are redrawn 20 times, as in other samples of such images, and a margin on both sides, since clusters that are too small, or that overlap too much, are missed.",
         ),
         (number_sentence, {"n_resamples": 0}, "The certainty of the clusters was not estimated: tree.n_resamples is 0."),
         (cut_words, {"cut": {"n_clusters": 5}}, "5 clusters requested"),
@@ -97,9 +97,9 @@ def test_sentences__are_these(say, summary, expected):
 @pytest.mark.parametrize(
     ("interval", "start"),
     [
-        ([11, 12], "Likely 11 to 12 clusters: so many are found when"),
+        ([11, 12], "Likely 11 to 12 clusters: the numbers found when"),
         ([12, 12], "Mostly the same number is found when"),
-        ([900, 1200], "Likely 900 to 1,200 clusters: so many are found when"),
+        ([900, 1200], "Likely 900 to 1,200 clusters: the numbers found when"),
     ],
 )
 def test_number_sentence__interval(interval, start):
@@ -150,7 +150,7 @@ def test_opening_sentences__without_structure_that_comes_first():
     number, meaning = opening_sentences({**summary, "structure": "clusters", "n_clusters": 2})
     assert "fall into separate groups" in meaning
     _, number = opening_sentences({**summary, "n_clusters_interval": [1, 3]})
-    assert number.startswith("Likely 1 to 3 clusters: so many are found")
+    assert number.startswith("Likely 1 to 3 clusters: the numbers found")
 
 
 def test_opening_sentences__untested_is_a_suggestion():

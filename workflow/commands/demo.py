@@ -158,7 +158,7 @@ def describe(found: dict[str, Any]) -> str:
             f"images     {found['n_samples']:,} of 16x16x3, made",
             f"sources    {truth['n_sources']} made, {format_count(truth['n_clusters'], 'cluster')} found{films}",
             f"ARI        {truth['ari']:.3f} over the images that have a source",
-            f"noise      {truth['n_noise']:,} images found, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
+            f"noise      {truth['n_noise']:,} images found, frames of films left aside, {truth['n_clutter']:,} clutter made ({truth['noise_precision']:.0%} of what was found is clutter, {truth['noise_recall']:.0%} of the clutter was found)",
             _describe_films(truth),
             f"centroids  {found['n_centroids']:,}, on {found['n_components']} components",
             f"seconds    {found['seconds']['total']:.0f}: {seconds}",

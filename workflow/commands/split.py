@@ -105,7 +105,7 @@ def split(
         sized = [f"{part} ({format_count(sizes.get(part, 0), 'image')})" for part in parts]
         what = f"{words}: now {' and '.join(sized)}"
         if is_by_flow(edit):
-            what += "; the tree has no border there, so that the fewest images lie between them"
+            what += "; the tree has no border there, so it was divided where the fewest images lie"
         return {
             "changed": changed_words(store, what, names),
             "clusters": parts,

@@ -32,8 +32,8 @@ STRUCTURE_SENTENCES = {
         "overlap, or that have few images, cannot be told from one."
     ),
     "families": (
-        "There are no separate large groups, so all images form one cluster, label 0. But many "
-        "images lie in families, small groups of the same source."
+        "There are no separate large groups, so all images form one cluster, label 0. But there are "
+        "families, small groups of images of the same source."
     ),
     "untested": (
         "There were too few images to tell whether they fall into groups: what follows is a "
@@ -273,7 +273,7 @@ def number_sentence(summary: Mapping[str, Any]) -> str:
             sentences.append(f"Mostly the same number is found {ways}.")
         else:
             sentences.append(
-                f"Likely {found} clusters: so many are found {ways}. Clusters that are too small, or that overlap too much, are missed."
+                f"Likely {found} clusters: the numbers found {ways}, and a margin on both sides, since clusters that are too small, or that overlap too much, are missed."
             )
     if n_resamples == 0:
         sentences.append("The certainty of the clusters was not estimated: tree.n_resamples is 0.")
