@@ -43,14 +43,14 @@ def nearest(data: Data) -> Iterator[Result]:
         # The first search of an installation compiles its loops, or reads them from the disk.
         search.query(rows[:1], k=2)
         for peer_name, peer, wanted in _searches(rows, centroids):
-            wanted = wanted and _wanted(name, wanted, NEVER_SLOWER)
             ours_s, mine, peer_s, theirs = alternate(ours, peer, data.scale.repeats)
             n_found = theirs.shape[1]
             same = float((mine[:, :n_found] == theirs).mean())
             yield Result(
                 f"nearest 2 of {len(centroids):,} centroids, {len(rows):,} rows of {name}", ours_s,
                 f"{peer_name} (finds {n_found})", peer_s, f"{same:.5f} of its answers are ours",
-                {"same": same}, wanted,
+                {"same": same},
+                _wanted(name, wanted, NEVER_SLOWER),
             )  # fmt: skip
 
 
@@ -85,9 +85,10 @@ def _searches(
         yield "scikit-learn pairwise_distances_argmin", sklearn, None
 
 
-def _wanted(name: str, usual: float, where_bounds_do_little: float) -> float:
-    """Return how many times faster than faiss a set should be."""
-    return where_bounds_do_little if name.removesuffix(" scores") in MADE else usual
+def _wanted(name: str, usual: float | None, where_bounds_do_little: float) -> float | None:
+    """Return how many times faster than a peer a set should be, if it should."""
+    has_little = usual is not None and name.removesuffix(" scores") in MADE
+    return where_bounds_do_little if has_little else usual
 
 
 def absent() -> list[str]:
@@ -105,7 +106,6 @@ def fitting(data: Data) -> Iterator[Result]:
             return fitted.centroids
 
         for peer_name, peer, wanted in _fits(rows, n_centroids):
-            wanted = wanted and _wanted(name, wanted, 1 / 0.7)
             ours_s, mine, peer_s, theirs = alternate(ours, peer, 1)
             error, n_empty = _quality(rows, mine)
             peer_error, peer_empty = _quality(rows, theirs)
@@ -114,7 +114,8 @@ def fitting(data: Data) -> Iterator[Result]:
                 ours_s, peer_name, peer_s,
                 f"mean squared distance {error / peer_error:.4f} of theirs; "
                 f"{n_empty} and {peer_empty} empty",
-                {"inertia_ratio": error / peer_error, "n_empty": n_empty}, wanted,
+                {"inertia_ratio": error / peer_error, "n_empty": n_empty},
+                _wanted(name, wanted, 1 / 0.7),
             )  # fmt: skip
 
 

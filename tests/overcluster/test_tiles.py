@@ -97,7 +97,9 @@ def test_tile_scores__bound_the_exact_ones_at_every_stage(n_features):
     for bit, row in enumerate(chosen):
         loose = limits.copy()
         loose[row] += np.float32(2e-3)
-        assert [found for found, _ in both(x, panels.factors, loose, tile, panels.stops)] == [1 << bit] * 2
+        assert [found for found, _ in both(x, panels.factors, loose, tile, panels.stops)] == [
+            1 << bit
+        ] * 2
 
 
 @pytest.mark.parametrize("n_features", [1, 5, 8, 50, 67])

@@ -267,7 +267,7 @@ def _compare_near(
     rows: NDArray[np.int64],
     tile: Tile,
     scores: NDArray[np.float32],
-    near_rows: int,
+    near_rows: int | np.int64,
 ) -> bool:
     """Compare near rows of a tile exactly with what their scores leave; return whether any came nearer."""
     is_nearer = False

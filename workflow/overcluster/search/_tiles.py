@@ -260,7 +260,7 @@ def plain_tile_scores(
     rows: NDArray[np.int64],
     tile: Tile,
     stops: NDArray[np.int64],
-) -> int:
+) -> int | np.int64:
     """Score the rows of a tile against its panel; return which are near one, stop early if none is.
 
     Parameters
