@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.pictures import natural_windows, smooth_sources
 from workflow.ingest import DemoSource
 from workflow.mapper import ArrayRows, SerialMapper
 from workflow.overcluster import fit_centroids
@@ -19,6 +20,8 @@ from workflow.pca import PCA
 N_COMPONENTS = 50
 #: Stored set of images that is looked for beside the demo's.
 STORED = "mnist"
+#: Images in which bounds rule out less than in the demo's.
+MADE = {"natural windows": natural_windows, "noisy sources": smooth_sources}
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Data:
     def score_sets(self) -> dict[str, NDArray[np.float32]]:
         """Scores by the name of the images, in an order without meaning."""
         sets = {"demo scores": self.scores}
+        for name, make in MADE.items():
+            sets[f"{name} scores"] = _scores(make(self.scale.n_images))
         if self.folder is not None:
             with np.load(self.folder / f"{STORED}.npz") as stored:
                 images = stored["images"][: self.scale.n_images]

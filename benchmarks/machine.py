@@ -91,7 +91,7 @@ def measure_machine(folder: Path, *, is_rough: bool = False) -> Machine:
         n_cores=n_cores,
         load=load,
         instructions=processor_instructions(),
-        compiled_for=llvmlite.binding.get_host_cpu_name(),
+        compiled_for=numba_target(),
         numpy_kernels=numpy_kernels(),
         blas=blas_kernel(),
         product_1_gflops=product_rate(1, size),
@@ -106,6 +106,14 @@ def software() -> str:
     """Return the versions of Python and of the libraries."""
     libraries = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"Python {platform.python_version()}, {libraries}"
+
+
+def numba_target() -> str:
+    """Return the processor that numba compiles for, and by which variable where it is not the one here."""
+    told = os.environ.get("NUMBA_CPU_NAME")
+    limited = os.environ.get("FAISS_OPT_LEVEL")
+    target = f"{told} (by NUMBA_CPU_NAME)" if told else llvmlite.binding.get_host_cpu_name()
+    return f"{target}; faiss: {limited} (by FAISS_OPT_LEVEL)" if limited else target
 
 
 def _cpuinfo(key: str) -> str:

@@ -91,6 +91,19 @@ def test_fit__doubling_batches_come_near_whole_rounds(small_batches):
     assert doubled.n_rows_used == sum(n_rows) + n_rows[0]
 
 
+def test_fit__rests_although_centroids_go_on_changing_places():
+    # Sources far apart, the same noise in all features: some centroids always find a better place.
+    rng = np.random.default_rng(2)
+    sources = rng.normal(size=(70, 30)) * 20
+    rows = (sources[rng.integers(70, size=9600)] + rng.normal(size=(9600, 30))).astype(np.float32)
+    fitted = fit(rows, 300)
+    *earlier, last, check = (line["inertia_per_row"] for line in fitted.history)
+    assert fitted.history[-2]["n_swapped"] > 300 * fitting.MAX_RELOCATED_SHARE
+    assert 1 - last / earlier[-1] < fitting.MIN_GAIN
+    assert check <= last
+    assert fitted.inertia < 1.01 * KMeans(300, n_init=1, random_state=0).fit(rows).inertia_
+
+
 @pytest.mark.parametrize("path", ["memory", "candidates"])
 def test_fit__bits_do_not_depend_on_the_mapper(path, small_batches, monkeypatch):
     if path == "candidates":

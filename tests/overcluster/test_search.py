@@ -273,6 +273,17 @@ def test_nearest_centroids__choose_by_the_data():
     assert center_centroids(normal(1000, 40)).dtype == np.float32
 
 
+def test_nearest_centroids__stay_in_panels_where_few_are_blurred():
+    # Sources far apart with noise of one size: float32 blurs the centroids of a source among each
+    # other, and tells them from all others.
+    sources = normal(40, 30, 1, scale=1e3)
+    centroids, rows = (sources[np.arange(n) % 40] + normal(n, 30, n) for n in (600, 100))
+    centered, found = center_centroids(centroids), NearestCentroids.build(centroids)
+    assert centered.dtype == np.float64
+    assert isinstance(found.search, PanelSearch)
+    same(found.query(rows), brute_force(rows, centroids, 3))
+
+
 def test_nearest_centroids__take_half_precision_and_give_all_arrays():
     search = NearestCentroids.build(np.array([[1.0], [2.0]], dtype=np.float16))
     assert search.query(np.array([[2.0]], dtype=np.float16), k=1)[0].tolist() == [[1]]

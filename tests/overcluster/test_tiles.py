@@ -87,17 +87,19 @@ def test_tile_scores__bound_the_exact_ones_at_every_stage(n_features):
     tile = Tile(0, 4, 1)
     chosen = ROWS[:4]
     slack = 1e-5 * np.square(rows[chosen]).sum(axis=1)[:, None] + 1e-9
-    for is_near, scores in both(x, panels.factors, np.full(9, np.inf, "f4"), tile, panels.stops):
-        assert is_near
+    for near, scores in both(x, panels.factors, np.full(9, np.inf, "f4"), tile, panels.stops):
+        assert near == 0b1111
         np.testing.assert_allclose(scores, exact[chosen], rtol=1e-4, atol=1e-4)
         assert (scores <= exact[chosen] + slack).all()
-    # A tile is near if and only if one of its rows is.
+    # Of each row a bit says whether it is near.
     limits = (exact.min(axis=1) - 1e-3).astype(np.float32)
     assert [found for found, _ in both(x, panels.factors, limits, tile, panels.stops)] == [0, 0]
-    for row in chosen:
+    for bit, row in enumerate(chosen):
         loose = limits.copy()
         loose[row] += np.float32(2e-3)
-        assert [found for found, _ in both(x, panels.factors, loose, tile, panels.stops)] == [1, 1]
+        assert [found for found, _ in both(x, panels.factors, loose, tile, panels.stops)] == [
+            1 << bit
+        ] * 2
 
 
 @pytest.mark.parametrize("n_features", [1, 5, 8, 50, 67])

@@ -88,6 +88,14 @@ class RoundState:
         """Number of rounds made with the present batch size."""
         return int(np.count_nonzero(self.history[:, 0] == self.n_batch))
 
+    @property
+    def gain(self) -> float:
+        """Share of the error by which the last two rounds differ; infinite after the first of a batch."""
+        if self.n_iter_of_batch < 2:
+            return float("inf")
+        before, now = self.history[-2:, HISTORY.index("inertia_per_row")]
+        return float(1 - now / before) if before > 0 else 0.0
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the attributes by name.
 

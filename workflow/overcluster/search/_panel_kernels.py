@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Norms that bound a scalar product are stored larger by this share.
 NORM_MARGIN = 1e-6
+#: A bit for each row of a tile.
+EVERY_ROW = np.int64(2**TILE_ROWS - 1)
 #: Rows whose boxes are looked at together.
 BATCH_ROWS = 128
 
@@ -126,7 +128,7 @@ def _search_start_panels(
             queries.scaled, panels.factors, queries.limit, scores, order, tile, panels.stops
         ):
             _compare_lowest(queries, centroids, panels.ids, order, tile, scores)
-            _compare_near(queries, centroids, panels.ids, order, tile, scores)
+            _compare_near(queries, centroids, panels.ids, order, tile, scores, EVERY_ROW)
         start = stop
 
 
@@ -162,10 +164,13 @@ def _search_others(
             n_near += sq_gap[i] <= box_limit[i]
         for start in range(0, n_near, TILE_ROWS):
             tile = Tile(start, min(start + TILE_ROWS, n_near), panel)
-            if tile_scores(
+            near_rows = tile_scores(
                 queries.scaled, panels.factors, queries.limit, scores, near, tile, panels.stops
-            ):
-                is_stale |= _compare_near(queries, centroids, panels.ids, near, tile, scores)
+            )
+            if near_rows:
+                is_stale |= _compare_near(
+                    queries, centroids, panels.ids, near, tile, scores, near_rows
+                )
 
 
 @compiled
@@ -262,10 +267,13 @@ def _compare_near(
     rows: NDArray[np.int64],
     tile: Tile,
     scores: NDArray[np.float32],
+    near_rows: int | np.int64,
 ) -> bool:
-    """Compare rows of a tile exactly with what its scores leave; return whether any came nearer."""
+    """Compare near rows of a tile exactly with what their scores leave; return whether any came nearer."""
     is_nearer = False
     for i in range(tile.stop - tile.start):
+        if not near_rows >> i & 1:
+            continue
         row = rows[tile.start + i]
         limit = queries.limit[row]
         for lane in range(PANEL_CENTROIDS):

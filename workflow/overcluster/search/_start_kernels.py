@@ -83,9 +83,10 @@ def _nearest_centers(
         first_panel = first[order[start]]
         for panel in range(first_panel, first_panel + n_panels):
             tile = Tile(start, stop, panel)
-            if not tile_scores(scaled, centers, lowest, scores, order, tile, stops):
-                continue
+            near_rows = tile_scores(scaled, centers, lowest, scores, order, tile, stops)
             for i in range(stop - start):
+                if not near_rows >> i & 1:
+                    continue
                 row = order[start + i]
                 for lane in range(PANEL_CENTROIDS):
                     if scores[i, lane] < lowest[row]:

@@ -10,6 +10,7 @@ long and finds the same.
 from __future__ import annotations
 
 import sys
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from numba.extending import intrinsic
 from workflow.compiling import compiler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -164,17 +165,28 @@ class _Tile:
 
     def is_near(self, limits: list[Any], stage: int) -> Any:
         """Return whether any score of the tile, its tail bounded, is within its row's limit."""
-        scores, builder = self.scores, self.builder
-        if stage < N_STAGES - 1:
-            place = ir.Constant(_INDEX, stage)
-            scores = self.added(place, place, scores)
-        near = None
+        place = ir.Constant(_INDEX, stage)
+        lanes = self.near_lanes(limits, self.added(place, place, self.scores))
+        return self.is_any(reduce(self.builder.or_, lanes))
+
+    def near_rows(self, limits: list[Any]) -> Any:
+        """Return the rows with a score within their limit, a bit each."""
+        builder, bits = self.builder, ir.Constant(_INDEX, 0)
+        for row, lanes in enumerate(self.near_lanes(limits, self.scores)):
+            bit = builder.zext(self.is_any(lanes), _INDEX)
+            bits = builder.or_(bits, builder.shl(bit, ir.Constant(_INDEX, row)))
+        return bits
+
+    def near_lanes(self, limits: list[Any], scores: list[list[Any]]) -> Iterator[Any]:
+        """Yield, of each row, the lanes in which any score is within its limit."""
         for limit, row_scores in zip(limits, scores, strict=True):
-            for score in row_scores:
-                lanes = builder.fcmp_ordered("<=", score, limit)
-                near = lanes if near is None else builder.or_(near, lanes)
-        bits = builder.bitcast(near, ir.IntType(_LANES))
-        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(_LANES), 0))
+            near = [self.builder.fcmp_ordered("<=", score, limit) for score in row_scores]
+            yield reduce(self.builder.or_, near)
+
+    def is_any(self, lanes: Any) -> Any:
+        """Return whether any lane is true."""
+        bits = self.builder.bitcast(lanes, ir.IntType(_LANES))
+        return self.builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(_LANES), 0))
 
 
 @_intrinsic
@@ -189,7 +201,7 @@ def _written_tile_scores(
     stops: Any,
 ) -> Any:
     """Write the code of `plain_tile_scores`; products and sums are fused where that is one step."""
-    signature = types.boolean(x, factors, limits, scores, rows, tile, stops)
+    signature = types.int64(x, factors, limits, scores, rows, tile, stops)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         arrays = {
@@ -212,7 +224,11 @@ def _written_tile_scores(
         for stage in range(N_STAGES):
             feature_stop = feature_stops.load(ir.Constant(_INDEX, stage))
             code.add_features(feature, feature_stop)
-            near = code.is_near(row_limits, stage)
+            if stage < N_STAGES - 1:
+                near = code.is_near(row_limits, stage)
+            else:
+                near_rows = code.near_rows(row_limits)
+                near = builder.icmp_unsigned("!=", near_rows, ir.Constant(_INDEX, 0))
             following = builder.append_basic_block("following")
             exits.append(builder.block)
             builder.cbranch(near, following, done)
@@ -226,10 +242,10 @@ def _written_tile_scores(
         last = builder.block
         builder.branch(done)
         builder.position_at_end(done)
-        answer = builder.phi(ir.IntType(1))
+        answer = builder.phi(_INDEX)
         for block in exits:
-            answer.add_incoming(ir.Constant(ir.IntType(1), 0), block)
-        answer.add_incoming(ir.Constant(ir.IntType(1), 1), last)
+            answer.add_incoming(ir.Constant(_INDEX, 0), block)
+        answer.add_incoming(near_rows, last)
         return answer
 
     return signature, generate
@@ -244,8 +260,8 @@ def plain_tile_scores(
     rows: NDArray[np.int64],
     tile: Tile,
     stops: NDArray[np.int64],
-) -> bool:
-    """Score the rows of a tile against its panel; return whether one is near, else stop early.
+) -> int | np.int64:
+    """Score the rows of a tile against its panel; return which are near one, stop early if none is.
 
     Parameters
     ----------
@@ -257,8 +273,8 @@ def plain_tile_scores(
     limits : float32 array of shape (n_rows,)
         Scores up to which a centroid is near to a row.
     scores : float32 array of shape (4, 32)
-        Written only where True is returned: the scores of all features; the
-        last row again in place of missing ones.
+        Written only where a row is near: the scores of all features; the last
+        row again in place of missing ones.
     rows : int64 array of shape (n,)
         Indices of rows, some of which are those of the tile.
     tile : Tile
@@ -268,14 +284,15 @@ def plain_tile_scores(
 
     Returns
     -------
-    bool
-        Whether a centroid of the panel is near to one of the rows.
+    int
+        A bit for each row, the lowest for the first: whether a centroid of
+        the panel is near to it.
     """
     sums = np.empty((TILE_ROWS, PANEL_CENTROIDS), np.float32)
     sums[:] = factors[tile.panel, N_STAGES - 1]
     start = 0
     for stage in range(N_STAGES):
-        is_near = False
+        near = np.int64(0)
         for i in range(TILE_ROWS):
             row = rows[min(tile.start + i, tile.stop - 1)]
             for feature in range(start, stops[stage]):
@@ -286,12 +303,12 @@ def plain_tile_scores(
                 score = sums[i, lane]
                 if stage < N_STAGES - 1:
                     score += x[row, stage] * factors[tile.panel, stage, lane]
-                is_near |= score <= limits[row]
-        if not is_near:
-            return False
+                near |= np.int64(score <= limits[row]) << i
+        if near == 0:
+            return near
         start = stops[stage]
     scores[:] = sums
-    return True
+    return near
 
 
 @_intrinsic

@@ -34,6 +34,9 @@ class CenteredCentroids(NamedTuple):
         The centroids with the mean taken off, scaled.
     dtype : dtype
         float32, or float64 where float32 could blur the spacing of centroids.
+    blurred : float
+        Mean share of the centroids that float32 cannot tell from the one
+        nearest to a centroid.
     """
 
     centroids: NDArray[Any]
@@ -41,6 +44,7 @@ class CenteredCentroids(NamedTuple):
     scale: float
     scaled: NDArray[np.float64]
     dtype: np.dtype[Any]
+    blurred: float
 
 
 class Search(Protocol):
@@ -142,7 +146,7 @@ def center_centroids(centroids: NDArray[Any]) -> CenteredCentroids:
     spread = float(np.abs(scaled).max())
     scale = 2.0 ** -np.frexp(spread)[1] if spread > 0 else 1.0
     scaled *= scale
-    return CenteredCentroids(centroids, shift, scale, scaled, _product_dtype(scaled))
+    return CenteredCentroids(centroids, shift, scale, scaled, *_precision(scaled))
 
 
 def as_float_rows(rows: NDArray[Any]) -> NDArray[Any]:
@@ -244,16 +248,18 @@ def require_finite(rows: NDArray[Any], sq_norm: NDArray[np.float64]) -> None:
         raise ValueError(msg)
 
 
-def _product_dtype(scaled: NDArray[np.float64]) -> np.dtype[Any]:
-    """Return float64 where float32 could blur the spacing of more than one in twenty centroids."""
+def _precision(scaled: NDArray[np.float64]) -> tuple[np.dtype[Any], float]:
+    """Return the type of products, float64 where float32 could blur the spacing of more than one in twenty centroids, and `CenteredCentroids.blurred`."""
     n_centroids, n_features = scaled.shape
     step = -(-n_centroids // PRECISION_SAMPLE)
     sq_norm = np.einsum("ij,ij->i", scaled, scaled)
     sampled = np.arange(0, n_centroids, step)
-    nearest = np.empty(len(sampled))
+    blur = 4 * relative_roundoff(n_features, np.float32) * sq_norm[sampled]
+    nearest, n_alike = np.empty(len(sampled)), np.empty(len(sampled))
     # A few at a time: their distances then stay in the cache.
     for start in range(0, len(sampled), PRECISION_BATCH):
-        some = sampled[start : start + PRECISION_BATCH]
+        batch = slice(start, start + PRECISION_BATCH)
+        some = sampled[batch]
         sums = sq_norm + sq_norm[some, None]
         spacing = scaled[some] @ scaled.T
         spacing *= -2
@@ -261,7 +267,10 @@ def _product_dtype(scaled: NDArray[np.float64]) -> np.dtype[Any]:
         sums *= 1e-12
         # Coincident centroids say nothing about spacing, nor does a centroid about itself.
         spacing[spacing <= sums] = np.inf
-        nearest[start : start + PRECISION_BATCH] = spacing.min(axis=1)
-    blurred = 4 * relative_roundoff(n_features, np.float32) * sq_norm[sampled]
-    is_blurred = blurred > MAX_BLUR * nearest
-    return np.dtype(np.float64 if is_blurred.mean() > 0.05 else np.float32)
+        nearest[batch] = spacing.min(axis=1)
+        reach = nearest[batch] + blur[batch]
+        alike = (spacing > nearest[batch, None]) & (spacing <= reach[:, None])
+        n_alike[batch] = np.count_nonzero(alike, axis=1)
+    is_blurred = blur > MAX_BLUR * nearest
+    dtype = np.dtype(np.float64 if is_blurred.mean() > 0.05 else np.float32)
+    return dtype, float(n_alike.mean() / n_centroids)
