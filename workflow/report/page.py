@@ -67,7 +67,10 @@ _TRUTH: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n_clutter_found": ("images that are both", format_value),
     "noise_precision": ("share of the noise found that is clutter", format_share),
     "noise_recall": ("share of the clutter that was found as noise", format_share),
-    "n_films": ("films that frames were made of; neither clutter nor of these sources", format_value),
+    "n_films": (
+        "films that frames were made of; neither clutter nor of these sources",
+        format_value,
+    ),
     "n_films_found": ("films found: half of the frames in families of the film", format_value),
     "film_recall": ("share of the films that was found", format_share),
     "n_families": ("families found", format_value),
