@@ -41,7 +41,7 @@ EXHAUSTED, REST = 1.0, 0.2
 MAX_RELOCATED_SHARE = 1 / 128
 #: Nor is that waited for once a round lowers the error by less than this share, in a batch of 32 rows
 #: for each centroid or more: with noise in all pixels centroids change places in every round and win
-#: nothing.  With few rows for each, the moves still win 1 to 3 % (decision 0047).
+#: nothing.  With few rows for each, the moves still win 1 to 3 % (decision 0045).
 MIN_GAIN = 1 / 1000
 #: Rounds that one batch smaller than the sample may take.
 MAX_ROUNDS_OF_BATCH = 12
