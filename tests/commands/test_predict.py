@@ -197,6 +197,11 @@ def test_folder__and_raw_file_take_the_shape_of_the_run(bytes_run, run_cli, tmp_
         if given_images.startswith("signs/"):
             names = zarr_io.read_array(tmp_path / "p.zarr", "path")
             assert names.tolist() == [given_images.removeprefix("signs/")]
+    (tmp_path / "signs" / "broken.png").write_bytes(b"no picture")
+    words = ("predict", store.path, tmp_path / "signs", "--out", tmp_path / "p.zarr")
+    status, out, err = run_cli(*words)
+    assert (status, out.startswith("2 images")) == (0, True)
+    assert "1 file skipped (broken.png)" in err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from workflow.ingest import open_input
 from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
-from workflow.steps.ingest import IngestSettings, copy_images, require_two
+from workflow.steps.ingest import IngestSettings, copy_images, describe_skipped, require_two
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.tree import FAMILIES
@@ -215,7 +215,10 @@ def readable_images(
     images = given.store
     if images is None:
         place = work / layout.IMAGES
-        copy_images(given, place, executor)
+        report = copy_images(given, place, executor)
+        if report.n_unreadable:
+            skipped = describe_skipped(report.n_unreadable, report.unreadable)
+            log.warning("%s of %s", skipped.removeprefix(", "), given.name)
         images = zarr_io.open_images(place)
     known = store.manifest.images
     expected = f"{tuple(known['shape'][1:])} of {known['dtype']}"

@@ -33,8 +33,11 @@ def families_section(data: ReportData) -> Markup:
     families = data.families
     if families is None:
         return Markup()
-    n_within = int(np.count_nonzero(families.cluster_share >= WITHIN))
-    lie = f"{n_within:,} of {format_count(len(families.size), 'family')} lie within one cluster."
+    lies_in_one = families.cluster_share >= WITHIN
+    n_within = int(np.count_nonzero(lies_in_one & (families.cluster >= 0)))
+    n_noise = int(np.count_nonzero(lies_in_one & (families.cluster < 0)))
+    lie = f"{n_within:,} of {format_count(len(families.size), 'family')} lie within one cluster"
+    lie += f", {n_noise:,} among noise." if n_noise else "."
     plots = [_sizes(families), _conductance(families)]
     # Where families are the labels, their pictures are called so.
     title = "How tight the families are" if label_noun(data.summary) == "family" else "Families"
@@ -94,8 +97,8 @@ def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
         (
             str(family),
             f"{families.size[family]:,}",
-            f"{families.conductance[family]:.2f}",
-            f"{families.expected[family]:.2f}",
+            f"{families.conductance[family]:.3f}",
+            f"{families.expected[family]:.3f}",
             f"{families.dimension[family]:.1f}",
             cluster_words(int(families.cluster[family])),
             format_share(float(families.cluster_share[family])),

@@ -388,8 +388,10 @@ def missing_path(path: Place) -> ImagesError:
         return ImagesError(
             f"images must exist, and at an address be Zarr; {path} holds none of {', '.join(NODE_FILES)}. Check the address; copy what is no Zarr, and give the copy."
         )
-    close = difflib.get_close_matches(path.name, paths.names_in(path.parent), n=1)
-    hint = f"Did you mean {path.parent / close[0]}?" if close else "Check the path."
+    # Without endings, which alone make two names alike.
+    stems = {Path(name).stem: name for name in paths.names_in(path.parent)}
+    close = difflib.get_close_matches(path.stem, stems, n=1)
+    hint = f"Did you mean {path.parent / stems[close[0]]}?" if close else "Check the path."
     return ImagesError(f"images must exist; {path} does not. {hint}")
 
 
