@@ -84,7 +84,7 @@ def _next_steps(data: ReportData) -> list[tuple[str, str]]:
     if data.families is not None:
         steps.append((format_count(len(data.families.size), "family"), "#families"))
     if len(data.sheets):
-        steps.append(("outliers and copies", "#gallery"))
+        steps.append(("odd images", "#gallery"))
     if summary.get("partitions"):
         steps.append(("partitions that the tree offers", "#partitions"))
     return steps

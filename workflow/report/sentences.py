@@ -435,7 +435,7 @@ def doubtful_sentence(summary: Mapping[str, Any]) -> str:
     noun = "cluster" if len(clusters) == 1 else "clusters"
     return (
         f"Doubtful: {noun} {doubtful_names(clusters, summary['n_clusters'])}. Such a cluster is "
-        "often not found again in redrawn counts: with other images of the same kind it may join "
+        "missing in more than a tenth of the redrawn counts: with other images of the same kind it may join "
         "a neighbour, or fall apart."
     )
 

@@ -128,6 +128,7 @@ def export(
         raise ConfigError(msg)
     groups = frames.of(regrouped(rows, GROUP_ROWS if pictures is None else PICTURE_ROWS))
     names = summary.get("cluster_names", {})
+    has_near = kind == "atlas" and wanted is None and limit is None and has_neighbors(store)
     with replaced_when_whole(target) as partial:
         if pictures is None:
             write_table(partial, groups)
@@ -136,10 +137,10 @@ def export(
         elif kind == "fiftyone":
             write_fiftyone(partial, groups, pictures, names, clusters_of(summary))
         else:
-            is_all = wanted is None and limit is None and has_neighbors(store)
-            near = store.path / layout.NEIGHBORS if is_all else None
+            near = store.path / layout.NEIGHBORS if has_near else None
             write_table(partial, atlas_frames(groups, pictures, near))
-    return {"run": str(store.path), "to": str(target), "format": kind, "n_images": frames.n_rows}
+    found = {"run": str(store.path), "to": str(target), "format": kind, "n_images": frames.n_rows}
+    return found | ({"has_neighbors": has_near} if kind == "atlas" else {})
 
 
 def _format_of(to: Path | str, given: str | None) -> str:
@@ -193,4 +194,5 @@ def describe(found: dict[str, Any]) -> str:
         text += "\nin Python: fiftyone.Dataset.from_dir(dataset_dir=..., dataset_type=fiftyone.types.FiftyOneImageClassificationDataset)"
     if found["format"] == "atlas":
         text += f"\nembedding-atlas {found['to']} --x x --y y --image image"
+        text += " --neighbors neighbors" if found["has_neighbors"] else ""
     return text
