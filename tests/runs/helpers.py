@@ -68,6 +68,18 @@ def without_families(labels):
     return labels.drop_vars(["family", "family_strength"], errors="ignore")
 
 
+def with_numbers_of(labels, like):
+    """Return labels with the numbers that `like` has for the same clusters."""
+    pairs = np.unique(np.stack([labels["label"].values, like["label"].values]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    number = dict(pairs.T.tolist()) | {-1: -1}
+    changed = {
+        name: labels[name].copy(data=np.vectorize(number.get, otypes=["i4"])(labels[name].values))
+        for name in ("label", "label_resolved", "top_label")
+    }
+    return labels.assign(changed)
+
+
 def assert_same_labels(first, second):
     """Hold two labels stores against each other, bit for bit."""
     assert set(first) == set(second)
