@@ -11,7 +11,7 @@ from workflow.engine.partitions import partitions
 from workflow.engine.summary import summarize, write_summary
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
-from workflow.runstore import RunStore, layout, zarr_io
+from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
 from workflow.steps.families import families_of
@@ -21,6 +21,7 @@ from workflow.steps.labels import (
     choose_labels,
     label_images,
     label_model,
+    names_beside,
     reported_counts,
 )
 from workflow.steps.map import map_of
@@ -195,9 +196,9 @@ def _relabel(
     chosen, found = choose_labels(store, numbered, settings.level, asked)
     place = store.wip("recut")
     place.mkdir()
-    # The present labels have the file names of the images, where there are any.
+    # The present labels have the coordinates of the images, where there are any.
     present = store.path / layout.LABELS
-    paths = present if "path" in zarr_io.array_names(present) else None
+    paths = present if names_beside(present) else None
     target = place / layout.LABELS
     labeller = Labeller.of(
         executor,

@@ -13,6 +13,7 @@ from workflow.chunks import row_ranges
 from workflow.config.fields import ScoreOrOff, Section
 from workflow.engine.partitions import flat_checksums, n_rows, partition_rows
 from workflow.engine.plan import TaskPlan
+from workflow.engine.segments import is_updated
 from workflow.engine.step import Step
 from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
 from workflow.labels import N_TOP, CentroidLabels, cluster_of_rows, label_rows
@@ -97,6 +98,11 @@ LABELS: dict[str, ArraySpec] = {
     "top_membership": ArraySpec(
         ("sample", "rank"), "float32", "1", "their shares; what is missing to 1 is noise"
     ),
+}
+#: Coordinates of the images that lie with the labels, copied from those before or from the images.
+BESIDE = {
+    "path": "file of the image",
+    "segment": "0, or the number of the update that brought the image",
 }
 #: Where the answer is one cluster and the tree has useful partitions.
 SUGGESTED = "label_suggested"
@@ -185,7 +191,7 @@ class LabelsStep(Step):
             chosen,
             rule,
             target,
-            context.paths(),
+            labels_beside(store) or context.paths(),
             families=families_of(store),
             map=map_of(store),
         )
@@ -251,7 +257,8 @@ def _check_labels(store: RunStore) -> Iterator[str]:
     if any(len(block) != len(names) for block in checksums):
         yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
         return
-    yield from check_rows_of_step(store, "labels", "blocks", labels, names)
+    rows = row_ranges(*rows_and_blocks(store))
+    yield from check_rows_of_step(store, "labels", "blocks", labels, names, rows=rows)
     yield from check_beside(store, labels, set(names))
 
 
@@ -333,6 +340,17 @@ def _field(name: str) -> str:
     return name.removeprefix("centroid_")
 
 
+def names_beside(group: Path | None) -> list[str]:
+    """Return which coordinates of the images a group holds."""
+    return [] if group is None else [name for name in BESIDE if name in zarr_io.array_names(group)]
+
+
+def labels_beside(store: RunStore) -> Path | None:
+    """Return the labels that a run has, where these hold coordinates which its images do not; None elsewhere."""
+    labels = store.path / layout.LABELS
+    return labels if is_updated(store) and names_beside(labels) else None
+
+
 def create_labels(
     target: Path,
     n_samples: int,
@@ -354,19 +372,22 @@ def create_labels(
             dims=spec.dims,
             attrs={"units": spec.unit, "long_name": spec.description},
         )
-    if paths is not None:
+    beside = names_beside(paths)
+    for name in beside:
+        assert paths is not None
         zarr_io.create_rows_array(
             target,
-            "path",
+            name,
             n_rows=n_samples,
             tail_shape=(),
-            dtype=zarr_io.array_dtype(paths, "path"),
+            dtype=zarr_io.array_dtype(paths, name),
             shard_rows=partition_rows(n_samples, block_rows),
             block_rows=block_rows,
             dims=("sample",),
-            attrs={"long_name": "file of the image"},
+            attrs={"long_name": BESIDE[name]},
         )
-        zarr_io.write_attrs(target, {"coordinates": "path"})
+    if beside:
+        zarr_io.write_attrs(target, {"coordinates": " ".join(beside)})
     # Nothing is added later but rows, so xarray may read all metadata at once.
     zarr_io.consolidate(target)
 
@@ -468,7 +489,7 @@ class Labeller:
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy names, families and places along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
-        copied = [(self.paths, "path")] if self.paths is not None else []
+        copied = [(self.paths, name) for name in names_beside(self.paths)]
         if self.families is not None:
             copied += [(self.families, name) for name in FAMILY_ROWS]
         if self.map is not None:

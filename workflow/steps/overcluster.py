@@ -227,7 +227,7 @@ class OverclusterStep(Step):
         """Check the sample and each image's nearest centroids."""
         if store.step(self.name).state == "complete":
             sample, nearest = layout.sample(store.path), layout.nearest(store.path)
-            rows = stored_sample(store).n_samples, SAMPLE_SHARD_ROWS
+            rows = row_ranges(stored_sample(store).n_samples, SAMPLE_SHARD_ROWS)
             yield from check_rows_of_step(store, self.name, "sample", sample, ["sample"], rows=rows)
             part = store.step(self.name).details["assign_part"]
             names = ["nearest", "sq_distance"]
@@ -583,15 +583,15 @@ def _assign_once(
     task = AssignTask(stored_scores(store), shared, target, parts)
     reports = context.run_partitions(step, task, journal, name="overcluster: assign")
     sums: AssignSums = context.executor.reduce(
-        partial(_read_sums, parts),
+        partial(read_sums, parts),
         part_files(reports),
-        _merge_sums,
+        merge_sums,
         partial(leave_sums, shared, pairs_file(store), place),
     )
     return sums
 
 
-def _read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
+def read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
     """Read the sums of a partition."""
     arrays = part.read(folder)
     return (
@@ -600,7 +600,7 @@ def _read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
     )
 
 
-def _merge_sums(
+def merge_sums(
     left: tuple[CellSums, PairCounts], right: tuple[CellSums, PairCounts]
 ) -> tuple[CellSums, PairCounts]:
     """Merge the sums of neighbours."""

@@ -197,8 +197,9 @@ def _ties(
     """Return the graph of the images, of which there are few, added up between centroids, and its communities."""
     from workflow.families import ties_between
 
-    n = store.manifest.images["shape"][0]
     place = store.path / layout.NEIGHBORS
+    # Images that `update` has added have none.
+    n = zarr_io.StoredRows.open(place, "index").n_samples
     index, distance = (zarr_io.read_rows(place, name, 0, n) for name in ("index", "distance"))
     nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", 0, n)
     return ties_between(index, distance, nearest[:, 0], n_centroids, is_clumped=is_clumped)
