@@ -116,9 +116,7 @@ def update(
     return found
 
 
-def undo_update(
-    run: Path | str, *, overrides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Take the last update back: the run is what it was before, to the last bit.
 
     Parameters
@@ -197,7 +195,9 @@ def _update(
     columns = shadow / layout.COLUMNS
     if columns.exists():
         discard(columns)
-        log.warning("columns that were kept are those of the images before: give them again with `columns`")
+        log.warning(
+            "columns that were kept are those of the images before: give them again with `columns`"
+        )
     for name in (layout.IMAGES, layout.NEIGHBORS):
         if (store.path / name).exists():
             (shadow / name).symlink_to(store.path / name)

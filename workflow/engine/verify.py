@@ -107,7 +107,9 @@ def check_images(store: RunStore, journal: str) -> Iterator[str]:
     """Check the images, copied or where they were given, against the checksums of a journal."""
     checksums = block_checksums(store, journal)
     for segment in segments(store):
-        mine = [(rows, crc) for rows, crc in checksums if segment.start <= rows.start < segment.stop]
+        mine = [
+            (rows, crc) for rows, crc in checksums if segment.start <= rows.start < segment.stop
+        ]
         yield from _check_segment(store, segment, mine)
 
 

@@ -162,7 +162,9 @@ class Addition:
         items = items or {part.index: part for part in self.parts}
         return self.executor.run(name, task, items, journal=journal, n_rows=n_rows)
 
-    def _create(self, group: Path, name: str, dtype: Any, tail: tuple[tuple[str, int], ...]) -> None:
+    def _create(
+        self, group: Path, name: str, dtype: Any, tail: tuple[tuple[str, int], ...]
+    ) -> None:
         """Make an empty array of a row for each image that comes."""
         n, block_rows = self.images.n_samples, self.config.block_rows
         zarr_io.create_rows_array(
@@ -402,7 +404,8 @@ class Addition:
 def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:
     """Add the report of a task to a journal; an older version may have kept none."""
     if path.exists():
-        Journal(path, str(Journal.key_of(path))).append(index, report)
+        rest = {name: value for name, value in report.items() if name != "index"}
+        Journal(path, str(Journal.key_of(path))).append(index, rest)
 
 
 def _call(task: Callable[[], Any]) -> Any:
