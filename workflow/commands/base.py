@@ -198,8 +198,9 @@ def _images_of_segment(store: RunStore, segment: Segment) -> ImageStore | None:
         if segment.copied.exists():
             return zarr_io.open_images(segment.copied)
         reading = stored_config(store).section(IngestSettings).reading
-        like = tuple(store.manifest.images["shape"][1:]), store.manifest.images["dtype"]
-        given = open_input(known["path"], **reading, **({"like": like} if segment.start else {}))
+        shape, dtype = store.manifest.images["shape"], store.manifest.images["dtype"]
+        like = (tuple(shape[1:]), dtype) if segment.start else None
+        given = open_input(known["path"], **reading, like=like)
     except (ImagesError, StoreError):
         return None
     return given.store if given.digest in (known["digest"], *known.get("same", [])) else None

@@ -133,6 +133,9 @@ def run_workflow(
         if any_due and is_updated(store):
             due = next(plan for plan in plans if plan.is_due)
             reason = f" ({due.reason})" if due.reason else ""
+            if due.name == "report":
+                msg = f"the page of {store.path}, which was updated, must be written by `report`; it is {due.state}. Use `overcluster report`."
+                raise ConfigError(msg)
             msg = f"a step must be done again of a run without updates only; in {store.path}, which was updated, {due.name} is {due.state}{reason}. Use `update --undo` first, or run all images in a new folder."
             raise ConfigError(msg)
         progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])

@@ -108,9 +108,14 @@ def update(
         client = client_for(given, client)
         work = store.wip("update")
         n_bytes = given.n_bytes + NEAREST_BYTES * store.manifest.images["shape"][0]
-        with executor_for_bytes(work / "shared", config, client, n_bytes, progress) as executor:
-            opened = readable_images(store, given, work / "segment", executor)
-            found = _update(store, config, executor, opened, given)
+        try:
+            with executor_for_bytes(work / "shared", config, client, n_bytes, progress) as executor:
+                opened = readable_images(store, given, work / "segment", executor)
+                updated, found = _made(store, config, executor, opened, given)
+        except BaseException:
+            discard(work)
+            raise
+        _put_in_place(store, updated)
         discard(store.path / layout.WIP)
         _write_page(store, config)
     return found
@@ -123,8 +128,6 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
     ----------
     run : path
         The run folder.
-    overrides : mapping, optional
-        Settings that win over those of the run, by dotted key; none has an effect.
 
     Returns
     -------
@@ -135,9 +138,8 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
     Raises
     ------
     ConfigError
-        If the run was not updated, or by a version that keeps nothing to undo.
+        If no update gave images of the run labels.
     """
-    del overrides
     store = RunStore.open(run)
     with store.lock():
         n_before, records = store.manifest.images.get("shape", [0])[0], added(store)
@@ -180,10 +182,10 @@ def _require_labelled(store: RunStore, config: Config) -> None:
         raise ConfigError(msg)
 
 
-def _update(
+def _made(
     store: RunStore, config: Config, executor: Executor, images: ImageStore, given: ImagesInput
-) -> dict[str, Any]:
-    """Make the updated run beside the run, then put it in place in one move."""
+) -> tuple[RunStore, dict[str, Any]]:
+    """Make the updated run beside the run, of links to its files; return it, and what is found."""
     place = store.path / layout.WIP / "update"
     segment, shadow, before = place / "segment", place / "run", place / "segment" / BEFORE
     segment.mkdir(parents=True, exist_ok=True)
@@ -217,15 +219,8 @@ def _update(
     # Until it is written anew, the page is that of before.
     updated.step("report").state = "partial"
     write_summary(steps.STEPS, updated)
-    number = len(added(updated))
-    store.manifest = updated.manifest
-    moved = [p for p in sorted(shadow.iterdir()) if p.name not in _KEPT | {layout.MANIFEST}]
-    moves = [(p, store.path / p.name) for p in moved]
-    if (store.path / layout.COLUMNS).exists():
-        moves.append((store.path / layout.COLUMNS, place / layout.COLUMNS))
-    store.replace([*moves, (segment, segment_folder(store, number))])
-    return {
-        "segment": number,
+    return updated, {
+        "segment": len(added(updated)),
         "n_samples_before": counts.n_samples - images.n_samples,
         "n_samples_new": images.n_samples,
         "n_samples": counts.n_samples,
@@ -234,6 +229,17 @@ def _update(
         "noise_fraction": counts.n_noise / counts.n_samples,
         **details,
     }
+
+
+def _put_in_place(store: RunStore, updated: RunStore) -> None:
+    """Let the updated run take the place of the run, in one move."""
+    work, number = updated.path.parent, len(added(updated))
+    store.manifest = updated.manifest
+    moved = [p for p in sorted(updated.path.iterdir()) if p.name not in _KEPT | {layout.MANIFEST}]
+    moves = [(p, store.path / p.name) for p in moved]
+    if (store.path / layout.COLUMNS).exists():
+        moves.append((store.path / layout.COLUMNS, work / layout.COLUMNS))
+    store.replace([*moves, (work / "segment", segment_folder(store, number))])
 
 
 def _write_page(store: RunStore, config: Config) -> None:
@@ -250,4 +256,12 @@ def describe(found: Mapping[str, Any]) -> str:
     return (
         f"{new} added to {found['n_samples_before']:,}: {now:,} in {after} "
         f"({before:,} before), {found['noise_fraction']:.1%} noise. `update --undo` takes them back."
+    )
+
+
+def describe_undo(found: Mapping[str, Any]) -> str:
+    """Return what undoing an update did, for a person."""
+    gone = format_count(found["n_samples_removed"], "image")
+    return (
+        f"{gone} taken back: the run is as it was, of {format_count(found['n_samples'], 'image')}."
     )

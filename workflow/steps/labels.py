@@ -489,7 +489,9 @@ class Labeller:
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy names, families and places along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
-        copied = [(self.paths, name) for name in names_beside(self.paths)]
+        copied: list[tuple[Path, str]] = []
+        if self.paths is not None:
+            copied += [(self.paths, name) for name in names_beside(self.paths)]
         if self.families is not None:
             copied += [(self.families, name) for name in FAMILY_ROWS]
         if self.map is not None:

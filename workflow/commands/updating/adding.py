@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from workflow.engine.executor import Executor, StoredArrays
     from workflow.engine.partitions import Partition
     from workflow.mapper import Rows
-    from workflow.pca import MomentState
+    from workflow.pca import MomentState, PrincipalComponents
     from workflow.runstore import RunStore
     from workflow.runstore.zarr_io import ImageStore
 
@@ -100,6 +100,7 @@ class Passed(NamedTuple):
     nearest: Mapping[int, dict[str, Any]]
     places: Mapping[int, dict[str, Any]]
     merged: MomentState
+    found: PrincipalComponents
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class Addition:
         self._merge_sums(passed.nearest, n_old)
         store.manifest.images["shape"][0] = n_old + self.images.n_samples
         store.manifest.updates.append(record)
-        found = self._find_components(passed)
+        found = self._keep_moments(passed)
         self._label()
         for name in CHANGED:
             store.finish(name, by_name(steps.STEPS)[name].results(store.path))
@@ -152,9 +153,15 @@ class Addition:
         return {**found, "n_far_out": n_far_out, "usual_distance": usual}
 
     @property
+    def block_rows(self) -> int:
+        """Rows of a block, of the run and of the images that come."""
+        rows: int = self.store.manifest.images["block_rows"]
+        return rows
+
+    @property
     def parts(self) -> list[Partition]:
         """The partitions of the images that come, alone."""
-        return partitions(self.images.n_samples, self.config.block_rows)
+        return partitions(self.images.n_samples, self.block_rows)
 
     def _run(self, name: str, task: Callable[[Any], Any], items: Any = None) -> Any:
         """Run the tasks of a pass over the images that come."""
@@ -166,7 +173,7 @@ class Addition:
         self, group: Path, name: str, dtype: Any, tail: tuple[tuple[str, int], ...]
     ) -> None:
         """Make an empty array of a row for each image that comes."""
-        n, block_rows = self.images.n_samples, self.config.block_rows
+        n, block_rows = self.images.n_samples, self.block_rows
         zarr_io.create_rows_array(
             group,
             name,
@@ -199,7 +206,15 @@ class Addition:
             settings=settings,
             notes=self._notes(),
         )
-        merged = merge_moments(stored_moments(store), moments)
+        # Also refuses what no score could be made of.
+        merged, found = checked_components(
+            self.executor,
+            settings.features.reading(self.images),
+            self.images.image_shape,
+            self.parts,
+            lambda: merge_moments(stored_moments(store), moments),
+            settings.n_components,
+        )
         scored = self._project(noted)
         (centroids,) = store.read_model("centroids")
         shared = self.executor.share({"centroids": centroids})
@@ -209,7 +224,8 @@ class Addition:
         target = self.place / "nearest.zarr"
         task = AssignTask(self._scores(), shared, target, self.place / "cells")
         nearest = self._run("overcluster", task)
-        return Passed(noted, scored, nearest, self._put_on_map(centroids), merged)
+        places = self._put_on_map(centroids)
+        return Passed(noted, scored, nearest, places, merged, found)
 
     def _project(self, noted: Mapping[int, Mapping[str, Any]]) -> Any:
         """Write the scores, and keep some images as previews, as large a share as of all."""
@@ -284,7 +300,7 @@ class Addition:
 
     def _begin_segments(self, labels: Path, n_old: int) -> None:
         """Give the labels the number of the segment of each image."""
-        n, block_rows = n_old + self.images.n_samples, self.config.block_rows
+        n, block_rows = n_old + self.images.n_samples, self.block_rows
         zarr_io.create_rows_array(
             labels,
             "segment",
@@ -366,18 +382,10 @@ class Addition:
         discard(place)
         store.step("centroid_graph").details = details
 
-    def _find_components(self, passed: Passed) -> dict[str, Any]:
-        """Find the components of the merged moments, and count equal images."""
-        store, settings = self.store, self.config.section(PcaSettings)
-        merged, found = checked_components(
-            self.executor,
-            settings.features.reading(self.images),
-            self.images.image_shape,
-            self.parts,
-            lambda: passed.merged,
-            settings.n_components,
-        )
-        arrays = moments_model(merged) | components_model(found)
+    def _keep_moments(self, passed: Passed) -> dict[str, Any]:
+        """Keep the merged moments and their components, and count equal images."""
+        store, found = self.store, passed.found
+        arrays = moments_model(passed.merged) | components_model(found)
         store.write_model("pca", arrays, components_attrs(found))
         details = store.step("pca").details
         details |= components_details(found)
