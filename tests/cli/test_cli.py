@@ -67,7 +67,7 @@ def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
 
     status, out, err = run_cli("run", images, "--out", run, *WHOLE, "--json")
     assert (status, last_json(out)["n_clusters"]) == (0, 4)
-    assert "projection is stale: pca has another result" in err
+    assert "all steps are complete" in err
 
 
 def test_compute_check__says_what_a_worker_saw(run_cli, client):

@@ -12,19 +12,19 @@ from sklearn.metrics import adjusted_rand_score
 
 import workflow
 from tests.conftest import picture_set
-from tests.runs.helpers import LEAN, copy_of, labels_of, lean_run, make_run
+from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
 from workflow.commands.recut import recut
 from workflow.commands.run import read_summary
 from workflow.commands.similar import similar
 from workflow.commands.status import status
 from workflow.commands.update import undo_update, update
 from workflow.engine.progress import Progress
-from workflow.errors import ConfigError, ImagesError, StoreError
+from workflow.errors import ConfigError, StoreError
 from workflow.report.summary import describe_summary
 from workflow.runstore import RunStore, zarr_io
 
 SILENT = Progress(enabled=False)
-N_OLD, N_ALL = 5200, 7000
+N_OLD, N_ALL = 5200, 6600
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def old(files, client, tmp_path_factory):
-    return make_run(files[0] / "old.npy", tmp_path_factory.mktemp("old") / "run", client)
+    lean = {"tree.n_resamples": 0, "report.n_clusters_shown": 0}
+    return make_run(files[0] / "old.npy", tmp_path_factory.mktemp("old") / "run", client, **lean)
 
 
 @pytest.fixture(scope="module")
@@ -137,14 +138,14 @@ def test_undo__brings_every_byte_back(old, files, tmp_path):
     store = copy_of(old, tmp_path / "run")
     before = contents(store.path)
     middle = None
-    for part in (files[1][N_OLD:6000] // 2, files[0] / "new.npy"):
+    for part in (files[1][N_OLD:5800] // 2, files[0] / "new.npy"):
         update(store.path, part, progress=SILENT)
         middle = middle or contents(store.path)
     recut(store.path, n_clusters=2, progress=SILENT)
     found = undo_update(store.path)
-    assert found == {"n_samples_before": N_ALL + 800, "n_samples": 6000, "n_samples_removed": 1800}
+    assert found == {"n_samples_before": N_ALL + 600, "n_samples": 5800, "n_samples_removed": 1400}
     assert contents(store.path) == middle
-    assert len(labels_of(store)["label"]) == 6000
+    assert len(labels_of(store)["label"]) == 5800
     undo_update(store.path)
     assert contents(store.path) == before
     with pytest.raises(ConfigError, match="Nothing is changed"):
@@ -182,10 +183,7 @@ def test_update__killed_leaves_the_run_before_or_after(
         with pytest.raises(StopHereError):
             update(store.path, files[0] / "new.npy", progress=SILENT)
     left = RunStore.open(store.path)
-    if place == "moves":
-        assert left.manifest.images["shape"][0] == N_ALL
-        workflow.Run(store.path).report(rewrite=True) if False else None
-    else:
+    if place != "moves":
         shutil.rmtree(store.path / "wip")
         assert contents(store.path) == before
         update(store.path, files[0] / "new.npy", progress=SILENT)
