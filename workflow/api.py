@@ -147,7 +147,7 @@ class Run:
             As `dataset`, in memory, with ``images`` in their shape where they are at hand.
         """
         store = RunStore.open(self.path)
-        members.require_label(label, self.n_clusters)
+        members.require_label(label, self.summary)
         ranking = Ranking.of_cluster(label)
         rows = members.ranked_rows(store, ranking, n, offset=offset, weakest=weakest)
         place = self.path / layout.LABELS
@@ -187,6 +187,17 @@ class Run:
             ``noise_fraction``, images counted by their nearest centroids; of families, images in none.
         """
         return members.layer_table(RunStore.open(self.path))
+
+    @property
+    def lineage(self) -> pd.DataFrame:
+        """What became of the clusters of the run: over recuts, edits by hand, other runs in its folder, updates.
+
+        A line for each change: number (``state``) and ``date`` of it, what was ``done``, ``change`` (``born``, ``grew``,
+        ``shrank``, ``merged``, ``split``, ``gone``), ``cluster`` and ``before`` (ids, -1 where there is
+        none; a line for each cluster that was merged, or part that was split off), ``n_images`` and ``n_before``,
+        counted by their nearest centroids.  Clusters that are as they were have none.
+        """
+        return members.lineage_table(RunStore.open(self.path))
 
     @property
     def labels(self) -> da.Array:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -159,6 +162,42 @@ def format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {format_value(item)}" for key, item in value.items())
     return str(value)
+
+
+def format_numbers(numbers: Iterable[int]) -> str:
+    """Return whole numbers in words, those that follow on another as one.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        Rising.
+
+    Returns
+    -------
+    str
+        The first dozen of them.
+
+    Examples
+    --------
+    >>> format_numbers([0, 1, 2, 5, 7, 8]), format_numbers([0]), format_numbers([])
+    ('0 to 2, 5, 7 and 8', '0 alone', 'none')
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    if len(runs) == 1 and runs[0][0] == runs[0][1]:
+        return f"{runs[0][0]} alone"
+    words: list[str] = []
+    for first, last in runs[:12]:
+        words += (
+            [str(n) for n in range(first, last + 1)] if last < first + 2 else [f"{first} to {last}"]
+        )
+    if len(runs) > 12:
+        words.append("others")
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]]) or "none"
 
 
 def label_thousands(value: float, position: float | None = None) -> str:

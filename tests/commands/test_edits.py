@@ -8,6 +8,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workflow
@@ -45,8 +46,8 @@ def images_in(run):
 def assert_sound(run):
     """Hold summary, numbers and checksums of a run against its labels."""
     label = labels_of(run)["label"].values
-    sizes = np.bincount(label[label >= 0], minlength=run.n_clusters)
-    assert (np.diff(sizes) <= 0).all()
+    sizes = np.bincount(label[label >= 0])
+    assert run.n_clusters == np.count_nonzero(sizes)
     assert run.summary["cluster_sizes"] == sizes.tolist()
     found = status(run.path, verify=True)
     assert found["damaged"] == []
@@ -55,20 +56,16 @@ def assert_sound(run):
     np.testing.assert_array_equal(predicted["label"], label)
 
 
-def renumbered(label, found, edited):
-    """Return labels with the new numbers that a command has told; what was edited is -2."""
-    numbers = {c: c for c in range(label.max() + 1)} | {
-        int(before): now for before, now in found["numbers"].items()
-    }
-    table = np.array([-2 if c in edited else numbers[c] for c in range(label.max() + 1)] + [-1])
-    return table[label]
+def others(label, edited):
+    """Return labels, which stay; what was edited is -2."""
+    return np.where(np.isin(label, list(edited)), -2, label)
 
 
 def test_merge__makes_one_of_some_and_leaves_the_rest(run):
     before, automatic = labels_of(run), run.summary
     found = run.merge([4, 1])
     after, label = labels_of(run), before["label"].values
-    expected = renumbered(label, found, {1, 4})
+    expected = others(label, {1, 4})
     np.testing.assert_array_equal(
         after["label"], np.where(expected == -2, found["cluster"], expected)
     )
@@ -97,7 +94,7 @@ def test_split__parts_one_and_a_merge_of_the_parts_is_what_was_before(run):
     label = before["label"].values
     found = run.split(2)
     after = labels_of(run)["label"].values
-    expected = renumbered(label, found, {2})
+    expected = others(label, {2})
     np.testing.assert_array_equal(after[expected != -2], expected[expected != -2])
     assert len(found["clusters"]) > 1
     # Each a tenth at least, where the tree has no border.
@@ -132,20 +129,25 @@ def state_of(run):
         "names": (run.names, store.manifest.names),
         "cut": store.manifest.cut,
         "clusters": store.read_model("centroid_label")[0].tolist(),
-        "summary": {k: v for k, v in run.summary.items() if k not in ("seconds", "report")},
+        "summary": {
+            k: v for k, v in run.summary.items() if k not in ("seconds", "report", "lineage")
+        },
         "history": store.manifest.history,
     }
 
 
 def test_undo__gives_every_bit_back_step_by_step(run):
+    def ids():
+        return np.flatnonzero(run.summary["cluster_sizes"]).tolist()
+
     done = [
         lambda: run.name(3, "sky"),
         lambda: run.merge([3, 0]),
-        lambda: run.name(3, "sea"),
+        lambda: run.name(4, "sea"),
         lambda: run.split(1),
         lambda: run.recut(n_clusters=4),
-        lambda: run.name(0, "<b>both</b>"),
-        lambda: run.merge([1, 2]),
+        lambda: run.name(ids()[0], "<b>both</b>"),
+        lambda: run.merge(ids()[1:3]),
         lambda: run.recut(configured=True),
         lambda: run.name(3, ""),
     ]
@@ -208,9 +210,21 @@ def test_names__go_where_their_images_go(made, run, client):
     assert run.names == names
     # Other centroids, found from other starts: nothing but the images is the same.
     run.recut(n_clusters=4)
+    present, next_id = labels_of(run)["label"].values, run.lineage["cluster"].max() + 1
     settings = {**SMALL, "overcluster.n_centroids": 120, "seed": 5}
     make_run(images_in(run), run.path, client, defaults={}, **settings)
-    assert len(assert_carried()) > 4
+    found = assert_carried()
+    assert len(found) > 4
+    # So do ids: those of the last labels first, then those that were there before; others are new.
+    now = labels_of(run)["label"].values
+    kept = {shared_most(present, now, c): c for c in np.unique(present[present >= 0]).tolist()}
+    before = {shared_most(label, now, c): c for c in names} | kept
+    for cluster in np.unique(now[now >= 0]).tolist():
+        assert cluster == before.get(cluster, cluster)
+        assert cluster in before or cluster >= next_id
+    assert {c: int(name.split()[-1]) for c, name in found.items() if c not in kept} == {
+        c: c for c in found if c not in kept
+    }
     assert status(run.path, verify=True)["damaged"] == []
     with pytest.raises(ConfigError, match="there is nothing, or nothing more"):
         run.undo()
@@ -393,8 +407,62 @@ def test_manifest_of_a_version_without_names__takes_some(run):
     """Runs made before have neither of the keys."""
     path = run.path / "manifest.json"
     content = json.loads(path.read_text())
-    for key in ("names", "history", "checksum"):
+    for key in ("names", "history", "lineage", "checksum"):
         del content[key]
     path.write_text(json.dumps(content))
+    (run.path / "labels" / "lineage.npz").unlink()
     run.name(0, "sky")
     assert run.names == {0: "sky"}
+    before = labels_of(run)
+    run.recut(n_clusters=4)
+    assert run.lineage["state"].unique().tolist() == [1]
+    run.recut(configured=True)
+    assert_same_labels(before, labels_of(run))
+    assert run.names == {0: "sky"}
+
+
+def test_lineage__is_none_of_a_first_run(made):
+    assert "lineage" not in read_summary(made)
+    assert 'id="lineage"' not in (made.path / "report.html").read_text()
+    first = workflow.Run(made.path).lineage
+    assert first["change"].unique().tolist() == ["born"]
+    assert first["cluster"].tolist() == list(range(read_summary(made)["n_clusters"]))
+
+
+def test_recut__says_what_became_of_the_clusters_and_all_show_the_same_ids(made, run, run_cli):
+    n_before = run.n_clusters
+    state, _, err = run_cli("recut", run.path, "--n-clusters", 4)
+    assert state == 0
+    (told,) = [line for line in err.splitlines() if f"{n_before} clusters before" in line]
+    ids = np.flatnonzero(run.summary["cluster_sizes"]).tolist()
+    assert ids != list(range(len(ids)))
+    last = run.summary["lineage"][-1]
+    assert last["done"] == "recut --n-clusters 4"
+    assert (last["n_before"], last["n_clusters"]) == (n_before, len(ids))
+    assert f"{last['n_clusters']} now: {last['kept']} kept" in told
+    assert "date" not in last
+    changes = run.lineage[run.lineage["state"] == last["state"]]
+    assert (changes["change"] == "merged").sum() == last["merged_from"]
+    assert (changes["change"] == "gone").sum() == last["gone"]
+    assert set(changes["cluster"]) <= {-1, *ids}
+    page = (run.path / "report.html").read_text()
+    assert 'id="lineage"' in page
+    assert "recut --n-clusters 4" in page
+    assert {int(c) for c in re.findall(r'data-name-of="(\d+)"', page)} == set(ids)
+    label = labels_of(run)["label"].values
+    table = pd.read_csv(run.export(run.path.with_name("table.csv")))
+    np.testing.assert_array_equal(table["label"], label)
+    model = workflow.load_model(run.path)
+    np.testing.assert_array_equal(model.predict(np.load(images_in(run)))["label"], label)
+    for cluster in ids:
+        assert run.members(cluster, 1).sizes["sample"] == 1
+    gone = next(c for c in range(n_before) if c not in ids)
+    with pytest.raises(ConfigError, match=f"`label` must be .*; got {gone}"):
+        run.members(gone)
+    state, out, err = run_cli("members", run.path, gone)
+    assert (state, out, err.count("\n")) == (2, "", 1)
+    assert_sound(run)
+    run.plot.sizes()
+    run.recut(configured=True)
+    assert_same_labels(labels_of(made), labels_of(run))
+    assert run.summary["doubtful_clusters"] == read_summary(made)["doubtful_clusters"]

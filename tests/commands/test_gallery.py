@@ -274,7 +274,7 @@ def test_vectors__have_borders_and_no_looks(client, tmp_path):
     [
         (["dusky"], r"one of dark, bright, .*; got dusky"),
         (["dark", 3], r"no number behind it; got 3"),
-        (["border", 1, 1], r"two different clusters from 0 to \d+, or none .*; got 1 1"),
+        (["border", 1, 1], r"two different clusters of 0 to \d+, or none .*; got 1 1"),
         (["border", 0, 999], r"got 0 999"),
     ],
 )

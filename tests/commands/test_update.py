@@ -121,8 +121,8 @@ def test_updated_run__is_read_as_one(updated, files):
         _ = run.neighbors
     summary = read_summary(store)
     assert (summary["n_samples"], summary["segments"]) == (N_ALL, [N_OLD, N_ALL - N_OLD])
-    assert f"those of the first {N_OLD:,}" in describe_summary(summary)
-    assert f"those of the first {N_OLD:,}" in (store.path / "report.html").read_text()
+    assert f"are those of the first {N_OLD:,}" in describe_summary(summary)
+    assert f"are those of the first {N_OLD:,}" in (store.path / "report.html").read_text()
 
 
 def test_updated_run__is_recut_as_another(updated, tmp_path):

@@ -20,7 +20,7 @@ from workflow.commands.recut import recut
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.runstore import RunStore
-from workflow.steps.tree import shown_tree
+from workflow.steps.tree import cut_by_hand, ids_of_clusters, shown_clusters, stored_tree
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +100,19 @@ def test_repr__of_an_unfinished_run_lists_its_steps(copied):
     assert "incomplete: tree is next" in repr(Run(copied))
 
 
-def test_shown_tree__has_the_clusters_of_the_labels_also_after_a_recut(copied):
+def test_shown_clusters__has_the_clusters_of_the_labels_also_after_a_recut(copied):
     for how in ({}, {"min_cluster_size": 600}, {"n_clusters": 3}):
         if how:
             recut(copied, **how)
         store = RunStore.open(copied)
-        tree = shown_tree(store)
+        tree = cut_by_hand(stored_tree(store), how)
         (label,) = store.read_model("centroid_label")
-        np.testing.assert_array_equal(tree.label, label)
-        assert len(tree.selected) == tree.n_clusters == label.max() + 1
+        np.testing.assert_array_equal(
+            np.append(ids_of_clusters(tree, label), -1)[tree.label], label
+        )
+        shown = shown_clusters(store)
+        np.testing.assert_array_equal(shown.selected, tree.selected)
+        np.testing.assert_array_equal(np.unique(shown.cluster), np.unique(label[label >= 0]))
     assert "as requested" in Page(Run(copied)._repr_html_()).text
 
 

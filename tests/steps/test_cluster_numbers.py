@@ -1,4 +1,4 @@
-"""Labels are numbered by falling number of images, and every place that numbers clusters agrees."""
+"""A first run numbers clusters by falling number of images, ids stay after that, and every place agrees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import workflow
 from tests.runs.helpers import labels_of
 from tests.steps.test_labels import noisy_blobs
 from workflow.runstore import RunStore
-from workflow.steps.tree import shown_tree, stored_tree
+from workflow.steps.tree import cut_by_hand, ids_of_clusters, stored_tree
 from workflow.tree import cut
 
 
@@ -31,18 +31,39 @@ def run(client, tmp_path_factory):
     return made
 
 
-def assert_falling(run):
-    """Hold the numbers against the images of each."""
+def assert_agree(run):
+    """Hold the ids against the images of each; return the tree of the cut, and the ids of its clusters."""
     store = RunStore.open(run.path)
     label = labels_of(store)["label"].values
-    sizes = np.bincount(label[label >= 0], minlength=run.n_clusters)
-    assert (np.diff(sizes) <= 0).all(), sizes
+    sizes = np.bincount(label[label >= 0])
+    assert run.n_clusters == np.count_nonzero(sizes)
     np.testing.assert_array_equal(run.summary["cluster_sizes"], sizes)
-    tree = shown_tree(store)
+    tree = cut_by_hand(stored_tree(store), store.manifest.cut.get("requested", {}))
     (of_centroid,) = store.read_model("centroid_label")
+    ids = ids_of_clusters(tree, of_centroid)
     both = (tree.label >= 0) & (of_centroid >= 0)
-    np.testing.assert_array_equal(tree.label[both], of_centroid[both])
+    np.testing.assert_array_equal(ids[tree.label[both]], of_centroid[both])
+    assert len(np.unique(ids)) == tree.n_clusters
+    return tree, ids
+
+
+def assert_falling(run):
+    """Hold the ids of a first run against the number of images of each."""
+    sizes = run.summary["cluster_sizes"]
+    assert (np.diff(sizes) <= 0).all(), sizes
+    tree, ids = assert_agree(run)
+    assert ids.tolist() == list(range(tree.n_clusters))
     return tree
+
+
+def most_shared(before, now):
+    """Return the id that each cluster of now keeps, by the images of both."""
+    return {
+        int(c): int(b)
+        for b in np.unique(before[before >= 0])
+        for c in np.unique(now[(before == b) & (now >= 0)])
+        if 2 * np.sum((before == b) & (now == c)) > max(np.sum(before == b), np.sum(now == c))
+    }
 
 
 def test_run__numbers_clusters_and_layers_by_their_images(run):
@@ -76,26 +97,41 @@ def test_run__says_of_each_cluster_what_is_known_of_it(run):
 
 
 @pytest.mark.parametrize("how", [{"n_clusters": 5}, {"min_cluster_size": 900}])
-def test_recut__numbers_clusters_by_their_images(run, how):
+def test_recut__there_and_back_keeps_ids(run, how):
+    before = labels_of(run)["label"].values
     run.recut(**how)
-    assert_falling(run)
+    assert_agree(run)
+    there = labels_of(run)["label"].values
+    kept = most_shared(before, there)
+    assert kept
+    for cluster in np.unique(there[there >= 0]).tolist():
+        # New ids are those that no cluster has had.
+        assert cluster == kept.get(cluster, cluster)
+        assert cluster in kept or cluster > before.max()
     run.recut(configured=True)
     assert_falling(run)
+    np.testing.assert_array_equal(labels_of(run)["label"].values, before)
+    run.recut(**how)
+    np.testing.assert_array_equal(labels_of(run)["label"].values, there)
+    run.recut(configured=True)
 
 
-def test_recut__to_a_layer_gives_the_numbers_of_the_layer(run):
+def test_recut__to_a_layer_gives_the_clusters_of_the_layer(run):
     layers = stored_tree(RunStore.open(run.path)).layers
     for number, layer in enumerate(layers):
         run.recut(layer=number)
-        tree = assert_falling(run)
-        np.testing.assert_array_equal(tree.label, layer)
+        tree, _ = assert_agree(run)
+        pairs = np.unique(np.column_stack([tree.label, layer]), axis=0)
+        assert len(pairs) == len(np.unique(layer)) == len(np.unique(tree.label))
     run.recut(configured=True)
 
 
 @pytest.mark.parametrize(
     "settings", [{"labels.noise": "resolve"}, {"labels.max_outlier_score": "off"}]
 )
-def test_run__numbers_by_the_labels_that_the_settings_give(run, client, settings):
-    path = RunStore.open(run.path).manifest.images["path"]
+def test_run__again_with_other_settings_keeps_ids(run, client, settings):
+    path, before = RunStore.open(run.path).manifest.images["path"], labels_of(run)["label"].values
     again = workflow.run(path, run.path, client=client, settings=settings, progress=False)
-    assert_falling(again)
+    assert_agree(again)
+    kept = most_shared(before, labels_of(again)["label"].values)
+    assert kept == {cluster: cluster for cluster in range(run.n_clusters)}

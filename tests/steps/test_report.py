@@ -119,7 +119,7 @@ def test_page__of_another_cut_claims_no_certainty(finished, client):
     head, *rows = table_of(page)
     assert head == ["cluster", "images", "share", "centroids"]
     sizes = [int(row[1].replace(",", "")) for row in rows]
-    assert sizes == read_summary(store)["cluster_sizes"]
+    assert sizes == sorted(filter(None, read_summary(store)["cluster_sizes"]), reverse=True)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_map__shows_the_images_that_the_labels_tell_of(finished, pictures):
     np.testing.assert_array_equal(tiles[: sprite["n"]], pictures[0][points["index"][: sprite["n"]]])
     # The strongest of each cluster come first.
     first = own.isel(sample=slice(summary["n_clusters"]))
-    assert sorted(first["label"].values.tolist()) == list(range(summary["n_clusters"]))
+    assert sorted(first["label"].values) == np.flatnonzero(summary["cluster_sizes"]).tolist()
 
 
 def test_map__neighbours_are_those_with_the_most_images_between(finished):
@@ -215,14 +215,15 @@ def test_map__neighbours_are_those_with_the_most_images_between(finished):
         "centroid_label", "graph_indptr", "graph_indices", "graph_weights_three"
     )
     indptr, indices, weights = graph
-    between = np.zeros((8, 8), np.int64)
+    n_ids = int(label.max()) + 1
+    between = np.zeros((n_ids, n_ids), np.int64)
     for one in range(len(label)):
         for edge in range(indptr[one], indptr[one + 1]):
             pair = label[one], label[indices[edge]]
             if min(pair) >= 0 and pair[0] != pair[1]:
                 between[pair] += int(weights[edge])
     neighbors, flow = flows_between(*graph, label=label, n=3)
-    for cluster in range(int(label.max()) + 1):
+    for cluster in range(n_ids):
         order = np.argsort(-between[cluster], kind="stable")[:3]
         order = order[between[cluster][order] > 0]
         assert neighbors[cluster][: len(order)].tolist() == order.tolist()

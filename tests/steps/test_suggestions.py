@@ -50,17 +50,20 @@ def test_run__of_one_cluster_offers_partitions_and_stores_the_suggested_one(brig
         labels = labels_of(store)
         assert "label_suggested" not in labels
         label = labels["label"].values
-        sizes = np.bincount(label[label >= 0])
-        assert (len(sizes), sizes[0], sizes[-1]) == (
+        _, sizes = np.unique(label[label >= 0], return_counts=True)
+        assert (len(sizes), sizes.max(), sizes.min()) == (
             offer["n_clusters"],
             offer["largest"],
             offer["smallest"],
         )
-        assert sizes[0] <= 0.9 * len(images)
+        assert sizes.max() <= 0.9 * len(images)
         if offer["is_suggested"]:
-            np.testing.assert_array_equal(label, suggested)
+            given = label
+            pairs = np.unique(np.column_stack([label, suggested]), axis=0)
+            assert len(pairs) == len(np.unique(label)) == len(np.unique(suggested))
     again = run.recut(configured=True).summary
-    np.testing.assert_array_equal(labels_of(store)["label_suggested"], suggested)
+    # With the ids that the recut gave.
+    np.testing.assert_array_equal(labels_of(store)["label_suggested"], given)
     assert again["partitions"] == offers
 
 

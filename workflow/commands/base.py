@@ -17,12 +17,14 @@ from workflow.engine.progress import Progress
 from workflow.engine.segments import segments
 from workflow.engine.step import needed_for
 from workflow.errors import ComputeError, ConfigError, ImagesError, StoreError
+from workflow.formatting import format_numbers
 from workflow.ingest import open_input
 from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.ingest import IngestSettings, copy_images, require_two
 from workflow.steps.labels import LabelsSettings, labels_are_families
+from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
@@ -116,15 +118,14 @@ def require_clusters(
         msg = f"`{command}` must have clusters as labels; those of {store.path} are families. Bring clusters back: {clusters_back(config)}."
         raise ConfigError(msg)
     label: NDArray[np.int32] = store.read_model("centroid_label")[0]
-    n_clusters = int(label.max(initial=-1)) + 1
-    there = f"0 to {n_clusters - 1}" if n_clusters > 1 else ("none", "0 alone")[n_clusters]
+    known = np.unique(label[label >= 0]).tolist()
     for cluster in clusters:
         if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
             msg = f"`{command}` must be told clusters by number; got {cluster!r}. Give the number that the page shows."
             raise ConfigError(msg)
-        if not 0 <= cluster < n_clusters:
+        if cluster not in known:
             noise = "noise, which is no cluster" if cluster == NOISE_LABEL else str(cluster)
-            msg = f"`{command}` must be told clusters of {store.path}, which has {there}; got {noise}. Give the number that the page shows."
+            msg = f"`{command}` must be told clusters of {store.path}, which has {format_numbers(known)}; got {noise}. Give the number that the page shows."
             raise ConfigError(msg)
     return label
 
@@ -245,7 +246,7 @@ def cluster_number(summary: dict[str, Any], cluster: int | str | None) -> int:
     ConfigError
         If there is none, or several have the name.
     """
-    n_clusters, text = summary["n_clusters"], str(cluster).strip()
+    text, known = str(cluster).strip(), clusters_of(summary)
     named = [int(n) for n, name in summary.get("cluster_names", {}).items() if name == text]
     if len(named) == 1:
         return named[0]
@@ -253,8 +254,8 @@ def cluster_number(summary: dict[str, Any], cluster: int | str | None) -> int:
         msg = f"a name must be that of one cluster; {text!r} is that of {', '.join(map(str, sorted(named)))}. Give the number."
         raise ConfigError(msg)
     number = "-1" if text == "noise" else text
-    if number.removeprefix("-").isdecimal() and -1 <= int(number) < n_clusters:
+    if number.removeprefix("-").isdecimal() and int(number) in (NOISE_LABEL, *known):
         return int(number)
-    known = f"0 to {n_clusters - 1}, " if n_clusters else ""
-    msg = f"a cluster must be {known}a name that was given to one, or noise; got {text!r}. `summary.json` lists them."
+    there = f"{format_numbers(known)}, " if known else ""
+    msg = f"a cluster must be {there}a name that was given to one, or noise; got {text!r}. `summary.json` lists them."
     raise ConfigError(msg)

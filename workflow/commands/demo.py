@@ -16,7 +16,7 @@ from workflow.ingest import DemoSource
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import write_json
 from workflow.steps.families import families_of
-from workflow.steps.labels import stored_counts
+from workflow.steps.parts.clusters.counts import stored_counts
 from workflow.steps.report import TRUTH
 
 if TYPE_CHECKING:

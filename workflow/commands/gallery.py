@@ -17,7 +17,7 @@ from workflow.engine.partitions import n_rows, partitions
 from workflow.engine.summary import read_summary
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
-from workflow.formatting import format_count
+from workflow.formatting import format_count, format_numbers
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.journal import Journal
@@ -37,6 +37,7 @@ from workflow.steps.browsing.galleries import (
     value_range,
 )
 from workflow.steps.browsing.previews import Previews
+from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.parts.notes import NoteTask, notes_of
 
 if TYPE_CHECKING:
@@ -229,10 +230,10 @@ def _pair(store: RunStore, of: Sequence[int]) -> tuple[int, int] | None:
     """Return the two clusters that are asked for; None for any two."""
     if not of:
         return None
-    n_clusters = read_summary(store)["n_clusters"]
-    if len(of) != 2 or of[0] == of[1] or not all(0 <= cluster < n_clusters for cluster in of):
+    known = clusters_of(read_summary(store))
+    if len(of) != 2 or of[0] == of[1] or not set(of) <= set(known):
         got = " ".join(map(str, of))
-        msg = f"`gallery border` must be given two different clusters from 0 to {n_clusters - 1}, or none for any two; got {got}. `gallery border` alone lists the pairs."
+        msg = f"`gallery border` must be given two different clusters of {format_numbers(known)}, or none for any two; got {got}. `gallery border` alone lists the pairs."
         raise ConfigError(msg)
     return of[0], of[1]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow.commands.base import require_clusters, stored_config
 from workflow.commands.recut import relabel
+from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore
@@ -14,7 +15,6 @@ from workflow.steps.parts.edits import (
     changed_words,
     cluster_words,
     merge_of,
-    new_numbers,
     present_cut,
     remember,
 )
@@ -38,8 +38,8 @@ def merge(
 ) -> dict[str, Any]:
     """Make one cluster of some, in the labels in force.
 
-    All else that is said of images stays, but for numbers, which go by size.  A
-    name of one of the clusters goes to the new one: that of the largest named.
+    All else that is said of images stays.  The new cluster has the number of the one that
+    most of its images are of, else a new one.  A name of one of the clusters goes to it: that of the largest named.
 
     Parameters
     ----------
@@ -58,8 +58,7 @@ def merge(
     -------
     dict
         JSON-able: ``changed``, what was done in one line; the number of the new
-        ``cluster``, its ``n_images``, ``n_clusters`` of the run, and ``numbers``,
-        old to new, of the other clusters whose number is another one.
+        ``cluster``, its ``n_images``, and ``n_clusters`` of the run.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def merge(
     config = stored_config(store, overrides)
     with store.lock():
         label = require_clusters(store, config, clusters, "merge")
-        # A number given twice is one cluster; the lowest number is the largest cluster.
+        # A number given twice is one cluster.
         chosen = sorted({int(cluster) for cluster in clusters})
         if len(chosen) < 2:
             got = f"{chosen[0]} alone" if chosen else "none"
@@ -81,24 +80,31 @@ def merge(
         names, cut = cluster_names(store), present_cut(store)
         words = f"merged clusters {cluster_words(chosen, names)}"
         edit = merge_of(label, chosen)
-        name = next((names[cluster] for cluster in chosen if cluster in names), None)
+        sizes = read_summary(store)["cluster_sizes"]
+        named_ones = [cluster for cluster in chosen if cluster in names]
+        largest = max(named_ones, key=lambda cluster: sizes[cluster], default=None)
+        name = None if largest is None else names[largest]
         changed = {}
         if name is not None:
             of_all = named(store, label, chosen, name)
             changed = {"names": change_names(store, [of_all])}
         remember(store, words, n_edits=len(cut["edits"]), **changed)
         summary = relabel(
-            store, config, cut["requested"], [*cut["edits"], edit], client=client, progress=progress
+            store,
+            config,
+            cut["requested"],
+            [*cut["edits"], edit],
+            done=words,
+            client=client,
+            progress=progress,
         )
         (now,) = store.read_model("centroid_label")
         cluster = int(now[edit["merge"][0]])
         n_images = summary["cluster_sizes"][cluster]
-        numbers = new_numbers(label, now, besides=chosen)
         what = f"{words}: cluster {cluster} now, {format_count(n_images, 'image')}"
         return {
-            "changed": changed_words(store, what, numbers, names),
+            "changed": changed_words(store, what, names),
             "cluster": cluster,
             "n_images": n_images,
             "n_clusters": summary["n_clusters"],
-            "numbers": numbers,
         }

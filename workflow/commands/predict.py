@@ -40,7 +40,6 @@ from workflow.steps.labels import (
     LabelsSettings,
     LabelsStep,
     labels_are_families,
-    reported_counts,
     stored_labels,
     write_labels,
 )
@@ -48,6 +47,7 @@ from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import Placer, place_images, places_of, stored_points
 from workflow.steps.overcluster import N_NEAREST, stored_search
 from workflow.steps.parts.cluster_names import KEY
+from workflow.steps.parts.clusters.counts import reported_counts
 from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.parts.features import Features
 from workflow.steps.projection import Basis, stored_transform

@@ -21,16 +21,19 @@ from workflow.steps.labels import (
     choose_labels,
     label_images,
     label_model,
-    names_beside,
-    reported_counts,
+    ties_of,
+    with_ids,
 )
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.beside import names_beside
 from workflow.steps.parts.cluster_names import lost_names, lost_words, note_names
 from workflow.steps.parts.cluster_numbers import number_clusters
+from workflow.steps.parts.clusters.counts import reported_counts
+from workflow.steps.parts.clusters.lineage import FILE, Lineage, change_words
 from workflow.steps.parts.edits import present_cut, remember
 from workflow.steps.report import write_report
-from workflow.steps.tree import FAMILIES, cut_by_hand, stored_tree
+from workflow.steps.tree import FAMILIES, cut_by_hand, note_doubtful, stored_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +107,10 @@ def recut(
         how = [f"--{name.replace('_', '-')} {value}" for name, value in asked.items()]
         done = " ".join(["recut", *(how or ["--configured"])])
         remember(store, done, cut=present_cut(store))
-        summary = relabel(store, config, asked, client=client, progress=progress)
+        n_records = len(store.manifest.lineage)
+        summary = relabel(store, config, asked, done=done, client=client, progress=progress)
+        if len(store.manifest.lineage) > n_records:
+            log.info("%s", change_words(store.manifest.lineage[-1]))
         if words := lost_words(lost_names(store)):
             log.info("names %s", words)
         return summary
@@ -116,6 +122,7 @@ def relabel(
     asked: dict[str, Any],
     edits: Sequence[dict[str, Any]] = (),
     *,
+    done: str,
     client: Client | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -137,6 +144,8 @@ def relabel(
         The cut that is asked for; empty for the configured one.
     edits : sequence of dict
         What was merged and split by hand in this cut.
+    done : str
+        What is done by that, in words, for the lineage of the clusters.
     client : distributed.Client, optional
         Where to run; opened where there is much to do.
     progress : Progress, optional
@@ -150,7 +159,7 @@ def relabel(
     n_bytes = NEAREST_BYTES * store.manifest.images["shape"][0]
     shared = store.path / layout.WIP / "shared-recut"
     with executor_for_bytes(shared, config, client, n_bytes, progress) as executor:
-        _relabel(store, config, executor, asked, edits)
+        _relabel(store, config, executor, asked, edits, done)
     write_report(steps.STEPS, store, config, images_of(store))
     store.finish("report")
     return write_summary(steps.STEPS, store)
@@ -188,12 +197,14 @@ def _relabel(
     executor: Executor,
     asked: dict[str, Any],
     edits: Sequence[dict[str, Any]],
+    done: str,
 ) -> None:
     """Write the labels of a cut, then put all that follows from it in place in one move."""
     tree = cut_by_hand(stored_tree(store), asked)
     parts, settings = partitions(*rows_and_blocks(store)), config.section(LabelsSettings)
     numbered = number_clusters(executor, store, tree, settings.rule, parts, edits)
     chosen, found = choose_labels(store, numbered, settings.level, asked)
+    chosen, lineage = with_ids(store, chosen, Lineage.of(store), ties_of(store), done=done)
     place = store.wip("recut")
     place.mkdir()
     # The present labels have the coordinates of the images, where there are any.
@@ -215,6 +226,8 @@ def _relabel(
     is_configured = not (asked or edits)
     if is_configured:
         store.step("labels").details |= found
+        if not chosen.by_family:
+            note_doubtful(store, numbered.tree, chosen.labels.label)
     found |= {
         "method": tree.method,
         "min_cluster_size": tree.min_cluster_size,
@@ -223,6 +236,7 @@ def _relabel(
     cut = {"requested": asked, "edits": list(edits), "found": found}
     store.manifest.cut = {} if is_configured else cut
     note_names(store, chosen.labels.label, are_families=chosen.by_family)
+    moves = lineage.stage(store, place / FILE)
     # Until it is written anew, the page shows the cut before.
     store.step("report").state = "partial"
     model = store.stage_model("labels", label_model(chosen.labels), None, place)
@@ -234,6 +248,7 @@ def _relabel(
             (place / layout.SUMMARY, store.path / layout.SUMMARY),
             (place / JOURNAL, store.folder("labels") / JOURNAL),
             *model,
+            *moves,
         ]
     )
     discard(place)

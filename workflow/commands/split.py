@@ -17,7 +17,6 @@ from workflow.steps.parts.edits import (
     changed_words,
     cluster_words,
     is_by_flow,
-    new_numbers,
     present_cut,
     remember,
     split_of,
@@ -63,8 +62,8 @@ def split(
     -------
     dict
         JSON-able: ``changed``, what was done in one line; the numbers of the
-        parts (``clusters``), largest first, whether the tree has a border there (``is_border``), ``n_images`` of each, ``n_clusters`` of the
-        run, and ``numbers``, old to new, of the other clusters whose number is another one.
+        parts (``clusters``), largest first, whether the tree has a border there (``is_border``), ``n_images`` of each, and ``n_clusters`` of the
+        run.  A part with most of the images has the number of before.
 
     Raises
     ------
@@ -89,23 +88,28 @@ def split(
         words = f"split cluster {cluster_words([cluster], names)}"
         remember(store, words, n_edits=len(cut["edits"]))
         summary = relabel(
-            store, config, cut["requested"], [*cut["edits"], edit], client=client, progress=progress
+            store,
+            config,
+            cut["requested"],
+            [*cut["edits"], edit],
+            done=words,
+            client=client,
+            progress=progress,
         )
         (now,) = store.read_model("centroid_label")
-        parts = np.unique(now[label == cluster]).tolist()
         # Parts whose images are all noise have none, and come last.
         sizes = dict(enumerate(summary["cluster_sizes"]))
+        parts = np.unique(now[label == cluster]).tolist()
+        parts.sort(key=lambda part: -sizes.get(part, 0))
         n_images = [sizes.get(part, 0) for part in parts]
-        numbers = new_numbers(label, now, besides=[cluster])
         sized = [f"{part} ({format_count(sizes.get(part, 0), 'image')})" for part in parts]
         what = f"{words}: now {' and '.join(sized)}"
         if is_by_flow(edit):
             what += "; the tree has no border there, so that the fewest images lie between them"
         return {
-            "changed": changed_words(store, what, numbers, names),
+            "changed": changed_words(store, what, names),
             "clusters": parts,
             "is_border": not is_by_flow(edit),
             "n_images": n_images,
             "n_clusters": summary["n_clusters"],
-            "numbers": numbers,
         }

@@ -69,7 +69,7 @@ def undo(
         last, cut = history.pop(), present_cut(store)
         if "names" in last:
             restore_names(store, last["names"])
-        before = last.get("cut", cut)
+        before, words = last.get("cut", cut), f"took back: {last['done']}"
         if "n_edits" in last:
             before = {**cut, "edits": cut["edits"][: last["n_edits"]]}
         if before == cut:
@@ -80,11 +80,12 @@ def undo(
                 config,
                 before["requested"],
                 before["edits"],
+                done=words,
                 client=client,
                 progress=progress,
             )
         return {
-            "changed": changed_words(store, f"took back: {last['done']}", {}, names),
+            "changed": changed_words(store, words, names),
             "n_clusters": read_summary(store)["n_clusters"],
             "n_left": len(history),
         }

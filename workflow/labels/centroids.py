@@ -98,8 +98,26 @@ class CentroidLabels:
         CentroidLabels
             Noise stays -1.
         """
-        rank = ranks(order)
-        return replace(self, label=rank[self.label], label_resolved=rank[self.label_resolved])
+        return self._mapped(ranks(order))
+
+    def with_ids(self, ids: NDArray[np.integer[Any]]) -> CentroidLabels:
+        """Return the same labels with other numbers for the clusters.
+
+        Parameters
+        ----------
+        ids : int array of shape (n_clusters,)
+            New number of each cluster.
+
+        Returns
+        -------
+        CentroidLabels
+            Noise stays -1.
+        """
+        return self._mapped(np.append(ids, NOISE_LABEL).astype(np.int32))
+
+    def _mapped(self, number: NDArray[np.int32]) -> CentroidLabels:
+        """Return the labels with the numbers of a table, whose last entry is that of noise."""
+        return replace(self, label=number[self.label], label_resolved=number[self.label_resolved])
 
 
 def order_by_size(

@@ -95,7 +95,7 @@ def require_selectable(store: RunStore, selected: Mapping[str, Any]) -> None:
         return
     layers = store.read_model("layers")[0]
     ends = {
-        "cluster": read_summary(store)["n_clusters"],
+        "cluster": len(read_summary(store)["cluster_sizes"]),
         "family": store.step("families").details.get("n_families") or 0,
         "image": int(store.manifest.images["shape"][0]),
         "layer": len(layers),

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from workflow.errors import ConfigError, ImagesError
+from workflow.formatting import format_numbers
 from workflow.ingest import dims_of
+from workflow.labels import NOISE_LABEL
 from workflow.pca import ImageStatistics
 from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
 from workflow.steps.browsing.galleries import require_statistics
 from workflow.steps.browsing.members import Ranked, ends
+from workflow.steps.parts.clusters.counts import clusters_of
+from workflow.steps.parts.clusters.lineage import COLUMNS, lineage_rows
 from workflow.steps.parts.notes import STATISTICS
 from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -124,6 +129,13 @@ def layer_table(store: RunStore) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
 
 
+def lineage_table(store: RunStore) -> pd.DataFrame:
+    """Return what became of the clusters of a run, a line for each change; see `Run.lineage`."""
+    columns = ["state", "date", "done", *COLUMNS[1:]]
+    table = pd.DataFrame(lineage_rows(store), columns=columns)
+    return table.assign(date=pd.to_datetime(table["date"], utc=True))
+
+
 def open_statistics(store: RunStore) -> xr.Dataset:
     """Open brightness, contrast and sharpness of the images of a run as Dask arrays; see `Run.statistics`."""
     stored = xr.open_zarr(require_statistics(store), consolidated=False)[STATISTICS]
@@ -131,10 +143,11 @@ def open_statistics(store: RunStore) -> xr.Dataset:
     return _with_sample(xr.Dataset(columns))
 
 
-def require_label(label: int, n_clusters: int) -> None:
+def require_label(label: int, summary: Mapping[str, Any]) -> None:
     """Refuse a label that is none of a cluster or of noise."""
-    if not -1 <= label < n_clusters:
-        msg = f"`label` must be 0 to {n_clusters - 1}, or -1 for noise; got {label}. See run.n_clusters."
+    known = clusters_of(summary)
+    if label != NOISE_LABEL and label not in known:
+        msg = f"`label` must be {format_numbers(known)}, or -1 for noise; got {label}. See run.n_clusters."
         raise ConfigError(msg)
 
 

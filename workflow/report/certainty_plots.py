@@ -126,27 +126,29 @@ def plot_certainty(axes: Axes, certainty: Certainty) -> Axes:
         The same axes; doubtful clusters are hollow, the first of them numbered
         where their numbers do not cover each other.
     """
-    share, numbers = 100 * certainty.recovery, np.arange(len(certainty.recovery))
-    tested = certainty.has_borders
-    across = certainty.border if tested else numbers
+    numbers = np.flatnonzero(np.isfinite(certainty.recovery))
+    share, tested = 100 * certainty.recovery, certainty.has_borders
+    across = certainty.border if tested else np.arange(len(share))
     doubtful = certainty.is_doubtful
-    colours = np.array([cluster_colour(cluster) for cluster in numbers.tolist()], dtype=object)
     many = len(numbers) > VECTOR_POINTS
-    for chosen, filled in ((~doubtful, True), (doubtful, False)):
-        shades = colours[chosen].tolist()
+    for chosen, filled in (
+        (numbers[~doubtful[numbers]], True),
+        (numbers[doubtful[numbers]], False),
+    ):
+        shades = [cluster_colour(cluster) for cluster in chosen.tolist()]
         axes.scatter(
             across[chosen], share[chosen], s=12 if many else 34, alpha=0.85, clip_on=False,
             facecolors=shades if filled else PAPER, edgecolors=shades, linewidths=1.6, zorder=3,
             rasterized=many,
         )  # fmt: skip
-    low = max(0.0, float(share.min()) - 12)
+    low = max(0.0, float(share[numbers].min()) - 12)
     axes.set(ylabel="found again [%]", ylim=(low, 102))
     if tested:
         axes.set(xlabel="how sure the weakest border is", xlim=(0, 1.04))
         _number(axes, np.flatnonzero(doubtful)[:MAX_NUMBERED], across, share)
     else:
-        axes.set(xlabel="cluster", xlim=(-0.5 - 0.02 * len(numbers), 1.02 * len(numbers) - 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(min(len(numbers), 20), integer=True))
+        axes.set(xlabel="cluster", xlim=(-0.5 - 0.02 * len(share), 1.02 * len(share) - 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(min(len(share), 20), integer=True))
     axes.grid(visible=True)
     return axes
 

@@ -45,7 +45,8 @@ def sizes_section(data: ReportData) -> Markup:
         return Markup()
     plots, hints = [_sizes(data)], []
     certainty, by_threshold = data.certainty, data.clusters_by_threshold
-    if certainty is not None and len(data.cluster_size) > 1:
+    n_clusters = int(np.count_nonzero(data.cluster_size))
+    if certainty is not None and n_clusters > 1:
         plots.append(_certainty(certainty))
     if by_threshold is not None and len(by_threshold.threshold):
         plots.append(_thresholds(by_threshold))
@@ -54,7 +55,7 @@ def sizes_section(data: ReportData) -> Markup:
         )
         hints.append(f"{_THRESHOLD_HINT}{' (shaded: around the one used)' if shaded else ''}.")
     if certainty is not None and len(certainty.resampled_n_clusters):
-        plots.append(_resampled(certainty, len(data.cluster_size)))
+        plots.append(_resampled(certainty, n_clusters))
         hints.append(_RESAMPLED_HINT)
     title = "Sizes" if certainty is None else "Sizes, and how sure the clusters are"
     return draw(
@@ -66,9 +67,10 @@ def _sizes(data: ReportData) -> Markup:
     """Return the plot of the sizes."""
     summary = data.summary
     n_noise = round(float(summary.get("noise_fraction") or 0.0) * summary["n_samples"])
-    largest, smallest = int(data.cluster_size.max()), int(data.cluster_size.min())
+    sizes = data.cluster_size[data.cluster_size > 0]
+    largest, smallest = int(sizes.max()), int(sizes.min())
     noun = label_noun(summary)
-    n_clusters = format_count(len(data.cluster_size), noun)
+    n_clusters = format_count(len(sizes), noun)
     return plot_box(
         "sizes",
         f"Images of each {noun}",
@@ -119,7 +121,7 @@ def _certainty(certainty: Certainty) -> Markup:
     against = " against its weakest border" if certainty.has_borders else ""
     words = (
         f"How often each cluster is found again{against}; "
-        f"{n_doubtful:,} of {format_count(len(certainty.border), 'cluster')} are doubtful"
+        f"{n_doubtful:,} of {format_count(int(np.isfinite(certainty.recovery).sum()), 'cluster')} are doubtful"
     )
     title = "How sure each cluster is"
     if n_doubtful:
@@ -146,7 +148,9 @@ def _cluster_table(data: ReportData) -> dict[str, Any]:
         lead = _BORDER_HINT if certainty.has_borders else _NEAREST_HINT
         hint = lead + _AGAIN_HINT.format(draws=draws)
     rows: list[tuple[str, ...]] = []
-    for cluster in np.argsort(-data.cluster_size, kind="stable")[:MAX_LISTED].tolist():
+    n_clusters = int(np.count_nonzero(data.cluster_size))
+    order = np.argsort(-data.cluster_size, kind="stable")[:n_clusters]
+    for cluster in order[:MAX_LISTED].tolist():
         size = int(data.cluster_size[cluster])
         named = marked_number(cluster, data.summary)
         row = [named, f"{size:,}", format_share(size / total), f"{n_centroids[cluster]:,}"]
@@ -156,8 +160,8 @@ def _cluster_table(data: ReportData) -> dict[str, Any]:
             row += _certainty_cells(certainty, cluster)
         rows.append(tuple(row))
     title = f"Every {noun}"
-    if len(rows) < len(data.cluster_size):
-        title = f"The {len(rows):,} largest of {format_count(len(data.cluster_size), noun)}"
+    if len(rows) < n_clusters:
+        title = f"The {len(rows):,} largest of {format_count(n_clusters, noun)}"
     return {"table_title": title, "table_hint": hint, "head": head, "rows": rows}
 
 

@@ -128,13 +128,13 @@ class Certainty:
     ----------
     resampled_n_clusters : int array of shape (n_resamples,)
         Number of clusters on each set of redrawn counts.
-    recovery : float64 array of shape (n_clusters,)
-        Share of them in which a cluster is found again, in [0, 1].
-    border : float64 array of shape (n_clusters,)
+    recovery : float64 array of shape (n_ids,)
+        Share of them in which a cluster is found again, in [0, 1]; NaN of an id that no cluster has.
+    border : float64 array of shape (n_ids,)
         How sure its weakest border is, in [0, 1]; all 0 where no border was tested.
-    nearest : int array of shape (n_clusters,)
+    nearest : int array of shape (n_ids,)
         The cluster behind that border; -1 where there is no other.
-    is_doubtful : bool array of shape (n_clusters,)
+    is_doubtful : bool array of shape (n_ids,)
         Clusters that are found again too seldom.
     """
 
@@ -198,7 +198,7 @@ class ReportData:
         All eigenvalues, falling.
     total_variance : float or None [squared pixel value]
         Their sum, where the spectrum is not whole.
-    cluster_size : int64 array of shape (n_clusters,) [images]
+    cluster_size : int64 array of shape (n_ids,) [images]
         Images of each cluster.
     cluster_persistence : float array of shape (n_clusters,) or None
         How long each cluster lived in the tree.
@@ -229,6 +229,8 @@ class ReportData:
         (of the largest process up to its end) of each step; what is missing or None stays empty.
     notes : sequence of str
         Warnings in plain words.
+    lineage : sequence of (str, str, str)
+        Day of each change of the clusters, what was done, what became of them; the latest first.
     truth : mapping or None
         What the maker of the images knows, such as ``ari``, ``n_sources``, ``n_clutter``.
     """
@@ -256,6 +258,7 @@ class ReportData:
     value_range: tuple[float, float] | None = None
     steps: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+    lineage: Sequence[tuple[str, str, str]] = ()
     truth: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -263,9 +266,10 @@ class ReportData:
         if missing:
             msg = f"`summary` must hold n_samples and n_clusters; {missing} missing. Pass a run's summary."
             raise ValueError(msg)
-        if len(self.cluster_size) != self.summary["n_clusters"]:
+        n_sizes = np.count_nonzero(self.cluster_size)
+        if n_sizes != self.summary["n_clusters"]:
             msg = (
-                f"`cluster_size` must have one entry per cluster; got {len(self.cluster_size)} entries "
+                f"`cluster_size` must have one entry per cluster; got {n_sizes} entries "
                 f"for {self.summary['n_clusters']} clusters. Count the labels that the summary counts."
             )
             raise ValueError(msg)

@@ -16,7 +16,7 @@ const data = JSON.parse(find("explorer-data").textContent,
 const {points, clusters, families, sprite, levels, columns, noun} = data;
 // By themselves in the page, so that a name can be changed in it.
 const names = JSON.parse(find("cluster-names").textContent);
-const n = points.index.length, nClusters = clusters.size.length, sure = clusters.certainty;
+const n = points.index.length, nIds = clusters.size.length, sure = clusters.certainty;
 const nPictures = sprite ? sprite.n : 0;
 const server = document.querySelector('meta[name="overcluster-server"]')?.content || "";
 const isFramed = window.parent !== window;
@@ -75,7 +75,9 @@ const nameOf = (cluster) => names[cluster] || "";
 const called = (cluster) => cluster < 0 ? (noun === "cluster" ? "noise" : `in no ${noun}`)
   : `${noun} ${cluster}${nameOf(cluster) && ` ${nameOf(cluster)}`}`;
 const isDoubtful = (cluster) => Boolean(sure && cluster >= 0 && sure.doubtful[cluster]);
-const bySize = Array.from(clusters.size.keys()).sort((a, b) => clusters.size[b] - clusters.size[a] || a - b);
+const isThere = (c) => c >= 0 && c < nIds && clusters.size[c] > 0;  // ids of clusters that are gone have no images
+const bySize = Array.from(clusters.size.keys()).filter(isThere).sort((a, b) => clusters.size[b] - clusters.size[a] || a - b);
+const nClusters = bySize.length;
 
 /** Points of each group as slices of one array; group -1 comes first. */
 function grouped(values, nGroups) {
@@ -86,13 +88,13 @@ function grouped(values, nGroups) {
   values.forEach((value, i) => { order[next[value + 1]++] = i; });
   return (group) => order.subarray(start[group + 1], start[group + 2] ?? start[group + 1]);
 }
-const ofCluster = grouped(points.cluster, nClusters);
+const ofCluster = grouped(points.cluster, nIds);
 const ofFamily = points.family && grouped(points.family, points.family.reduce((a, b) => Math.max(a, b), -1) + 1);
 
 /** The pictured image nearest to the middle of each cluster stands for it on the map. */
-const standsFor = new Int32Array(nClusters).fill(-1);
+const standsFor = new Int32Array(nIds).fill(-1);
 {
-  const away = new Float64Array(nClusters).fill(Infinity);
+  const away = new Float64Array(nIds).fill(Infinity);
   for (let i = 0; i < nPictures; i++) {
     const c = points.cluster[i];
     if (c < 0) continue;
@@ -122,7 +124,7 @@ let dots = null;
 const view = {x: 0, y: 0, scale: 1};
 let home = 1, width = 0, height = 0, frame = 0, ink = {}, isKeyed = false;
 let selection = {}, colouring = "cluster", picked = null, sorting = {key: "size", down: true};
-let isShown = new Uint8Array(n).fill(1), clusterShown = new Uint8Array(nClusters).fill(1), buckets = [], drawn = [];
+let isShown = new Uint8Array(n).fill(1), clusterShown = new Uint8Array(nIds).fill(1), buckets = [], drawn = [];
 const sheet = new Image(), density = new Image();
 sheet.onload = density.onload = () => { redraw(); document.querySelectorAll("canvas.picture").forEach(paint); };
 if (sprite) sheet.src = sprite.png;
@@ -179,7 +181,7 @@ const shades = [...data.palette, data.grey, ...data.ramp, ...data.words, data.gr
 function arrange() {
   const least = Number(find("least").value) || 0, strength = 255 * Number(find("strength").value);
   const doubtful = find("doubtful").checked;
-  for (let c = 0; c < nClusters; c++) clusterShown[c] = clusters.size[c] >= least && (!doubtful || isDoubtful(c));
+  for (let c = 0; c < nIds; c++) clusterShown[c] = isThere(c) && clusters.size[c] >= least && (!doubtful || isDoubtful(c));
   const bright = shades.map(() => []), faded = shades.map(() => []), picks = hasSelection() && !("image" in selection);
   const of = picked === null ? null : columnNow().values;
   let nShown = 0;
@@ -737,7 +739,7 @@ function edits(c) {
   if (c === null) return element("div", {}, button("Undo the last change", () => change("undo", {})), said);
   const form = (words, field, send) => element("form", {onsubmit: (event) => { event.preventDefault(); send(field.value); }}, field, element("button", {}, words));
   const name = element("input", {value: nameOf(c), "aria-label": "Name", placeholder: "name"});
-  const other = element("input", {type: "number", min: 0, max: nClusters - 1, required: true, "aria-label": "Cluster to merge with", placeholder: "cluster"});
+  const other = element("input", {type: "number", min: 0, max: nIds - 1, required: true, "aria-label": "Cluster to merge with", placeholder: "cluster"});
   return element("div", {className: "edits"}, form("Name it", name, (value) => change("name", {cluster: c, name: value})),
     form("Merge with", other, (value) => change("merge", {clusters: [c, Number(value)]})),
     button("Split it", () => change("split", {cluster: c})), said);
@@ -749,7 +751,7 @@ const undo = () => edits(null);
 async function search(text) {
   const sought = text.trim().toLowerCase(), number = /^\d+$/.test(sought) ? Number(sought) : null, hits = [];
   if (!sought) return go("#view=clusters");
-  if (number !== null && number < nClusters) hits.push([`#cluster=${number}`, capital(called(number))]);
+  if (number !== null && isThere(number)) hits.push([`#cluster=${number}`, capital(called(number))]);
   if (number !== null && number < data.n_samples) hits.push([`#image=${number}`, `Image ${number}`]);
   for (const [c, name] of Object.entries(names)) if (name.toLowerCase().includes(sought)) hits.push([`#cluster=${c}`, capital(called(Number(c)))]);
   const isPathKnown = (i) => pathOf(i).toLowerCase().includes(sought);
@@ -798,12 +800,12 @@ function route() {
     if (pointOf.has(image)) some = [pointOf.get(image)];
     showImage(image);
   } else if (cluster !== null) {
-    if (cluster >= -1 && cluster < nClusters) {
+    if (cluster === -1 || isThere(cluster)) {
       selection = {cluster};
       some = cluster < 0 ? [] : ofCluster(cluster);
       if (follows && !some.length && clusters.x[cluster] >= 0) Object.assign(view, {x: clusters.x[cluster], y: clusters.y[cluster], scale: home * 8});
       showCluster(cluster);
-    } else say(`There is no ${noun} ${cluster}: they are numbered 0 to ${nClusters - 1}.`);
+    } else say(`There is no ${noun} ${cluster}: the list has ${count(nClusters)}.`);
   } else if (family !== null) {
     if (ofFamily && family >= 0) {
       selection = {family};

@@ -59,9 +59,9 @@ class ExplorerData:
         The first of the images, the most important first.
     layers : int32 array of shape (n_layers, n_centroids)
         Nested cuts of the tree, coarse to fine.
-    neighbors : int32 array of shape (n_clusters, k)
+    neighbors : int32 array of shape (n_ids, k)
         Clusters with the most images between, the nearest first; -1 where there are fewer.
-    flow : int64 array of shape (n_clusters, k) [images]
+    flow : int64 array of shape (n_ids, k) [images]
         How many lie between.
     columns : sequence of ColumnData
         Columns of the user's, with the values of these images.
@@ -265,7 +265,7 @@ def _clusters(data: ReportData, scale: _Scale) -> dict[str, Any]:
     }
     if certainty is not None:
         known["certainty"] = {
-            "found_again": packed(_bytes(certainty.recovery)),
+            "found_again": packed(_bytes(np.nan_to_num(certainty.recovery))),
             "border": packed(_bytes(certainty.border)) if certainty.has_borders else None,
             "nearest": packed(certainty.nearest),
             "doubtful": packed(certainty.is_doubtful.astype(np.uint8)),

@@ -135,9 +135,10 @@ def _key_figures(data: ReportData) -> list[tuple[str, str, str]]:
         noise = format_count(round(share * summary["n_samples"]), "image")
         name = "noise" if noun == "cluster" else "label -1"
         tiles.append((name, format_share(share), f"{noise} in no {noun}"))
-    if len(data.cluster_size) > 1:
-        middle = format_count(round(float(np.median(data.cluster_size))))
-        largest = format_count(int(data.cluster_size.max()))
+    sizes = data.cluster_size[data.cluster_size > 0]
+    if len(sizes) > 1:
+        middle = format_count(round(float(np.median(sizes))))
+        largest = format_count(int(sizes.max()))
         tiles.append((f"median {noun}", middle, f"images; the largest {largest}"))
     if summary.get("n_components") is not None:
         kept = float(np.sum(data.explained_variance_ratio))
@@ -158,7 +159,8 @@ def _key_figures(data: ReportData) -> list[tuple[str, str, str]]:
 
 def share_bar(data: ReportData) -> Markup:
     """Return all images as one bar cut into clusters, largest first, and noise."""
-    order = np.argsort(-data.cluster_size, kind="stable")[:_BAR_CLUSTERS]
+    n_clusters = min(_BAR_CLUSTERS, np.count_nonzero(data.cluster_size))
+    order = np.argsort(-data.cluster_size, kind="stable")[:n_clusters]
     total = max(1, int(data.summary["n_samples"]))
     parts, left = [], 0.0
     for cluster in order:

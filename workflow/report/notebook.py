@@ -185,7 +185,7 @@ def _scoped(svg: str) -> Markup:
 
 def _key_rows(data: ReportData) -> list[tuple[str, str]]:
     """Return the figures that matter most."""
-    summary, sizes = data.summary, sorted(map(int, data.cluster_size), reverse=True)
+    summary, sizes = data.summary, sorted(filter(None, data.cluster_size.tolist()), reverse=True)
     named = ", ".join(format_count(size) for size in sizes[:_SIZES_NAMED])
     if len(sizes) > _SIZES_NAMED:
         named += f" ... {format_count(sizes[-1])}"
@@ -208,7 +208,7 @@ def _sizes(data: ReportData, token: str) -> Markup:
     n_noise = round(float(data.summary.get("noise_fraction") or 0.0) * data.summary["n_samples"])
     figure = new_figure(6.6, 2.5)
     plot_cluster_sizes(figure.add_subplot(), data.cluster_size, n_noise=n_noise)
-    words = f"Images of each of {format_count(len(data.cluster_size), 'cluster')}"
+    words = f"Images of each of {format_count(int(data.summary['n_clusters']), 'cluster')}"
     return _scoped(inline_svg(figure, f"sizes-{token}", words))
 
 

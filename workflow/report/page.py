@@ -123,6 +123,7 @@ def render(data: ReportData) -> str:
             labels_title=plural(noun).capitalize(),
             sizes=sizes_section(data),
             families=families_section(data),
+            lineage=data.lineage,
             tree=_tree(data),
             variance=_variance(data),
             total_variance=data.total_variance,

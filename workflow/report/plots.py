@@ -116,7 +116,7 @@ def plot_cluster_sizes(
     axes : matplotlib.axes.Axes
         Where to draw.
     cluster_size : int array of shape (n_clusters,) [images]
-        Images of each cluster.
+        Images of each cluster; numbers without images are left out.
     n_noise : int
         Images of no cluster, drawn as a line where there are any.
     min_cluster_size : float, optional
@@ -128,30 +128,30 @@ def plot_cluster_sizes(
         The same axes.
     """
     sizes = np.asarray(cluster_size, dtype=np.int64)
-    order = np.argsort(-sizes, kind="stable")
+    order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
     axes.set(ylabel="images")
-    if not len(sizes):
+    if not len(order):
         _say(axes, "no clusters")
         return axes
     lines = [("noise", n_noise, "--"), ("minimum", min_cluster_size or 0, ":")]
-    lowest = min([max(1, int(sizes.min())), *(value for _, value, _ in lines if value > 0)])
+    lowest = min([int(sizes[order].min()), *(value for _, value, _ in lines if value > 0)])
     floor = 10.0 ** np.floor(np.log10(0.7 * lowest)) if lowest > 1 else 0.5
-    position = np.arange(len(sizes))
+    position = np.arange(len(order))
     axes.set_yscale("log")
-    if len(sizes) <= NUMBERED_BARS:
+    if len(order) <= NUMBERED_BARS:
         colours = [cluster_colour(int(c)) for c in order]
         axes.bar(
             position, np.maximum(sizes[order], floor) - floor, 0.8, bottom=floor, color=colours
         )
-        named = slice(None, None, -(-len(sizes) // NUMBERED_TICKS))
+        named = slice(None, None, -(-len(order) // NUMBERED_TICKS))
         axes.set_xticks(position[named], [str(c) for c in order[named]])
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("cluster")
     else:
-        edges = np.arange(len(sizes) + 1)
+        edges = np.arange(len(order) + 1)
         axes.stairs(np.maximum(sizes[order], floor), edges, baseline=floor, fill=True, color=ACCENT)
         axes.set_xlabel("clusters, largest first")
-    axes.set_xlim(-1 if len(sizes) <= NUMBERED_BARS else 0, len(sizes))
+    axes.set_xlim(-1 if len(order) <= NUMBERED_BARS else 0, len(order))
     axes.set_ylim(floor, 2 * max(int(sizes.max()), *(value for _, value, _ in lines), 1))
     # Close lines have their names above and below.
     values = [value for _, value, _ in lines if value > 0]

@@ -118,13 +118,9 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
 def updated_sentence(summary: Mapping[str, Any]) -> str:
     """Return which images came by `update`, and what knows nothing of them."""
     first, *later = summary.get("segments") or [0]
-    if not later:
-        return ""
-    updates = f"{len(later):,} updates" if len(later) > 1 else "an update"
-    return (
-        f"{format_count(sum(later), 'image')} came by {updates}: components, centroids, neighbours and families "
-        f"are those of the first {first:,}."
-    )
+    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}"
+    kept = "components of the scores, neighbours and families are those of the first"
+    return f"{came}: {kept} {first:,}." if later else ""
 
 
 def _found_sentences(summary: Mapping[str, Any]) -> list[str]:

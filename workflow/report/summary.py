@@ -79,6 +79,7 @@ _ELSEWHERE = frozenset(
         "n_families",
         "family_fraction",
         "cluster_names",
+        "lineage",
     }
 )
 

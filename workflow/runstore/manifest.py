@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Keys with a list of records.
-LISTS = ("updates", "names", "history")
+LISTS = ("updates", "names", "history", "lineage")
 #: Names that runs of earlier versions bear -> present ones: of settings, of what steps found, of a cut.
 RENAMED = {
     "overcluster.max_rounds": "overcluster.max_iter",
@@ -79,6 +79,7 @@ class Manifest:
     cut: dict[str, Any] = field(default_factory=dict)
     names: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+    lineage: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     moves: list[list[str]] = field(default_factory=list)
     steps: dict[str, StepRecord] = field(default_factory=dict)

@@ -13,7 +13,6 @@ from workflow.chunks import row_ranges
 from workflow.config.fields import ScoreOrOff, Section
 from workflow.engine.partitions import flat_checksums, n_rows, partition_rows
 from workflow.engine.plan import TaskPlan
-from workflow.engine.segments import is_updated
 from workflow.engine.step import Step
 from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
 from workflow.labels import N_TOP, CentroidLabels, cluster_of_rows, label_rows
@@ -32,8 +31,19 @@ from workflow.steps.families import families_of
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
-from workflow.steps.parts.cluster_names import KEY, lost_names, lost_words, move_names, note_names
+from workflow.steps.parts.beside import BESIDE, labels_beside, names_beside
+from workflow.steps.parts.cluster_names import (
+    KEY,
+    are_outdated,
+    lost_names,
+    lost_words,
+    move_names,
+    note_names,
+)
 from workflow.steps.parts.cluster_numbers import Rule, number_clusters
+from workflow.steps.parts.clusters.counts import count_labels, stored_counts, sum_counts
+from workflow.steps.parts.clusters.lineage import FILE, Lineage, lineage_summary
+from workflow.steps.parts.clusters.ties import Ties, ties_to_before
 from workflow.steps.parts.edits import present_cut, remember
 from workflow.steps.parts.family_table import family_labels
 from workflow.steps.parts.far_out import usual_distance
@@ -41,6 +51,7 @@ from workflow.steps.tree import (
     CENTROID_BYTES,
     FAMILIES,
     cut_by_hand,
+    note_doubtful,
     stored_tree,
     write_tree,
 )
@@ -65,8 +76,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Up to so many clusters a report lists the size of each; of more, only those that were met.
-MAX_LISTED = 4096
 #: Bytes of the labels of an image, and of what a task holds of one.
 LABEL_BYTES, TASK_BYTES = 60, 340
 #: Arrays of ``RUN/labels.zarr``, and of what ``predict`` writes.
@@ -99,11 +108,6 @@ LABELS: dict[str, ArraySpec] = {
         ("sample", "rank"), "float32", "1", "their shares; what is missing to 1 is noise"
     ),
 }
-#: Coordinates of the images that lie with the labels, copied from those before or from the images.
-BESIDE = {
-    "path": "file of the image",
-    "segment": "0, or the number of the update that brought the image",
-}
 #: Where the answer is one cluster and the tree has useful partitions.
 SUGGESTED = "label_suggested"
 SUGGESTED_LABELS = {
@@ -130,6 +134,8 @@ ARRAYS = {
 }
 
 
+#: What a lineage says was done where the labels step was.
+DONE = "run"
 #: What the step notes of the clusters and the summary repeats, where there is something to say.
 FOUND = ("level", "partitions", "brightness", "whitened", KEY)
 
@@ -163,6 +169,10 @@ class LabelsStep(Step):
 
     def run(self, context: Context) -> None:
         """Label the centroids, then the images."""
+        self.label(context)
+
+    def label(self, context: Context, done: str = DONE, *, is_update: bool = False) -> None:
+        """Label centroids and images; of an update, ids and names follow the images that were there before."""
         store, executor = context.store, context.executor
         settings = context.config.section(LabelsSettings)
         rule = settings.rule
@@ -177,7 +187,14 @@ class LabelsStep(Step):
         if edits or recut is not numbered.tree:
             numbered = number_clusters(executor, store, recut, rule, context.partitions, edits)
         chosen, found = choose_labels(store, numbered, settings.level, asked)
-        move_names(executor, store, context.partitions)
+        lineage, key = Lineage.of(store), store.step("overcluster").key
+        ties = ties_of(store)
+        if is_update or are_outdated(store) or not lineage.are_of(key):
+            ties = ties_to_before(executor, store, context.partitions)
+            move_names(store, ties)
+        chosen, lineage = with_ids(store, chosen, lineage, ties, done=done)
+        if not (asked or edits or chosen.by_family):
+            note_doubtful(store, recut, chosen.labels.label)
         store.write_model(self.name, label_model(chosen.labels))
         if not chosen.by_family and len(numbered.clusters.sizes) == 1:
             trial = whitened_trial(store, context.config.seed, _brightness(store))
@@ -202,7 +219,8 @@ class LabelsStep(Step):
         note_names(store, chosen.labels.label, are_families=chosen.by_family)
         if words := lost_words(lost_names(store)):
             log.info("names %s", words)
-        store.replace([(target, store.path / layout.LABELS)])
+        moves = lineage.stage(store, store.wip(FILE))
+        store.replace([(target, store.path / layout.LABELS), *moves])
 
     def outputs(self, run: Path) -> list[Path]:
         """Return the labels."""
@@ -246,7 +264,7 @@ class LabelsStep(Step):
         """Return how many images got which label, and what to look at beside it."""
         found = _found(store)
         known = {name: found[name] for name in FOUND if found.get(name)}
-        return stored_counts(store).summary() | known
+        return stored_counts(store).summary() | known | lineage_summary(store)
 
 
 def _check_labels(store: RunStore) -> Iterator[str]:
@@ -305,6 +323,30 @@ def choose_labels(
     return Chosen(labels, suggested), {"level": None, "partitions": offers, "brightness": shares}
 
 
+def ties_of(store: RunStore) -> Ties:
+    """Return the ties of the centroids of a run to themselves."""
+    return Ties.same(store.read_model("population")[0])
+
+
+def with_ids(
+    store: RunStore, chosen: Chosen, lineage: Lineage, ties: Ties, *, done: str
+) -> tuple[Chosen, Lineage]:
+    """Return labels with ids that clusters had before, and the lineage to be kept with them; see `Lineage.follow`.
+
+    Families as labels have ids of their own, and leave those of clusters as they are.
+    """
+    key = store.step("overcluster").key
+    if chosen.by_family:
+        return chosen, lineage.moved(ties, of=key)
+    label = chosen.labels.label
+    ids, followed = lineage.follow(label, ties, done=done, of=key)
+    suggested = chosen.suggested
+    if suggested is not None:
+        # Those that `recut` would give them.
+        suggested = suggested.with_ids(lineage.follow(suggested.label, ties, done=done, of=key).ids)
+    return Chosen(chosen.labels.with_ids(ids), suggested), followed
+
+
 def _brightness(store: RunStore) -> BrightnessOf | None:
     """Return what tells the brightness of images; None where they are vectors, or without their length."""
     attrs = store.model_attrs("projection")
@@ -338,17 +380,6 @@ def stored_labels(store: RunStore) -> CentroidLabels:
 def _field(name: str) -> str:
     """Return the field of `CentroidLabels` that an array of the model holds."""
     return name.removeprefix("centroid_")
-
-
-def names_beside(group: Path | None) -> list[str]:
-    """Return which coordinates of the images a group holds."""
-    return [] if group is None else [name for name in BESIDE if name in zarr_io.array_names(group)]
-
-
-def labels_beside(store: RunStore) -> Path | None:
-    """Return the labels that a run has, where these hold coordinates which its images do not; None elsewhere."""
-    labels = store.path / layout.LABELS
-    return labels if is_updated(store) and names_beside(labels) else None
 
 
 def create_labels(
@@ -561,95 +592,3 @@ def write_labels(
         create_labels(labeller.target, last, block_rows, labeller.paths, labeller.specs)
     items = {partition.index: partition for partition in partitions}
     return executor.run(name, task, items, journal=journal, n_rows=n_rows)
-
-
-class LabelCounts(NamedTuple):
-    """How many images got each label.
-
-    Attributes
-    ----------
-    n_noise : int
-        Images with label -1.
-    sizes : int64 array of shape (highest label + 1,)
-        Images of each cluster.
-    """
-
-    n_noise: int
-    sizes: NDArray[np.int64]
-
-    @property
-    def n_samples(self) -> int:
-        """Number of images that were counted."""
-        return self.n_noise + int(self.sizes.sum())
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters with an image."""
-        return int(np.count_nonzero(self.sizes))
-
-    def report(self) -> dict[str, Any]:
-        """Return the counts as a task reports them: sizes, or pairs of a label and its size."""
-        sizes: list[Any] = self.sizes.tolist()
-        if len(sizes) > MAX_LISTED:
-            sizes = [[label, size] for label, size in enumerate(sizes) if size]
-        return {"n_noise": self.n_noise, "sizes": sizes}
-
-    def summary(self) -> dict[str, Any]:
-        """Return the counts as the summary gives them."""
-        return {
-            "n_samples": self.n_samples,
-            "n_clusters": self.n_clusters,
-            "noise_fraction": self.n_noise / self.n_samples,
-            "cluster_sizes": self.sizes[self.sizes > 0].tolist(),
-        }
-
-
-def count_labels(label: NDArray[np.int32]) -> LabelCounts:
-    """Count labels."""
-    sizes = np.bincount(label[label >= 0])
-    return LabelCounts(int(np.count_nonzero(label < 0)), sizes.astype(np.int64))
-
-
-def sum_counts(parts: Iterable[LabelCounts]) -> LabelCounts:
-    """Add counts of disjoint images."""
-    n_noise, total = 0, np.zeros(0, np.int64)
-    for part in parts:
-        n_noise += part.n_noise
-        longer, shorter = sorted((total, part.sizes), key=len, reverse=True)
-        total = longer.copy()
-        total[: len(shorter)] += shorter
-    return LabelCounts(n_noise, total)
-
-
-def reported_counts(reports: Mapping[int, Mapping[str, Any]]) -> LabelCounts:
-    """Return what all tasks have counted."""
-    return sum_counts(_read_report(report) for report in reports.values())
-
-
-def stored_counts(store: RunStore) -> LabelCounts:
-    """Return the counts of the labels of a run.
-
-    They are those in the journal; where that does not tell of every image, as
-    that of an older version, the labels are read.
-    """
-    n_samples, block_rows = rows_and_blocks(store)
-    reports = store.noted("labels", "blocks")
-    if all("sizes" in report for report in reports.values()):
-        counts = reported_counts(reports)
-        if counts.n_samples == n_samples:
-            return counts
-    labels = store.path / layout.LABELS
-    return sum_counts(
-        count_labels(zarr_io.read_rows(labels, "label", *rows))
-        for rows in row_ranges(n_samples, block_rows)
-    )
-
-
-def _read_report(report: Mapping[str, Any]) -> LabelCounts:
-    """Return what a task has reported."""
-    sizes = np.asarray(report["sizes"], dtype=np.int64)
-    if sizes.ndim == 2:
-        dense = np.zeros(int(sizes[:, 0].max(initial=-1)) + 1, np.int64)
-        dense[sizes[:, 0]] = sizes[:, 1]
-        sizes = dense
-    return LabelCounts(int(report["n_noise"]), sizes)

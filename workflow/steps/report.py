@@ -34,11 +34,13 @@ from workflow.steps.browsing.own_columns import has_columns_of_others
 from workflow.steps.browsing.previews import Previews
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.cluster_names import cluster_names
+from workflow.steps.parts.clusters.counts import stored_counts
+from workflow.steps.parts.clusters.lineage import told_changes
 from workflow.steps.parts.family_table import family_table, images_of_families
 from workflow.steps.parts.near_duplicates import BUCKET_ROWS
 from workflow.steps.parts.near_summary import near_summary
 from workflow.steps.projection import n_previews
-from workflow.steps.tree import shown_clusters, stored_tree
+from workflow.steps.tree import ids_of_clusters, shown_clusters, stored_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,6 +211,7 @@ def write_report(
         sheets=sheets,
         steps=_steps(store),
         notes=_notes(store, summary),
+        lineage=told_changes(store),
         truth=read_json(truth) if truth.is_file() else None,
     )
     if truth.is_file():
@@ -275,7 +278,10 @@ def is_another_cut(store: RunStore) -> bool:
 
 def _persistence(store: RunStore, tree: ClusterTree) -> NDArray[np.float64] | None:
     """Return the persistence of the clusters shown; None for another cut, whose nodes are others."""
-    return None if is_another_cut(store) else tree.persistence
+    if is_another_cut(store):
+        return None
+    ids, n_ids = _ids(store, tree)
+    return _by_id(tree.persistence, ids, n_ids, 0)
 
 
 def clusters_by_threshold(store: RunStore, tree: ClusterTree) -> ClustersByThreshold | None:
@@ -307,13 +313,29 @@ def certainty_of(store: RunStore, tree: ClusterTree) -> Certainty | None:
     certainty = tree.certainty
     if is_another_cut(store) or not len(certainty.resampled_n_clusters):
         return None
+    ids, n_ids = _ids(store, tree)
+    nearest = np.append(ids, -1)[certainty.nearest].astype(np.int32)
     return Certainty(
         resampled_n_clusters=certainty.resampled_n_clusters,
-        recovery=certainty.recovery,
-        border=certainty.border,
-        nearest=certainty.nearest,
-        is_doubtful=certainty.is_doubtful,
+        recovery=_by_id(certainty.recovery, ids, n_ids, np.nan),
+        border=_by_id(certainty.border, ids, n_ids, 0),
+        nearest=_by_id(nearest, ids, n_ids, -1),
+        is_doubtful=_by_id(certainty.is_doubtful, ids, n_ids, fill=False),
     )
+
+
+def _ids(store: RunStore, tree: ClusterTree) -> tuple[NDArray[np.int64], int]:
+    """Return the ids of the clusters of the configured tree, and how many numbers there are to the highest with an image."""
+    ids = ids_of_clusters(tree, store.read_model("centroid_label")[0])
+    return ids, len(stored_counts(store).summary()["cluster_sizes"])
+
+
+def _by_id(values: NDArray[Any], ids: NDArray[np.int64], n_ids: int, fill: Any) -> NDArray[Any]:
+    """Return values of clusters by id; those of ids that no image has are left out."""
+    found = np.full(n_ids, fill, values.dtype)
+    there = (ids >= 0) & (ids < n_ids)
+    found[ids[there]] = values[there]
+    return found
 
 
 def _steps(store: RunStore) -> list[dict[str, Any]]:
@@ -420,7 +442,9 @@ class ContactSheets(Sequence["Sheet"]):
         n_shown, noun = min(summary["n_clusters"], n_clusters), label_noun(summary)
         names = cluster_names(store)
         fetch = _Fetcher(images, *store.read_model("exemplar", "centroid_label"))
-        for cluster, size in enumerate(summary["cluster_sizes"][:n_shown]):
+        sizes = summary["cluster_sizes"]
+        for cluster in sorted(range(len(sizes)), key=lambda c: (-sizes[c], c))[:n_shown]:
+            size = sizes[cluster]
             kept = _spread(np.flatnonzero(labels["label"] == cluster), labels, n_images)
             fetched = fetch.rows_of(cluster, min(n_images, size) - len(kept))
             rows = np.concatenate([self._kept.rows[kept], fetched])

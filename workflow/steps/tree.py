@@ -257,17 +257,18 @@ def cut_by_hand(tree: ClusterTree, asked: Mapping[str, Any]) -> ClusterTree:
     return cut(tree, **asked) if asked and asked.get("layer") != FAMILIES else tree
 
 
-def shown_tree(store: RunStore) -> ClusterTree:
-    """Return the tree of a run with the clusters that its labels show, which may be another cut."""
-    tree = stored_tree(store)
-    other = cut_by_hand(tree, store.manifest.cut.get("requested", {}))
-    if other is tree:
-        return tree
-    (label,) = store.read_model("centroid_label")
-    both = (other.label >= 0) & (label >= 0)
-    number = np.zeros(other.n_clusters, np.int64)
-    number[other.label[both]] = label[both]
-    return other.renumbered(np.argsort(number))
+def ids_of_clusters(tree: ClusterTree, label: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the id that labels of the centroids have for each cluster of a tree; -1 where all of it is noise."""
+    both = (tree.label >= 0) & (label >= 0)
+    ids = np.full(tree.n_clusters, -1, np.int64)
+    ids[tree.label[both]] = label[both]
+    return ids
+
+
+def note_doubtful(store: RunStore, tree: ClusterTree, label: NDArray[np.int32]) -> None:
+    """Note the ids of the doubtful clusters of a tree, from the labels of the centroids."""
+    doubtful = ids_of_clusters(tree, label)[np.flatnonzero(tree.certainty.is_doubtful)]
+    store.step(TreeStep.name).details["doubtful_clusters"] = doubtful.tolist()
 
 
 def shown_clusters(store: RunStore) -> ShownTree:
@@ -275,11 +276,11 @@ def shown_clusters(store: RunStore) -> ShownTree:
     from workflow.tree.splitting import ShownTree
 
     asked, edits = present_cut(store).values()
+    tree = cut_by_hand(stored_tree(store), asked)
+    (label,) = store.read_model("centroid_label")
     if edits:
-        (label,) = store.read_model("centroid_label")
-        return edited_tree(cut_by_hand(stored_tree(store), asked), edits, label)
-    tree = shown_tree(store)
-    return ShownTree(tree.condensed, tree.selected.astype(np.int64), np.arange(tree.n_clusters))
+        return edited_tree(tree, edits, label)
+    return ShownTree(tree.condensed, tree.selected.astype(np.int64), ids_of_clusters(tree, label))
 
 
 def undo_cut(store: RunStore, given: Iterable[str]) -> None:

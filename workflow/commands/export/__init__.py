@@ -30,6 +30,7 @@ from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.steps.browsing.members import READ_ROWS, strongest_of_each
+from workflow.steps.parts.clusters.counts import clusters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -133,7 +134,7 @@ def export(
         elif kind == "folder":
             write_folders(partial, groups, pictures, names, link)
         elif kind == "fiftyone":
-            write_fiftyone(partial, groups, pictures, names, summary["n_clusters"])
+            write_fiftyone(partial, groups, pictures, names, clusters_of(summary))
         else:
             is_all = wanted is None and limit is None and has_neighbors(store)
             near = store.path / layout.NEIGHBORS if is_all else None

@@ -18,7 +18,7 @@ from workflow.steps.base import is_picture
 from workflow.steps.browsing.previews import Previews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -177,7 +177,7 @@ def write_fiftyone(
     frames: Iterator[pd.DataFrame],
     pictures: Pictures,
     names: Mapping[str, str],
-    n_clusters: int,
+    clusters: Sequence[int],
 ) -> None:
     """Write what FiftyOne imports as FiftyOneImageClassificationDataset.
 
@@ -186,7 +186,9 @@ def write_fiftyone(
     ``classes`` for each, with the strength as its confidence and the other columns as attributes.
     """
     place.mkdir()
-    classes = [cluster_words(names, label) for label in [*range(n_clusters), -1]]
+    known = [*clusters, -1]
+    classes = [cluster_words(names, label) for label in known]
+    number = {label: place for place, label in enumerate(known)}
     with (
         (place / "labels.json").open("w", encoding="utf-8") as labels,
         (place / "data.json").open("w", encoding="utf-8") as data,
@@ -200,7 +202,7 @@ def write_fiftyone(
             for (row, path, label), strength, attributes in zip(
                 _listed(frame), frame["strength"].tolist(), others, strict=True
             ):
-                told = {"label": label % len(classes), "confidence": strength}
+                told = {"label": number[label], "confidence": strength}
                 told["attributes"] = {name: _plain(value) for name, value in attributes.items()}
                 labels.write(f'{before}"{row}": {json.dumps(told)}')
                 if pictures.files is None:

@@ -27,7 +27,7 @@ from workflow.runstore.journal import Journal
 from workflow.steps.base import part_files
 from workflow.steps.centroid_graph import GraphTask
 from workflow.steps.families import families_of
-from workflow.steps.labels import BESIDE
+from workflow.steps.labels import LabelsStep
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import Placer, PlaceTask, map_of, stored_points
 from workflow.steps.overcluster import (
@@ -40,6 +40,7 @@ from workflow.steps.overcluster import (
     pairs_file,
     read_sums,
 )
+from workflow.steps.parts.beside import BESIDE
 from workflow.steps.parts.duplicates import CountExact, stored_hashes
 from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.parts.notes import Note, notes_of
@@ -405,8 +406,8 @@ class Addition:
         source = zarr_io.JoinedImages("joined", new.path, "", shape, new.dtype, new.stored_rows)
         given = ImagesInput("all images", source, {})
         context = Context(store, self.config, self.executor, given, steps.STEPS)
-        for name in ("tree", "labels"):
-            by_name(steps.STEPS)[name].run(context)
+        by_name(steps.STEPS)["tree"].run(context)
+        LabelsStep().label(context, "update", is_update=True)
 
 
 def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:

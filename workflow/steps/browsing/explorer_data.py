@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.numerics import ranks_in_groups
+from workflow.numerics import ranks, ranks_in_groups
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
 from workflow.steps.browsing.map_data import drawn_ranges
 from workflow.steps.browsing.members import values_at
 from workflow.steps.browsing.own_columns import columns_at
 from workflow.steps.browsing.previews import Previews
+from workflow.steps.parts.clusters.counts import stored_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,9 @@ def explorer_data(
     n_bytes = math.prod(image_shape) * np.dtype(store.manifest.images["dtype"]).itemsize
     n_pictures = min(len(pictured), MAX_PICTURES, max(1, PICTURE_BYTES // n_bytes))
     is_pictured = np.isin(rows, pictured)
-    first = _by_importance(is_pictured, values["label"], values["strength"])[:n_pictures]
+    # By size, which the numbers of a first run go by.
+    rank = ranks(np.argsort(-stored_counts(store).sizes, kind="stable"))[values["label"]]
+    first = _by_importance(is_pictured, rank, values["strength"])[:n_pictures]
     order = np.concatenate([first, np.delete(np.arange(len(rows)), first)])
     pictures = None
     if previews is not None and len(first):
@@ -124,12 +127,12 @@ def _exemplars(
 
 
 def _by_importance(
-    is_pictured: NDArray[np.bool_], label: NDArray[np.int32], strength: NDArray[np.float32]
+    is_pictured: NDArray[np.bool_], rank_of: NDArray[np.int32], strength: NDArray[np.float32]
 ) -> NDArray[np.intp]:
-    """Return the pictured images: the strongest of each cluster, largest cluster first, then the second, ..."""
+    """Return the pictured images: the strongest of each cluster, lowest rank first, then the second, ..."""
     here = np.flatnonzero(is_pictured)
     # Noise comes after the clusters.
-    cluster = np.where(label[here] < 0, np.iinfo(np.int32).max, label[here])
+    cluster = np.where(rank_of[here] < 0, np.iinfo(np.int32).max, rank_of[here])
     order = np.lexsort((here, -strength[here], cluster))
     rank = ranks_in_groups(cluster[order])
     return here[order[np.lexsort((cluster[order], rank))]]

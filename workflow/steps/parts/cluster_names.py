@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from workflow.errors import ConfigError
-from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from workflow.engine.executor import Executor
-    from workflow.engine.partitions import Partition
     from workflow.runstore import RunStore
+    from workflow.steps.parts.clusters.ties import Ties
 
 #: Key of the summary, and of what the labels step notes.
 KEY = "cluster_names"
@@ -151,53 +146,25 @@ def _find(store: RunStore, label: NDArray[np.int32]) -> dict[str, str]:
     return {str(cluster): found[cluster] for cluster in sorted(found)}
 
 
-def move_names(executor: Executor, store: RunStore, partitions: Sequence[Partition]) -> None:
+def are_outdated(store: RunStore) -> bool:
+    """Whether names belong to centroids that were found before those of now."""
+    key = store.step("overcluster").key
+    return any(entry["of"] != key for entry in store.manifest.names)
+
+
+def move_names(store: RunStore, ties: Ties) -> None:
     """Let names that belong to centroids of before belong to those of now, by the images of both.
 
     A centroid of now is part of the set where most of its images were of
-    centroids of the set.  The labels of before must still be there; where they
-    are not, it is not known what a name meant, and it stays without a cluster.
+    centroids of the set.  Where the labels of before are gone, it is not known
+    what a name meant, and it stays without a cluster.
     """
     key = store.step("overcluster").key
-    outdated = [entry for entry in store.manifest.names if entry["of"] != key]
-    if not outdated:
-        return
-    labels, shared = store.path / layout.LABELS, None
     (population,) = store.read_model("population")
-    if labels.is_dir() and "centroid" in zarr_io.array_names(labels):
-        task = SharedImages(labels, layout.nearest(store.path))
-        pairs, count = executor.reduce(task, list(partitions), _add_pairs)
-        before, now = pairs >> 32, pairs & (2**32 - 1)
-        shape = (int(before.max()) + 1, len(population))
-        shared = sparse.csr_array((count, (before, now)), shape=shape)
-    for entry in outdated:
-        centroids = ""
-        if shared is not None:
-            images = shared[_from_text(entry["centroids"])].sum(axis=0)
+    before, now, n_shared = ties.images
+    for entry in store.manifest.names:
+        if entry["of"] != key:
+            ours = np.isin(before, _from_text(entry["centroids"]))
+            images = np.bincount(now[ours], n_shared[ours], len(population))
             centroids = _as_text(np.flatnonzero(2 * images > population))
-        entry |= {"centroids": centroids, "of": key}
-
-
-@dataclass(frozen=True, slots=True)
-class SharedImages:
-    """Counts the images of each pair of a centroid of before and one of now, in the rows of a partition."""
-
-    labels: Path
-    nearest: Path
-
-    def __call__(self, partition: Partition) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the pairs, the one of before in the high half, rising, and their images."""
-        rows = partition.blocks[0].start, partition.blocks[-1].stop
-        before = zarr_io.read_rows(self.labels, "centroid", *rows).astype(np.int64)
-        now = zarr_io.read_rows(self.nearest, "nearest", *rows)[:, 0]
-        return np.unique((before << 32) + now, return_counts=True)
-
-
-def _add_pairs(
-    left: tuple[NDArray[np.int64], NDArray[np.int64]],
-    right: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Add counts of pairs of disjoint images."""
-    pairs, place = np.unique(np.concatenate([left[0], right[0]]), return_inverse=True)
-    counts = np.concatenate([left[1], right[1]])
-    return pairs, np.bincount(place, counts, minlength=len(pairs)).astype(np.int64)
+            entry |= {"centroids": centroids, "of": key}

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from workflow.tree import ClusterTree
     from workflow.tree.splitting import ShownTree, Split
 
-#: Clusters, and changes of numbers, that a line names.
-MAX_CLUSTERS, MAX_LISTED = 12, 6
-# A cluster is meant by one of its centroids: numbers change with every edit, centroids only with the tree.
+#: Clusters that a line names.
+MAX_CLUSTERS = 12
+# A cluster is meant by one of its centroids: what a number means may change with every edit, centroids only with the tree.
 MERGE, SPLIT = "merge", "split"
 # How a cluster is split that the tree does not part.
 BY, FLOW = "by", "flow"
@@ -154,17 +154,6 @@ def present_cut(store: RunStore) -> dict[str, Any]:
     return {"requested": cut.get("requested", {}), "edits": cut.get("edits", [])}
 
 
-def new_numbers(
-    before: NDArray[np.int32], now: NDArray[np.int32], besides: Sequence[int]
-) -> dict[str, int]:
-    """Return the new numbers of clusters that stay but for their number, by the old ones; of those that change."""
-    n_clusters = int(before.max(initial=-1)) + 1
-    number = np.full(n_clusters, -1)
-    number[before[before >= 0]] = now[before >= 0]
-    numbers = dict(enumerate(number.tolist()))
-    return {str(b): n for b, n in numbers.items() if b != n and b not in besides}
-
-
 def cluster_words(clusters: Sequence[int], names: Mapping[int, str]) -> str:
     """Return clusters by number, with their names, the first dozen of them."""
     words = [f"{c} ({names[c]})" if c in names else str(c) for c in clusters[:MAX_CLUSTERS]]
@@ -173,34 +162,10 @@ def cluster_words(clusters: Sequence[int], names: Mapping[int, str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
-def changed_words(
-    store: RunStore, what: str, numbers: Mapping[str, int], names: Mapping[int, str]
-) -> str:
-    """Return in one line what was done, which numbers changed by it, and which names are not found any more."""
-    words = [what]
-    if numbers:
-        words.append(f"numbers go by size: {_moved_words(numbers)}")
+def changed_words(store: RunStore, what: str, names: Mapping[int, str]) -> str:
+    """Return in one line what was done, and which names are not found any more."""
     lost = [name for name in lost_names(store) if name in names.values()]
-    words += filter(None, [lost_words(lost)])
-    return "; ".join(words)
-
-
-def _moved_words(numbers: Mapping[str, int]) -> str:
-    """Return which numbers changed, those that moved together as one."""
-    runs: list[list[int]] = []
-    for before, now in sorted((int(before), now) for before, now in numbers.items()):
-        if runs and [before, now] == [runs[-1][1] + 1, runs[-1][2] + before - runs[-1][0]]:
-            runs[-1][1] = before
-        else:
-            runs.append([before, before, now])
-    words = [
-        f"{first} is {now}"
-        if first == last
-        else f"{first} to {last} are {now} to {now + last - first}"
-        for first, last, now in runs[:MAX_LISTED]
-    ]
-    more = f" and {len(runs) - MAX_LISTED:,} more" if len(runs) > MAX_LISTED else ""
-    return ", ".join(words) + more
+    return "; ".join(filter(None, [what, lost_words(lost)]))
 
 
 def remember(store: RunStore, done: str, **before: Any) -> None:

@@ -1,0 +1,1 @@
+"""What stays of clusters over many labellings of a run."""
