@@ -248,3 +248,48 @@ def test_update__refuses_in_one_line_what_it_cannot_take(updated, files, client,
         make_run(files[0] / "old.npy", store.path, client, **{"overcluster.n_centroids": 50})
     again = make_run(files[0] / "old.npy", store.path, client)
     assert again.manifest.images["shape"][0] == N_ALL
+
+
+@pytest.fixture(scope="module")
+def without_last(files, client, tmp_path_factory):
+    """A run of the images of all sources but one, and the rows of those."""
+    folder = tmp_path_factory.mktemp("without")
+    here = np.flatnonzero(files[2] != files[2].max())
+    np.save(folder / "old.npy", files[1][here])
+    return lean_run(folder / "old.npy", folder / "run", client, **{"map.enabled": True}), here
+
+
+def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, files, tmp_path):
+    store, (_, images, source) = copy_of(without_last[0], tmp_path / "run"), files
+    here = without_last[1]
+    out = np.setdiff1d(np.arange(N_ALL), here)
+    before = contents(store.path)
+    n_before = len(store.read_model("centroids")[0])
+    found = update(store.path, images[out], progress=SILENT)
+    assert 0 < found["n_born"] <= np.ceil(n_before * len(out) / len(here))
+    labels = labels_of(store)["label"].values
+    new, counts = np.unique(labels[len(here) :], return_counts=True)
+    assert counts.max() >= 0.99 * len(out)
+    assert not np.isin(labels[: len(here)], new[counts.argmax()]).any()
+    assert adjusted_rand_score(labels, source[np.concatenate([here, out])]) >= 0.98
+    np.testing.assert_array_equal(labels[: len(here)], labels_of(without_last[0])["label"])
+    assert new[counts.argmax()] == labels[: len(here)].max() + 1
+    read = RunStore.open(store.path)
+    centroids, position = read.read_model("centroids", "map_position")
+    assert len(centroids) == len(position) == n_before + found["n_born"]
+    scores = zarr_io.read_array(store.path / "projection" / "scores.zarr", "scores")
+    nearest = zarr_io.read_array(store.path / "overcluster" / "nearest.zarr", "nearest")
+    some = np.r_[0:200, len(here) : len(here) + 200]
+    apart = np.linalg.norm(scores[some, None].astype(float) - centroids[None], axis=2)
+    np.testing.assert_array_equal(nearest[some], np.argsort(apart, axis=1, kind="stable")[:, :3])
+    assert status(store.path, verify=True)["damaged"] == []
+    # Others of the same source are no news; then all is as it was.
+    assert update(store.path, images[out[:300]], progress=SILENT)["n_born"] == 0
+    assert status(store.path, verify=True)["damaged"] == []
+    undo_update(store.path)
+    undo_update(store.path)
+    assert contents(store.path) == before
+
+
+def test_births__none_for_images_like_the_runs(updated):
+    assert updated[1]["n_born"] == 0

@@ -27,8 +27,9 @@ from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
 from workflow.runstore.growth import link_tree
 from workflow.runstore.manifest import Manifest
-from workflow.steps.labels import labels_are_families, stored_counts
+from workflow.steps.labels import labels_are_families
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.clusters.counts import stored_counts
 from workflow.steps.report import write_report
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def update(
     dict
         Images before, new and now (``n_samples_before``, ``n_samples_new``, ``n_samples``), the number
         of the ``segment``, clusters before and now (``n_clusters_before``, ``n_clusters``), the share
-        of noise, and the components and variance of the merged moments.
+        of noise, the centroids that were born (``n_born``), the new images that lay far out (``n_far_out``), and the components and variance of the merged moments.
 
     Raises
     ------
@@ -253,9 +254,13 @@ def describe(found: Mapping[str, Any]) -> str:
     """Return what an update did, for a person."""
     new, now = format_count(found["n_samples_new"], "image"), found["n_samples"]
     before, after = found["n_clusters_before"], format_count(found["n_clusters"], "cluster")
+    born = found["n_born"]
+    born_words = (
+        f" {format_count(born, 'centroid')} born for images that none explained." if born else ""
+    )
     return (
         f"{new} added to {found['n_samples_before']:,}: {now:,} in {after} "
-        f"({before:,} before), {found['noise_fraction']:.1%} noise. `update --undo` takes them back."
+        f"({before:,} before), {found['noise_fraction']:.1%} noise.{born_words} `update --undo` takes them back."
     )
 
 

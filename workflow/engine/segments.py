@@ -68,16 +68,22 @@ def segment_folder(store: RunStore, number: int) -> Path:
     return store.path / layout.SEGMENTS / f"{number:03d}"
 
 
-def stored_partitions(store: RunStore) -> list[list[RowRange]]:
-    """Return the blocks of each task that the journals of a run tell of: those of each segment in turn."""
+def stored_partitions(store: RunStore, n_whole: int = 0) -> list[list[RowRange]]:
+    """Return the blocks of each task that the journals of a run tell of.
+
+    They are those of each segment in turn; of a pass that was done again, those of the first `n_whole` rows
+    together, then those of the segments after.
+    """
     block_rows = store.manifest.images["block_rows"]
+    later = [(part.start, part.n_samples) for part in segments(store) if part.start >= n_whole]
+    spans = [(0, n_whole), *later] if n_whole else later
     return [
-        [RowRange(part.start + rows.start, part.start + rows.stop) for rows in partition.blocks]
-        for part in segments(store)
-        for partition in partitions(part.n_samples, block_rows)
+        [RowRange(start + rows.start, start + rows.stop) for rows in partition.blocks]
+        for start, n_samples in spans
+        for partition in partitions(n_samples, block_rows)
     ]
 
 
-def stored_blocks(store: RunStore) -> list[RowRange]:
-    """Return the blocks whose checksums the journals of a run hold."""
-    return list(itertools.chain.from_iterable(stored_partitions(store)))
+def stored_blocks(store: RunStore, n_whole: int = 0) -> list[RowRange]:
+    """Return the blocks whose checksums the journals of a run hold; see `stored_partitions`."""
+    return list(itertools.chain.from_iterable(stored_partitions(store, n_whole)))

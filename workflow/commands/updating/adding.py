@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,28 +14,32 @@ from workflow import steps
 from workflow.centroid_graph import PairCounts
 from workflow.chunks import row_ranges
 from workflow.commands.predict import stored_basis
+from workflow.commands.updating.births import Births
 from workflow.engine.context import Context, named_group
 from workflow.engine.partitions import n_rows, part_path, partition_rows, partitions
 from workflow.engine.segments import added, stored_partitions
 from workflow.engine.step import by_name
 from workflow.ingest import ImagesInput
-from workflow.overcluster import CellSums, sample_counts
+from workflow.overcluster import CellSums, NearestCentroids, sample_counts
 from workflow.pca import merge_moments
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.growth import Growth
 from workflow.runstore.journal import Journal
-from workflow.steps.base import part_files
+from workflow.steps.base import described, part_files
 from workflow.steps.centroid_graph import GraphTask
 from workflow.steps.families import families_of
 from workflow.steps.labels import LabelsStep
+from workflow.steps.map import ARRAYS as MAP_ARRAYS
 from workflow.steps.map import ROWS as MAP_ROWS
-from workflow.steps.map import Placer, PlaceTask, map_of, stored_points
+from workflow.steps.map import Placer, PlaceTask, map_of, place_images, places_of, stored_points
 from workflow.steps.overcluster import (
+    ASSIGNED,
     N_NEAREST,
     PAIRS,
     AssignSums,
     AssignTask,
+    assign,
     leave_sums,
     merge_sums,
     pairs_file,
@@ -137,12 +142,16 @@ class Addition:
         n_old, usual = store.manifest.images["shape"][0], stored_usual_distance(store)
         self.place.mkdir(parents=True)
         passed = self._pass_over()
-        first = len(stored_partitions(store))
+        born = self._births(usual)
+        self._note(passed, n_old)
         self._grow(n_old)
-        self._note(passed, first, n_old)
-        self._merge_sums(passed.nearest, n_old)
+        if not len(born):
+            self._merge_sums(passed.nearest, n_old)
         store.manifest.images["shape"][0] = n_old + self.images.n_samples
         store.manifest.updates.append(record)
+        if len(born):
+            self._assign_anew(born)
+        self._make_graph()
         found = self._keep_moments(passed)
         self._label()
         for name in CHANGED:
@@ -151,7 +160,8 @@ class Addition:
             store.path / layout.LABELS, "distance", n_old, n_old + self.images.n_samples
         )
         n_far_out = None if usual is None else int(np.count_nonzero(far > usual))
-        return {**found, "n_far_out": n_far_out, "usual_distance": usual}
+        told = {"n_born": len(born), "n_far_out": n_far_out, "usual_distance": usual}
+        return {**found, **told}
 
     @property
     def block_rows(self) -> int:
@@ -319,10 +329,12 @@ class Addition:
                 writers["segment"].append(values)
         zarr_io.consolidate(labels)
 
-    def _note(self, passed: Passed, first: int, n_old: int) -> None:
-        """Let journals and folders of the steps tell of the images that come, too, as partitions from `first` on."""
-        store = self.store
-        part = store.step("overcluster").details["assign_part"]
+    def _note(self, passed: Passed, n_old: int) -> None:
+        """Let journals and folders of the steps tell of the images that come, too, as partitions behind those there."""
+        store, first = self.store, len(stored_partitions(self.store))
+        details = store.step("overcluster").details
+        part, assigned = details["assign_part"], details.get(ASSIGNED, 0)
+        after = len(stored_partitions(store, assigned))
         for index, report in passed.moments.items():
             target = part_path(store.folder("pca") / "parts", first + index)
             target.parent.mkdir(exist_ok=True)
@@ -337,7 +349,7 @@ class Addition:
         for index, report in passed.nearest.items():
             # What the task has left is merged, and not kept.
             rest = {name: value for name, value in report.items() if name != "file_crc"}
-            _extend(store.folder("overcluster") / f"{part}.jsonl", first + index, rest)
+            _extend(store.folder("overcluster") / f"{part}.jsonl", after + index, rest)
         for index, report in passed.places.items():
             _extend(store.folder("map") / "blocks.jsonl", first + index, report)
         if families_of(store) is not None:
@@ -375,9 +387,76 @@ class Addition:
         store.replace(store.adopt_model("overcluster", sums.staged, noted))
         discard(place)
         record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
-        place = store.wip("model-centroid_graph")
-        task = GraphTask(pairs_file(store), sums.pairs_crc, len(centroids), place)
-        staged = executor.map(_call, [task])[0]
+
+    def _births(self, usual: float | None) -> NDArray[np.float32]:
+        """Return the centroids that are born: as large a share of those there as of images come, at most."""
+        population, centroids = self.store.read_model("population", "centroids")
+        if usual is None:
+            return centroids[:0]
+        n_old, n_centroids = int(population.sum()), len(population)
+        task = Births(
+            self._scores(),
+            self.place / "nearest.zarr",
+            usual,
+            n_old / n_centroids,
+            math.ceil(n_centroids * self.images.n_samples / n_old),
+            self.config.seed,
+        )
+        (born,) = self.executor.map(task, [None])
+        found: NDArray[np.float32] = born
+        return found
+
+    def _assign_anew(self, born: NDArray[np.float32]) -> None:
+        """Find the nearest three of all images anew, among the old centroids and those that are born."""
+        store, record = self.store, self.store.step("overcluster")
+        (old,) = store.read_model("centroids")
+        for journal in store.folder("overcluster").glob("assign-*.jsonl"):
+            journal.unlink()
+        centroids, place = np.concatenate([old, born]), store.wip("model-overcluster")
+        sums, part = assign(self._context(), centroids, place)
+        assert sums.staged is not None
+        details = record.details | {
+            "n_centroids": len(sums.is_occupied),
+            "n_centroids_requested": record.details["n_centroids_requested"] + len(born),
+            "inertia": sums.inertia,
+            "assign_part": part,
+            ASSIGNED: store.manifest.images["shape"][0],
+        }
+        store.replace(store.adopt_model("overcluster", sums.staged, details))
+        discard(place)
+        discard(store.folder("overcluster") / "parts")
+        record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
+        record.details = details
+        for entry in store.manifest.names:
+            # Found again by the images, as the centroids have other images now.
+            entry["of"] = ""
+        if store.step("map").details["points"] == "centroids":
+            self._place_births(centroids, len(old))
+
+    def _place_births(self, centroids: NDArray[np.float32], n_old: int) -> None:
+        """Give centroids that were born a place on the map, among the old ones."""
+        store, old = self.store, centroids[:n_old]
+        (position,) = store.read_model("map_position")
+        nearest, _ = NearestCentroids.build(old).query(centroids[n_old:], k=1)
+        places = places_of({"centroids": old, "position": position})
+        placed = place_images(places, None, centroids[n_old:], nearest)
+        both = np.concatenate([position, np.column_stack([placed[name] for name in MAP_ROWS])])
+        # Some may have lost all their images, and are gone.
+        left = {row.tobytes() for row in store.read_model("centroids")[0]}
+        is_left = [row.tobytes() in left for row in centroids]
+        arrays = described(MAP_ARRAYS, {"map_position": both[is_left]})
+        store.write_model("map", arrays, store.model_attrs("map"))
+
+    def _make_graph(self) -> None:
+        """Make the graph of the centroids of the counts of all images."""
+        store, place = self.store, self.store.wip("model-centroid_graph")
+        record = store.step("overcluster")
+        checksum, n_centroids = (
+            record.checksums[f"overcluster/{PAIRS}"],
+            record.details["n_centroids"],
+        )
+        task = GraphTask(pairs_file(store), checksum, n_centroids, place)
+        staged = self.executor.map(_call, [task])[0]
         details = store.step("centroid_graph").details | {"n_edges": staged.n_edges}
         store.replace(store.adopt_model("centroid_graph", staged.arrays, details))
         discard(place)
@@ -398,14 +477,17 @@ class Addition:
             details |= counts._asdict()
         return components_details(found)
 
-    def _label(self) -> None:
-        """Make the tree anew, and all labels."""
+    def _context(self) -> Context:
+        """Return what steps are given that ask how many images there are, and read none."""
         store, new = self.store, self.images
         shape = tuple(store.manifest.images["shape"])
-        # Steps from the tree on ask how many images there are, and read none.
         source = zarr_io.JoinedImages("joined", new.path, "", shape, new.dtype, new.stored_rows)
         given = ImagesInput("all images", source, {})
-        context = Context(store, self.config, self.executor, given, steps.STEPS)
+        return Context(store, self.config, self.executor, given, steps.STEPS)
+
+    def _label(self) -> None:
+        """Make the tree anew, and all labels."""
+        context = self._context()
         by_name(steps.STEPS)["tree"].run(context)
         LabelsStep().label(context, "update", is_update=True)
 
