@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow import steps
-from workflow.centroid_graph import PairCounts
 from workflow.chunks import row_ranges
 from workflow.commands.predict import stored_basis
 from workflow.commands.updating.births import Births
+from workflow.commands.updating.sums import MergeSums
 from workflow.engine.context import Context, named_group
 from workflow.engine.partitions import n_rows, part_path, partition_rows, partitions
 from workflow.engine.segments import added, stored_partitions
 from workflow.engine.step import by_name
 from workflow.ingest import ImagesInput
-from workflow.overcluster import CellSums, NearestCentroids, sample_counts
+from workflow.overcluster import NearestCentroids, sample_counts
 from workflow.pca import merge_moments
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -40,7 +40,6 @@ from workflow.steps.overcluster import (
     AssignSums,
     AssignTask,
     assign,
-    leave_sums,
     merge_sums,
     pairs_file,
     read_sums,
@@ -74,7 +73,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.config import Config
-    from workflow.engine.executor import Executor, StoredArrays
+    from workflow.engine.executor import Executor
     from workflow.engine.partitions import Partition
     from workflow.mapper import Rows
     from workflow.pca import MomentState, PrincipalComponents
@@ -94,8 +93,6 @@ CHANGED = (
 )
 #: What added images have in `families.zarr`, as images of no family.
 NO_FAMILY = {"family": -1, "family_strength": 0.0}
-#: Rows that are read at a time to find how far exemplars lie from their centroids.
-ROWS_AT_ONCE = 2**20
 
 
 class Passed(NamedTuple):
@@ -502,51 +499,3 @@ def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:
 def _call(task: Callable[[], Any]) -> Any:
     """Do a task that is given nothing more."""
     return task()
-
-
-@dataclass(frozen=True, slots=True)
-class MergeSums:
-    """Adds sums over cells and counts of pairs to those of a run, and leaves both as its last pass did."""
-
-    model: Path
-    nearest: Path
-    pairs: Path
-    checksum: int
-    centroids: StoredArrays
-    place: Path
-    n_old: int
-
-    def __call__(self, new: tuple[CellSums, PairCounts]) -> AssignSums:
-        """Merge and leave them; the added rows come after those of the run."""
-        cells, pairs = new
-        exemplar = np.where(cells.exemplar >= 0, cells.exemplar + self.n_old, -1)
-        cells = dataclasses.replace(cells, exemplar=exemplar)
-        stored = PairCounts.from_arrays(read_arrays(self.pairs, self.checksum))
-        both = merge_sums((self._cells(), stored), (cells, pairs))
-        return leave_sums(self.centroids, self.pairs, self.place, both)
-
-    def _cells(self) -> CellSums:
-        """Return the sums of the run, from what its model keeps of them."""
-        names = ("population", "centroid_mean", "rms_radius", "mean_distance", "max_distance")
-        population, mean, radius, distance, largest = (
-            zarr_io.read_array(self.model, name) for name in names
-        )
-        exemplar = zarr_io.read_array(self.model, "exemplar")
-        return CellSums(
-            population=population,
-            total=mean * population[:, None],
-            sq_distance=radius**2 * population,
-            distance=distance * population,
-            max_distance=largest,
-            exemplar=exemplar,
-            exemplar_sq_distance=self._sq_distances(exemplar),
-        )
-
-    def _sq_distances(self, exemplar: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return how far exemplars lie from their centroids, squared; the distances of all rows are read."""
-        found = np.full(exemplar.shape, np.inf)
-        for start, stop in row_ranges(self.n_old, ROWS_AT_ONCE):
-            here = (exemplar >= start) & (exemplar < stop)
-            sq_distance = zarr_io.read_rows(self.nearest, "sq_distance", start, stop)[:, 0]
-            found[here] = sq_distance[exemplar[here] - start]
-        return found
