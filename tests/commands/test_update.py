@@ -14,6 +14,7 @@ import workflow
 from tests.conftest import picture_set
 from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
 from workflow.commands.recut import recut
+from workflow.commands.report import report
 from workflow.commands.run import read_summary
 from workflow.commands.similar import similar
 from workflow.commands.status import status
@@ -136,6 +137,7 @@ def test_updated_run__is_recut_as_another(updated, tmp_path):
 
 def test_undo__brings_every_byte_back(old, files, tmp_path):
     store = copy_of(old, tmp_path / "run")
+    (store.path / "notes.txt").write_text("somebody's own")
     before = contents(store.path)
     middle = None
     for part in (files[1][N_OLD:5800] // 2, files[0] / "new.npy"):
@@ -183,7 +185,12 @@ def test_update__killed_leaves_the_run_before_or_after(
         with pytest.raises(StopHereError):
             update(store.path, files[0] / "new.npy", progress=SILENT)
     left = RunStore.open(store.path)
-    if place != "moves":
+    if place == "moves":
+        with pytest.raises(ConfigError, match=r"must be written by `report`"):
+            make_run(files[0] / "old.npy", left.path, None)
+        report(left.path)
+        assert {s["state"] for s in status(left.path)["steps"].values()} == {"complete"}
+    else:
         shutil.rmtree(store.path / "wip")
         assert contents(store.path) == before
         update(store.path, files[0] / "new.npy", progress=SILENT)
@@ -289,6 +296,13 @@ def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, fi
     undo_update(store.path)
     undo_update(store.path)
     assert contents(store.path) == before
+
+
+def test_update__of_families_is_refused(old, files, tmp_path):
+    store = copy_of(old, tmp_path / "run")
+    recut(store.path, layer="families", progress=SILENT)
+    with pytest.raises(ConfigError, match=r"must have clusters as labels.*`recut --configured`"):
+        update(store.path, files[0] / "new.npy", progress=SILENT)
 
 
 def test_births__none_for_images_like_the_runs(updated):

@@ -48,8 +48,16 @@ log = logging.getLogger(__name__)
 
 #: The run as it was, in the folder of a segment.
 BEFORE = "before"
-#: What an update does not change, and what it leaves out: columns were given for the images of before.
-_KEPT = frozenset({layout.LOCK, layout.WIP, layout.SEGMENTS, layout.IMAGES, layout.NEIGHBORS})
+#: What an update replaces, beside the folders of the steps; other files in a run folder are somebody's own.
+REPLACED = (
+    layout.COLUMNS,
+    layout.FAMILIES,
+    layout.LABELS,
+    layout.MAP,
+    layout.MODEL,
+    layout.REPORT,
+    layout.SUMMARY,
+)
 
 
 def update(
@@ -151,13 +159,13 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
         before, gone = segment / BEFORE, store.wip("gone")
         gone.mkdir()
         store.manifest = Manifest.load(before)
-        kept = [place for place in before.iterdir() if place.name != layout.MANIFEST]
-        names = {place.name for place in kept} | _KEPT | {layout.MANIFEST}
-        late = [place for place in store.path.iterdir() if place.name not in names]
+        kept = _replaced(before)
+        names = {place.name for place in kept}
+        late = [place for place in _replaced(store.path) if place.name not in names]
         store.replace(
             [
-                *((place, store.path / place.name) for place in sorted(kept)),
-                *((place, gone / place.name) for place in sorted(late)),
+                *((place, store.path / place.name) for place in kept),
+                *((place, gone / place.name) for place in late),
             ]
         )
         discard(segment)
@@ -170,6 +178,12 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
         "n_samples": n_samples,
         "n_samples_removed": n_before - n_samples,
     }
+
+
+def _replaced(run: Path) -> list[Path]:
+    """Return what there is in a run folder of all that an update replaces."""
+    names = [*(step.name for step in steps.STEPS), *REPLACED]
+    return [run / name for name in names if (run / name).exists()]
 
 
 def _require_labelled(store: RunStore, config: Config) -> None:
@@ -190,10 +204,9 @@ def _made(
     place = store.path / layout.WIP / "update"
     segment, shadow, before = place / "segment", place / "run", place / "segment" / BEFORE
     segment.mkdir(parents=True, exist_ok=True)
-    changed = [p for p in sorted(store.path.iterdir()) if p.name not in _KEPT]
     for target in (shadow, before):
         target.mkdir()
-        for source in changed:
+        for source in [*_replaced(store.path), store.path / layout.MANIFEST]:
             link_tree(source, target / source.name)
     columns = shadow / layout.COLUMNS
     if columns.exists():
@@ -236,8 +249,7 @@ def _put_in_place(store: RunStore, updated: RunStore) -> None:
     """Let the updated run take the place of the run, in one move."""
     work, number = updated.path.parent, len(added(updated))
     store.manifest = updated.manifest
-    moved = [p for p in sorted(updated.path.iterdir()) if p.name not in _KEPT | {layout.MANIFEST}]
-    moves = [(p, store.path / p.name) for p in moved]
+    moves = [(place, store.path / place.name) for place in _replaced(updated.path)]
     if (store.path / layout.COLUMNS).exists():
         moves.append((store.path / layout.COLUMNS, work / layout.COLUMNS))
     store.replace([*moves, (work / "segment", segment_folder(store, number))])

@@ -26,7 +26,7 @@ from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.growth import Growth
 from workflow.runstore.journal import Journal
-from workflow.steps.base import described, part_files
+from workflow.steps.base import call, described, part_files
 from workflow.steps.centroid_graph import GraphTask
 from workflow.steps.families import families_of
 from workflow.steps.labels import LabelsStep
@@ -157,8 +157,7 @@ class Addition:
             store.path / layout.LABELS, "distance", n_old, n_old + self.images.n_samples
         )
         n_far_out = None if usual is None else int(np.count_nonzero(far > usual))
-        told = {"n_born": len(born), "n_far_out": n_far_out, "usual_distance": usual}
-        return {**found, **told}
+        return {**found, "n_born": len(born), "n_far_out": n_far_out, "usual_distance": usual}
 
     @property
     def block_rows(self) -> int:
@@ -453,7 +452,7 @@ class Addition:
             record.details["n_centroids"],
         )
         task = GraphTask(pairs_file(store), checksum, n_centroids, place)
-        staged = self.executor.map(_call, [task])[0]
+        staged = self.executor.map(call, [task])[0]
         details = store.step("centroid_graph").details | {"n_edges": staged.n_edges}
         store.replace(store.adopt_model("centroid_graph", staged.arrays, details))
         discard(place)
@@ -494,8 +493,3 @@ def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:
     if path.exists():
         rest = {name: value for name, value in report.items() if name != "index"}
         Journal(path, str(Journal.key_of(path))).append(index, rest)
-
-
-def _call(task: Callable[[], Any]) -> Any:
-    """Do a task that is given nothing more."""
-    return task()
