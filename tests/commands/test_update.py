@@ -307,3 +307,14 @@ def test_update__of_families_is_refused(old, files, tmp_path):
 
 def test_births__none_for_images_like_the_runs(updated):
     assert updated[1]["n_born"] == 0
+
+
+def test_update__of_few_images_finds_sources_old_and_new(client, tmp_path):
+    """Where the tree cannot test, the neighbours of the images do, those that came among them."""
+    old, before = picture_set(n=1200, n_sources=4, seed=2)
+    new, came = picture_set(n=400, n_sources=4, seed=9)
+    store = lean_run(old, tmp_path / "run", client, **{"neighbors.enabled": True})
+    assert adjusted_rand_score(labels_of(store)["label"], before) >= 0.98
+    assert update(store.path, new, progress=SILENT)["n_born"] > 0
+    truth = np.concatenate([before, came + 4])
+    assert adjusted_rand_score(labels_of(store)["label_resolved"], truth) >= 0.95
