@@ -29,7 +29,7 @@ class FewImages(NamedTuple):
 
     Attributes
     ----------
-    index, distance : arrays of shape (n_samples, n_neighbors)
+    neighbor, distance : arrays of shape (n_samples, n_neighbors)
         As `neighbors.zarr` holds them.
     nearest : int32 array of shape (n_samples,)
         Nearest centroid.
@@ -37,7 +37,7 @@ class FewImages(NamedTuple):
         The fields of `workflow.families.CoarseTest`; empty where nothing was tested.
     """
 
-    index: NDArray[np.int32]
+    neighbor: NDArray[np.int32]
     distance: NDArray[np.float32]
     nearest: NDArray[np.int32]
     coarse: Mapping[str, Any]
@@ -46,7 +46,7 @@ class FewImages(NamedTuple):
         """Return the graph of the images, added up between centroids, and its communities."""
         is_clumped = self.coarse["is_clumped"]
         return ties_between(
-            self.index, self.distance, self.nearest, n_centroids, is_clumped=is_clumped
+            self.neighbor, self.distance, self.nearest, n_centroids, is_clumped=is_clumped
         )
 
 
