@@ -22,7 +22,7 @@ from workflow.commands.run import read_summary
 from workflow.commands.similar import require_neighbors, similar
 from workflow.commands.split import split
 from workflow.commands.undo import undo
-from workflow.commands.update import update
+from workflow.commands.update import undo_update, update
 from workflow.errors import ConfigError
 from workflow.notebook import members, reprs
 from workflow.notebook.explore import open_explorer
@@ -352,19 +352,33 @@ class Run:
             log.warning(far_out_sentence(found))
         return members.open_labels(target)
 
-    def update(self, images: Any) -> dict[str, Any]:
-        """Merge new images into the stored moments; they get no labels, see `predict`.
+    def update(self, images: Any = None, *, undo: bool = False) -> dict[str, Any]:
+        """Make new images part of the run, with labels; or take those of the last update back.
 
         Parameters
         ----------
-        images : path or array
+        images : path or array, optional
             Anything that `workflow.run` takes, of the same shape and type, or one image.
+        undo : bool
+            Whether the images of the last update are taken back instead.
 
         Returns
         -------
         dict
-            What the moments come to, as the command prints it.
+            What became of the run, as the command prints it.
+
+        Raises
+        ------
+        ConfigError
+            If there are both or neither of them, nothing to undo, or labels that are families.
+        ImagesError
+            If the images are in the run already, or not like those of the run.
         """
+        if undo == (images is not None):
+            msg = f"`update` must be given either images or undo=True; got {'both' if undo else 'neither'}. Give one."
+            raise ConfigError(msg)
+        if undo:
+            return undo_update(self.path)
         with watched("update") as progress:
             return update(self.path, images, client=self._client, progress=progress)
 

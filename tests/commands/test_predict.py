@@ -246,13 +246,18 @@ def test_run__of_one_image_is_refused(on_client, run_cli, tmp_path):
 
 def test_update__with_one_image(bytes_run, tmp_path):
     images, store = bytes_run[1], copy_of(bytes_run[0], tmp_path / "run")
-    counts = store.step("pca").details["exact_groups"]
+    counts = store.step("pca").details["exact_images"]
     found = workflow.Run(store.path).update(images[3])
     assert (found["n_samples_before"], found["n_samples"]) == (2000, 2001)
     (mean,) = RunStore.open(store.path).read_model("mean")
     whole = np.concatenate([images, images[3:4]]).reshape(2001, -1)
     np.testing.assert_allclose(mean, whole.mean(axis=0), rtol=1e-14)
-    assert RunStore.open(store.path).step("pca").details["exact_groups"] == counts
+    added = RunStore.open(store.path)
+    # The image that it equals was alone before, and is not any more.
+    assert added.step("pca").details["exact_images"] - counts in (1, 2)
+    labels = labels_of(added)
+    for name in ("label", "centroid", "distance"):
+        assert labels[name].values[2000] == labels[name].values[3]
 
 
 def stripes(n, shape=(6, 5, 3)):

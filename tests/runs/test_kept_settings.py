@@ -1,4 +1,4 @@
-"""A run folder keeps its settings; images persisted on a client are read there; update's are told."""
+"""A run folder keeps its settings; images persisted on a client are read there."""
 
 import logging
 
@@ -9,12 +9,9 @@ from distributed import Client, LocalCluster
 
 from tests.conftest import picture_set
 from tests.runs.helpers import LEAN, SETTINGS, labels_of, make_run
-from workflow.commands.run import read_summary, run_workflow
-from workflow.commands.status import status
-from workflow.commands.update import update
+from workflow.commands.run import run_workflow
 from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
-from workflow.report.summary import describe_summary
 from workflow.steps import load_config
 
 QUIET = Progress(enabled=False)
@@ -57,23 +54,6 @@ def test_run__keeps_the_settings_of_the_folder(images, client, tmp_path, caplog)
     assert "keeps its settings" not in caplog.text
     assert "seed was 3, is 0 (default)" in caplog.text
     assert fresh.manifest.config["overcluster.n_centroids"] == "auto"
-
-
-def test_update__its_images_get_no_labels_and_both_commands_say_so(images, client, tmp_path):
-    for name, part in (("old", images[:1000]), ("new", images[1000:])):
-        np.save(tmp_path / f"{name}.npy", part)
-    store = make_run(tmp_path / "old.npy", tmp_path / "run", client, **LEAN)
-    assert read_summary(store)["n_samples_merged"] == 0
-    assert "merged" not in describe_summary(read_summary(store))
-    found = update(store.path, tmp_path / "new.npy")
-    assert found["n_samples_merged"] == 500
-    assert status(store.path, verify=True)["damaged"] == []
-
-    run = again(tmp_path / "old.npy", store, client)
-    summary = read_summary(run)
-    assert (summary["n_samples"], summary["n_samples_merged"]) == (1000, 500)
-    assert labels_of(run).sizes["sample"] == 1000
-    assert "500 images that `update` merged" in describe_summary(summary)
 
 
 def test_run__works_on_the_client_that_holds_the_images(images, client, tmp_path):

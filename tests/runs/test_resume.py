@@ -30,7 +30,6 @@ from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import run_workflow
 from workflow.commands.status import status
-from workflow.commands.update import update
 from workflow.config import LoadedConfig
 from workflow.engine.progress import Progress
 from workflow.engine.staleness import step_plans
@@ -71,13 +70,6 @@ def uninterrupted(npy, client, tmp_path_factory):
 def run(uninterrupted, tmp_path):
     """A copy of that run, to be changed."""
     return copy_of(uninterrupted, tmp_path / "run")
-
-
-@pytest.fixture
-def few_steps():
-    """The steps that read the pixels, alone."""
-    with only(*PIXELS):
-        yield
 
 
 class StopHereError(Exception):
@@ -277,37 +269,6 @@ def test_recut__cut_short_is_finished_by_the_next_opener(run, monkeypatch):
     reopened = RunStore.open(run.path)
     assert read_summary(reopened)["n_clusters"] == 3
     assert len(np.unique(labels_of(reopened)["label_resolved"])) == 3
-
-
-def test_update__equals_a_fit_on_all(few_steps, client, tmp_path):
-    images = picture_set(n=5000, seed=5)[0]
-    for name, part in (("all", images), ("old", images[:1700]), ("new", images[1700:])):
-        np.save(tmp_path / f"{name}.npy", part)
-    whole = make_run(tmp_path / "all.npy", tmp_path / "whole", client)
-    store = make_run(tmp_path / "old.npy", tmp_path / "run", client)
-    found = update(store.path, tmp_path / "new.npy")
-    assert (found["n_samples_before"], found["n_samples"]) == (1700, 5000)
-    names = [
-        "mean",
-        "components",
-        "explained_variance",
-        "moments_count",
-        "moments_sum",
-        "moments_second",
-    ]
-    for name in names:
-        np.testing.assert_array_equal(
-            *store.read_model(name), *whole.read_model(name), err_msg=name
-        )
-    states = status(store.path)["steps"]
-    assert states["pca"]["state"] == "complete"
-    assert states["projection"]["state"] == "stale"
-    with pytest.raises(Exception, match="in the moments already"):
-        update(store.path, tmp_path / "new.npy")
-    again = make_run(tmp_path / "old.npy", tmp_path / "run", client)
-    np.testing.assert_array_equal(
-        *again.read_model("projection_components"), *whole.read_model("components")
-    )
 
 
 def test_lock__a_second_writer_is_refused(npy, run, client):

@@ -20,25 +20,39 @@ if TYPE_CHECKING:
 STREAM = "-"
 
 
-@click.command("update", cls=Command, example="update my-run more.npy")
+@click.command(
+    "update",
+    cls=Command,
+    example="""update my-run more.npy
+update my-run --undo""",
+)
 @click.argument("run", type=Path)
-@click.argument("images")
+@click.argument("images", required=False)
+@click.option("--undo", is_flag=True, help="Take the images of the last update back.")
 @shared_options
-def update_command(run: Path, images: str, loaded: LoadedConfig, *, as_json: bool) -> None:
-    """Merge new images into the moments of a run, without labels.
+def update_command(
+    run: Path, images: str | None, loaded: LoadedConfig, *, undo: bool, as_json: bool
+) -> None:
+    """Make new images part of a run, with labels.
 
-    `predict` gives them labels; `run` does the later steps again for the images of the run alone.
+    The tree is made anew of the counts of all images, and labels of old and new images follow; components of
+    the scores, centroids, neighbours and families stay as they were found. Until all is put in place at the
+    end, the run is as it was.
     """
-    from workflow.commands.update import update
+    from workflow.commands.predict import far_out_sentence
+    from workflow.commands.update import describe, describe_undo, undo_update, update
+    from workflow.errors import ConfigError
 
+    if undo == (images is not None):
+        msg = f"`update` must be given either images or --undo; got {'both' if undo else 'neither'}. Give one."
+        raise ConfigError(msg)
+    if images is None:
+        found = undo_update(run)
+        print_result(describe_undo(found), found, as_json=as_json)
+        return
     found = update(run, images, overrides=loaded.given)
-    text = (
-        f"moments of {found['n_samples_before']:,} images became those of {found['n_samples']:,}; "
-        f"{found['n_components']} components keep {found['variance_kept']:.1%} of the variance. "
-        "The new images get no labels, now or by `run`, which does the later steps again for the images "
-        "of the run alone: `predict` gives them labels."
-    )
-    print_result(text, found, as_json=as_json)
+    far_out = far_out_sentence({**found, "n_samples": found["n_samples_new"]})
+    print_result(f"{describe(found)}\n{far_out}".rstrip(), found, as_json=as_json)
 
 
 @click.command(

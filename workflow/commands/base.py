@@ -14,6 +14,7 @@ from workflow.config import known_keys
 from workflow.engine.client import executor_for
 from workflow.engine.executor import Executor
 from workflow.engine.progress import Progress
+from workflow.engine.segments import segments
 from workflow.engine.step import needed_for
 from workflow.errors import ComputeError, ConfigError, ImagesError, StoreError
 from workflow.formatting import format_numbers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.config import Config, LoadedConfig
+    from workflow.engine.segments import Segment
     from workflow.ingest import ImagesInput
     from workflow.runstore.zarr_io import ImageStore
 
@@ -184,16 +186,25 @@ def _address(client: Client) -> str:
 
 
 def images_of(store: RunStore) -> ImageStore | None:
-    """Return the images of a run, None where they are gone or others lie in their place."""
-    known = store.manifest.images
-    copied = store.path / layout.IMAGES
+    """Return the images of a run, of all its segments; None where they are gone or others lie in their place."""
+    parts = [_images_of_segment(store, segment) for segment in segments(store)]
+    found = [part for part in parts if part is not None]
+    return zarr_io.JoinedImages.of(found) if len(found) == len(parts) else None
+
+
+def _images_of_segment(store: RunStore, segment: Segment) -> ImageStore | None:
+    """Return the images of a segment, None where they are gone or others lie in their place."""
+    known = segment.images
     try:
-        if copied.exists():
-            return zarr_io.open_images(copied)
-        given = open_given(known["path"], stored_config(store))
+        if segment.copied.exists():
+            return zarr_io.open_images(segment.copied)
+        reading = stored_config(store).section(IngestSettings).reading
+        shape, dtype = store.manifest.images["shape"], store.manifest.images["dtype"]
+        like = (tuple(shape[1:]), dtype) if segment.start else None
+        given = open_input(known["path"], **reading, like=like)
     except (ImagesError, StoreError):
         return None
-    return given.store if is_known(store, given) else None
+    return given.store if given.digest in (known["digest"], *known.get("same", [])) else None
 
 
 def is_known(store: RunStore, given: ImagesInput) -> bool:

@@ -227,12 +227,12 @@ def _predict(
     }
 
 
-def stored_basis(store: RunStore, mapper: Mapper) -> Basis:
-    """Return what scores of new images are made with; tasks share it."""
+def stored_basis(store: RunStore, mapper: Mapper, *, transforms: bool = True) -> Basis:
+    """Return what scores of new images are made with, as they are read, or as they are stored; tasks share it."""
     names = ("mean", "components", "variance")
     arrays = store.read_model(*(f"projection_{name}" for name in names))
     basis = dict(zip(names, arrays, strict=True))
-    transform = stored_transform(store)
+    transform = stored_transform(store) if transforms else None
     if transform is not None:
         basis["transform"] = transform
     attrs = store.model_attrs("projection")

@@ -11,7 +11,7 @@ from workflow.engine.partitions import partitions
 from workflow.engine.summary import summarize, write_summary
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError
-from workflow.runstore import RunStore, layout, zarr_io
+from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard, write_json
 from workflow.runstore.journal import Journal
 from workflow.steps.families import families_of
@@ -26,6 +26,7 @@ from workflow.steps.labels import (
 )
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.beside import names_beside
 from workflow.steps.parts.cluster_names import lost_names, lost_words, note_names
 from workflow.steps.parts.cluster_numbers import number_clusters
 from workflow.steps.parts.clusters.counts import reported_counts
@@ -206,9 +207,9 @@ def _relabel(
     chosen, lineage = with_ids(store, chosen, Lineage.of(store), ties_of(store), done=done)
     place = store.wip("recut")
     place.mkdir()
-    # The present labels have the file names of the images, where there are any.
+    # The present labels have the coordinates of the images, where there are any.
     present = store.path / layout.LABELS
-    paths = present if "path" in zarr_io.array_names(present) else None
+    paths = present if names_beside(present) else None
     target = place / layout.LABELS
     labeller = Labeller.of(
         executor,

@@ -19,10 +19,11 @@ from workflow.engine.context import Context
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.progress import Progress
 from workflow.engine.runner import log_plans, note_start, run_steps
+from workflow.engine.segments import is_updated
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, write_summary
 from workflow.engine.verify import block_checksums
-from workflow.errors import StoreError
+from workflow.errors import ConfigError, StoreError
 from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
@@ -129,6 +130,14 @@ def run_workflow(
         if not asked:
             tell_kept_cut(store, plans)
         any_due = any(plan.is_due for plan in plans)
+        if any_due and is_updated(store):
+            due = next(plan for plan in plans if plan.is_due)
+            reason = f" ({due.reason})" if due.reason else ""
+            if due.name == "report":
+                msg = f"the page of {store.path}, which was updated, must be written by `report`; it is {due.state}. Use `overcluster report`."
+                raise ConfigError(msg)
+            msg = f"a step must be done again of a run without updates only; in {store.path}, which was updated, {due.name} is {due.state}{reason}. Use `update --undo` first, or run all images in a new folder."
+            raise ConfigError(msg)
         progress.plan([("start", any_due), *((plan.name, plan.is_due) for plan in plans)])
         store.manifest.config = flatten(config.model_dump(mode="json"))
         store.manifest.seed = config.seed

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.chunks import row_ranges
-from workflow.engine.partitions import flat_checksums, part_path, partitions
+from workflow.engine.partitions import flat_checksums, part_path
+from workflow.engine.segments import Segment, segments, stored_blocks, stored_partitions
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import crc_of_file
@@ -50,7 +51,7 @@ def check_rows_of_step(
     group: Path,
     names: Sequence[str],
     *,
-    rows: tuple[int, int] | None = None,
+    rows: Sequence[RowRange] | None = None,
 ) -> Iterator[str]:
     """Check arrays of rows against the checksums in a journal of the step that wrote them.
 
@@ -64,19 +65,17 @@ def check_rows_of_step(
         The Zarr group of the arrays.
     names : sequence of str
         The arrays, in the order of their checksums in the journal.
-    rows : tuple of int, optional
-        How many rows there are, and how many have a checksum together; by
-        default the images of the run, and those of a block.
+    rows : sequence of RowRange, optional
+        The rows that have a checksum together; by default the blocks of the images of the run.
     """
     checksums = flat_checksums(store.noted(step, part))
-    yield from check_rows(group, names, checksums, rows or rows_and_blocks(store))
+    yield from check_rows(group, names, checksums, rows or stored_blocks(store))
 
 
 def check_rows(
-    group: Path, names: Sequence[str], checksums: Sequence[Any], rows: tuple[int, int]
+    group: Path, names: Sequence[str], checksums: Sequence[Any], ranges: Sequence[RowRange]
 ) -> Iterator[str]:
-    """Check arrays of rows against the checksums of their blocks; `rows`: how many, and of a block."""
-    ranges = row_ranges(*rows)
+    """Check arrays of rows against the checksums of their blocks."""
     if len(ranges) != len(checksums):
         yield f"{group.name}: the journal of its checksums is damaged"
         return
@@ -96,19 +95,31 @@ def check_rows(
 def block_checksums(store: RunStore, journal: str) -> list[tuple[RowRange, int]]:
     """Return the blocks that a journal tells of, in their order, and their checksums."""
     _, entries = Journal.read(store.path / f"{journal}.jsonl")
-    cut = partitions(*rows_and_blocks(store)) if entries else []
+    cut = stored_partitions(store) if entries else []
     return [
         pair
         for index, entry in sorted(entries.items())
-        for pair in zip(cut[index].blocks, entry["crc"], strict=True)
+        for pair in zip(cut[index], entry["crc"], strict=True)
     ]
 
 
 def check_images(store: RunStore, journal: str) -> Iterator[str]:
     """Check the images, copied or where they were given, against the checksums of a journal."""
-    known, copied = store.manifest.images, store.path / layout.IMAGES
+    checksums = block_checksums(store, journal)
+    for segment in segments(store):
+        mine = [
+            (rows, crc) for rows, crc in checksums if segment.start <= rows.start < segment.stop
+        ]
+        yield from _check_segment(store, segment, mine)
+
+
+def _check_segment(
+    store: RunStore, segment: Segment, checksums: Sequence[tuple[RowRange, int]]
+) -> Iterator[str]:
+    """Check the images of a segment."""
+    known, copied = segment.images, segment.copied
     is_copied = copied.exists()
-    name = layout.IMAGES if is_copied else f"images {known['path']}"
+    name = str(copied.relative_to(store.path)) if is_copied else f"images {known['path']}"
     place = str(copied) if is_copied else known["path"]
     in_place = known["kind"] in ("npy", "zarr") and zarr_io.split_key(place)[0].exists()
     if not is_copied and not in_place:
@@ -116,7 +127,11 @@ def check_images(store: RunStore, journal: str) -> Iterator[str]:
         return
     try:
         images = zarr_io.open_images(place)
-        if [list(images.shape), str(images.dtype)] != [known["shape"], known["dtype"]]:
+        expected_shape = [segment.n_samples, *store.manifest.images["shape"][1:]]
+        if [list(images.shape), str(images.dtype)] != [
+            expected_shape,
+            store.manifest.images["dtype"],
+        ]:
             yield f"{name}: shape or type differs"
             return
         if not is_copied and images.fingerprint()["metadata"] != known["metadata"]:
@@ -124,24 +139,27 @@ def check_images(store: RunStore, journal: str) -> Iterator[str]:
     except (ImagesError, StoreError) as err:
         yield f"{name}: cannot be read ({err})"
         return
-    for rows, expected in block_checksums(store, journal):
+    for (start, stop), expected in checksums:
         try:
-            found = zarr_io.crc(images.read(*rows))
+            found = zarr_io.crc(images.read(start - segment.start, stop - segment.start))
         except StoreError as err:
             yield f"{name}: cannot be read ({err})"
             continue
         if found != expected:
-            yield f"{name}, images {rows.start} to {rows.stop - 1}: checksum differs"
+            yield f"{name}, images {start} to {stop - 1}: checksum differs"
     if is_copied:
-        yield from check_beside(store, copied, {images.key})
+        yield from check_beside(store, copied, {images.key}, segment.n_samples)
 
 
-def check_beside(store: RunStore, group: Path, but: set[str]) -> Iterator[str]:
+def check_beside(
+    store: RunStore, group: Path, but: set[str], n_samples: int | None = None
+) -> Iterator[str]:
     """Check the other arrays of a group: reading compares the checksum of each chunk."""
     for name in zarr_io.array_names(group):
         try:
             if name == "path":
-                for rows in row_ranges(*rows_and_blocks(store)):
+                n_all, block_rows = rows_and_blocks(store)
+                for rows in row_ranges(n_samples or n_all, block_rows):
                     zarr_io.read_rows(group, name, *rows)
             elif name not in but:
                 zarr_io.read_array(group, name)

@@ -111,7 +111,20 @@ def structure_sentence(structure: Any) -> str:
 
 
 def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was found: how firm the number of clusters is, and what it means."""
+    """Return what was found: how firm the number of clusters is, what it means, and among which images."""
+    return [*_found_sentences(summary), *_filled(updated_sentence(summary))]
+
+
+def updated_sentence(summary: Mapping[str, Any]) -> str:
+    """Return which images came by `update`, and what knows nothing of them."""
+    first, *later = summary.get("segments") or [0]
+    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}"
+    kept = "components of the scores, neighbours and families are those of the first"
+    return f"{came}: {kept} {first:,}." if later else ""
+
+
+def _found_sentences(summary: Mapping[str, Any]) -> list[str]:
+    """Return how firm the number of clusters is, and what it means."""
     structure = summary.get("structure")
     if _are_families(summary):
         lone = format_share(summary["noise_fraction"])

@@ -58,6 +58,7 @@ _MAX_ENTRIES = 8
 _ELSEWHERE = frozenset(
     {
         "structure",
+        "segments",
         "seconds",
         "n_clusters_by_threshold",
         "n_clusters_by_layer",
@@ -94,7 +95,7 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     lines += [*opening_sentences(summary), *filter(None, [names_sentence(summary)])]
     if merged := summary.get("n_samples_merged"):
         lines.append(
-            f"The {format_count(merged, 'image')} that `update` merged count in the components only and have no labels; `predict` labels them."
+            f"The {format_count(merged, 'image')} that `update` of an earlier version merged count in the components only and have no labels; `predict` labels them."
         )
     run_path = str(Path(summary["report"]).parent)
     lines += [f"  {words}: {line}" for words, line in partition_commands(summary, run_path)]

@@ -21,6 +21,8 @@ FAMILIES = "families.zarr"
 MAP = "map.zarr"
 #: Columns of the user's own.
 COLUMNS = "columns.zarr"
+#: What each update keeps of its own.
+SEGMENTS = "segments"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

@@ -17,6 +17,7 @@ from workflow.runstore.image_store import (
     sample_axis,
     split_key,
 )
+from workflow.runstore.joined_images import JoinedImages
 from workflow.runstore.rows_writer import RowsWriter, rows_writers, shard_file, write_rows
 from workflow.runstore.stored_rows import StoredRows
 from workflow.runstore.zarr_read import (
@@ -42,6 +43,7 @@ __all__ = [
     "GROUP_METADATA",
     "IMAGE_DTYPES",
     "ImageStore",
+    "JoinedImages",
     "RowsWriter",
     "StoredRows",
     "array_dtype",

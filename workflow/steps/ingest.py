@@ -8,6 +8,7 @@ from pydantic import BeforeValidator
 
 from workflow.config.fields import FilePath, Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
+from workflow.engine.segments import is_updated, segments
 from workflow.engine.step import Step
 from workflow.errors import ImagesError
 from workflow.formatting import format_count
@@ -120,8 +121,12 @@ class IngestStep(Step):
         )
 
     def summary(self, store: RunStore) -> Mapping[str, Any]:
-        """Return how many files were left out."""
-        return {"n_unreadable": store.step(self.name).details.get("n_unreadable", 0)}
+        """Return how many files were left out, and of an updated run the images of each segment."""
+        n_unreadable = store.step(self.name).details.get("n_unreadable", 0)
+        if not is_updated(store):
+            return {"n_unreadable": n_unreadable}
+        sizes = [segment.n_samples for segment in segments(store)]
+        return {"n_unreadable": n_unreadable, "segments": sizes}
 
 
 def describe_skipped(n_files: int, names: Sequence[str]) -> str:

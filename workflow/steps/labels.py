@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from workflow.chunks import row_ranges
 from workflow.config.fields import ScoreOrOff, Section
 from workflow.engine.partitions import flat_checksums, n_rows, partition_rows
 from workflow.engine.plan import TaskPlan
 from workflow.engine.step import Step
-from workflow.engine.verify import check_beside, check_rows_of_step
+from workflow.engine.verify import check_beside, check_rows_of_step, rows_and_blocks
 from workflow.labels import N_TOP, CentroidLabels, cluster_of_rows, label_rows
 from workflow.runstore import layout, zarr_io
 from workflow.schema import ArraySpec
@@ -30,6 +31,7 @@ from workflow.steps.families import families_of
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import map_of
 from workflow.steps.overcluster import NEAREST_BYTES
+from workflow.steps.parts.beside import BESIDE, labels_beside, names_beside
 from workflow.steps.parts.cluster_names import (
     KEY,
     are_outdated,
@@ -168,6 +170,10 @@ class LabelsStep(Step):
 
     def run(self, context: Context) -> None:
         """Label the centroids, then the images."""
+        self.label(context)
+
+    def label(self, context: Context, done: str = DONE, *, is_update: bool = False) -> None:
+        """Label centroids and images; of an update, ids and names follow the images that were there before."""
         store, executor = context.store, context.executor
         settings = context.config.section(LabelsSettings)
         rule = settings.rule
@@ -184,10 +190,10 @@ class LabelsStep(Step):
         chosen, found = choose_labels(store, numbered, settings.level, asked)
         lineage, key = Lineage.of(store), store.step("overcluster").key
         ties = ties_of(store)
-        if are_outdated(store) or not lineage.are_of(key):
+        if is_update or are_outdated(store) or not lineage.are_of(key):
             ties = ties_to_before(executor, store, context.partitions)
             move_names(store, ties)
-        chosen, lineage = with_ids(store, chosen, lineage, ties, done=DONE)
+        chosen, lineage = with_ids(store, chosen, lineage, ties, done=done)
         if not (asked or edits or chosen.by_family):
             note_doubtful(store, recut, chosen.labels.label)
         store.write_model(self.name, label_model(chosen.labels))
@@ -203,7 +209,7 @@ class LabelsStep(Step):
             chosen,
             rule,
             target,
-            context.paths(),
+            labels_beside(store) or context.paths(),
             families=families_of(store),
             map=map_of(store),
         )
@@ -270,7 +276,8 @@ def _check_labels(store: RunStore) -> Iterator[str]:
     if any(len(block) != len(names) for block in checksums):
         yield f"{layout.LABELS}: another version wrote it, with other arrays; `run` writes it anew"
         return
-    yield from check_rows_of_step(store, "labels", "blocks", labels, names)
+    rows = row_ranges(*rows_and_blocks(store))
+    yield from check_rows_of_step(store, "labels", "blocks", labels, names, rows=rows)
     yield from check_beside(store, labels, set(names))
 
 
@@ -397,19 +404,22 @@ def create_labels(
             dims=spec.dims,
             attrs={"units": spec.unit, "long_name": spec.description},
         )
-    if paths is not None:
+    beside = names_beside(paths)
+    for name in beside:
+        assert paths is not None
         zarr_io.create_rows_array(
             target,
-            "path",
+            name,
             n_rows=n_samples,
             tail_shape=(),
-            dtype=zarr_io.array_dtype(paths, "path"),
+            dtype=zarr_io.array_dtype(paths, name),
             shard_rows=partition_rows(n_samples, block_rows),
             block_rows=block_rows,
             dims=("sample",),
-            attrs={"long_name": "file of the image"},
+            attrs={"long_name": BESIDE[name]},
         )
-        zarr_io.write_attrs(target, {"coordinates": "path"})
+    if beside:
+        zarr_io.write_attrs(target, {"coordinates": " ".join(beside)})
     # Nothing is added later but rows, so xarray may read all metadata at once.
     zarr_io.consolidate(target)
 
@@ -511,7 +521,9 @@ class Labeller:
     def write(self, blocks: Iterable[FoundBlock], partition: Partition) -> dict[str, Any]:
         """Label the blocks of a partition, write them, copy names, families and places along; return the report."""
         checksums, counts, bytes_read, bytes_written, n_far_out = [], [], 0, 0, 0
-        copied = [(self.paths, "path")] if self.paths is not None else []
+        copied: list[tuple[Place, str]] = []
+        if self.paths is not None:
+            copied += [(self.paths, name) for name in names_beside(self.paths)]
         if self.families is not None:
             copied += [(self.families, name) for name in FAMILY_ROWS]
         if self.map is not None:

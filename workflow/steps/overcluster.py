@@ -15,6 +15,7 @@ from workflow.chunks import row_ranges
 from workflow.config.fields import AutoInt, Section
 from workflow.engine.partitions import part_path
 from workflow.engine.plan import TaskPlan, worker_count
+from workflow.engine.segments import stored_blocks
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
 from workflow.errors import ConfigError
@@ -65,6 +66,8 @@ N_NEAREST = 3
 NEAREST_BYTES = 24
 #: File of the counts of pairs, in the folder of the step.
 PAIRS = "pairs.npz"
+#: What the step notes of the rows that its last pass over all of them has seen, of an updated run.
+ASSIGNED = "n_assigned"
 #: Rows of a shard of the stored sample, and of the largest task that searches it.
 SAMPLE_SHARD_ROWS = 65_536
 #: Rows of a tile of the search.
@@ -227,11 +230,11 @@ class OverclusterStep(Step):
         """Check the sample and each image's nearest centroids."""
         if store.step(self.name).state == "complete":
             sample, nearest = layout.sample(store.path), layout.nearest(store.path)
-            rows = stored_sample(store).n_samples, SAMPLE_SHARD_ROWS
+            rows = row_ranges(stored_sample(store).n_samples, SAMPLE_SHARD_ROWS)
             yield from check_rows_of_step(store, self.name, "sample", sample, ["sample"], rows=rows)
-            part = store.step(self.name).details["assign_part"]
-            names = ["nearest", "sq_distance"]
-            yield from check_rows_of_step(store, self.name, part, nearest, names)
+            details, names = store.step(self.name).details, ["nearest", "sq_distance"]
+            part, blocks = details["assign_part"], stored_blocks(store, details.get(ASSIGNED, 0))
+            yield from check_rows_of_step(store, self.name, part, nearest, names, rows=blocks)
 
     def describe(self, store: RunStore) -> str:
         """Return how many centroids there are, and what became of those asked for."""
@@ -583,15 +586,15 @@ def _assign_once(
     task = AssignTask(stored_scores(store), shared, target, parts)
     reports = context.run_partitions(step, task, journal, name="overcluster: assign")
     sums: AssignSums = context.executor.reduce(
-        partial(_read_sums, parts),
+        partial(read_sums, parts),
         part_files(reports),
-        _merge_sums,
+        merge_sums,
         partial(leave_sums, shared, pairs_file(store), place),
     )
     return sums
 
 
-def _read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
+def read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
     """Read the sums of a partition."""
     arrays = part.read(folder)
     return (
@@ -600,7 +603,7 @@ def _read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:
     )
 
 
-def _merge_sums(
+def merge_sums(
     left: tuple[CellSums, PairCounts], right: tuple[CellSums, PairCounts]
 ) -> tuple[CellSums, PairCounts]:
     """Merge the sums of neighbours."""

@@ -15,13 +15,13 @@ from pydantic import Field
 from workflow.config.fields import Components, Section
 from workflow.engine.partitions import flat_checksums, n_rows, part_path
 from workflow.engine.plan import TaskPlan
+from workflow.engine.segments import added, stored_blocks
 from workflow.engine.step import Step
 from workflow.engine.verify import (
     check_images,
     check_named,
     check_parts,
     check_rows,
-    rows_and_blocks,
 )
 from workflow.errors import ConfigError, NonFiniteError, SpreadError, value_place
 from workflow.formatting import format_count
@@ -164,8 +164,8 @@ class PcaStep(Step):
         return [layout.model_array(run, "zarr.json"), layout.model_array(run, "components")]
 
     def more_key(self, store: RunStore) -> Mapping[str, Any]:
-        """Return the images that `update` has merged."""
-        return {"updates": [update["digest"] for update in store.manifest.updates]}
+        """Return the images that `update` of earlier versions has merged."""
+        return {"updates": [update["digest"] for update in _without_labels(store)]}
 
     def check(self, sizes: Sizes) -> None:
         """Refuse more components than there can be."""
@@ -220,7 +220,7 @@ class PcaStep(Step):
     def verify(self, store: RunStore) -> Iterator[str]:
         """Check the files of the moments, what is noted of each image, and the images against what the pass has read."""
         yield from check_parts(store, "pca/moments", "pca/parts")
-        for update in store.manifest.updates:
+        for update in _without_labels(store):
             file = f"pca/{update['file']}"
             yield from check_named(store.path / file, file, update["file_crc"])
         if store.step(self.name).state == "complete":
@@ -258,7 +258,7 @@ def _check_notes(store: RunStore) -> Iterator[str]:
     _, entries = Journal.read(store.path / "pca" / "moments.jsonl")
     for note in notes_of(store.path, store.manifest.images["shape"][1:]):
         if checksums := flat_checksums(entries, note.checksums):
-            yield from check_rows(note.group, note.names, checksums, rows_and_blocks(store))
+            yield from check_rows(note.group, note.names, checksums, stored_blocks(store))
 
 
 def _rank(sizes: Sizes) -> int:
@@ -395,7 +395,7 @@ def _moments(context: Context) -> MomentState:
     """Return the moments of all images; they outlive a changed number of components."""
     store, notes = context.store, notes_of(context.store.path, context.images.image_shape)
     settings = context.config.section(PcaSettings)
-    if any(u.get("normalize", False) != settings.normalize for u in store.manifest.updates):
+    if any(u.get("normalize", False) != settings.normalize for u in _without_labels(store)):
         msg = "`pca.normalize` must stay as it was when images were merged by `update`: their moments are of other rows. Set it back, or start a run in a new folder."
         raise ConfigError(msg)
     state, reports = sum_moments(
@@ -412,7 +412,7 @@ def _moments(context: Context) -> MomentState:
     # Images merged by `update` stay in, in the order in which they came.
     updates = [
         moments_from_arrays(read_arrays(store.folder("pca") / u["file"], u["file_crc"]))
-        for u in store.manifest.updates
+        for u in _without_labels(store)
     ]
     try:
         return functools.reduce(merge_moments, updates, state)
@@ -454,8 +454,14 @@ def image_checksums(context: Context) -> list[Any]:
 
 
 def n_merged(store: RunStore) -> int:
-    """Return how many images `update` has merged into the moments; they get no labels."""
-    return sum(update["n_samples"] for update in store.manifest.updates)
+    """Return how many images `update` of earlier versions has merged into the moments; they have no labels."""
+    return sum(update["n_samples"] for update in _without_labels(store))
+
+
+def _without_labels(store: RunStore) -> list[dict[str, Any]]:
+    """Return the updates of earlier versions, whose images count in the moments only."""
+    others = added(store)
+    return [update for update in store.manifest.updates if update not in others]
 
 
 def find_components(state: MomentState, n_components: float | str) -> PrincipalComponents:

@@ -15,10 +15,11 @@ from workflow.engine.step import Step
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.graph import Graph
-from workflow.runstore import layout, zarr_io
+from workflow.runstore import layout
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
 from workflow.steps.parts.edits import edited_tree, present_cut
+from workflow.steps.parts.few_images import few_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -111,10 +112,10 @@ class TreeStep(Step):
             "two": Graph(indptr, indices, two),
             "three": Graph(indptr, indices, three),
         }[settings.flows]
-        coarse = store.step("families").details.get("coarse", {})
-        community = None
-        if coarse.get("has_clusters") is not None:
-            graph, community = _ties(store, len(centroids), is_clumped=coarse["is_clumped"])
+        has_clusters, community, few = None, None, few_images(store)
+        if few is not None and few.coarse.get("has_clusters") is not None:
+            has_clusters = few.coarse["has_clusters"]
+            graph, community = few.ties(len(centroids))
         method = "hdbscan" if context.config.profile == "reference" else settings.method
         tree = build_tree(
             centroids,
@@ -127,7 +128,7 @@ class TreeStep(Step):
             dimension=store.model_attrs("centroid_graph")["intrinsic_dimension"],
             mean_distance=mean_distance,
             n_resamples=settings.n_resamples,
-            has_clusters=coarse.get("has_clusters"),
+            has_clusters=has_clusters,
             community=community,
         )
         write_tree(store, tree)
@@ -189,19 +190,6 @@ def _cut_summary(cut: Mapping[str, Any]) -> dict[str, Any]:
     """Return the cut that was asked for, and how many edits by hand came after it."""
     n_edits = len(cut.get("edits", []))
     return {**cut.get("requested", {}), **({"edits": n_edits} if n_edits else {})}
-
-
-def _ties(
-    store: RunStore, n_centroids: int, *, is_clumped: bool
-) -> tuple[Graph, NDArray[np.int64]]:
-    """Return the graph of the images, of which there are few, added up between centroids, and its communities."""
-    from workflow.families import ties_between
-
-    n = store.manifest.images["shape"][0]
-    place = store.path / layout.NEIGHBORS
-    index, distance = (zarr_io.read_rows(place, name, 0, n) for name in ("index", "distance"))
-    nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", 0, n)
-    return ties_between(index, distance, nearest[:, 0], n_centroids, is_clumped=is_clumped)
 
 
 def tree_model(tree: ClusterTree) -> ModelArrays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workflow.engine.progress import Progress
+from workflow.engine.segments import is_updated
 from workflow.engine.verify import rows_and_blocks
 from workflow.neighbors.near import find_dip
 from workflow.runstore import layout
@@ -29,7 +30,8 @@ def near_summary(store: RunStore, n_listed: int) -> dict[str, Any] | None:
     neighbors, hashes = store.step("neighbors"), stored_hashes(store)
     n_samples, block_rows = rows_and_blocks(store)
     has_neighbors = neighbors.state == "complete" and neighbors.details.get("found")
-    if not has_neighbors or hashes is None or n_samples > MAX_IMAGES:
+    # Images that `update` has added have no neighbours.
+    if not has_neighbors or hashes is None or n_samples > MAX_IMAGES or is_updated(store):
         return None
     place = store.path / layout.NEIGHBORS
     stored = StoredNeighbors(place, stored_scores(store), hashes, block_rows)

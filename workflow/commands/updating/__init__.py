@@ -1,0 +1,1 @@
+"""How a run takes in new images."""
