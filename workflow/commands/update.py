@@ -212,7 +212,7 @@ def _made(
     if columns.exists():
         discard(columns)
         log.warning(
-            "columns that were kept are those of the images before: give them again with `columns`"
+            "the columns that were kept are those of the images before: give them again, for all images, with `report --columns`"
         )
     for name in (layout.IMAGES, layout.NEIGHBORS):
         if (store.path / name).exists():
