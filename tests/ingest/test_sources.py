@@ -442,9 +442,11 @@ def test_open_source__refuses_in_one_line(tmp_path, case):
 
 
 def test_open_source__close_match(tmp_path, images):
-    write_npz(tmp_path, images)
-    with pytest.raises(ImagesError, match=r"Did you mean .*/i\.npz\?"):
-        open_source(tmp_path / "1.npz")
+    write_npz(tmp_path, images).rename(tmp_path / "pictures.npz")
+    with pytest.raises(ImagesError, match=r"Did you mean .*/pictures\.npz\?"):
+        open_source(tmp_path / "picture.zarr")
+    with pytest.raises(ImagesError, match=r"Check the path\."):
+        open_source(tmp_path / "nope.npz")
 
 
 def test_open_source__named_arrays_that_are_not_there(tmp_path, images):

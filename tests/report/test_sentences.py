@@ -347,7 +347,7 @@ def test_doubtful_sentence__says_what_it_means():
     known = {"n_clusters": 6, "n_resamples": 20}
     one = doubtful_sentence({**known, "doubtful_clusters": [3]})
     assert one.startswith("Doubtful: cluster 3. ")
-    assert "not found again in redrawn counts" in one
+    assert "missing in more than a tenth of the redrawn counts" in one
     two = doubtful_sentence({**known, "doubtful_clusters": [3, 4]})
     assert two.startswith("Doubtful: clusters 3 and 4. ")
     assert doubtful_sentence({**known, "doubtful_clusters": []}).startswith("No cluster is")
