@@ -495,5 +495,6 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     >>> duplicates_command({"neighbors": {"found": True}}, "my run")
     "overcluster duplicates 'my run' --near"
     """
-    near = dict(summary.get("neighbors") or {}).get("found")
+    # Images that came by `update` have no neighbours.
+    near = dict(summary.get("neighbors") or {}).get("found") and not summary.get("segments")
     return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"

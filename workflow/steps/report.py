@@ -12,6 +12,7 @@ from pydantic import Field
 
 from workflow.config.compute import has_use
 from workflow.config.fields import Section
+from workflow.engine.segments import is_updated
 from workflow.engine.step import Step
 from workflow.engine.summary import summarize
 from workflow.runstore import layout
@@ -183,6 +184,8 @@ def write_report(
     )
     shown = resolved if config.section(LabelsSettings).noise == "resolve" else label
     truth = store.path / TRUTH
+    # It tells of the images that were made, and of their labels of then.
+    has_truth = truth.is_file() and not is_updated(store)
     manifest = store.manifest
     data = ReportData(
         title="overcluster report",
@@ -212,7 +215,7 @@ def write_report(
         steps=_steps(store),
         notes=_notes(store, summary),
         lineage=told_changes(store),
-        truth=read_json(truth) if truth.is_file() else None,
+        truth=read_json(truth) if has_truth else None,
     )
     if truth.is_file():
         store.step("report").checksums[TRUTH] = crc_of_file(truth)
