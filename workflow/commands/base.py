@@ -204,12 +204,16 @@ def _images_of_segment(store: RunStore, segment: Segment) -> ImageStore | None:
         given = open_input(known["path"], **reading, like=like)
     except (ImagesError, StoreError):
         return None
-    return given.store if given.digest in (known["digest"], *known.get("same", [])) else None
+    return given.store if _is_same(known, given) else None
 
 
 def is_known(store: RunStore, given: ImagesInput) -> bool:
     """Return whether images are those of a run, by their fingerprint or one found to be of the same."""
-    known = store.manifest.images
+    return _is_same(store.manifest.images, given)
+
+
+def _is_same(known: Mapping[str, Any], given: ImagesInput) -> bool:
+    """Return whether images are those that a manifest knows, or were found to be the same."""
     return given.digest in (known.get("digest"), *known.get("same", []))
 
 
