@@ -9,7 +9,12 @@ from sklearn.metrics import adjusted_rand_score
 from tests.families.conftest import neighbors_of, sources
 from workflow.families import neighbor_graph
 from workflow.families.find import central, conductances, measure
-from workflow.families.map_equation import Surroundings, code_length, map_communities
+from workflow.families.map_equation import (
+    Surroundings,
+    code_length,
+    map_communities,
+    moved_communities,
+)
 from workflow.families.neighbor_graph import add_weights, edge_weights, local_scales
 from workflow.families.regions import (
     N_CUTS,
@@ -45,14 +50,13 @@ def in_regions(rows, index, distance, n_regions):
     routed = [patch // n_patches for patch in Cuts.of(rows, n_regions).route(rows)]
     graph = neighbor_graph(index, distance)
     first, exits, lengths = np.arange(len(rows)), whole.strength.sum(), []
-    for cut, region in enumerate(routed):
+    for region in routed:
         found, left = np.empty_like(first), 0.0
         for number in np.unique(region):
             members = np.flatnonzero(region[first] == number)
             lists = lists_of(index, distance, members)._replace(first=first[members])
-            solved = solve_region(lists, exits, is_last=cut == N_CUTS - 1)
-            begins = np.unique(solved.community, return_index=True)[1]
-            found[members] = members[begins[solved.community]]
+            solved = solve_region(lists, exits)
+            found[members] = members[solved.first()[solved.community]]
             left += solved.exits
         first, exits = found, left
         lengths.append(code_length(graph, np.unique(first, return_inverse=True)[1]))
@@ -112,7 +116,7 @@ def test_map_communities__one_part_with_nothing_around_is_the_whole(cloud):
     graph = neighbor_graph(index, distance)
     around = Surroundings(graph.weight_sums(), map_communities(graph), 1.0)
     # Where no move of the whole is worth its while, none of the part is.
-    again = map_communities(graph, around)
+    again = moved_communities(graph, around)
     assert adjusted_rand_score(again, around.module) > 0.999
 
 

@@ -72,8 +72,10 @@ def add_weights(
 
 
 @compiled
-def places_of(image: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Return where numbers stand among rising ones, -1 where they do not."""
+def places_of(
+    image: NDArray[np.integer], rank: NDArray[np.int32], index: NDArray[np.integer]
+) -> NDArray[np.int32]:
+    """Return the rank of numbers among rising ones, -1 where they are not there."""
     place = np.full(index.shape, -1, np.int32)
     last = image[-1] if len(image) else -1
     # Where numbers with the same leading bits begin: about one of them, then a short way to go.
@@ -85,15 +87,15 @@ def places_of(image: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray
         begin[(number >> shift) + 1] += 1
     begin = np.cumsum(begin)
     for i in range(index.shape[0]):
-        for rank in range(index.shape[1]):
-            number = index[i, rank]
+        for column in range(index.shape[1]):
+            number = index[i, column]
             if number < 0 or number > last:
                 continue
             at, stop = begin[number >> shift], begin[(number >> shift) + 1]
             while at < stop and image[at] < number:
                 at += 1
             if at < stop and image[at] == number:
-                place[i, rank] = at
+                place[i, column] = rank[at]
     return place
 
 
@@ -101,48 +103,54 @@ def places_of(image: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray
 def symmetric_graph(index: NDArray[np.int32], weight: NDArray[np.float32]) -> Graph:
     """Return the graph of lists of neighbours, symmetric by the mean; columns rise in each row."""
     n, k = index.shape
-    indptr = np.zeros(n + 1, np.int64)
+    # Per node, the nodes whose lists it stands in: they rise.
+    start = np.zeros(n + 1, np.int64)
     for i in range(n):
         for rank in range(k):
             j = index[i, rank]
-            if j >= 0 and j != i:
-                indptr[i + 1] += 1
-                indptr[j + 1] += 1
-    indptr = np.cumsum(indptr)
-    # First, per node, the lists that it stands in, in order; then its own.
-    free = indptr[:-1].copy()
-    ends, weights = np.empty(indptr[n], np.int32), np.empty(indptr[n])
+            if j >= 0 and j != i and weight[i, rank] > 0:
+                start[j + 1] += 1
+    start = np.cumsum(start)
+    free = start[:-1].copy()
+    namer, given = np.empty(start[n], np.int32), np.empty(start[n], np.float32)
     for i in range(n):
         for rank in range(k):
             j = index[i, rank]
-            if j >= 0 and j != i:
-                ends[free[j]] = i
-                weights[free[j]] = weight[i, rank]
+            if j >= 0 and j != i and weight[i, rank] > 0:
+                namer[free[j]] = i
+                given[free[j]] = weight[i, rank]
                 free[j] += 1
+    # Its own list, sorted, is merged with them.  What both ends name is added up.
+    indptr, n_entries = np.zeros(n + 1, np.int64), 0
+    ends, weights = np.empty(2 * start[n], np.int32), np.empty(2 * start[n])
+    named, giving = np.empty(k, np.int32), np.empty(k)
     for i in range(n):
+        n_named = 0
         for rank in range(k):
             j = index[i, rank]
-            if j >= 0 and j != i:
-                ends[free[i]] = j
-                weights[free[i]] = weight[i, rank]
-                free[i] += 1
-    # An edge that both ends have stands twice in a row: add up.  Edges without weight are left out.
-    start, n_kept = np.zeros(n + 1, np.int64), 0
-    for i in range(n):
-        begin, end = indptr[i], indptr[i + 1]
-        order = np.argsort(ends[begin:end], kind="mergesort")
-        row_ends, row_weights = ends[begin:end][order], weights[begin:end][order]
-        first = n_kept
-        for place in range(end - begin):
-            if row_weights[place] <= 0:
+            if j < 0 or j == i or weight[i, rank] <= 0:
                 continue
-            if n_kept > first and ends[n_kept - 1] == row_ends[place]:
-                weights[n_kept - 1] += row_weights[place]
+            place = n_named
+            while place > 0 and named[place - 1] > j:
+                named[place], giving[place] = named[place - 1], giving[place - 1]
+                place -= 1
+            named[place], giving[place] = j, weight[i, rank]
+            n_named += 1
+        one, other, first = start[i], 0, n_entries
+        while one < start[i + 1] or other < n_named:
+            if other == n_named or (one < start[i + 1] and namer[one] <= named[other]):
+                end, more = namer[one], np.float64(given[one])
+                one += 1
             else:
-                ends[n_kept], weights[n_kept] = row_ends[place], row_weights[place]
-                n_kept += 1
-        start[i + 1] = n_kept
-    return Graph(start, ends[:n_kept].copy(), weights[:n_kept].copy(), None)
+                end, more = named[other], giving[other]
+                other += 1
+            if n_entries > first and ends[n_entries - 1] == end:
+                weights[n_entries - 1] += more
+            else:
+                ends[n_entries], weights[n_entries] = end, more
+                n_entries += 1
+        indptr[i + 1] = n_entries
+    return Graph(indptr, ends[:n_entries].copy(), weights[:n_entries].copy(), None)
 
 
 @compiled

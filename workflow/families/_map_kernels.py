@@ -23,6 +23,9 @@ MARGIN = 1e-9
 MOST_SHARE = 1e4
 #: Share of all exits up to which three terms of a series are exact to the last bit.
 SMALL_SHARE = 1e-5
+#: What is known of a module: weight from the node at hand, weight that leaves it, weight of its nodes, and
+#: x log x of the exits and of both, which are asked for far more often than they change.
+FLOW, EXITS, HELD, OF_EXITS, OF_BOTH = range(5)
 
 
 @compiled
@@ -46,6 +49,19 @@ def _rise_of_all(x: float, log_x: float, more: float) -> float:
     if abs(share) > SMALL_SHARE:
         return _rise(x, more)
     return more * (log_x + 1 + share / 2 - share * share / 6)
+
+
+@compiled
+def in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return modules numbered from 0 in the order of their first nodes; numbers are below n_nodes before, too."""
+    number, n_modules = np.full(len(module), -1), 0
+    result = np.empty(len(module), np.int64)
+    for node in range(len(module)):
+        if number[module[node]] < 0:
+            number[module[node]] = n_modules
+            n_modules += 1
+        result[node] = number[module[node]]
+    return result
 
 
 @compiled
@@ -73,6 +89,13 @@ def code_length(
     for number in range(len(held)):
         length += _plogp(exits[number] + held[number]) - 2 * _plogp(exits[number])
     return length
+
+
+@compiled
+def _note_logarithms(known: NDArray[np.float64], number: int) -> None:
+    """Note x log x of what is known of a module."""
+    known[number, OF_EXITS] = _plogp(known[number, EXITS])
+    known[number, OF_BOTH] = _plogp(known[number, EXITS] + known[number, HELD])
 
 
 @compiled
@@ -104,80 +127,83 @@ def move_nodes(
         How often a node was moved.
     """
     n = strength.size
-    held, exits = np.zeros(n), exits_of(graph, strength, module)
-    size = np.zeros(n, np.int64)
+    if n == 0:
+        return 0
+    # What is known of a module stands in one row, which is one line of the cache.
+    known = np.zeros((n, 8))
+    known[:, EXITS] = exits_of(graph, strength, module)
+    all_exits = known[:, EXITS].sum()
+    of_node, is_free = module.astype(np.int32), within.max() == within.min()
     for node in range(n):
-        held[module[node]] += strength[node]
-        size[module[node]] += 1
-    # Their x log x is asked for far more often than it changes.
-    of_exits, of_both = np.empty(n), np.empty(n)
+        known[of_node[node], HELD] += strength[node]
     for number in range(n):
-        of_exits[number] = _plogp(exits[number])
-        of_both[number] = _plogp(exits[number] + held[number])
-    all_exits = exits.sum()
+        _note_logarithms(known, number)
     log_all = math.log(all_exits) if all_exits > 0 else 0.0
-    flow, touched = np.zeros(n), np.empty(n, np.int64)
-    queue, waiting = np.arange(n), np.ones(n, np.bool_)
+    touched = np.empty(n, np.int32)
+    queue, waiting = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
     head, n_queued, n_moved = 0, n, 0
     while n_queued:
         node = queue[head]
-        head = (head + 1) % n
+        head = head + 1 if head + 1 < n else 0
         n_queued -= 1
         waiting[node] = False
-        own, mine, n_touched, inside, leaving = module[node], strength[node], 0, 0.0, strength[node]
+        own, mine, n_touched, inside = of_node[node], strength[node], 0, 0.0
+        leaving, room = mine, within[node]
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
             other, weight = graph.indices[entry], graph.weights[entry]
             if other == node:
                 leaving -= weight
                 continue
-            number = module[other]
+            number = of_node[other]
             if number == own:
                 inside += weight
                 continue
-            if within[other] != within[node]:
+            if not is_free and within[other] != room:
                 continue
-            if flow[number] == 0.0:
+            if known[number, FLOW] == 0.0:
                 touched[n_touched] = number
                 n_touched += 1
-            flow[number] += weight
+            known[number, FLOW] += weight
         # What the code of the node's own module loses without it.
-        old_exit, new_exit = exits[own], exits[own] - leaving + 2 * inside
-        gone = _plogp(new_exit + held[own] - mine) - of_both[own]
-        gone -= 2 * (_plogp(new_exit) - of_exits[own])
+        old_exit = known[own, EXITS]
+        new_exit = old_exit - leaving + 2 * inside
+        gone = _plogp(new_exit + known[own, HELD] - mine) - known[own, OF_BOTH]
+        gone -= 2 * (_plogp(new_exit) - known[own, OF_EXITS])
         best, change, best_exit = own, -MARGIN * mine, 0.0
         for t in range(n_touched):
             number = touched[t]
-            there, then = exits[number], exits[number] + leaving - 2 * flow[number]
-            both, more = there + held[number], then - there + mine
+            there = known[number, EXITS]
+            then = there + leaving - 2 * known[number, FLOW]
+            known[number, FLOW] = 0.0
+            both, more = there + known[number, HELD], then - there + mine
             if both <= MOST_SHARE * mine:
-                other_change = gone + _plogp(both + more) - of_both[number]
+                other_change = gone + _plogp(both + more) - known[number, OF_BOTH]
             else:
                 other_change = gone + _rise(both, more)
-            other_change -= 2 * (_plogp(then) - of_exits[number])
+            other_change -= 2 * (_plogp(then) - known[number, OF_EXITS])
             more = new_exit - old_exit + then - there
             other_change += _rise_of_all(all_exits, log_all, more) + more * log_copies
             if other_change < change - MARGIN * mine or (
                 best != own and abs(other_change - change) <= MARGIN * mine and number < best
             ):
                 best, change, best_exit = number, other_change, then
-        for t in range(n_touched):
-            flow[touched[t]] = 0.0
         if best == own:
             continue
         n_moved += 1
-        all_exits += new_exit - old_exit + best_exit - exits[best]
-        exits[own], exits[best] = new_exit, best_exit
-        held[own] -= mine
-        held[best] += mine
+        all_exits += new_exit - old_exit + best_exit - known[best, EXITS]
         log_all = math.log(all_exits) if all_exits > 0 else 0.0
-        for number in (own, best):
-            of_exits[number] = _plogp(exits[number])
-            of_both[number] = _plogp(exits[number] + held[number])
-        module[node] = best
+        known[own, EXITS], known[best, EXITS] = new_exit, best_exit
+        known[own, HELD] -= mine
+        known[best, HELD] += mine
+        _note_logarithms(known, own)
+        _note_logarithms(known, best)
+        of_node[node] = best
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
             neighbor = graph.indices[entry]
-            if not waiting[neighbor] and neighbor != node and module[neighbor] != best:
+            if not waiting[neighbor] and neighbor != node and of_node[neighbor] != best:
                 waiting[neighbor] = True
-                queue[(head + n_queued) % n] = neighbor
+                last = head + n_queued
+                queue[last if last < n else last - n] = neighbor
                 n_queued += 1
+    module[:] = of_node
     return n_moved

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from workflow.families._map_kernels import code_length as _code_length
-from workflow.families._map_kernels import exits_of, move_nodes
+from workflow.families._map_kernels import exits_of, in_order, move_nodes
 from workflow.tree._graph_kernels import contracted
 from workflow.tree.flows._community_kernels import renumbered
 
@@ -60,17 +60,14 @@ class Surroundings(NamedTuple):
         The partition to start from: numbers below n_nodes.
     share : float
         Weight that leaves these modules over that which leaves all modules of the whole.
-    is_last : bool
-        Whether parts of modules move, too: not worth while where another round follows.
     """
 
     strength: NDArray[np.float64]
     module: NDArray[np.int64]
     share: float
-    is_last: bool = True
 
 
-def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray[np.int64]:
+def map_communities(graph: Graph) -> NDArray[np.int64]:
     """Return a partition of a graph that no move of a node, module or part of one shortens.
 
     Parameters
@@ -78,34 +75,19 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
     graph : Graph
         Weights are whole numbers in float64: their sums are exact in any order.
         Nothing on the diagonal.
-    around : Surroundings, optional
-        Where the graph is a part of a larger one.  Nodes and modules move
-        once; later rounds on other parts go on from there.
 
     Returns
     -------
     int64 array of shape (n_nodes,)
         Module of each node, numbered from 0 in the order of their first nodes.
-
-    Notes
-    -----
-    The sum of all exits is the only term of the map equation that hangs on all
-    modules.  In a part it is taken to change as that of the whole does, as if
-    the whole was so many copies of the part.
     """
-    n_iterations = 1
-    if around is None:
-        n_iterations = MAX_ITERATIONS
-        around = Surroundings(graph.weight_sums(), np.arange(graph.n_nodes), 1.0)
-    best = around.module
+    best = np.arange(graph.n_nodes)
     if not len(graph.indices):
-        return in_order(best)
-    walk = _Walk(graph, around.strength, -math.log(around.share))
+        return best
+    walk = _Walk(graph, graph.weight_sums(), 0.0)
     shortest = walk.length(best)
-    for _ in range(n_iterations):
-        module = _contract_and_move(walk, _moved(walk, best))
-        if around.is_last:
-            module = _parts_moved(walk, module)
+    for _ in range(MAX_ITERATIONS):
+        module = _parts_moved(walk, _contract_and_move(walk, _moved(walk, best)))
         reached = walk.length(module)
         if reached >= shortest:
             break
@@ -113,6 +95,31 @@ def map_communities(graph: Graph, around: Surroundings | None = None) -> NDArray
         if gain < LEAST_GAIN * abs(shortest):
             break
     return in_order(best)
+
+
+def moved_communities(graph: Graph, around: Surroundings) -> NDArray[np.int64]:
+    """Return what moves of nodes, then of modules, make of a partition of a part of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        As for `map_communities`.
+    around : Surroundings
+        What is around it, and the partition.
+
+    Returns
+    -------
+    int64 array of shape (n_nodes,)
+        Module of each node, numbered from 0.
+
+    Notes
+    -----
+    The sum of all exits is the only term of the map equation that hangs on all
+    modules.  In a part it is taken to change as that of the whole does, as if
+    the whole was so many copies of the part.
+    """
+    walk = _Walk(graph, around.strength, -math.log(around.share))
+    return _contract_and_move(walk, _moved(walk, around.module))
 
 
 class _Walk(NamedTuple):
@@ -166,22 +173,3 @@ def _parts_moved(walk: _Walk, module: NDArray[np.int64]) -> NDArray[np.int64]:
     above[part] = module
     moved = _moved(walk.between(part), above)
     return _contract_and_move(walk, moved[part])
-
-
-def in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return modules with numbers in the order of their first nodes.
-
-    Parameters
-    ----------
-    module : int array of shape (n_nodes,)
-        Module of each node.
-
-    Returns
-    -------
-    int64 array of shape (n_nodes,)
-        The same partition, numbered from 0.
-    """
-    _, first, number = np.unique(module, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[number]

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.families._graph_kernels import places_of, symmetric_graph, weight_inside
-from workflow.families._map_kernels import exits_of
+from workflow.families._map_kernels import exits_of, in_order
 from workflow.families.ambient import touching_dimension
 from workflow.families.find import central, conductances
-from workflow.families.map_equation import Surroundings, in_order, map_communities
+from workflow.families.map_equation import Surroundings, moved_communities
 from workflow.neighbors import Regions, build_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from workflow.graph import Graph
 
 #: Ways of cutting: each is one round.
 N_CUTS = 2
@@ -213,17 +215,29 @@ class Solved(NamedTuple):
         Weight of the edges of an image to its own community.
     exits : float
         Weight that leaves all of them.
-    touching : float64 array of shape (n_communities,)
-        Dimension around each, from the others of the region that it touches.
+    graph : Graph
+        The graph of the region.
+    order : int64 array of shape (n_images,)
+        The images in the order of its nodes.
     """
 
     community: NDArray[np.int64]
     inside: NDArray[np.float64]
     exits: float
-    touching: NDArray[np.float64]
+    graph: Graph
+    order: NDArray[np.int64]
+
+    def first(self) -> NDArray[np.int64]:
+        """Return where the first image of each community stands."""
+        highest = np.maximum.accumulate(self.community)
+        return np.flatnonzero(np.diff(highest, prepend=-1))
+
+    def touching(self) -> NDArray[np.float64]:
+        """Return the dimension around each community, from the others of the region that it touches."""
+        return touching_dimension(self.graph, self.community[self.order])
 
 
-def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Solved:
+def solve_region(lists: Lists, all_exits: float) -> Solved:
     """Find the communities of a region as a part of the whole graph.
 
     Parameters
@@ -232,8 +246,6 @@ def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Sol
         Of its images.
     all_exits : float
         Weight that leaves all communities of all images, as they are now.
-    is_last : bool
-        Whether no round follows; then parts of communities move, too.
 
     Returns
     -------
@@ -243,19 +255,17 @@ def solve_region(lists: Lists, all_exits: float, *, is_last: bool = True) -> Sol
     order = np.argsort(lists.patch, kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    place = places_of(lists.image, lists.neighbors[order])
-    place = np.where(place >= 0, rank[place], -1).astype(np.int32) if len(rank) else place
+    place = places_of(lists.image, rank, lists.neighbors[order])
     graph = symmetric_graph(place, lists.weight[order])
     del place
     strength = lists.strength[order]
-    start = np.unique(lists.first, return_inverse=True)[1][order]
+    start = places_of(lists.image, rank, lists.first[order, None])[:, 0].astype(np.int64)
     exits = float(exits_of(graph, strength, start).sum())
-    around = Surroundings(strength, start, exits / all_exits if exits else 1.0, is_last)
-    community = map_communities(graph, around)
+    around = Surroundings(strength, start, exits / all_exits if exits else 1.0)
+    community = moved_communities(graph, around)
     inside = weight_inside(graph, community)
     left = float((strength - inside).sum())
-    found = in_order(community[rank])
-    return Solved(found, inside[rank], left, touching_dimension(graph, found[order]))
+    return Solved(in_order(community[rank]), inside[rank], left, graph, order)
 
 
 class Table(NamedTuple):
@@ -305,10 +315,10 @@ class Table(NamedTuple):
         member = np.where(is_alone, -1, community)
         place = central(member, solved.inside, len(size))
         return cls(
-            lists.image[np.unique(community, return_index=True)[1]],
+            lists.image[solved.first()],
             size,
             np.bincount(community[~is_alone], minlength=len(size)),
             conductance,
-            solved.touching,
+            solved.touching(),
             np.where(place >= 0, lists.image[place], -1),
         )

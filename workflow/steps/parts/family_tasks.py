@@ -330,10 +330,9 @@ class SolveTask:
         arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
         is_alone, following = arrays.pop("is_alone", None), arrays.pop("next", None)
         lists = Lists(**arrays)
-        solved = solve_region(lists, self.all_exits, is_last=is_last)
-        community, image = solved.community, lists.image
-        begins = np.unique(community, return_index=True)[1]
-        first = image[begins[community]]
+        solved = solve_region(lists, self.all_exits)
+        image, begins = lists.image, solved.first()
+        first = image[begins[solved.community]]
         path = part_path(work.solved(self.cut), item.index)
         if is_last:
             assert is_alone is not None
@@ -348,7 +347,7 @@ class SolveTask:
             }
         else:
             assert following is not None
-            found = {"image": image, "first": first, "next": following[begins[community]]}
+            found = {"image": image, "first": first, "next": following[begins[solved.community]]}
         return {
             "file_crc": write_arrays(path, found),
             "exits": int(solved.exits),
