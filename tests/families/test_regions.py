@@ -50,12 +50,12 @@ def in_regions(rows, index, distance, n_regions):
     routed = [patch // n_patches for patch in Cuts.of(rows, n_regions).route(rows)]
     graph = neighbor_graph(index, distance)
     first, exits, lengths = np.arange(len(rows)), whole.strength.sum(), []
-    for region in routed:
+    for cut, region in enumerate(routed):
         found, left = np.empty_like(first), 0.0
         for number in np.unique(region):
             members = np.flatnonzero(region[first] == number)
             lists = lists_of(index, distance, members)._replace(first=first[members])
-            solved = solve_region(lists, exits)
+            solved = solve_region(lists, exits, is_first=cut == 0)
             found[members] = members[solved.first()[solved.community]]
             left += solved.exits
         first, exits = found, left

@@ -105,8 +105,9 @@ def move_nodes(
     module: NDArray[np.int64],
     within: NDArray[np.int64],
     log_copies: float,
+    is_once: bool,  # noqa: FBT001 - kernels take no keywords
 ) -> int:
-    """Move nodes to the module that shortens the map equation most until none moves.
+    """Move nodes to the module that shortens the map equation most, once or until none moves.
 
     Parameters
     ----------
@@ -120,6 +121,8 @@ def move_nodes(
         Nodes only move to modules of nodes with the same number here.
     log_copies : float
         Logarithm of how many times the exits of this graph those of the whole are.
+    is_once : bool
+        Whether each node is asked once, in order, and not again after its neighbours moved.
 
     Returns
     -------
@@ -198,6 +201,8 @@ def move_nodes(
         _note_logarithms(known, own)
         _note_logarithms(known, best)
         of_node[node] = best
+        if is_once:
+            continue
         for entry in range(graph.indptr[node], graph.indptr[node + 1]):
             neighbor = graph.indices[entry]
             if not waiting[neighbor] and neighbor != node and of_node[neighbor] != best:

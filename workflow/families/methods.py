@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from workflow.errors import ConfigError
-from workflow.families.map_equation import map_communities
+from workflow.families.map_equation import quick_communities
 from workflow.tree.flows.communities import modularity_communities
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class MapEquation(Method):
     title: ClassVar[str] = "map equation"
 
     def find(self, graph: Graph) -> NDArray[np.int64]:
-        """Return the modules of the two-level map equation."""
-        return map_communities(graph)
+        """Return modules of the two-level map equation."""
+        return quick_communities(graph)
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ class Solved(NamedTuple):
         return touching_dimension(self.graph, self.community[self.order])
 
 
-def solve_region(lists: Lists, all_exits: float) -> Solved:
+def solve_region(lists: Lists, all_exits: float, *, is_first: bool = False) -> Solved:
     """Find the communities of a region as a part of the whole graph.
 
     Parameters
@@ -246,6 +246,8 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
         Of its images.
     all_exits : float
         Weight that leaves all communities of all images, as they are now.
+    is_first : bool
+        Whether each image is alone as yet, and another round follows.
 
     Returns
     -------
@@ -259,10 +261,11 @@ def solve_region(lists: Lists, all_exits: float) -> Solved:
     graph = symmetric_graph(place, lists.weight[order])
     del place
     strength = lists.strength[order]
-    start = places_of(lists.image, rank, lists.first[order, None])[:, 0].astype(np.int64)
+    first = lists.first[order, None]
+    start = places_of(lists.image, rank, first)[:, 0].astype(np.int64)
     exits = float(exits_of(graph, strength, start).sum())
     around = Surroundings(strength, start, exits / all_exits if exits else 1.0)
-    community = moved_communities(graph, around)
+    community = moved_communities(graph, around, is_first=is_first)
     inside = weight_inside(graph, community)
     left = float((strength - inside).sum())
     return Solved(in_order(community[rank]), inside[rank], left, graph, order)

@@ -330,7 +330,7 @@ class SolveTask:
         arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
         is_alone, following = arrays.pop("is_alone", None), arrays.pop("next", None)
         lists = Lists(**arrays)
-        solved = solve_region(lists, self.all_exits)
+        solved = solve_region(lists, self.all_exits, is_first=not is_last)
         image, begins = lists.image, solved.first()
         first = image[begins[solved.community]]
         path = part_path(work.solved(self.cut), item.index)
