@@ -14,39 +14,11 @@ if TYPE_CHECKING:
 
 compiled = compiler(__file__, "../graph.py")
 
+compiled = compiler(__file__, "../graph.py")
+
 #: Weight of an edge of length zero that both ends have.  Weights are whole numbers, so that their sums
 #: are exact in any order, and no answer hangs on the last bit of a distance.
 FULL = 1 << 20
-
-
-@compiled
-def edge_weight(distance: float, scale: float, other_scale: float) -> float:
-    """Return the weight of an edge, from 0 to `FULL` / 2 for each end that has it."""
-    if distance == 0:
-        return FULL // 2
-    both = scale * other_scale
-    return np.rint(FULL / 2 * np.exp(-distance * distance / both)) if both > 0 else 0.0
-
-
-@compiled
-def edge_weights(
-    index: NDArray[np.integer],
-    distance: NDArray[np.float32],
-    own_scale: NDArray[np.floating],
-    scale: NDArray[np.floating],
-) -> NDArray[np.float32]:
-    """Return the weights that lists of neighbours give to their edges, 0 where one is missing.
-
-    `scale` is that of all images, `own_scale` that of those whose lists these are.
-    """
-    weight = np.zeros(index.shape, np.float32)
-    for i in range(index.shape[0]):
-        for rank in range(index.shape[1]):
-            j = index[i, rank]
-            if j >= 0:
-                scales = np.float64(own_scale[i]), np.float64(scale[j])
-                weight[i, rank] = edge_weight(distance[i, rank], *scales)
-    return weight
 
 
 @compiled

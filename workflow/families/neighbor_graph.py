@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.families._graph_kernels import add_weights, edge_weights, symmetric_graph
+from workflow.families._graph_kernels import add_weights, symmetric_graph
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
     from workflow.graph import Graph
@@ -19,6 +21,11 @@ __all__ = ["N_NEIGHBORS", "add_weights", "edge_weights", "local_scales", "neighb
 N_NEIGHBORS = 15
 #: The neighbour whose distance is the scale of an image.
 SCALE_RANK = 7
+#: Weight of an edge of length zero that both ends have.  Weights are whole numbers, so that their sums
+#: are exact in any order, and no answer hangs on the last bit of a distance.
+FULL = 1 << 20
+#: Rows whose weights are made at a time: so many stay in the cache.
+ROWS_AT_ONCE = 4096
 
 
 def local_scales(distance: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -38,6 +45,46 @@ def local_scales(distance: NDArray[np.floating]) -> NDArray[np.float64]:
     last = np.maximum(known.sum(axis=1) - 1, 0)
     scale = distance[np.arange(len(distance)), last].astype(np.float64)
     return np.where(known.any(axis=1), scale, 0.0)
+
+
+def edge_weights(
+    index: NDArray[np.integer[Any]],
+    distance: NDArray[np.float32],
+    own_scale: NDArray[np.floating[Any]],
+    scale: NDArray[np.floating[Any]],
+) -> NDArray[np.float32]:
+    """Return the weights that lists of neighbours give to their edges.
+
+    Parameters
+    ----------
+    index : int array of shape (n_rows, n_neighbors)
+        Neighbours of some images; -1 where missing.
+    distance : float32 array of shape (n_rows, n_neighbors) [score]
+        Their distances.
+    own_scale : float array of shape (n_rows,) [score]
+        Scales of these images.
+    scale : float array of shape (n_samples,) [score]
+        Scales of all images.
+
+    Returns
+    -------
+    float32 array of shape (n_rows, n_neighbors)
+        Whole numbers from 0 to `FULL` / 2; 0 where a neighbour is missing.
+    """
+    found = np.empty(index.shape, np.float32)
+    for start in range(0, len(index), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        apart, both = distance[rows], np.take(scale, index[rows], mode="clip").astype(np.float64)
+        both *= own_scale[rows, None]
+        weight = np.zeros(both.shape)
+        np.divide(apart * apart, both, out=weight, where=both > 0)
+        np.exp(np.negative(weight, out=weight), out=weight)
+        np.rint(np.multiply(weight, FULL / 2, out=weight), out=weight)
+        weight[both <= 0] = 0
+        weight[apart == 0] = FULL // 2
+        weight[index[rows] < 0] = 0
+        found[rows] = weight
+    return found
 
 
 def neighbor_graph(index: NDArray[np.int32], distance: NDArray[np.float32]) -> Graph:

@@ -229,37 +229,38 @@ class SortTask:
         """Read, sort and write."""
         work, shared = self.work, self.regions.load()
         index, distance = work.lists(unit.start, unit.stop)
-        scale = _scales(work.places, len(shared["number_0"]))
-        own = scale[unit.start : unit.stop]
         image = np.arange(unit.start, unit.stop).astype(index.dtype)
-        arrays = {
-            "image": image,
-            "neighbors": index,
-            "weight": edge_weights(index, distance, own, scale),
-            "strength": _strengths(work, unit),
-            "first": image,
-        }
-        del distance
-        if self.cut == N_CUTS - 1:
-            arrays["is_alone"] = lies_alone_among(index, own, scale, self.max_sparsity)
-        arrays["patch"] = self._patches(unit, self.cut)
         if self.cut == 0:
-            region, arrays["next"] = (self._regions(unit, shared, cut) for cut in (0, 1))
+            region, following = (self._regions(unit, shared, cut) for cut in (0, 1))
+            arrays = {"first": image, "next": following}
         else:
-            before = gathered(
+            arrays = gathered(
                 work.solved(0), unit, shared["offsets"], {"first": index.dtype, "next": np.uint16}
             )
-            region, arrays["first"] = before["next"], before["first"]
+            region = arrays.pop("next")
         n_regions = int(shared["n_regions"][self.cut])
         order = np.argsort(region, kind="stable")
         sizes = np.bincount(region, minlength=n_regions)
         order = order[sizes[: self.group.start].sum() : sizes[: self.group.stop].sum()]
+        arrays |= {
+            "image": image,
+            "neighbors": index,
+            "strength": _strengths(work, unit),
+            "patch": self._patches(unit, self.cut),
+        }
+        arrays = {name: array[order] for name, array in arrays.items()}
+        index, distance = arrays["neighbors"], distance[order]
+        scale = _scales(work.places, len(shared["number_0"]))
+        own = scale[unit.start : unit.stop][order]
+        arrays["weight"] = edge_weights(index, distance, own, scale)
+        if self.cut == N_CUTS - 1:
+            arrays["is_alone"] = lies_alone_among(index, own, scale, self.max_sparsity)
         path = part_path(work.sorted, unit.index)
-        crc = write_arrays(path, {name: array[order] for name, array in arrays.items()})
+        crc = write_arrays(path, arrays)
         return {
             "file_crc": crc,
             "sizes": sizes.tolist(),
-            "bytes_read": index.nbytes * 2,
+            "bytes_read": unit.n_rows * distance.shape[1] * 8,
             "bytes_written": path.stat().st_size,
         }
 
