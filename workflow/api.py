@@ -352,13 +352,18 @@ class Run:
             log.warning(far_out_sentence(found))
         return members.open_labels(target)
 
-    def update(self, images: Any = None, *, undo: bool = False) -> dict[str, Any]:
+    def update(
+        self, images: Any = None, *, again: bool = False, undo: bool = False
+    ) -> dict[str, Any]:
         """Make new images part of the run, with labels; or take those of the last update back.
 
         Parameters
         ----------
         images : path or array, optional
-            Anything that `workflow.run` takes, of the same shape and type, or one image.
+            Anything that `workflow.run` takes, of the same shape and type, or one image.  Of a source that
+            the run has read before, only what it has gained is new; by default the run's own.
+        again : bool
+            Whether all of the images are added, whatever the run has.
         undo : bool
             Whether the images of the last update are taken back instead.
 
@@ -370,17 +375,18 @@ class Run:
         Raises
         ------
         ConfigError
-            If there are both or neither of them, nothing to undo, or labels that are families.
+            If there are images to undo, or nothing; or if labels are families.
         ImagesError
-            If the images are in the run already, or not like those of the run.
+            If the images are in the run already, or not like those of the run; if the source has lost or
+            changed images that the run has read.
         """
-        if undo == (images is not None):
-            msg = f"`update` must be given either images or undo=True; got {'both' if undo else 'neither'}. Give one."
+        if undo and (images is not None or again):
+            msg = "`update` must be given either images or undo=True; got both. Give one."
             raise ConfigError(msg)
         if undo:
             return undo_update(self.path)
         with watched("update") as progress:
-            return update(self.path, images, client=self._client, progress=progress)
+            return update(self.path, images, again=again, client=self._client, progress=progress)
 
     def duplicates(
         self, *, near: bool = False, within: float | None = None, limit: int = 100

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import zarr
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 import workflow
-from tests.conftest import picture_set
+from tests.conftest import picture_set, spawn_cli
 from tests.runs.helpers import copy_of, labels_of, lean_run, make_run
+from workflow.commands.export import export
+from workflow.commands.gallery import gallery
 from workflow.commands.recut import recut
 from workflow.commands.report import report
 from workflow.commands.run import read_summary
 from workflow.commands.similar import similar
 from workflow.commands.status import status
 from workflow.commands.update import undo_update, update
+from workflow.commands.updating.drift import describe_drift, drifted
 from workflow.engine.progress import Progress
-from workflow.errors import ConfigError, StoreError
+from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.report.summary import describe_summary
+from workflow.rng import generator
 from workflow.runstore import RunStore, zarr_io
+from workflow.steps.parts.drift import UpdateSettings
+from workflow.steps.parts.duplicates import CountKnown
 
 SILENT = Progress(enabled=False)
 N_OLD, N_ALL = 5200, 6600
@@ -69,8 +79,8 @@ def test_update__is_as_if_all_had_come_at_once(updated, files, client, tmp_path)
     np.testing.assert_array_equal(labels["segment"], np.arange(N_ALL) >= N_OLD)
 
 
-def test_update__counts_follow_from_the_rows(updated, old):
-    store, _ = updated
+def test_update__counts_follow_from_the_rows(updated, old, files):
+    store, found = updated
     nearest = zarr_io.read_array(store.path / "overcluster" / "nearest.zarr", "nearest")
     sq_distance = zarr_io.read_array(store.path / "overcluster" / "nearest.zarr", "sq_distance")
     scores = zarr_io.read_array(store.path / "projection" / "scores.zarr", "scores")
@@ -93,13 +103,21 @@ def test_update__counts_follow_from_the_rows(updated, old):
     for at in (0, len(row) // 2, len(row) - 1):
         pair = sorted((row[at], indices[at]))
         assert weights[at] == (pairs == pair).all(axis=1).sum()
+    mean, components = store.read_model("projection_mean", "projection_components")
+    for rows, name in ((slice(0, N_OLD), "before"), (slice(N_OLD, N_ALL), "new")):
+        apart = files[1][rows].reshape(-1, 108) - mean
+        share = np.square(apart @ components.T).sum() / np.square(apart).sum()
+        assert found[f"variance_kept_{name}"] == pytest.approx(share, rel=1e-5)
+    label = labels_of(store)["label"].values
+    assert found["n_noise_new"] == np.count_nonzero(label[N_OLD:] == -1)
+    assert (found["drifted"], found["n_copies"]) == ([], 0)
     before = labels_of(old)
     after = labels_of(store).isel(sample=slice(0, N_OLD))
     for name in ("centroid", "distance", "x", "y", "family", "family_strength"):
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)
 
 
-def test_updated_run__is_read_as_one(updated, files):
+def test_updated_run__is_read_as_one(updated, files, tmp_path):
     store, _ = updated
     run, images = workflow.Run(store.path), files[1]
     assert status(store.path, verify=True)["damaged"] == []
@@ -120,6 +138,22 @@ def test_updated_run__is_read_as_one(updated, files):
     np.testing.assert_array_equal(near, np.argsort(apart, kind="stable")[1:7])
     with pytest.raises(StoreError, match=r"`update --undo`"):
         _ = run.neighbors
+    kept = store.path / "segments" / "001" / "before" / "model.zarr" / "population"
+    (chunk,) = (file for file in kept.rglob("*") if file.is_file() and file.name != "zarr.json")
+    whole = chunk.read_bytes()
+    chunk.unlink()
+    chunk.write_bytes(whole[:-9] + bytes(9))
+    (damage,) = status(store.path, verify=True)["damaged"]
+    chunk.write_bytes(whole)
+    assert damage.startswith("segments/001/before/model.zarr/population")
+    export(store.path, tmp_path / "labels.csv")
+    table, labels = pd.read_csv(tmp_path / "labels.csv"), labels_of(store)
+    for name in ("label", "x"):
+        np.testing.assert_array_equal(table[name].to_numpy(labels[name].dtype), labels[name])
+    is_out = labels["outlier_score"].values > 0.8
+    found = gallery(store.path, "outliers", limit=N_ALL)
+    assert sorted(one["index"] for one in found["images"]) == np.flatnonzero(is_out).tolist()
+    assert gallery(store.path, "dark")["n_samples"] == N_ALL
     summary = read_summary(store)
     assert (summary["n_samples"], summary["segments"]) == (N_ALL, [N_OLD, N_ALL - N_OLD])
     assert f"are those of the first {N_OLD:,}" in describe_summary(summary)
@@ -158,7 +192,16 @@ class StopHereError(BaseException):
     """Stands for a kill at a known place."""
 
 
-@pytest.mark.parametrize("place", ["map", "replace", "moves"])
+def kill_at(mark, process):
+    """Kill a process as soon as a file is there, which it makes."""
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("place", ["passes", "replace", "moves"])
 def test_update__killed_leaves_the_run_before_or_after(
     place, old, updated, files, tmp_path, monkeypatch
 ):
@@ -169,11 +212,9 @@ def test_update__killed_leaves_the_run_before_or_after(
         raise StopHereError
 
     with monkeypatch.context() as patch:
-        if place == "map":
-            patch.setattr("workflow.steps.map.PlaceTask.__call__", stop)
-        elif place == "replace":
+        if place == "replace":
             patch.setattr("workflow.commands.update._put_in_place", stop)
-        else:
+        elif place == "moves":
             moves = RunStore._finish_moves
             patch.setattr(
                 RunStore,
@@ -182,8 +223,12 @@ def test_update__killed_leaves_the_run_before_or_after(
             )
         # A kill leaves what is there where it is.
         patch.setattr("workflow.commands.update.discard", lambda _: None)
-        with pytest.raises(StopHereError):
-            update(store.path, files[0] / "new.npy", progress=SILENT)
+        if place == "passes":
+            process = spawn_cli("update", store.path, files[0] / "new.npy")
+            kill_at(store.path / "wip" / "update" / "added" / "scores.zarr", process)
+        else:
+            with pytest.raises(StopHereError):
+                update(store.path, files[0] / "new.npy", progress=SILENT)
     left = RunStore.open(store.path)
     if place == "moves":
         with pytest.raises(ConfigError, match=r"must be written by `report`"):
@@ -191,8 +236,8 @@ def test_update__killed_leaves_the_run_before_or_after(
         report(left.path)
         assert {s["state"] for s in status(left.path)["steps"].values()} == {"complete"}
     else:
-        shutil.rmtree(store.path / "wip")
-        assert contents(store.path) == before
+        is_left = {name: mark for name, mark in contents(left.path).items() if name[:4] != "wip/"}
+        assert is_left == before
         update(store.path, files[0] / "new.npy", progress=SILENT)
     for name, values in labels_of(updated[0]).items():
         np.testing.assert_array_equal(values, labels_of(left)[name], err_msg=name)
@@ -228,6 +273,10 @@ def test_update__copies_a_folder_of_pictures_and_keeps_their_names(photos, photo
     assert labels["path"].values[3] == labels_of(photo_run)["path"].values[3]
     images = workflow.Run(store.path).images
     np.testing.assert_array_equal(images[n_old + 2], photos[1][2] // 2)
+    # Files of two folders have no common place.
+    export(store.path, tmp_path / "folders", limit=3)
+    for file in (tmp_path / "folders").rglob("*.png"):
+        np.testing.assert_array_equal(np.array(Image.open(file)), images[int(file.stem)])
     assert status(store.path, verify=True)["damaged"] == []
 
 
@@ -236,14 +285,17 @@ def test_update__refuses_in_one_line_what_it_cannot_take(updated, files, client,
     np.save(tmp_path / "other.npy", np.zeros((5, 4, 4, 3), np.uint8))
     np.save(tmp_path / "none.npy", np.zeros((0, 6, 6, 3), np.uint8))
     refused = [
-        ([store.path, new], "in the run already"),
-        ([store.path, files[0] / "old.npy"], "in the run already"),
+        ([store.path, files[0] / "again.npy"], "--again"),
         ([store.path, tmp_path / "other.npy"], r"like those of the run, (6, 6, 3)"),
         ([store.path, tmp_path / "none.npy"], "one image or more"),
-        ([store.path], "either images or --undo"),
-        ([store.path, new, "--undo"], "either images or --undo"),
+        ([store.path, new, "--undo"], "must be given no images"),
+        ([store.path, "--again", "--undo"], "must be given no images"),
     ]
+    shutil.copy2(new, files[0] / "again.npy")
     before = contents(store.path)
+    for words in ([store.path], [store.path, new], [store.path, files[0] / "old.npy"]):
+        code, out, _ = run_cli("update", *map(str, words))
+        assert (code, out.startswith("Nothing new: all 6,600 images")) == (0, True)
     for words, text in refused:
         code, _, err = run_cli("update", *map(str, words))
         assert (code, err.count("\n")) == (2, 1), err
@@ -255,6 +307,144 @@ def test_update__refuses_in_one_line_what_it_cannot_take(updated, files, client,
         make_run(files[0] / "old.npy", store.path, client, **{"overcluster.n_centroids": 50})
     again = make_run(files[0] / "old.npy", store.path, client)
     assert again.manifest.images["shape"][0] == N_ALL
+
+
+LEAN = {"progress": SILENT, "overrides": {"report.n_clusters_shown": 0}}
+
+
+def write_npy(path, images):
+    np.save(path, images)
+
+
+def write_hdf5(path, images):
+    with h5py.File(path, "w") as file:
+        file["images"] = images
+
+
+def write_zarr(path, images):
+    if not path.exists():
+        zarr.create_array(path, shape=(0, *images.shape[1:]), chunks=(100, 6, 6, 3), dtype="u1")
+    array = zarr.open_array(path)
+    array.resize(images.shape)
+    array[:] = images
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("it.npy", write_npy), ("it.h5", write_hdf5), ("it.zarr", write_zarr)]
+)
+def test_update__of_a_source_that_has_grown_reads_what_is_new(
+    name, write, files, client, run_cli, tmp_path, monkeypatch
+):
+    images, place = files[1][:640], tmp_path / name
+    write(place, images[:450])
+    lean = {"overcluster.n_centroids": 30}
+    store = lean_run(place, tmp_path / "run", client, **lean)
+    before = contents(store.path)
+    write(place, images[:600])
+    assert update(store.path, **LEAN)["n_samples_new"] == 150
+    write(place, images)
+    monkeypatch.chdir(tmp_path)
+    assert update(store.path, name, **LEAN)["n_samples_new"] == 40
+    np.testing.assert_array_equal(workflow.Run(store.path).images[:], images)
+    assert status(store.path, verify=True)["damaged"] == []
+    after = contents(store.path)
+    assert update(store.path, **LEAN)["n_samples_new"] == 0
+    for changed, text in (
+        (np.concatenate([images[:5], images[:635]]), "differs in images 0 to 449"),
+        (np.concatenate([images[:620], images]), "differs in images 600 to 639"),
+        (images[:600], "holds 600 images, and the run has read 640"),
+    ):
+        write(place, changed)
+        code, _, err = run_cli("update", store.path)
+        assert (code, err.count("\n"), text in err) == (2, 1, True), err
+    assert contents(store.path) == after
+    # The same values, written at another time, are the same images.
+    write(place, images)
+    assert update(store.path, place, **LEAN)["n_samples_new"] == 0
+    with pytest.raises(ImagesError, match=r"has all of these already.*--again"):
+        update(store.path, images[100:140], **LEAN)
+    assert update(store.path, place, again=True, **LEAN)["n_copies"] == 640
+    for _ in range(3):
+        undo_update(store.path)
+    assert contents(store.path) == before
+
+
+def write_pictures(folder, images):
+    folder.mkdir(exist_ok=True)
+    for name, image in images.items():
+        Image.fromarray(image).save(folder / name)
+
+
+def test_update__of_a_folder_that_has_grown_takes_new_files_behind(client, run_cli, tmp_path):
+    images, _ = picture_set(n=150, seed=7)
+    named = {f"{index:03d}.png": image for index, image in enumerate(images)}
+    early = {name: image for name, image in named.items() if int(name[:3]) % 3}
+    place = tmp_path / "photos"
+    write_pictures(place, early)
+    (place / "000.png").write_bytes((place / "001.png").read_bytes()[:60])
+    lean = {"overcluster.n_centroids": 20}
+    store = lean_run(place, tmp_path / "run", client, **{"ingest.shape": [6, 6, 3]}, **lean)
+    assert update(store.path, **LEAN)["n_samples_new"] == 0
+    # One of them could not be read, as it was not yet whole.
+    write_pictures(place, named)
+    assert update(store.path, **LEAN)["n_samples_new"] == 50
+    paths = labels_of(store)["path"].values.tolist()
+    assert paths == [*early, *(name for name in named if name not in early)]
+    read = workflow.Run(store.path).images
+    np.testing.assert_array_equal(read[:], np.stack([named[path] for path in paths]))
+    assert update(store.path, place, **LEAN)["n_samples_new"] == 0
+    after = contents(store.path)
+    write_pictures(place, {"007.png": images[8]})
+    code, _, err = run_cli("update", store.path)
+    assert (code, err.count("\n"), "differs in 007.png (image 4)" in err) == (2, 1, True), err
+    (place / "007.png").unlink()
+    code, _, err = run_cli("update", store.path)
+    assert (code, err.count("\n"), "holds no 007.png any more" in err) == (2, 1, True), err
+    assert contents(store.path) == after
+
+
+def test_copies__are_counted_by_their_hashes(tmp_path):
+    hashes = generator(0, "hashes").integers(0, 3, (500, 2), dtype=np.uint64)
+    zarr_io.write_array(tmp_path / "one", "hash", hashes[:100], dims=("sample", "half"))
+    zarr_io.write_array(tmp_path / "two", "hash", hashes[90:], dims=("sample", "half"))
+    hashes[300:, 1] += 2
+    zarr_io.write_array(tmp_path / "three", "hash", hashes[290:], dims=("sample", "half"))
+    one, two, three = (
+        zarr_io.StoredRows.open(tmp_path / name, "hash") for name in ("one", "two", "three")
+    )
+    known = set(map(tuple, hashes[:100].tolist()))
+    assert CountKnown(one)(two) == 410
+    assert CountKnown(one)(three) == sum(tuple(row) in known for row in hashes[290:].tolist())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"variance_kept_new": 0.8}, ["variance_kept"]),
+        ({"n_far_out": 9}, []),
+        ({"n_far_out": 12}, ["far_out"]),
+        ({"n_noise_new": 40, "n_born": 8}, ["noise", "births"]),
+        ({"n_samples_new": 1, "n_far_out": 1}, ["far_out"]),
+    ],
+)
+def test_drift__is_told_from_the_settings_on(changes, expected):
+    alike = {
+        "n_samples_new": 100,
+        "variance_kept_new": 0.9,
+        "variance_kept_before": 0.95,
+        "n_far_out": 3,
+        "n_noise_new": 12,
+        "noise_fraction_before": 0.1,
+        "n_born": 2,
+        "n_centroids_before": 60,
+    }
+    found = alike | changes
+    found["drifted"] = drifted(found, UpdateSettings())
+    assert found["drifted"] == expected
+    assert describe_drift(found).count(";") == max(0, len(expected) - 1)
+    wide = UpdateSettings(min_variance_kept=0, max_far_out=1, max_noise_rise=1, max_births=1)
+    assert drifted(found, wide) == []
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from workflow.pca import (
     fixed_signs,
     merge_moments,
     principal_components,
+    variance_share,
 )
 
 
@@ -164,6 +165,16 @@ def test_principal_components__refuses_more_than_there_are():
     assert principal_components(low, "auto").n_components == 8
     with pytest.raises(ImagesError, match="at least 1 image; got moments of 0"):
         principal_components(FloatMoments(0, np.zeros(2), np.zeros((2, 2))))
+
+
+@pytest.mark.parametrize("kind", ["integer", "float", "low_rank"])
+def test_variance_share__is_that_of_the_rows(digits, kind):
+    rows, basis = digits[:300], principal_components(moments(digits[300:]), 12)
+    state = moments(rows if kind == "integer" else rows.astype(float), kind)
+    apart = rows - basis.mean
+    expected = np.square(apart @ basis.components.T).sum() / np.square(apart).sum()
+    found = variance_share(state, basis.mean, basis.components)
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_principal_components__survive_pickling(digits):

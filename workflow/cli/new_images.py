@@ -18,22 +18,44 @@ if TYPE_CHECKING:
 
 #: Stands for images on standard input.
 STREAM = "-"
+#: Exit status of an update whose images have drifted, where it was asked for.
+DRIFTED = 3
 
 
 @click.command(
     "update",
     cls=Command,
-    example="""update my-run more.npy
+    example="""update my-run
+update my-run more.npy
 update my-run --undo""",
 )
 @click.argument("run", type=Path)
 @click.argument("images", required=False)
+@click.option(
+    "--again", is_flag=True, help="Add all of IMAGES as new ones, whatever the run has of them."
+)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="End with status 3 where the new images have drifted: where they are unlike the others, as the settings update.* say.",
+)
 @click.option("--undo", is_flag=True, help="Take the images of the last update back.")
 @shared_options
 def update_command(
-    run: Path, images: str | None, loaded: LoadedConfig, *, undo: bool, as_json: bool
+    run: Path,
+    images: str | None,
+    loaded: LoadedConfig,
+    *,
+    again: bool,
+    exit_code: bool,
+    undo: bool,
+    as_json: bool,
 ) -> None:
     """Make new images part of a run, with labels.
+
+    IMAGES is what `run` takes. Of a source that the run has read before, and of that of the run, which is
+    taken where IMAGES is left out, only the images are read that it has gained; the others must be
+    what they were.
 
     The tree is made anew of the counts of all images, and labels of old and new images follow; components of
     the scores, centroids, neighbours and families stay as they were found. Until all is put in place at the
@@ -41,18 +63,26 @@ def update_command(
     """
     from workflow.commands.predict import far_out_sentence
     from workflow.commands.update import describe, describe_undo, undo_update, update
+    from workflow.commands.updating.drift import describe_drift
     from workflow.errors import ConfigError
 
-    if undo == (images is not None):
-        msg = f"`update` must be given either images or --undo; got {'both' if undo else 'neither'}. Give one."
+    if undo and (images is not None or again):
+        msg = f"`update --undo` must be given no images; got {'--again' if images is None else images}. Give either."
         raise ConfigError(msg)
-    if images is None:
+    if undo:
         found = undo_update(run)
         print_result(describe_undo(found), found, as_json=as_json)
         return
-    found = update(run, images, overrides=loaded.given)
-    far_out = far_out_sentence({**found, "n_samples": found["n_samples_new"]})
-    print_result(f"{describe(found)}\n{far_out}".rstrip(), found, as_json=as_json)
+    found = update(run, images, again=again, overrides=loaded.given)
+    lines = [describe(found)]
+    if found["n_samples_new"]:
+        lines += [
+            far_out_sentence({**found, "n_samples": found["n_samples_new"]}),
+            describe_drift(found),
+        ]
+    print_result("\n".join(filter(None, lines)), found, as_json=as_json)
+    if exit_code and found["drifted"]:
+        click.get_current_context().exit(DRIFTED)
 
 
 @click.command(

@@ -401,7 +401,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 2 the user's mistake, 1 anything else.
+        0 done, 3 done with what the user asked to be told of, 2 the user's mistake, 1 anything else.
     """
     with Stopping() as stopping:
         try:
@@ -420,7 +420,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status_of(arguments: Sequence[str] | None, stopping: Stopping) -> int:
     """Run the command line; print what is wrong."""
     try:
-        program.main(
+        # None of a command that is done; else the status that it has chosen.
+        status: int | None = program.main(
             args=arguments,
             prog_name="overcluster",
             standalone_mode=False,
@@ -445,4 +446,4 @@ def _status_of(arguments: Sequence[str] | None, stopping: Stopping) -> int:
             raise
         # Workers that were stopped in the middle of starting or closing complain in many ways.
         return UNEXPECTED
-    return DONE
+    return status or DONE

@@ -204,15 +204,18 @@ def _images_of_segment(store: RunStore, segment: Segment) -> ImageStore | None:
         given = open_input(known["path"], **reading, like=like)
     except (ImagesError, StoreError):
         return None
-    return given.store if _is_same(known, given) else None
+    if given.store is None or not is_same(known, given):
+        return None
+    first = known.get("first_row", 0)
+    return zarr_io.some_images(given.store, first, first + segment.n_samples)
 
 
 def is_known(store: RunStore, given: ImagesInput) -> bool:
     """Return whether images are those of a run, by their fingerprint or one found to be of the same."""
-    return _is_same(store.manifest.images, given)
+    return is_same(store.manifest.images, given)
 
 
-def _is_same(known: Mapping[str, Any], given: ImagesInput) -> bool:
+def is_same(known: Mapping[str, Any], given: ImagesInput) -> bool:
     """Return whether images are those that a manifest knows, or were found to be the same."""
     return given.digest in (known.get("digest"), *known.get("same", []))
 

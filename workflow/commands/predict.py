@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 #: no centroid was placed by them.  1.2 to 3 % of other images of the demo, some 5 % of pure noise
 #: in 50 components.
 LIKE_SHARE = 0.05
+#: From so large a share on new images are unlike the run's, where that is not by chance.
+UNLIKE_SHARE, CHANCE = 0.1, 0.051
 
 
 def predict(
@@ -396,12 +398,29 @@ def far_out_sentence(found: Mapping[str, Any]) -> str:
     return f"{text}; up to {LIKE_SHARE:.0%} do of new images that are like the run's."
 
 
+def is_more(n: int, n_samples: int, most: float, usual: float) -> bool:
+    """Return whether more than a share of images are of some kind, and that is not by chance.
+
+    Parameters
+    ----------
+    n, n_samples : int
+        Images of the kind, and all.
+    most : float
+        The share.
+    usual : float
+        Chance of each image to be of the kind, where nothing has changed.
+
+    Returns
+    -------
+    bool
+        Of one image alone the usual chance may decide.
+    """
+    return n > most * n_samples and bool(bdtrc(n - 1, n_samples, usual) < CHANCE)
+
+
 def is_unlike(found: Mapping[str, Any]) -> bool:
     """Return whether more than a tenth of the images lie far out, and that is not by chance (5 %)."""
-    n_far, n = found["n_far_out"], found["n_samples"]
-    # Chance of as many or more of them, each with the probability of an image like the run's; of one
-    # alone that is 0.05, and counts.
-    return bool(n_far) and n_far > n / 10 and bdtrc(n_far - 1, n, LIKE_SHARE) < 0.051
+    return is_more(found["n_far_out"] or 0, found["n_samples"], UNLIKE_SHARE, LIKE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

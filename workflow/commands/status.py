@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import stored_config
+from workflow.commands.updating import CHANGED
 from workflow.config import flatten
+from workflow.engine.segments import added, segment_folder
 from workflow.engine.staleness import step_plans
 from workflow.engine.summary import read_summary, summarize
 from workflow.engine.verify import check_named
 from workflow.errors import StoreError
 from workflow.runstore import RunStore, layout
+from workflow.runstore.manifest import Manifest
 from workflow.steps.parts.edits import said_by_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -74,16 +77,32 @@ def lines_by_hand(found: Mapping[str, Any]) -> list[str]:
 
 def _damages(store: RunStore) -> Iterator[str]:
     """Yield a line for everything whose bytes are not what was written."""
-    for record in store.manifest.steps.values():
-        for name, checksum in record.checksums.items():
-            yield from check_named(store.path / name, name, checksum)
-    for step in steps.STEPS:
+    known = [*store.manifest.steps, *(step.name for step in steps.STEPS)]
+    yield from _damages_of_steps(store, list(dict.fromkeys(known)))
+    for number in range(1, len(added(store)) + 1):
+        before = segment_folder(store, number) / layout.BEFORE
         try:
-            yield from step.verify(store)
+            was = RunStore(before, Manifest.load(before))
         except StoreError as err:
-            yield f"{step.name}: cannot be read ({err})"
+            yield f"{before.relative_to(store.path)}: cannot be read ({err})"
+            continue
+        for line in _damages_of_steps(was, CHANGED):
+            yield f"{before.relative_to(store.path)}/{line}"
     if all(store.step(step.name).state == "complete" for step in steps.STEPS):
         yield from _check_summary(store)
+
+
+def _damages_of_steps(store: RunStore, names: Sequence[str]) -> Iterator[str]:
+    """Yield a line for all that steps have written and whose bytes are not what was written."""
+    for name in names:
+        for file, checksum in store.step(name).checksums.items():
+            yield from check_named(store.path / file, file, checksum)
+    for step in steps.STEPS:
+        if step.name in names:
+            try:
+                yield from step.verify(store)
+            except StoreError as err:
+                yield f"{step.name}: cannot be read ({err})"
 
 
 #: A run folder may be moved, and its page with it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
@@ -19,9 +20,12 @@ from workflow.commands.base import (
     stored_config,
 )
 from workflow.commands.updating.adding import Addition
+from workflow.commands.updating.drift import drifted
+from workflow.commands.updating.grown import Grown, own_source
+from workflow.commands.updating.passes import already_there
 from workflow.engine.segments import added, is_updated, segment_folder
 from workflow.engine.summary import write_summary
-from workflow.errors import ConfigError, ImagesError
+from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
@@ -30,11 +34,11 @@ from workflow.runstore.manifest import Manifest
 from workflow.steps.labels import labels_are_families
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.clusters.counts import stored_counts
+from workflow.steps.parts.drift import UpdateSettings
 from workflow.steps.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from distributed import Client
 
@@ -46,8 +50,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The run as it was, in the folder of a segment.
-BEFORE = "before"
+#: What an answer and the manifest say of how unlike the others new images are.
+DRIFT = (
+    "n_copies",
+    "n_born",
+    "n_far_out",
+    "n_noise_new",
+    "variance_kept_new",
+    "variance_kept_before",
+)
 #: What an update replaces, beside the folders of the steps; other files in a run folder are somebody's own.
 REPLACED = (
     layout.COLUMNS,
@@ -62,8 +73,9 @@ REPLACED = (
 
 def update(
     run: Path | str,
-    images: Any,
+    images: Any = None,
     *,
+    again: bool = False,
     client: Client | None = None,
     overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -81,8 +93,11 @@ def update(
     ----------
     run : path
         A run with labels.
-    images : path or array
-        New images, of the shape and dtype of the run's.
+    images : path or array, optional
+        New images, of the shape and dtype of the run's; or a source that the run has read before,
+        of which those are new that it has gained.  By default the source that the run was made from.
+    again : bool
+        Whether all of the images are added, whatever the run has.
     client : distributed.Client, optional
         Where to run; opened where there is much to do.
     overrides : mapping, optional
@@ -94,8 +109,12 @@ def update(
     -------
     dict
         Images before, new and now (``n_samples_before``, ``n_samples_new``, ``n_samples``), the number
-        of the ``segment``, clusters before and now (``n_clusters_before``, ``n_clusters``), the share
-        of noise, the centroids that were born (``n_born``), the new images that lay far out (``n_far_out``), and the components and variance of the merged moments.
+        of the ``segment`` (of the last one, where nothing is new), clusters before and now (``n_clusters_before``, ``n_clusters``), the share
+        of noise, the components and variance of the merged moments; and how unlike the others the new images are:
+        how many equal an image that was there (``n_copies``), lie far out (``n_far_out``) or are noise
+        (``n_noise_new``), the centroids that were born (``n_born``), the shares of the variance that the
+        components keep (``variance_kept_new``, ``variance_kept_before``), and in what of these they have
+        ``drifted`` by the settings of the section ``update``.  Where nothing is new, ``n_samples_new`` is 0.
 
     Raises
     ------
@@ -104,26 +123,38 @@ def update(
     ConfigError
         If its labels are families, or it keeps no moments.
     ImagesError
-        If the images are there already, or not like those of the run.
+        If the images are there already, or not like those of the run; if the source has lost images
+        that the run has read, or holds others in their place.
     """
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():
         _require_labelled(store, config)
-        given = open_new(store, images, config)
-        if is_known(store, given) or given.digest in [u["digest"] for u in store.manifest.updates]:
-            msg = f"`update` must be given new images; those of {given.name} are in the run already. Give others."
-            raise ImagesError(msg)
+        given = own_source(store, config) if images is None else open_new(store, images, config)
+        is_place = images is None or isinstance(images, str | Path)
+        grown = Grown.of(store, given) if is_place and not again else None
+        if grown is not None and grown.is_as_read:
+            return _nothing_new(store)
+        if grown is None and not again and _is_there(store, given):
+            raise already_there()
         client = client_for(given, client)
         work = store.wip("update")
         n_bytes = given.n_bytes + NEAREST_BYTES * store.manifest.images["shape"][0]
         try:
             with executor_for_bytes(work / "shared", config, client, n_bytes, progress) as executor:
-                opened = readable_images(store, given, work / "segment", executor)
-                updated, found = _made(store, config, executor, opened, given)
+                new = given if grown is None else grown.gained(executor, work / "compared")
+                if new is not None:
+                    opened = readable_images(store, new, work / "segment", executor)
+                    record = _record(new, opened, again=again)
+                    updated, found = _made(
+                        store, config, executor, opened, record, grown, again=again
+                    )
         except BaseException:
             discard(work)
             raise
+        if new is None:
+            discard(store.path / layout.WIP)
+            return _nothing_new(store)
         _put_in_place(store, updated)
         discard(store.path / layout.WIP)
         _write_page(store, config)
@@ -156,7 +187,7 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
             msg = f"`update --undo` must find an update that gave labels; {store.path} has none. Nothing is changed."
             raise ConfigError(msg)
         segment = segment_folder(store, len(records))
-        before, gone = segment / BEFORE, store.wip("gone")
+        before, gone = segment / layout.BEFORE, store.wip("gone")
         gone.mkdir()
         store.manifest = Manifest.load(before)
         kept = _replaced(before)
@@ -197,12 +228,52 @@ def _require_labelled(store: RunStore, config: Config) -> None:
         raise ConfigError(msg)
 
 
+def _is_there(store: RunStore, given: ImagesInput) -> bool:
+    """Return whether images are known to be those of the run or of an update, by their fingerprint."""
+    return is_known(store, given) or given.digest in [u["digest"] for u in store.manifest.updates]
+
+
+def _nothing_new(store: RunStore) -> dict[str, Any]:
+    """Return what `update` finds where a source has gained no images."""
+    counts = stored_counts(store)
+    return {
+        "segment": len(added(store)),
+        "n_samples_before": counts.n_samples,
+        "n_samples_new": 0,
+        "n_samples": counts.n_samples,
+        "n_clusters_before": counts.n_clusters,
+        "n_clusters": counts.n_clusters,
+        "noise_fraction": counts.n_noise / counts.n_samples,
+        "n_born": 0,
+        "n_far_out": 0,
+        "drifted": [],
+    }
+
+
+def _record(given: ImagesInput, images: ImageStore, *, again: bool) -> dict[str, Any]:
+    """Return what the manifest is to say of the images that come."""
+    known = {"digest": given.digest, "path": given.name}
+    return {
+        **known,
+        "n_samples": images.n_samples,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "images": {**known, **given.fingerprint, **({"again": True} if again else {})},
+    }
+
+
 def _made(
-    store: RunStore, config: Config, executor: Executor, images: ImageStore, given: ImagesInput
+    store: RunStore,
+    config: Config,
+    executor: Executor,
+    images: ImageStore,
+    record: dict[str, Any],
+    grown: Grown | None,
+    *,
+    again: bool,
 ) -> tuple[RunStore, dict[str, Any]]:
     """Make the updated run beside the run, of links to its files; return it, and what is found."""
     place = store.path / layout.WIP / "update"
-    segment, shadow, before = place / "segment", place / "run", place / "segment" / BEFORE
+    segment, shadow, before = place / "segment", place / "run", place / "segment" / layout.BEFORE
     segment.mkdir(parents=True, exist_ok=True)
     for target in (shadow, before):
         target.mkdir()
@@ -218,31 +289,35 @@ def _made(
         if (store.path / name).exists():
             (shadow / name).symlink_to(store.path / name)
     updated = RunStore(shadow, Manifest.load(shadow))
-    n_clusters_before = stored_counts(store).n_clusters
-    record = {
-        "digest": given.digest,
-        "path": given.name,
-        "n_samples": images.n_samples,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "images": {"digest": given.digest, "path": given.name, **given.fingerprint},
-    }
+    if grown is not None:
+        grown.note(updated, record)
     block_rows = store.manifest.images["block_rows"]
     fixed = config.model_copy(update={"block_rows": block_rows})
-    details = Addition(updated, fixed, executor, images, place / "added").add(record)
+    was, n_centroids = stored_counts(store), len(store.read_model("population")[0])
+    details = Addition(updated, fixed, executor, images, place / "added").add(record, again=again)
     counts = stored_counts(updated)
-    # Until it is written anew, the page is that of before.
-    updated.step("report").state = "partial"
-    write_summary(steps.STEPS, updated)
-    return updated, {
+    unlike = {
+        **{name: details.pop(name) for name in DRIFT},
+        "noise_fraction_before": was.n_noise / was.n_samples,
+        "n_centroids_before": n_centroids,
+    }
+    found = {
         "segment": len(added(updated)),
-        "n_samples_before": counts.n_samples - images.n_samples,
+        "n_samples_before": was.n_samples,
         "n_samples_new": images.n_samples,
         "n_samples": counts.n_samples,
-        "n_clusters_before": n_clusters_before,
+        "n_clusters_before": was.n_clusters,
         "n_clusters": counts.n_clusters,
         "noise_fraction": counts.n_noise / counts.n_samples,
         **details,
+        **unlike,
     }
+    found["drifted"] = drifted(found, config.section(UpdateSettings))
+    record |= {**unlike, "drifted": found["drifted"]}
+    # Until it is written anew, the page is that of before.
+    updated.step("report").state = "partial"
+    write_summary(steps.STEPS, updated)
+    return updated, found
 
 
 def _put_in_place(store: RunStore, updated: RunStore) -> None:
@@ -264,15 +339,22 @@ def _write_page(store: RunStore, config: Config) -> None:
 
 def describe(found: Mapping[str, Any]) -> str:
     """Return what an update did, for a person."""
+    if not found["n_samples_new"]:
+        return f"Nothing new: all {format_count(found['n_samples'], 'image')} are in the run. Nothing is changed."
     new, now = format_count(found["n_samples_new"], "image"), found["n_samples"]
     before, after = found["n_clusters_before"], format_count(found["n_clusters"], "cluster")
     born = found["n_born"]
     born_words = (
         f" {format_count(born, 'centroid')} born for images that none explained." if born else ""
     )
+    copies = (
+        f" {found['n_copies']:,} of them equal an image that was there."
+        if found["n_copies"]
+        else ""
+    )
     return (
         f"{new} added to {found['n_samples_before']:,}: {now:,} in {after} "
-        f"({before:,} before), {found['noise_fraction']:.1%} noise.{born_words} `update --undo` takes them back."
+        f"({before:,} before), {found['noise_fraction']:.1%} noise.{born_words}{copies} `update --undo` takes them back."
     )
 
 

@@ -10,7 +10,6 @@ from workflow.engine.partitions import partitions
 from workflow.runstore import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from workflow.runstore import RunStore
@@ -23,7 +22,7 @@ class Segment(NamedTuple):
     ----------
     start, stop : int
         Their rows.
-    images : mapping
+    images : dict
         What the manifest knows of them: path, kind, digest, metadata.
     copied : Path
         Where they lie when they had to be copied.
@@ -31,7 +30,7 @@ class Segment(NamedTuple):
 
     start: int
     stop: int
-    images: Mapping[str, Any]
+    images: dict[str, Any]
     copied: Path
 
     @property

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workflow.chunks import RowRange
     from workflow.ingest.source import Source
+    from workflow.mapper import Rows
 
 #: What of a fingerprint may differ although the values are the same; shape and type are compared as they are read.
 MARKS = ("files", "name", "mtime_ns", "shape", "dtype")
@@ -36,6 +37,26 @@ def may_be_same(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
         Whether it is worth comparing the values.
     """
     return all(known.get(key) == value for key, value in found.items() if key not in MARKS)
+
+
+def first_difference(images: Rows, expected: Iterable[tuple[RowRange, int]]) -> RowRange | None:
+    """Compare images with checksums; stop at the first that differs.
+
+    Parameters
+    ----------
+    images : Rows
+        The images.
+    expected : iterable of (RowRange, int)
+        Images, and the checksum of their values.
+
+    Returns
+    -------
+    RowRange or None
+        Images whose values differ; None where none do.
+    """
+    return next(
+        (rows for rows, checksum in expected if zarr_io.crc(images.read(*rows)) != checksum), None
+    )
 
 
 def same_values(
@@ -70,6 +91,6 @@ def same_values(
         ready = prepared(source, folder, SerialRunner())
         if [ready.n_samples, *ready.image_shape] != list(shape) or ready.dtype.name != dtype:
             return False
-        return all(zarr_io.crc(ready.read(*rows)) == checksum for rows, checksum in expected)
+        return first_difference(ready, expected) is None
     finally:
         discard(folder)

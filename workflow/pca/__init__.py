@@ -10,6 +10,7 @@ from workflow.pca.components import (
     PrincipalComponents,
     fixed_signs,
     principal_components,
+    variance_share,
 )
 from workflow.pca.image_statistics import ImageStatistics, image_statistics
 from workflow.pca.moments import (
@@ -55,6 +56,7 @@ __all__ = [
     "moments_from_arrays",
     "moments_to_arrays",
     "principal_components",
+    "variance_share",
 ]
 
 __getattr__ = late_names(

@@ -10,13 +10,13 @@ import numpy as np
 
 from workflow.errors import ConfigError, ImagesError
 from workflow.pca.moments import mean_and_scatter
-from workflow.pca.states import LowRankMoments
+from workflow.pca.states import FloatMoments, LowRankMoments
 from workflow.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workflow.pca.states import MomentState
+    from workflow.pca.states import IntegerMoments, MomentState
 
 #: "auto" keeps this share of the variance, within these numbers of components.
 AUTO_VARIANCE_KEPT = 0.99
@@ -146,6 +146,65 @@ def principal_components(
         spectrum=spectrum,
         total_variance=total / degrees,
     )
+
+
+def variance_share(
+    state: MomentState, mean: NDArray[np.floating], components: NDArray[np.floating]
+) -> float:
+    """Return the share of the variance of rows that given components keep.
+
+    Parameters
+    ----------
+    state : MomentState
+        Moments of the rows.
+    mean : float array of shape (n_features,)
+        What is subtracted from rows before they are projected [input unit].
+    components : float array of shape (n_components, n_features)
+        Directions, orthogonal to each other and of length one.
+
+    Returns
+    -------
+    float
+        Sum of the squared scores as a share of the sum of the squared deviations from `mean`, in
+        [0, 1]; 1 where all rows are `mean`.  Of low-rank moments at most the true share, as
+        directions that they do not know count as lost.
+
+    Notes
+    -----
+    Some ``n_components * n_features**2`` operations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from workflow.pca import FloatMoments
+    >>> state = FloatMoments(2, np.zeros(2), np.diag([6.0, 2.0]))
+    >>> variance_share(state, np.zeros(2), np.array([[1.0, 0.0]]))
+    0.75
+    """
+    directions = np.asarray(components, np.float64)
+    with one_blas_thread():
+        if isinstance(state, LowRankMoments):
+            own_mean, total = state.mean, state.total_scatter
+            known = state.singular_values[:, None] * (state.components @ directions.T)
+            kept = float(np.square(known).sum())
+        else:
+            own_mean, scatter = _rounded(state)
+            total = float(np.trace(scatter))
+            kept = float(((directions @ scatter) * directions).sum())
+        apart = own_mean - mean
+        kept += state.n_samples * float(np.square(directions @ apart).sum())
+    total += state.n_samples * float(np.square(apart).sum())
+    return min(1.0, max(0.0, kept / total)) if total > 0 else 1.0
+
+
+def _rounded(
+    state: IntegerMoments | FloatMoments,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and scatter in float64: `mean_and_scatter` takes far longer for exact integers."""
+    if isinstance(state, FloatMoments):
+        return state.mean, state.scatter
+    mean = state.total / state.n_samples
+    return state.shift + mean, state.second - np.outer(mean, state.total)
 
 
 def _decompose(

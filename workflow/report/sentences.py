@@ -116,11 +116,11 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
 
 
 def updated_sentence(summary: Mapping[str, Any]) -> str:
-    """Return which images came by `update`, and what knows nothing of them."""
+    """Return which images came by `update`, what knows nothing of them, and in what the last ones have drifted."""
     first, *later = summary.get("segments") or [0]
-    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}"
-    kept = "components of the scores, neighbours and families are those of the first"
-    return f"{came}: {kept} {first:,}." if later else ""
+    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}: components of the scores, neighbours and families are those of the first {first:,}."
+    drifted = ", ".join((summary.get("updates") or [{}])[-1].get("drifted", [])).replace("_", " ")
+    return came + (drifted and f" The last ones have drifted: {drifted}.") if later else ""
 
 
 def _found_sentences(summary: Mapping[str, Any]) -> list[str]:

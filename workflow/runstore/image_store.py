@@ -68,6 +68,8 @@ class ImageStore:
         How stored numbers are decoded; None where they are the values.
     stamp : tuple or None
         Of an array at an address: its metadata as it was opened, so that no reader asks for it again.
+    first_row : int
+        Stored row of the first image.
 
     Notes
     -----
@@ -84,6 +86,7 @@ class ImageStore:
     axis: int = 0
     packing: Packing | None = None
     stamp: tuple[Any, ...] | None = None
+    first_row: int = 0
 
     @property
     def n_samples(self) -> int:
@@ -128,10 +131,11 @@ class ImageStore:
         StoreError
             If the images have been damaged, cut or replaced since they were opened.
         """
+        first, last = self.first_row + start, self.first_row + stop
         if self.kind == "npy":
-            block = _read_npy(self, start, stop)
+            block = _read_npy(self, first, last)
         else:
-            block = read_block(self.array_path, start, stop, axis=self.axis, stamp=self.stamp)
+            block = read_block(self.array_path, first, last, axis=self.axis, stamp=self.stamp)
             stored = self.packing.stored if self.packing else self.dtype
             if block.shape[1:] != self.image_shape or block.dtype != stored:
                 raise _replaced(self, block.shape[1:], block.dtype)
@@ -163,6 +167,7 @@ class ImageStore:
             "n_files": len(files),
             "n_bytes": sum(n_bytes for _, n_bytes, _ in files),
             "files": digest.hexdigest(),
+            **({"first_row": self.first_row} if self.first_row else {}),
             **({"packing": self.packing.describe()} if self.packing else {}),
         }
 
@@ -456,7 +461,12 @@ def _read_npy(store: ImageStore, start: int, stop: int) -> NDArray[Any]:
     except (OSError, ImagesError) as err:
         msg = f"{path} must stay as it was opened; it cannot be read now ({first_line(err)}). Restore it."
         raise StoreError(msg) from None
-    if header.shape != store.shape or header.dtype.newbyteorder("=") != store.dtype:
+    # Rows that the file has gained behind those of the store are none of its images.
+    is_there = header.shape[0] >= store.first_row + store.n_samples
+    is_like = (
+        header.shape[1:] == store.image_shape and header.dtype.newbyteorder("=") == store.dtype
+    )
+    if not (is_there and is_like):
         raise _replaced(store, header.shape[1:], header.dtype)
     if header.fortran_order:
         mapped = np.load(paths.local(path), mmap_mode="r", allow_pickle=False)

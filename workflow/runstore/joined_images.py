@@ -1,8 +1,8 @@
-"""Images that lie at several places, read as one."""
+"""Images that lie at several places, read as one; and some of those at one place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+
+def some_images(images: ImageStore, start: int, stop: int) -> ImageStore:
+    """Return the images of some rows, in their place.
+
+    Parameters
+    ----------
+    images : ImageStore
+        At one place.
+    start, stop : int
+        First row, and the one after the last.
+
+    Returns
+    -------
+    ImageStore
+        Of ``stop - start`` images.
+    """
+    shape = (stop - start, *images.image_shape)
+    return replace(images, shape=shape, first_row=images.first_row + start)
 
 
 @dataclass(frozen=True, slots=True)

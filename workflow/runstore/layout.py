@@ -23,6 +23,8 @@ MAP = "map.zarr"
 COLUMNS = "columns.zarr"
 #: What each update keeps of its own.
 SEGMENTS = "segments"
+#: The run as it was before an update, in the folder of its segment.
+BEFORE = "before"
 LOCK = ".lock"
 #: Results that are not yet real.
 WIP = "wip"

@@ -17,7 +17,7 @@ from workflow.runstore.image_store import (
     sample_axis,
     split_key,
 )
-from workflow.runstore.joined_images import JoinedImages
+from workflow.runstore.joined_images import JoinedImages, some_images
 from workflow.runstore.rows_writer import RowsWriter, rows_writers, shard_file, write_rows
 from workflow.runstore.stored_rows import StoredRows
 from workflow.runstore.zarr_read import (
@@ -66,6 +66,7 @@ __all__ = [
     "rows_writers",
     "sample_axis",
     "shard_file",
+    "some_images",
     "split_key",
     "write_array",
     "write_attrs",

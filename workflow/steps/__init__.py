@@ -13,6 +13,7 @@ from workflow.steps.labels import LabelsStep
 from workflow.steps.map import MapStep
 from workflow.steps.neighbors import NeighborsStep
 from workflow.steps.overcluster import OverclusterStep
+from workflow.steps.parts.drift import UpdateSettings
 from workflow.steps.pca import PcaStep
 from workflow.steps.projection import ProjectionStep
 from workflow.steps.report import ReportStep
@@ -44,8 +45,9 @@ STEPS: list[Step] = [
 
 
 def config_class() -> type[Config]:
-    """Return the model of all settings: a section for each step."""
-    return config_model({step.name: step.section for step in STEPS if step.section is not None})
+    """Return the model of all settings: a section for each step, and one for updates."""
+    sections = {step.name: step.section for step in STEPS if step.section is not None}
+    return config_model({**sections, "update": UpdateSettings})
 
 
 def load_config(

@@ -8,15 +8,16 @@ from pydantic import BeforeValidator
 
 from workflow.config.fields import FilePath, Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
-from workflow.engine.segments import is_updated, segments
+from workflow.engine.segments import added, is_updated, segments
 from workflow.engine.step import Step
+from workflow.engine.verify import check_images
 from workflow.errors import ImagesError
 from workflow.formatting import format_count
 from workflow.ingest import ingest
 from workflow.runstore import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from workflow.engine.context import Context
@@ -110,6 +111,11 @@ class IngestStep(Step):
             return 0.0
         return 0.03 + 6e-9 * sizes.rows_per_worker * sizes.image_bytes
 
+    def verify(self, store: RunStore) -> Iterator[str]:
+        """Check the images against what the pass over all of them has read."""
+        if store.step("pca").state == "complete":
+            yield from check_images(store, "pca/moments")
+
     def describe(self, store: RunStore) -> str:
         """Return how many images there are, and which files were left out."""
         n_samples = store.manifest.images["shape"][0]
@@ -126,7 +132,11 @@ class IngestStep(Step):
         if not is_updated(store):
             return {"n_unreadable": n_unreadable}
         sizes = [segment.n_samples for segment in segments(store)]
-        return {"n_unreadable": n_unreadable, "segments": sizes}
+        updates = [
+            {name: value for name, value in record.items() if name not in ("digest", "images")}
+            for record in added(store)
+        ]
+        return {"n_unreadable": n_unreadable, "segments": sizes, "updates": updates}
 
 
 def describe_skipped(n_files: int, names: Sequence[str]) -> str:

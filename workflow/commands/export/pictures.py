@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.commands.base import images_of
+from workflow.engine.segments import segments
 from workflow.errors import ImagesError
 from workflow.runstore import layout, zarr_io
 from workflow.steps.base import is_picture
@@ -46,7 +47,7 @@ class Pictures:
         The run.
     files : path, optional
         Folder of the files that the images were read from; by default the one
-        that the run was given, if it was a folder.
+        that the run was given, if it was a folder and all images came from it.
 
     Attributes
     ----------
@@ -60,13 +61,15 @@ class Pictures:
     """
 
     def __init__(self, store: RunStore, files: Path | str | None = None) -> None:
-        given = Path(store.manifest.images.get("path", "")) if files is None else Path(files)
+        places = {zarr_io.full_name(part.images.get("path", "")) for part in segments(store)}
+        given = Path(next(iter(places)) if files is None else files)
         has_names = "path" in zarr_io.array_names(store.path / layout.LABELS)
         is_folder = given.is_dir() and zarr_io.node_kind(given) is None
         if files is not None and not (has_names and is_folder):
             msg = f"`--files` must be the folder that the images of the run were read from; {given} is none, or the run knows no file names. Leave it out, and images are written as PNG."
             raise ImagesError(msg)
-        self.files = given.absolute() if has_names and is_folder else None
+        is_one = files is not None or len(places) == 1
+        self.files = given.absolute() if has_names and is_folder and is_one else None
         self._images: ImageStore | None = None
         self._shown: tuple[float, float] | None = None
         if self.files is None:

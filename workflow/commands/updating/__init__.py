@@ -1,1 +1,13 @@
 """How a run takes in new images."""
+
+#: Steps whose results grow or are made anew.
+CHANGED = (
+    "pca",
+    "projection",
+    "families",
+    "overcluster",
+    "centroid_graph",
+    "map",
+    "tree",
+    "labels",
+)

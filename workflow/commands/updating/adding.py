@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workflow import steps
 from workflow.chunks import row_ranges
-from workflow.commands.predict import stored_basis
+from workflow.commands.updating import CHANGED
 from workflow.commands.updating.births import Births
+from workflow.commands.updating.passes import Passed, Passes
 from workflow.commands.updating.sums import MergeSums
 from workflow.engine.context import Context, named_group
-from workflow.engine.partitions import n_rows, part_path, partition_rows, partitions
+from workflow.engine.partitions import part_path, partition_rows
 from workflow.engine.segments import added, stored_partitions
 from workflow.engine.step import by_name
 from workflow.ingest import ImagesInput
-from workflow.overcluster import NearestCentroids, sample_counts
-from workflow.pca import merge_moments
+from workflow.labels import NOISE_LABEL
+from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.growth import Growth
@@ -32,13 +32,11 @@ from workflow.steps.families import families_of
 from workflow.steps.labels import LabelsStep
 from workflow.steps.map import ARRAYS as MAP_ARRAYS
 from workflow.steps.map import ROWS as MAP_ROWS
-from workflow.steps.map import Placer, PlaceTask, map_of, place_images, places_of, stored_points
+from workflow.steps.map import map_of, place_images, places_of
 from workflow.steps.overcluster import (
     ASSIGNED,
-    N_NEAREST,
     PAIRS,
     AssignSums,
-    AssignTask,
     assign,
     merge_sums,
     pairs_file,
@@ -47,64 +45,27 @@ from workflow.steps.overcluster import (
 from workflow.steps.parts.beside import BESIDE
 from workflow.steps.parts.duplicates import CountExact, stored_hashes
 from workflow.steps.parts.far_out import stored_usual_distance
-from workflow.steps.parts.notes import Note, notes_of
 from workflow.steps.pca import (
-    PcaSettings,
-    checked_components,
     components_attrs,
     components_details,
     components_model,
     moments_model,
-    stored_moments,
-    sum_moments,
-)
-from workflow.steps.projection import (
-    ProjectionItem,
-    ProjectionTask,
-    TransformedRows,
-    n_previews,
-    stored_transform,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workflow.config import Config
     from workflow.engine.executor import Executor
-    from workflow.engine.partitions import Partition
-    from workflow.mapper import Rows
-    from workflow.pca import MomentState, PrincipalComponents
     from workflow.runstore import RunStore
     from workflow.runstore.paths import Place
     from workflow.runstore.zarr_io import ImageStore
 
-#: Steps whose results grow or are made anew.
-CHANGED = (
-    "pca",
-    "projection",
-    "families",
-    "overcluster",
-    "centroid_graph",
-    "map",
-    "tree",
-    "labels",
-)
 #: What added images have in `families.zarr`, as images of no family.
 NO_FAMILY = {"family": -1, "family_strength": 0.0}
-
-
-class Passed(NamedTuple):
-    """What the passes over the added images have reported, and the merged moments."""
-
-    moments: Mapping[int, dict[str, Any]]
-    scores: Mapping[int, dict[str, Any]]
-    nearest: Mapping[int, dict[str, Any]]
-    places: Mapping[int, dict[str, Any]]
-    merged: MomentState
-    found: PrincipalComponents
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +92,21 @@ class Addition:
     images: ImageStore
     place: Path
 
-    def add(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Add the images; return what is found of the merged moments, and how many images lie far out.
+    @property
+    def passes(self) -> Passes:
+        """The passes over the images that come."""
+        return Passes(self.store, self.config, self.executor, self.images, self.place)
 
-        `record` is what the manifest is to say of them.
+    def add(self, record: dict[str, Any], *, again: bool) -> dict[str, Any]:
+        """Add the images; return what is found of the merged moments, and how unlike the others they are.
+
+        `record` is what the manifest is to say of them; images that the run has, all of them, are
+        added only `again`.
         """
         store = self.store
         n_old, usual = store.manifest.images["shape"][0], stored_usual_distance(store)
         self.place.mkdir(parents=True)
-        passed = self._pass_over()
+        passed = self.passes.do(again=again)
         born = self._births(usual)
         self._note(passed, n_old)
         self._grow(n_old)
@@ -154,129 +121,19 @@ class Addition:
         self._label()
         for name in CHANGED:
             store.finish(name, by_name(steps.STEPS)[name].results(store.path))
-        far = zarr_io.read_rows(
-            store.path / layout.LABELS, "distance", n_old, n_old + self.images.n_samples
-        )
-        n_far_out = None if usual is None else int(np.count_nonzero(far > usual))
-        return {**found, "n_born": len(born), "n_far_out": n_far_out, "usual_distance": usual}
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of a block, of the run and of the images that come."""
-        rows: int = self.store.manifest.images["block_rows"]
-        return rows
-
-    @property
-    def parts(self) -> list[Partition]:
-        """The partitions of the images that come, alone."""
-        return partitions(self.images.n_samples, self.block_rows)
-
-    def _run(self, name: str, task: Callable[[Any], Any], items: Any = None) -> Any:
-        """Run the tasks of a pass over the images that come."""
-        journal = Journal(self.place / f"{name}.jsonl", name)
-        items = items or {part.index: part for part in self.parts}
-        return self.executor.run(name, task, items, journal=journal, n_rows=n_rows)
-
-    def _create(
-        self, group: Path, name: str, dtype: Any, tail: tuple[tuple[str, int], ...]
-    ) -> None:
-        """Make an empty array of a row for each image that comes."""
-        n, block_rows = self.images.n_samples, self.block_rows
-        zarr_io.create_rows_array(
-            group,
-            name,
-            n_rows=n,
-            tail_shape=[length for _, length in tail],
-            dtype=dtype,
-            shard_rows=partition_rows(n, block_rows),
-            block_rows=block_rows,
-            dims=("sample", *(dim for dim, _ in tail)),
-            compressor=None,
-        )
-
-    def _notes(self) -> tuple[Note, ...]:
-        """Return what the run notes of each image, at the place of those that come."""
-        notes = notes_of(self.store.path, self.images.image_shape)
-        there = [note for note in notes if note.group.exists()]
-        return tuple(
-            dataclasses.replace(note, group=self.place / note.group.name) for note in there
-        )
-
-    def _pass_over(self) -> Passed:
-        """Do the passes over the images that come: moments and notes, scores, nearest centroids, places."""
-        store, settings = self.store, self.config.section(PcaSettings)
-        moments, noted = sum_moments(
-            self.executor,
-            self.images,
-            self.parts,
-            folder=self.place / "moments",
-            journal=Journal(self.place / "moments.jsonl", "moments"),
-            settings=settings,
-            notes=self._notes(),
-        )
-        # Also refuses what no score could be made of.
-        merged, found = checked_components(
-            self.executor,
-            settings.features.reading(self.images),
-            self.images.image_shape,
-            self.parts,
-            lambda: merge_moments(stored_moments(store), moments),
-            settings.n_components,
-        )
-        scored = self._project(noted)
-        (centroids,) = store.read_model("centroids")
-        shared = self.executor.share({"centroids": centroids})
-        for name, dtype in (("nearest", "int32"), ("sq_distance", "float32")):
-            self._create(self.place / "nearest.zarr", name, dtype, (("rank", N_NEAREST),))
-        (self.place / "cells").mkdir()
-        target = self.place / "nearest.zarr"
-        task = AssignTask(self._scores(), shared, target, self.place / "cells")
-        nearest = self._run("overcluster", task)
-        places = self._put_on_map(centroids)
-        return Passed(noted, scored, nearest, places, merged, found)
-
-    def _project(self, noted: Mapping[int, Mapping[str, Any]]) -> Any:
-        """Write the scores, and keep some images as previews, as large a share as of all."""
-        store, n = self.store, self.images.n_samples
-        attrs = store.model_attrs("projection")
-        basis = stored_basis(store, self.executor, transforms=False)
-        n_components = len(store.read_model("projection_components")[0])
-        scores, kept = self.place / "scores.zarr", self.place / "kept"
-        self._create(scores, "scores", attrs["dtype"], (("component", n_components),))
-        kept.mkdir()
-        n_all = store.manifest.images["shape"][0] + n
-        image_bytes = self.images.n_features * self.images.dtype.itemsize
-        n_kept = max(1, n * n_previews(n_all, image_bytes) // n_all)
-        cut = [[rows.n_rows for rows in part.blocks] for part in self.parts]
-        numbers = iter(sample_counts([size for sizes in cut for size in sizes], n_kept).tolist())
-        items = {
-            part.index: ProjectionItem(
-                part, noted[part.index]["crc"], [next(numbers) for _ in part.blocks]
-            )
-            for part in self.parts
+        labels, stop = store.path / layout.LABELS, n_old + self.images.n_samples
+        far = zarr_io.read_rows(labels, "distance", n_old, stop)
+        label = zarr_io.read_rows(labels, "label", n_old, stop)
+        return {
+            **found,
+            "n_copies": passed.n_copies,
+            "n_born": len(born),
+            "n_far_out": None if usual is None else int(np.count_nonzero(far > usual)),
+            "usual_distance": usual,
+            "n_noise_new": int(np.count_nonzero(label == NOISE_LABEL)),
+            "variance_kept_new": passed.kept.new,
+            "variance_kept_before": passed.kept.before,
         }
-        task = ProjectionTask(self.images, basis, attrs["dtype"], scores, kept)
-        return self._run("projection", task, items)
-
-    def _scores(self) -> Rows:
-        """Return the scores of the images that come, as those of the run are read."""
-        scores = zarr_io.StoredRows.open(self.place / "scores.zarr", "scores")
-        transform = stored_transform(self.store)
-        if transform is None:
-            return scores
-        return TransformedRows(scores, self.store.model, zarr_io.crc(transform))
-
-    def _put_on_map(self, centroids: NDArray[np.float32]) -> Any:
-        """Write the places on the map, where there is one, as `predict` finds them."""
-        points = stored_points(self.store)
-        if not points:
-            return {}
-        target = self.place / layout.MAP
-        for name, spec in MAP_ROWS.items():
-            self._create(target, name, spec.dtype, ())
-        placer = Placer(self.executor.share({"centroids": centroids, **points}))
-        task = PlaceTask(self._scores(), self.place / "nearest.zarr", placer, target)
-        return self._run("map", task)
 
     def _grow(self, n_old: int) -> None:
         """Make the arrays of the run longer."""
@@ -308,7 +165,7 @@ class Addition:
 
     def _begin_segments(self, labels: Path, n_old: int) -> None:
         """Give the labels the number of the segment of each image."""
-        n, block_rows = n_old + self.images.n_samples, self.block_rows
+        n, block_rows = n_old + self.images.n_samples, self.passes.block_rows
         zarr_io.create_rows_array(
             labels,
             "segment",
@@ -350,7 +207,7 @@ class Addition:
         for index, report in passed.places.items():
             _extend(store.folder("map") / "blocks.jsonl", first + index, report)
         if families_of(store) is not None:
-            for partition in self.parts:
+            for partition in self.passes.parts:
                 crcs = [
                     [
                         zarr_io.crc(np.full(rows.n_rows, -1, np.int32)),
@@ -392,7 +249,7 @@ class Addition:
             return centroids[:0]
         n_old, n_centroids = int(population.sum()), len(population)
         task = Births(
-            self._scores(),
+            self.passes.scores(),
             self.place / "nearest.zarr",
             usual,
             n_old / n_centroids,

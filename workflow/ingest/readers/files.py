@@ -10,10 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workflow.errors import ImagesError
 from workflow.runstore import paths, zarr_io
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Endings of files that are not read which are named.
 MOST_NAMED = 5
@@ -37,12 +40,15 @@ class Files:
         The name, the pattern with ``*``, ``**`` and braces, or the name of the list.
     kind : str
         Regular expression that names must match; files of other names are left out.
+    chosen : tuple of str, optional
+        Names of the only files that are meant of those.
     """
 
     root: Path
     by: Literal["tree", "name", "pattern", "list"] = "tree"
     text: str = ""
     kind: str = ""
+    chosen: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, spec: str) -> tuple[Files, str | None]:
@@ -99,6 +105,10 @@ class Files:
         some.__dict__["_all"] = self._all
         return some
 
+    def some(self, names: Sequence[str]) -> Files:
+        """Return some of the files, by their names."""
+        return replace(self, chosen=tuple(names))
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the names behind: a task is told its own."""
         return {key: self.__dict__[key] for key in ("root", "by", "text", "kind")}
@@ -106,6 +116,8 @@ class Files:
     @cached_property
     def _all(self) -> list[str]:
         """Names of the files of all kinds."""
+        if self.chosen is not None:
+            return list(self.chosen)
         if self.by == "tree":
             return paths.files_below(self.root)
         if self.by == "name":

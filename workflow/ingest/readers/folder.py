@@ -36,6 +36,10 @@ class PictureFiles:
         """What to call it in messages."""
         return self.files.place
 
+    def estimate(self) -> int:
+        """Return how many items there are."""
+        return len(self.files.names)
+
     def shards(self, folder: Path, most: int) -> list[Shard]:
         """Return parts of the files; their names are noted in `folder`."""
         names, shards = self.files.names, []

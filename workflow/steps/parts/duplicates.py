@@ -198,6 +198,36 @@ class CountExact:
             return ExactCounts(n_groups, n_images, noted)
 
 
+@dataclass(frozen=True, slots=True)
+class CountKnown:
+    """Counts the rows whose hash is among known ones, in one task."""
+
+    known: zarr_io.StoredRows
+
+    def __call__(self, new: zarr_io.StoredRows) -> int:
+        """Hold the new hashes in memory, and read the known ones some at a time."""
+        table = _records(new.read(0, new.n_samples), 0)
+        one = np.sort(table["one"])
+        tables = [table]
+        for rows in row_ranges(self.known.n_samples, ROWS_AT_ONCE):
+            hashes = self.known.read(*rows)
+            at = np.minimum(np.searchsorted(one, hashes[:, 0]), len(one) - 1)
+            tables.append(_records(hashes[one[at] == hashes[:, 0]], -1))
+        joined = np.concatenate(tables)
+        order, starts = _runs(joined)
+        is_new = joined["row"][order] >= 0
+        n_new = np.add.reduceat(is_new.astype(np.int64), starts)
+        is_known = ~np.logical_and.reduceat(is_new, starts)
+        return int(n_new[is_known].sum())
+
+
+def _records(hashes: NDArray[np.uint64], row: int) -> NDArray[Any]:
+    """Return what is noted of rows, all of one number."""
+    records = np.empty(len(hashes), RECORD)
+    records["one"], records["two"], records["row"] = hashes[:, 0], hashes[:, 1], row
+    return records
+
+
 def largest_groups(table: NDArray[Any], limit: int) -> NDArray[Any]:
     """Return the largest groups, ties by their first row."""
     return table[np.lexsort((table["first"], -table["size"]))[:limit]]
