@@ -48,8 +48,8 @@ class Command(click.Command):
             # Without the dashes, which make all options alike.
             known = [name.removeprefix("--") for p in self.get_params(ctx) for name in p.opts]
             near = difflib.get_close_matches(err.option_name.lstrip("-"), known, n=1)
-            err.possibilities = [f"--{name}" for name in near]
-            raise
+            hints = [f"--{name}" for name in near]
+            raise click.NoSuchOption(err.option_name, possibilities=hints, ctx=err.ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their titles."""
