@@ -55,7 +55,7 @@ def table(results: Sequence[Result]) -> str:
         [
             (
                 r.problem, f"{r.ours_s:.3g}", r.peer, f"{r.peer_s:.3g}", f"{r.ratio:.2f}",
-                "" if r.wanted is None else f"{r.wanted:g}", r.agreement,
+                "-" if r.wanted is None else f"{r.wanted:g}", r.agreement,
             )
             for r in results
         ],

@@ -10,6 +10,7 @@ from benchmarks.measure import Result, table
 from benchmarks.pages import markdown
 from benchmarks.performance import __main__ as performance
 from benchmarks.performance import overcluster, pca, runs, tree
+from benchmarks.performance.records import read_records
 from workflow.steps import STEPS
 
 
@@ -90,15 +91,36 @@ def test_whole_run__finds_sources(data, client):
     assert -1 <= result.figures["peer_ari"] <= 1
 
 
-def test_page__holds_the_table_and_the_machine(tmp_path, capsys):
+def test_page__holds_the_table_and_the_machine_and_keeps_what_is_not_measured_again(
+    tmp_path, capsys, monkeypatch
+):
     page = tmp_path / "performance.md"
-    assert performance.main(["--scale", "tiny", "--only", "moments", "--output", str(page)]) == 0
+    words = ["--scale", "tiny", "--output", str(page), "--only"]
+    assert performance.main([*words, "moments"]) == 0
     printed = capsys.readouterr().out
     assert "| moments of 6,000 x 768 uint8" in printed
     text = page.read_text()
-    (line,) = re.findall(r"^\| moments of .*$", printed, re.MULTILINE)
+    (line,) = re.findall(r"^\| moments of .*\|$", printed, re.MULTILINE)
     assert line in text
     assert "| float32 product | " in text.partition("| problem")[0]
+    other = Result("other work", 1.0, "nobody", 2.0, "same", {})
+    monkeypatch.setitem(performance.PROBLEMS, "components", lambda data: iter([other]))
+    assert performance.main([*words, "components"]) == 0
+    both = page.read_text()
+    assert re.search(r"^\| other work +\| 1 +\| nobody ", both, re.MULTILINE)
+    cells = [cell.strip() for cell in line.split("|")]
+    (kept,) = re.findall(r"^\| moments of .*\|$", both, re.MULTILINE)
+    assert [cell.strip() for cell in kept.split("|")] == cells
+    assert re.search(r"^\| machine +\| moments +\| components +\|$", both, re.MULTILINE)
+
+
+def test_performance_page__is_a_view_of_its_records():
+    page = performance.PAGE
+    records = read_records(page.with_suffix(".json"), "full")
+    assert set(records) == set(performance.NAMES)
+    assert page.read_text() == performance.page(
+        "full", records, page.parent / "img/performance.png"
+    )
 
 
 def test_table__says_how_many_times_faster():

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from matplotlib import pyplot as plt
 from PIL import Image
 
 from docs import tables
@@ -34,27 +35,37 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
     page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-#: Pages whose commands run, in this order, in one folder.
-GUIDES = [
-    README,
-    *(
-        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        for name in (
-            "tutorial",
-            "running",
-            "results",
-            "galleries",
-            "new-images",
-            "sources",
-            "naming",
-            "exporting",
-            "vectors",
-        )
-    ),
-]
+#: Pages whose commands, and then whose Python, run in one folder, in this order.
+GUIDES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        *(
+            f"docs/{name}.md"
+            for name in (
+                "tutorial",
+                "running",
+                "results",
+                "galleries",
+                "new-images",
+                "sources",
+                "naming",
+                "exporting",
+                "vectors",
+                "map",
+                "tree",
+                "families",
+                "notebooks",
+                "python",
+            )
+        ),
+    )
+}
+#: What a fence says of a block that runs.
+RUNS = ("sh runnable", "python")
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 #: Enough images for clusters, few enough for seconds.
-N_IMAGES = 6_000
+N_IMAGES = 4_000
 
 
 def blocks(text, kind):
@@ -64,7 +75,7 @@ def blocks(text, kind):
 
 def commands():
     """Return the words of every command that is marked runnable, each once."""
-    text = "\n".join(GUIDES)
+    text = "\n".join(GUIDES.values())
     lines = [line for block in blocks(text, "sh runnable") for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in dict.fromkeys(lines)]
 
@@ -110,7 +121,7 @@ def place(tmp_path_factory, workers):
         Image.fromarray(image).save(folder / "photos" / f"{index:02d}.png")
     (folder / "files.txt").write_text("photos/03.png\nphotos/01.png\n")
     _write_shards(folder, fresh)
-    (folder / "mine.csv").write_text("index,site\n0,north\n1,south\n")
+    (folder / "mine.csv").write_text("sample,site\n0,north\n1,south\n")
     write_model(folder / "model.onnx", shape=(3, 16, 16))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -128,7 +139,9 @@ def test_commands__all_succeed(place):
 
 def test_commands__are_ours_and_name_every_command():
     assert all(words[0] == "overcluster" for words in commands())
-    text = "\n".join([*GUIDES, (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")])
+    text = "\n".join(
+        [*GUIDES.values(), (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")]
+    )
     assert [n for n in program.commands if not re.search(rf"(`|overcluster ){n}\b", text)] == []
     run = {words[1] for words in commands()}
     assert {
@@ -144,35 +157,51 @@ def test_commands__are_ours_and_name_every_command():
     } <= run
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/python.md", "docs/naming.md"]
-)
-def test_python__runs(page, place, workers, monkeypatch):
+@pytest.mark.parametrize("page", [page for page in GUIDES if blocks(GUIDES[page], "python")])
+def test_python__runs(page, place, workers, client, monkeypatch):
     folder, _ = place
     monkeypatch.chdir(folder)
     for name, value in workers.items():
         monkeypatch.setenv(name, value)
-    interactive, *scripts = blocks((ROOT / page).read_text(encoding="utf-8"), "python")
-    names = {}
-    exec(compile(interactive, page, "exec"), names)
-    assert names["run"].n_clusters >= 1
-    for script in scripts:
-        assert 'if __name__ == "__main__":' in script
-        compile(script, page, "exec")
+    # What the pages say that their reader has.
+    names = {
+        "__name__": "__main__",
+        "client": client,
+        "images": np.load("more.npy")[:3],
+        "my_column": np.arange(N_IMAGES) % 5,
+    }
+    for block in blocks(GUIDES[page], "python"):
+        exec(compile(block, page, "exec"), names)
+    plt.close("all")
     if page == "docs/python.md":
         assert 0 < names["clean"].sizes["sample"] <= N_IMAGES
         assert names["new"].sizes["sample"] == 1_000
+    elif page == "docs/vectors.md":
+        assert names["run"].dataset.sizes["sample"] == N_IMAGES
+    elif page == "docs/tree.md":
+        assert names["tree"].n_clusters == 6
+        assert names["model"].n_clusters_ == 3
+    elif page == "docs/notebooks.md":
+        assert names["page"].selected == {"region": [-5, 0, 5, 12]}
 
 
-def test_function_of_the_page_on_vectors__is_clustered(place, workers, monkeypatch):
-    folder, _ = place
-    monkeypatch.chdir(folder)
-    for name, value in workers.items():
-        monkeypatch.setenv(name, value)
-    (script,) = blocks((ROOT / "docs" / "vectors.md").read_text(encoding="utf-8"), "python")
-    names = {"__name__": "__main__"}
-    exec(compile(script, "vectors.md", "exec"), names)
-    assert names["run"].dataset.sizes["sample"] == N_IMAGES
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks__run_or_say_what_they_need(page):
+    name, text = page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8")
+    for fence in re.findall(r"^```((?:sh|bash|console|python|py)\b.*)$", text, flags=re.MULTILINE):
+        assert name in GUIDES if fence in RUNS else " needs=" in fence, fence
+    for block in blocks(text, r"python needs=\w+"):
+        compile(block, name, "exec")
+
+
+def test_blocks_of_a_step_of_ones_own__are_those_that_are_tested():
+    page = (ROOT / "docs" / "adding-a-step.md").read_text(encoding="utf-8")
+    source = (ROOT / "tests" / "steps" / "brightness.py").read_text(encoding="utf-8")
+    shown = re.findall(r"^   ```python\n(.*?)^   ```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert len(shown) == 3
+    assert [
+        block for block in shown if re.sub(r"^   ", "", block, flags=re.MULTILINE) not in source
+    ] == []
 
 
 def test_makefile__has_the_targets_that_are_named():
@@ -198,7 +227,7 @@ def code_of(page, besides=None):
 
 
 def test_readme__begins_with_the_two_commands():
-    first = blocks(README, "console")[0]
+    first = blocks(README, "console needs=checkout")[0]
     assert re.findall(r"^make (\w+)", first, flags=re.MULTILINE) == ["demo", "test"]
 
 

@@ -426,7 +426,7 @@ class Run:
         Returns
         -------
         dict
-            ``neighbors``, each with ``index``, ``distance`` [score] and, where
+            ``neighbors``, each with ``sample``, ``distance`` [score] and, where
             images have file names, ``path``; ``recall``, the share of the true
             ones that is found.
         """
@@ -453,7 +453,7 @@ class Run:
         format : {"csv", "parquet", "folder", "fiftyone", "atlas"}, optional
             By default what `to` ends in, or a folder for each cluster.
         columns : path, optional
-            Table, .csv or .parquet, whose columns are added by its ``index`` or ``path``.
+            Table, .csv or .parquet, whose columns are added by its ``sample`` or ``path``.
         clusters : sequence of int or str, optional
             Numbers or names of clusters, -1 for noise; all by default.
         limit : int, optional
@@ -501,7 +501,7 @@ class Run:
         -------
         dict
             ``n_images`` of that kind among all ``n_samples``, a ``sentence`` that says what
-            they are, and ``images``, those listed, with ``index``, ``label`` and what decided.
+            they are, and ``images``, those listed, with ``sample``, ``label`` and what decided.
         """
         return gallery(self.path, kind, of, limit=limit, out=out)
 
@@ -511,7 +511,7 @@ class Run:
         Parameters
         ----------
         columns : path or DataFrame, optional
-            Table, .csv or .parquet, whose columns colour the map, by its ``index`` or
+            Table, .csv or .parquet, whose columns colour the map, by its ``sample`` or
             ``path``; the run keeps them.  ``"none"`` takes them away.
 
         Returns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from benchmarks import stores
 from benchmarks.data import SCALES, STORED, Data
-from benchmarks.machine import Machine, measure_machine
+from benchmarks.machine import measure_machine
 from benchmarks.measure import Result, table
 from benchmarks.pages import (
     DOCS,
@@ -28,6 +28,7 @@ from benchmarks.pages import (
     warn_if_busy,
 )
 from benchmarks.performance import overcluster, pca, runs, tree
+from benchmarks.performance.records import Record, machine_table, read_records, write_records
 
 PAGE = DOCS / "performance.md"
 #: The plot of `benchmarks.scaling`, shown on the page too.
@@ -50,32 +51,41 @@ BY_NAME = ("libraries",)
 MAX_LETTERS = 96
 
 
-def measure(data: Data, names: Sequence[str], client: Client | None) -> list[Result]:
+def measure(data: Data, names: Sequence[str], client: Client | None) -> dict[str, list[Result]]:
     """Solve the problems one after the other, saying which."""
-    results: list[Result] = []
+    found = {}
     for name in names:
         progress(f"{name} ...")
         solve = PROBLEMS.get(name) or partial(runs.whole_run, client=client)
-        results += solve(data)
-    return results
+        found[name] = list(solve(data))
+    return found
 
 
-def page(
-    scale: str, machine: Machine, results: Sequence[Result], picture: Path, *, has_stored: bool
-) -> str:
+def left_out(name: str, *, has_stored: bool) -> list[str]:
+    """Return what is not there and belongs to the lines of a problem, with what brings it."""
+    absent = [*overcluster.absent(), *(stores.absent() if name == "libraries" else [])]
+    missing = [f"{package} (`pip install 'overcluster[peers]'`)" for package in absent]
+    return missing + ([] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"])
+
+
+def results_of(records: Mapping[str, Record]) -> list[Result]:
+    """Return the lines of the page."""
+    return [result for record in records.values() for result in record.results]
+
+
+def page(scale: str, records: Mapping[str, Record], picture: Path) -> str:
     """Return docs/performance.md."""
-    missing = [f"{name} (`pip install 'overcluster[peers]'`)" for name in overcluster.absent()]
-    missing += [] if has_stored else [f"{STORED} (`--data DIR` with `{STORED}.npz`)"]
+    missing = dict.fromkeys(name for record in records.values() for name in record.left_out)
     absent = f"Not there, so left out: {', '.join(missing)}.\n\n" if missing else ""
     return f"""# Performance
 
-Each line times this package and a peer in turn on the same images, most with one thread; "times faster" above 1 is in our favour. Made by `python -m benchmarks.performance --scale {scale}` (`make bench`), which replaces this page; how time grows with the number of images is in [sizes.md](sizes.md), what 200 workers add in [scaling.md](scaling.md). Ratios depend on the processor: both sides use what it has.
+Each line times this package and a peer in turn on the same images, most with one thread; "times faster" above 1 is in our favour. Made by `python -m benchmarks.performance --scale {scale}` (`make bench`), which replaces this page; with `--only PROBLEM` it measures one problem anew and leaves the other lines. How time grows with the number of images is in [sizes.md](sizes.md), what 200 workers add in [scaling.md](scaling.md). Ratios depend on the processor: both sides use what it has.
 
-{machine.table}
+{machine_table(records)}
 
 ![Times faster than each peer]({picture.parent.name}/{picture.name})
 
-{absent}{table(results)}
+{absent}{table(results_of(records))}
 {_many_workers(picture.parent)}"""
 
 
@@ -123,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__)
     parser.add_argument("--scale", choices=tuple(SCALES), default="small")
     parser.add_argument("--only", choices=NAMES, action="append", help="one problem; repeatable")
-    parser.add_argument("--output", type=Path, help="page to write; docs/performance.md for all")
+    parser.add_argument(
+        "--output", type=Path, help="page to write; docs/performance.md at full scale"
+    )
     parser.add_argument("--data", type=Path, help=f"folder that may hold {STORED}.npz")
     given = parser.parse_args(arguments)
     has_stored = given.data is not None and (given.data / f"{STORED}.npz").is_file()
@@ -132,27 +144,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warn_if_busy()
     names = given.only or [name for name in NAMES if name not in BY_NAME]
     machine = measure_machine(Path(tempfile.gettempdir()), is_rough=given.scale == "tiny")
-    data, results = Data(SCALES[given.scale], given.data), []
+    data, measured = Data(SCALES[given.scale], given.data), {}
     if "run" in names:
         with (
             LocalCluster(threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             # Measured first: the data of the others would only fill the memory beside it.
-            results = measure(data, ["run"], client)
-    results = measure(data, [n for n in names if n != "run"], None) + results
-    print(f"{machine.table}\n\n{table(results)}")
-    missing = overcluster.absent() + (stores.absent() if "libraries" in names else [])
-    if missing:
-        print(f"not installed, so left out: {', '.join(missing)}")
-    # A few problems only must not replace the table of all.
-    place = given.output or (None if given.only else PAGE)
+            measured = measure(data, ["run"], client)
+    measured |= measure(data, [n for n in names if n != "run"], None)
+    found = {
+        name: Record(results, machine.rows, left_out(name, has_stored=has_stored))
+        for name, results in measured.items()
+    }
+    print(f"{machine_table(found)}\n\n{table(results_of(found))}")
+    place = given.output or (PAGE if given.scale == "full" else None)
     if place:
-        picture = place.parent / "img" / f"{place.stem}.png"
-        draw_ratios(results, picture)
-        text = page(given.scale, machine, results, picture, has_stored=has_stored)
-        place.write_text(text, encoding="utf-8")
+        write_page(place, given.scale, found)
     return 0
+
+
+def write_page(place: Path, scale: str, found: Mapping[str, Record]) -> None:
+    """Write records, plot and page; problems that were not measured now stay as they were."""
+    noted = place.with_suffix(".json")
+    known = read_records(noted, scale) | found
+    records = {name: known[name] for name in NAMES if name in known}
+    write_records(noted, scale, records)
+    picture = place.parent / "img" / f"{place.stem}.png"
+    draw_ratios(results_of(records), picture)
+    place.write_text(page(scale, records, picture), encoding="utf-8")
 
 
 if __name__ == "__main__":

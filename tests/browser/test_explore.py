@@ -446,7 +446,7 @@ def site(plain):
     text = rendered(plain).replace(
         "<head>", '<head><meta name="overcluster-server" content="edit">', 1
     )
-    row = {"index": 7, "path": "/photos/seven.png", "cluster": 1, "family": 2, "strength": 0.5, "outlier_score": 0.25}  # fmt: skip
+    row = {"sample": 7, "path": "/photos/seven.png", "cluster": 1, "family": 2, "strength": 0.5, "outlier_score": 0.25}  # fmt: skip
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self, body, kind="application/json", status=200):
@@ -467,14 +467,14 @@ def site(plain):
                 self.answer({"total": 1234, "rows": [row]})
             elif name == "api/members":
                 offset = int(words["offset"][0])
-                rows = [{**row, "index": i} for i in range(offset, min(offset + 60, 100))]
+                rows = [{**row, "sample": i} for i in range(offset, min(offset + 60, 100))]
                 self.answer({"total": 100, "rows": rows})
             elif name.startswith("api/image/"):
                 self.answer(b"<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'/>", "image/svg+xml")  # fmt: skip
             elif name.startswith("api/row/"):
-                self.answer({**row, "index": int(name.split("/")[-1])})
+                self.answer({**row, "sample": int(name.split("/")[-1])})
             elif name == "api/similar":
-                self.answer({"of": 7, "neighbors": [{"index": 8, "distance": 0.125}]})
+                self.answer({"of": 7, "neighbors": [{"sample": 8, "distance": 0.125}]})
             elif name == "api/find":
                 self.answer({"rows": [row] if words["path"] == ["seven"] else []})
             else:

@@ -340,6 +340,8 @@ def test_bad_input__a_cut_zarr_chunk_is_named(on_client, run_cli, tmp_path):
         (["recut", "nowhere", "--layer", "family"], "family"),
         (["run", "a.npy", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["run", "a.npy", "--out", "b", "--compute", "slrum"], "Did you mean `slurm`"),
+        (["run", "a.npy", "--ouut", "b"], "No such option '--ouut'. Did you mean '--out'? See"),
+        (["run", "a.npy", "--zzz", "b"], "No such option '--zzz'. See"),
     ],
 )
 def test_usage__a_mistake_is_one_line_and_exit_2(run_cli, words, text):

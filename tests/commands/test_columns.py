@@ -37,7 +37,7 @@ def table_of(rows, key):
     return pd.DataFrame(
         {
             "site": site,
-            key: rows if key == "index" else [photo_name(row) for row in rows],
+            key: rows if key == "sample" else [photo_name(row) for row in rows],
             "exposure": np.where(rows % 3 == 0, np.nan, np.sqrt(rows)),
             "count": count,
             "each": [f"x{row}" for row in rows],
@@ -49,7 +49,7 @@ def words_of(column: ColumnData):
     return [column.word(at) for at in range(len(column.values))]
 
 
-@pytest.mark.parametrize("key", ["index", "path"])
+@pytest.mark.parametrize("key", ["sample", "path"])
 @pytest.mark.parametrize("shard_rows", [2**20, 512])
 def test_columns__are_those_of_the_table_however_they_are_written(
     copied, tmp_path, monkeypatch, key, shard_rows
@@ -86,7 +86,7 @@ def columns_of_page(path):
 
 def test_page__keeps_them_through_merges_until_they_are_taken_away(copied, run_cli, tmp_path):
     run = Run(copied.path)
-    page = run.report(columns=table_of(ALL, "index"))
+    page = run.report(columns=table_of(ALL, "sample"))
     assert columns_of_page(page) == ["site", "exposure", "count"]
     run.merge([0, 1])
     assert columns_of_page(page) == ["site", "exposure", "count"]
@@ -109,7 +109,7 @@ def test_page__keeps_them_through_merges_until_they_are_taken_away(copied, run_c
     assert "were given for other images" in page.read_text()
     store.manifest.images = kept
     store.save()
-    table_of(ALL, "index")[["index", "count"]].to_csv(tmp_path / "own.csv", index=False)
+    table_of(ALL, "sample")[["sample", "count"]].to_csv(tmp_path / "own.csv", index=False)
     status, out, _ = run_cli("report", copied.path, "--columns", tmp_path / "own.csv")
     assert (status, out.splitlines()[0]) == (
         0,
@@ -124,14 +124,14 @@ def test_page__keeps_them_through_merges_until_they_are_taken_away(copied, run_c
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"index": [0, N_PHOTOS], "site": 1}, r"by `index`: 1500 \(row 2\)"),
-        ({"index": ALL, "name": [f"n{row}" for row in ALL]}, "name: 1,500 different words"),
-        ({"index": [], "site": []}, "site: it has no values"),
-        ({"index": [1]}, "it has no other columns"),
+        ({"sample": [0, N_PHOTOS], "site": 1}, r"by `sample`: 1500 \(row 2\)"),
+        ({"sample": ALL, "name": [f"n{row}" for row in ALL]}, "name: 1,500 different words"),
+        ({"sample": [], "site": []}, "site: it has no values"),
+        ({"sample": [1]}, "it has no other columns"),
     ],
 )
 def test_columns__that_cannot_colour_are_refused_and_the_kept_ones_stay(copied, table, said):
-    columns(copied.path, table_of(ALL, "index"))
+    columns(copied.path, table_of(ALL, "sample"))
     with pytest.raises(ConfigError, match=said):
         columns(copied.path, pd.DataFrame(table))
     assert len(kept_columns(RunStore.open(copied.path))) == 3

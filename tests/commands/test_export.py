@@ -47,7 +47,7 @@ def test_table__read_back_holds_what_the_labels_hold(named, tmp_path, ending):
     found = export(named.path, tmp_path / f"labels.{ending}")
     assert (found["format"], found["n_images"]) == (ending, N_PHOTOS)
     table = READERS[ending](tmp_path / f"labels.{ending}")
-    np.testing.assert_array_equal(table["index"], np.arange(N_PHOTOS))
+    np.testing.assert_array_equal(table["sample"], np.arange(N_PHOTOS))
     for name in ARRAYS:
         values = labels[name].values
         found = table[name].to_numpy(object if name == "path" else values.dtype)
@@ -76,24 +76,24 @@ def test_table__has_the_same_bytes_however_the_labels_are_read(
 def test_table__of_some_clusters_has_their_images_and_the_strongest_of_each(named, tmp_path):
     labels = labels_of(named)["label"].values
     export(named.path, tmp_path / "some.csv", clusters=['sky, "blue"', 3])
-    rows = pd.read_csv(tmp_path / "some.csv")["index"]
+    rows = pd.read_csv(tmp_path / "some.csv")["sample"]
     np.testing.assert_array_equal(rows, np.flatnonzero(np.isin(labels, [0, 3])))
     export(named.path, tmp_path / "few.csv", clusters=[0, 3], limit=5)
-    rows = pd.read_csv(tmp_path / "few.csv")["index"]
+    rows = pd.read_csv(tmp_path / "few.csv")["sample"]
     np.testing.assert_array_equal(rows, strongest_of_each(named, 5, [0, 3]))
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-@pytest.mark.parametrize("key", ["path", "index"])
+@pytest.mark.parametrize("key", ["path", "sample"])
 def test_columns__of_the_user_stand_beside_their_images(photo_run, tmp_path, key, ending):
     rows = np.random.default_rng(1).permutation(N_PHOTOS)[:600]
-    keys = rows if key == "index" else [photo_name(row) for row in rows]
+    keys = rows if key == "sample" else [photo_name(row) for row in rows]
     table = pd.DataFrame({"site": [f"s, {row % 7}" for row in rows], key: keys, "count": rows * 3})
     own = tmp_path / f"own.{ending}"
     table.to_csv(own, index=False) if ending == "csv" else table.to_parquet(own)
     for number, how in enumerate(({}, {"clusters": [1]})):
         export(photo_run.path, tmp_path / f"out{number}.{ending}", columns=own, **how)
-        found = READERS[ending](tmp_path / f"out{number}.{ending}").set_index("index")
+        found = READERS[ending](tmp_path / f"out{number}.{ending}").set_index("sample")
         here = found.index.intersection(rows)
         assert found.loc[here, "count"].tolist() == [row * 3 for row in here]
         assert found.loc[here, "site"].tolist() == [f"s, {row % 7}" for row in here]
@@ -110,13 +110,13 @@ def test_columns__of_the_user_stand_beside_their_images(photo_run, tmp_path, key
             {"path": [photo_name(0), "b.png", "c,.png"], "site": 1},
             r"these do not match, by `path`: b\.png \(row 2\), c,\.png \(row 3\)",
         ),
-        ({"index": [0, N_PHOTOS], "site": 1}, r"by `index`: 1500 \(row 2\)"),
-        ({"index": [4, 7, 4], "site": 1}, r"one row for an image; of 3 rows .* 4 \(row 3\)"),
-        ({"index": [4, None], "site": 1}, r"an image for each row; .*\(row 2\)"),
-        ({"index": ["a"], "site": 1}, "whole numbers"),
-        ({"name": [4], "site": 1}, "must have a column `index` or `path`; .* has name, site"),
+        ({"sample": [0, N_PHOTOS], "site": 1}, r"by `sample`: 1500 \(row 2\)"),
+        ({"sample": [4, 7, 4], "site": 1}, r"one row for an image; of 3 rows .* 4 \(row 3\)"),
+        ({"sample": [4, None], "site": 1}, r"an image for each row; .*\(row 2\)"),
+        ({"sample": ["a"], "site": 1}, "whole numbers"),
+        ({"name": [4], "site": 1}, "must have a column `sample` or `path`; .* has name, site"),
         (
-            {"index": [4], "label": 1, "x": 2},
+            {"sample": [4], "label": 1, "x": 2},
             "names that the run does not use; .* has label, x, too",
         ),
     ],

@@ -75,7 +75,7 @@ def bordered(finished, client, tmp_path_factory):
 
 def listed(run, kind, *of, limit=10_000):
     """Return the images of a gallery, rising."""
-    return sorted(one["index"] for one in gallery(run, kind, of, limit=limit)["images"])
+    return sorted(one["sample"] for one in gallery(run, kind, of, limit=limit)["images"])
 
 
 def test_looks__are_the_planted_images(finished, images):
@@ -90,11 +90,11 @@ def test_looks__are_the_planted_images(finished, images):
 
 def test_list__begins_with_the_clearest_and_tells_what_decided(finished):
     found = gallery(finished.path, "dark", limit=5)
-    rows = [one["index"] for one in gallery(finished.path, "dark", limit=20)["images"]]
-    assert [one["index"] for one in found["images"]] == rows[:5]
+    rows = [one["sample"] for one in gallery(finished.path, "dark", limit=20)["images"]]
+    assert [one["sample"] for one in found["images"]] == rows[:5]
     labels = labels_of(finished)
     for one in found["images"]:
-        assert one["label"] == labels["label"].values[one["index"]]
+        assert one["label"] == labels["label"].values[one["sample"]]
         assert one["brightness"] + 2 * one["contrast"] < 0.25 * 255
     height = [one["brightness"] + 2 * one["contrast"] for one in found["images"]]
     assert height == sorted(height)
@@ -105,13 +105,13 @@ def test_list__begins_with_the_clearest_and_tells_what_decided(finished):
 @pytest.mark.parametrize("kind", ["low-contrast", "border", "outliers"])
 def test_file__holds_all_of_them(bordered, tmp_path, kind):
     found = gallery(bordered.path, kind, out=tmp_path / "all.csv")
-    whole = {one["index"]: one for one in gallery(bordered.path, kind, limit=10_000)["images"]}
+    whole = {one["sample"]: one for one in gallery(bordered.path, kind, limit=10_000)["images"]}
     with (tmp_path / "all.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [int(line["index"]) for line in lines] == sorted(whole)
+    assert [int(line["sample"]) for line in lines] == sorted(whole)
     assert len(lines) == found["n_images"] > 0
     for line in lines:
-        known = whole[int(line["index"])]
+        known = whole[int(line["sample"])]
         assert line == {n: "" if v is None else str(v) for n, v in known.items()}
     with pytest.raises(ConfigError, match="`--out` must be a new path"):
         gallery(bordered.path, kind, out=tmp_path / "all.csv")
@@ -295,9 +295,9 @@ def test_command__prints_the_list_and_its_json(finished, bordered, run_cli):
     status_, out, _ = run_cli("gallery", finished.path, "dark", "--limit", 2)
     assert status_ == 0
     head, *lines = out.splitlines()
-    assert head.split() == ["index", "label", *STATISTICS]
+    assert head.split() == ["sample", "label", *STATISTICS]
     assert [int(line.split()[0]) for line in lines[:2]] == [
-        one["index"] for one in gallery(finished.path, "dark", limit=2)["images"]
+        one["sample"] for one in gallery(finished.path, "dark", limit=2)["images"]
     ]
     assert lines[-1] == gallery(finished.path, "dark")["sentence"]
     out = run_cli("gallery", bordered.path, "border", "--limit", 3)[1]

@@ -23,7 +23,7 @@ def brute(labels, chosen, by="strength"):
 
 
 def listed(found):
-    return [row["index"] for row in found["rows"]]
+    return [row["sample"] for row in found["rows"]]
 
 
 @pytest.mark.parametrize("read_rows", [97, 2**20])
@@ -76,8 +76,8 @@ def test_strongest_of_each__are_the_first_of_each_order(photo_run, monkeypatch):
 def test_rows__tell_what_the_labels_hold(photo_run):
     labels = labels_of(photo_run)
     for row in members(photo_run.path, 1, limit=20)["rows"]:
-        here = labels.isel(sample=row["index"])
-        assert row["path"] == photo_name(row["index"]) == here["path"].item()
+        here = labels.isel(sample=row["sample"])
+        assert row["path"] == photo_name(row["sample"]) == here["path"].item()
         assert (row["cluster"], row["family"]) == (here["label"].item(), here["family"].item())
         assert np.float32(row["strength"]) == here["strength"].item()
         assert np.float32(row["outlier_score"]) == here["outlier_score"].item()
@@ -100,7 +100,7 @@ def test_members__go_to_a_file_in_their_order(photo_run, tmp_path, monkeypatch):
         found = members(photo_run.path, 0, order="weakest", offset=3, out=tmp_path / name)
         table = read(tmp_path / name)
         whole = members(photo_run.path, 0, order="weakest", offset=3, limit=1500)
-        assert table["index"].tolist() == listed(whole)
+        assert table["sample"].tolist() == listed(whole)
         assert found["written"] == len(table) == whole["total"] - 3
         assert table["path"].tolist() == [row["path"] for row in whole["rows"]]
 
@@ -158,7 +158,7 @@ def test_region__lists_the_images_in_a_rectangle_of_the_map(photo_run, tmp_path,
     status, said, _ = run_cli("members", photo_run.path, f"--region={words}", "--out", out)
     assert status == 0
     assert f"of {inside.sum():,} images of the rectangle" in said
-    found = pd.read_csv(out)["index"].tolist()
+    found = pd.read_csv(out)["sample"].tolist()
     assert sorted(found) == np.flatnonzero(inside).tolist()
     assert found == brute(labels, inside, "strength").tolist()
     assert run_cli("members", photo_run.path, "--region", "1,2,0,5")[0] == 2

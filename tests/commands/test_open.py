@@ -103,7 +103,7 @@ def test_row_similar_and_find__tell_of_images(server, copied):
         ("", []),
     ):
         _, found = server.get(f"api/find?path={text}")
-        assert [row["index"] for row in found["rows"]] == list(expected)
+        assert [row["sample"] for row in found["rows"]] == list(expected)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_edits__are_made_by_the_commands_and_shown_by_two_browsers(photo_run, tm
         assert (status, bool(found["changed"])) == (200, True)
         _, whole = started.get(f"{state()}api/members?cluster={found['cluster']}&limit=1000")
         merged = np.flatnonzero(np.isin(before, [1, 2]))
-        assert sorted(row["index"] for row in whole["rows"]) == merged.tolist()
+        assert sorted(row["sample"] for row in whole["rows"]) == merged.tolist()
         status, found = change(page, "merge", clusters=[1, 2])
         assert (status, "reload" in found["error"]) == (409, True)
         with store.lock():

@@ -27,7 +27,7 @@ def brute(store, score, n, besides=None):
 
 def assert_are(found, expected):
     index, distance = expected
-    assert [near["index"] for near in found["neighbors"]] == index.tolist()
+    assert [near["sample"] for near in found["neighbors"]] == index.tolist()
     np.testing.assert_allclose(
         [near["distance"] for near in found["neighbors"]], distance, rtol=1e-5, atol=1e-4
     )
@@ -41,7 +41,7 @@ def test_similar__to_an_image_of_the_run(photo_run, of, limit):
     score = stored_scores(photo_run).read(of, of + 1)[0].astype(np.float64)
     assert_are(found, brute(photo_run, score, limit or 15, besides=of))
     assert (found["recall"], found["path"]) == (1.0, photo_name(of))
-    assert all(near["path"] == photo_name(near["index"]) for near in found["neighbors"])
+    assert all(near["path"] == photo_name(near["sample"]) for near in found["neighbors"])
 
 
 def test_similar__to_a_new_image_are_by_the_scores_that_predict_makes(photo_run, photos, tmp_path):
@@ -60,7 +60,7 @@ def test_similar__to_a_new_image_are_by_the_scores_that_predict_makes(photo_run,
     # The nearest image of the run must lie about where `predict` says that the new one lies.
     predict(photo_run.path, image, tmp_path / "labels.zarr")
     same = similar(photo_run.path, photos[1][700], limit=1)["neighbors"][0]
-    assert (same["index"], same["distance"]) == (700, 0.0)
+    assert (same["sample"], same["distance"]) == (700, 0.0)
 
 
 def test_nearest_to__reads_what_can_be_near_and_finds_all(client, tmp_path, monkeypatch):

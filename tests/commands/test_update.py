@@ -132,7 +132,7 @@ def test_updated_run__is_read_as_one(updated, files, tmp_path):
     assert run.dataset["segment"].values[-1] == 1
     scores = zarr_io.read_array(store.path / "projection" / "scores.zarr", "scores")
     near = [
-        one["index"] for one in similar(store.path, of=5, limit=6, progress=SILENT)["neighbors"]
+        one["sample"] for one in similar(store.path, of=5, limit=6, progress=SILENT)["neighbors"]
     ]
     apart = np.linalg.norm(scores.astype(float) - scores[5], axis=1)
     np.testing.assert_array_equal(near, np.argsort(apart, kind="stable")[1:7])

@@ -1,5 +1,11 @@
 """Progress: silent when short, plain lines where stderr is no terminal; counts, pace and time left."""
 
+import io
+import re
+import sys
+
+import pytest
+
 from workflow.engine import progress
 from workflow.engine.progress import Progress
 
@@ -80,3 +86,25 @@ def test_progress__draws_a_bar_on_a_terminal(monkeypatch, capfd):
         bar.advance(5)
         bar.progress.refresh()
     assert "5 of 10 images (50 %), 1.0 s each, 5 s left" in capfd.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_progress__on_a_terminal_has_colours_unless_they_are_not_wanted(is_plain, monkeypatch):
+    clock, terminal = Clock(), Terminal()
+    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if is_plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    with Progress().bar("pca", 1000) as bar:
+        clock.now += 5
+        bar.advance(100)
+    assert "pca" in terminal.getvalue()
+    # Colours are 30 to 37 and above; what moves the cursor and hides it ends in another letter.
+    assert bool(re.search(r"\x1b\[[0-9;]*[349][0-9;]*m", terminal.getvalue())) != is_plain

@@ -205,6 +205,13 @@ def test_open_images__group_without_images_names_what_it_holds(tmp_path):
         zarr_io.open_images(tmp_path / "g")
 
 
+def test_open_images__results_of_a_run_are_no_images(tmp_path):
+    zarr_io.create_group(tmp_path / "run" / "labels.zarr")
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(ImagesError, match=r"labels\.zarr is of the run folder .*run\. Give"):
+        zarr_io.open_images(tmp_path / "run" / "labels.zarr")
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 

@@ -317,12 +317,12 @@ def test_neighbors_command__lists_files_nearest_first(client, tmp_path, capsys):
     assert main(["neighbors", str(run.path), "--of", "8", "--json"]) == 0
     found = last_json(capsys.readouterr().out)
     assert found["path"].endswith("08.png")
-    assert found["neighbors"][0]["index"] == 31
+    assert found["neighbors"][0]["sample"] == 31
     assert found["neighbors"][0]["path"].endswith("31.png")
     assert len(found["neighbors"]) == 15
     assert found["recall"] == 1
     stored = run.neighbors
-    assert stored["index"].data[8].compute().tolist() == [n["index"] for n in found["neighbors"]]
+    assert stored["index"].data[8].compute().tolist() == [n["sample"] for n in found["neighbors"]]
     assert main(["neighbors", str(run.path), "--of", "8"]) == 0
     assert "31.png" in capsys.readouterr().out.splitlines()[1]
     assert main(["neighbors", str(run.path), "--of", "40"]) == 2

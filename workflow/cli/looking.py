@@ -87,7 +87,7 @@ def members_command(
     "similar", cls=Command, example="similar my-run 123\nsimilar my-run photo.png --limit 30"
 )
 @click.argument("run", type=Path)
-@click.argument("image", metavar="INDEX|FILE")
+@click.argument("image", metavar="SAMPLE|FILE")
 @click.option("--limit", metavar="N", type=int, help="Most images; 15 by default.")
 @shared_options
 def similar_command(
@@ -101,14 +101,14 @@ def similar_command(
     del loaded
     from workflow.commands.similar import describe, similar
 
-    found = similar(run, _index_or_file(image), limit=limit)
+    found = similar(run, _sample_or_file(image), limit=limit)
     print_result(describe(found), found, as_json=as_json)
 
 
 @click.command("neighbors", cls=Command, example="neighbors my-run --of 123")
 @click.argument("run", type=Path)
 @click.option(
-    "--of", metavar="INDEX|FILE", required=True, help="The image: its number from 0, or a file."
+    "--of", metavar="SAMPLE|FILE", required=True, help="The image: its number from 0, or a file."
 )
 @shared_options
 def neighbors_command(run: Path, of: str, loaded: LoadedConfig, *, as_json: bool) -> None:
@@ -116,11 +116,11 @@ def neighbors_command(run: Path, of: str, loaded: LoadedConfig, *, as_json: bool
     del loaded
     from workflow.commands.similar import describe, similar
 
-    found = similar(run, _index_or_file(of))
+    found = similar(run, _sample_or_file(of))
     print_result(describe(found), found, as_json=as_json)
 
 
-def _index_or_file(text: str) -> int | str:
+def _sample_or_file(text: str) -> int | str:
     """Return a number where there is one, else a path."""
     return int(text) if text.removeprefix("-").isdecimal() else text
 
@@ -144,7 +144,7 @@ export my-run --to folders --format folder --limit 100""",
     "--columns",
     metavar="TABLE",
     type=Path,
-    help="Table of yours, .csv or .parquet, whose columns are added by its `index` or `path`.",
+    help="Table of yours, .csv or .parquet, whose columns are added by its `sample` or `path`.",
 )
 @click.option("--clusters", metavar="A,B", help="These clusters only: numbers, names, or noise.")
 @click.option("--limit", metavar="N", type=int, help="Most images of each cluster, the strongest.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 from pathlib import Path
@@ -38,6 +39,17 @@ class Command(click.Command):
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; of an option that there is not, name the nearest one only."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as err:
+            # Without the dashes, which make all options alike.
+            known = [name.removeprefix("--") for p in self.get_params(ctx) for name in p.opts]
+            near = difflib.get_close_matches(err.option_name.lstrip("-"), known, n=1)
+            hints = [f"--{name}" for name in near]
+            raise click.NoSuchOption(err.option_name, possibilities=hints, ctx=err.ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their titles."""

@@ -337,7 +337,7 @@ def duplicates_command(
 @click.option(
     "--columns",
     metavar="TABLE",
-    help="Table of yours, .csv or .parquet, whose columns colour the map, by its `index` or `path`; none takes them away.",
+    help="Table of yours, .csv or .parquet, whose columns colour the map, by its `sample` or `path`; none takes them away.",
 )
 @shared_options
 def report_command(run: Path, columns: str | None, loaded: LoadedConfig, *, as_json: bool) -> None:

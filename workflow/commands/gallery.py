@@ -83,7 +83,7 @@ def gallery(
     dict
         JSON-able: ``kind`` and ``of``, ``n_images`` of that kind among all
         ``n_samples``, ``sentence``, which says so; ``images``, those listed, each
-        with ``index``, ``label``, ``path`` where images have file names, and what
+        with ``sample``, ``label``, ``path`` where images have file names, and what
         decided; or ``out``, the file. Of a look also its ``median`` in the run, ``below``
         which images have it, and ``is_usual``; of any two clusters ``pairs``, those with most images.
 
@@ -261,7 +261,7 @@ def _records(store: RunStore, images: Gallery, rows: NDArray[np.int64]) -> Itera
         if len(here):
             part = RowRange(int(here[0]), int(here[-1]) + 1)
             for record in _of_block(store, images, part, here - part.start):
-                found[record["index"]] = record
+                found[record["sample"]] = record
     return (found[row] for row in rows.tolist())
 
 
@@ -276,7 +276,10 @@ def _of_block(
 ) -> Iterator[dict[str, Any]]:
     """Yield what is known of images at places of a block."""
     labels = store.path / layout.LABELS
-    columns = {"index": here + rows.start, "label": zarr_io.read_rows(labels, "label", *rows)[here]}
+    columns = {
+        "sample": here + rows.start,
+        "label": zarr_io.read_rows(labels, "label", *rows)[here],
+    }
     columns |= images.columns(rows, here)
     if "path" in zarr_io.array_names(labels):
         columns["path"] = zarr_io.read_rows(labels, "path", *rows)[here]

@@ -62,7 +62,7 @@ def members(
     -------
     dict
         JSON-able: ``run``, ``cluster``, ``family`` or ``region``, ``order``, ``offset``,
-        ``total`` (images there are), and ``rows``, each with ``index``,
+        ``total`` (images there are), and ``rows``, each with ``sample`` (number from 0),
         ``path`` where images have file names, ``cluster``, ``strength``,
         ``outlier_score`` and, where there are families, ``family`` and ``family_strength``; with `out` instead of the rows
         ``out`` and ``written``, how many.
@@ -145,9 +145,9 @@ def describe(found: dict[str, Any]) -> str:
     if "out" in found:
         return f"{found['written']:,} of {total}, the {found['order']} first: {found['out']}"
     by = "family_strength" if "family" in found else "strength"
-    lines = [f"{'image':>12} {'strength':>9} {'outlier':>8}"]
+    lines = [f"{'sample':>12} {'strength':>9} {'outlier':>8}"]
     lines += [
-        f"{row['index']:12} {row[by]:9.4f} {row['outlier_score']:8.4f}  {row.get('path', '')}".rstrip()
+        f"{row['sample']:12} {row[by]:9.4f} {row['outlier_score']:8.4f}  {row.get('path', '')}".rstrip()
         for row in found["rows"]
     ]
     first, last = found["offset"] + 1, found["offset"] + len(found["rows"])

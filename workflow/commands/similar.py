@@ -84,7 +84,7 @@ def similar(
     -------
     dict
         JSON-able: ``run``, ``of``, ``recall`` (share of the true neighbours
-        that is found), and ``neighbors``, each with ``index`` and ``distance``
+        that is found), and ``neighbors``, each with ``sample`` and ``distance``
         [score], nearest first; ``path`` where images have file names.
 
     Raises
@@ -134,7 +134,7 @@ def similar(
         **({"path": _paths(store, np.array([of]))[0]} if is_stored and paths else {}),
         "recall": recall,
         "neighbors": [
-            {"index": row, "distance": apart, **({"path": paths[place]} if paths else {})}
+            {"sample": row, "distance": apart, **({"path": paths[place]} if paths else {})}
             for place, (row, apart) in enumerate(
                 zip(index.tolist(), distance.tolist(), strict=True)
             )
@@ -252,9 +252,9 @@ def describe(found: dict[str, Any]) -> str:
     of = f"image {found['of']:,}{name}" if isinstance(found["of"], int) else found["of"]
     if not found["neighbors"]:
         return f"{of} is the only one"
-    lines = [f"{'image':>12} {'distance':>12}  nearest to {of}"]
+    lines = [f"{'sample':>12} {'distance':>12}  nearest to {of}"]
     lines += [
-        f"{near['index']:12} {near['distance']:12.6g}  {near.get('path', '')}".rstrip()
+        f"{near['sample']:12} {near['distance']:12.6g}  {near.get('path', '')}".rstrip()
         for near in found["neighbors"]
     ]
     if found["recall"] < 1:

@@ -560,7 +560,7 @@ function members(key, value, some) {
     async function next() {
       try {
         const found = await ask(`api/members?${key}=${value}&order=${name}&offset=${offset}&limit=${PAGE}`);
-        tiles.append(...found.rows.map((row) => tile(row.index, `image ${row.index}, strength ${row.strength.toFixed(2)} ${row.path || ""}`, fromServer(row.index))));
+        tiles.append(...found.rows.map((row) => tile(row.sample, `image ${row.sample}, strength ${row.strength.toFixed(2)} ${row.path || ""}`, fromServer(row.sample))));
         offset += found.rows.length;
         hint.textContent = `${count(offset)} of ${images(found.total)}`;
         more.hidden = offset >= found.total || !found.rows.length;
@@ -672,7 +672,7 @@ function showImage(index) {
   const still = () => selection.image === index;
   ask(`api/row/${index}`).then((row) => still() && show(row), (error) => facts.append(error.message));
   ask(`api/similar?index=${index}`).then(({neighbors}) => still() && more.replaceChildren(element("h3", {}, "Similar images"),
-    element("div", {className: "tiles"}, neighbors.map((each) => tile(each.index, `image ${each.index}, distance ${each.distance.toPrecision(3)} ${each.path || ""}`, fromServer(each.index))))),
+    element("div", {className: "tiles"}, neighbors.map((each) => tile(each.sample, `image ${each.sample}, distance ${each.distance.toPrecision(3)} ${each.path || ""}`, fromServer(each.sample))))),
   (error) => still() && more.replaceChildren(error.message));
   return undefined;
 }
@@ -758,14 +758,14 @@ async function search(text) {
   if (server) {
     try {
       const found = await ask(`api/find?path=${encodeURIComponent(text.trim())}`);
-      hits.push(...found.rows.map((row) => [`#image=${row.index}`, row.path || `Image ${row.index}`]));
+      hits.push(...found.rows.map((row) => [`#image=${row.sample}`, row.path || `Image ${row.sample}`]));
     } catch (error) { hits.push(["#view=clusters", error.message]); }
   } else for (let i = 0; data.paths && i < n && hits.length < 40; i++) if (isPathKnown(i)) hits.push([`#image=${points.index[i]}`, pathOf(i)]);
   if (hits.length === 1) return go(hits[0][0]);
   tabs("");
   panel.replaceChildren(element("h2", {}, hits.length ? `Found for \u201c${text.trim()}\u201d` : `Nothing was found for \u201c${text.trim()}\u201d`),
     hits.length ? element("ul", {className: "plain"}, hits.map(([where, words]) => element("li", {className: "file"}, link(where, words))))
-      : element("p", {className: "hint"}, `A ${noun} is found by its number or name, an image by its index or a part of its file name.`));
+      : element("p", {className: "hint"}, `A ${noun} is found by its number or name, an image by its number or a part of its file name.`));
   return undefined;
 }
 

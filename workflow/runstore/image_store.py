@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.errors import ImagesError, StoreError
-from workflow.runstore import paths
+from workflow.runstore import layout, paths
 from workflow.runstore.objects import NODE_FILES, Stored, is_address
 from workflow.runstore.packing import ATTRIBUTES as PACKED
 from workflow.runstore.packing import Packing
@@ -336,6 +336,10 @@ def _name_in_group(group: Place, key: str | None) -> str:
     wanted = key or IMAGES
     if node_kind(group / wanted) == "array":
         return wanted
+    for run in (group, group.parent) if isinstance(group, Path) else ():
+        if (run / layout.MANIFEST).is_file():
+            msg = f"IMAGES must be images; {group} is of the run folder {run}. Give the images that the run was made from, or look at the run with `overcluster open {run}`."
+            raise ImagesError(msg)
     held = array_names(group)
     close = difflib.get_close_matches(wanted, held, n=1)
     hint = f"Give {group}::{(close or held or ['NAME'])[0]}" if held else "Give another path"

@@ -73,7 +73,7 @@ def export(
         where there is no ending.
     columns : path, optional
         Table of the user's, .csv or .parquet, whose columns are added; its
-        column ``index`` or ``path`` says to which image a row belongs.
+        column ``sample`` or ``path`` says to which image a row belongs.
     clusters : sequence of int or str, optional
         Numbers or names of clusters, -1 or ``noise`` for noise; all by default.
     limit : int, optional

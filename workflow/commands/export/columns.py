@@ -42,7 +42,7 @@ def columns(run: Path | str, table: Path | str | pd.DataFrame) -> dict[str, Any]
     run : path
         A run with labels.
     table : path or DataFrame
-        A table, .csv or .parquet, whose column ``index`` or ``path`` says to
+        A table, .csv or .parquet, whose column ``sample`` or ``path`` says to
         which image a row belongs; ``"none"`` takes away what is kept.
 
     Returns

@@ -172,7 +172,7 @@ def write_folders(
 def _listed(frame: pd.DataFrame) -> Iterator[tuple[int, str | None, int]]:
     """Yield number, path and label of the images of a frame."""
     paths = frame["path"].tolist() if "path" in frame else [None] * len(frame)
-    yield from zip(frame["index"].tolist(), paths, frame["label"].tolist(), strict=True)
+    yield from zip(frame["sample"].tolist(), paths, frame["label"].tolist(), strict=True)
 
 
 def write_fiftyone(
@@ -247,7 +247,7 @@ def atlas_frames(
         ]
         columns = {"image": pd.array(images, dtype=image_type)}
         if neighbors is not None:
-            found = _neighbors_of(neighbors, frame["index"].tolist())
+            found = _neighbors_of(neighbors, frame["sample"].tolist())
             columns["neighbors"] = pd.array(found, dtype=neighbors_type)
         yield frame.assign(**columns)
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 #: Endings of tables.
 TABLES = (".csv", ".parquet")
-#: Arrays of ``labels.zarr`` that a table holds beside ``index`` and the name of the cluster, in this order.
+#: Arrays of ``labels.zarr`` that a table holds beside ``sample`` and the name of the cluster, in this order.
 COLUMNS = ("path", "label", "strength", "outlier_score", "family", "family_strength", "x", "y")
 #: What a column of the user's may be joined by.
-KEYS = ("index", "path")
+KEYS = ("sample", "path")
 #: How many rows that do not match are named.
 MAX_NAMED = 5
 
@@ -61,7 +61,7 @@ class Frames:
             int(n): name for n, name in read_summary(store).get("cluster_names", {}).items()
         }
         stored = zarr_io.array_names(store.path / layout.LABELS)
-        self.columns = ["index", *(name for name in COLUMNS if name in stored)]
+        self.columns = ["sample", *(name for name in COLUMNS if name in stored)]
         if self._names:
             self.columns.insert(self.columns.index("label") + 1, "cluster_name")
         if own is not None:
@@ -78,7 +78,7 @@ class Frames:
         """Return what is known of some images, in their order."""
         import pandas as pd
 
-        found: dict[str, Any] = {"index": rows, **values_at(self._store, COLUMNS, rows)}
+        found: dict[str, Any] = {"sample": rows, **values_at(self._store, COLUMNS, rows)}
         if "path" in found:
             found["path"] = pd.array(found["path"].astype(object), dtype="string")
         if self._names:
@@ -89,7 +89,7 @@ class Frames:
 
 
 class OwnColumns:
-    """A table of the user's, whose rows belong to images by ``index`` or ``path``; held in memory.
+    """A table of the user's, whose rows belong to images by ``sample`` or ``path``; held in memory.
 
     Parameters
     ----------
@@ -117,10 +117,10 @@ class OwnColumns:
         self.key = next((key for key in KEYS if key in table.columns), "")
         if not self.key:
             held = ", ".join(map(str, table.columns[:MAX_NAMED]))
-            msg = f"`--columns` must have a column `index` or `path`; {self._place} has {held or 'no columns'}. Rename one, or add it."
+            msg = f"`--columns` must have a column `sample` or `path`; {self._place} has {held or 'no columns'}. Rename one, or add it."
             raise ConfigError(msg)
-        if self.key not in ("index", *zarr_io.array_names(store.path / layout.LABELS)):
-            msg = f"`--columns` must have a column `index` where images have no file names; {self._place} has `path`. Add `index`, which counts from 0."
+        if self.key not in ("sample", *zarr_io.array_names(store.path / layout.LABELS)):
+            msg = f"`--columns` must have a column `sample` where images have no file names; {self._place} has `path`. Add `sample`, which counts images from 0."
             raise ConfigError(msg)
         keys = table[self.key]
         self._refuse(np.flatnonzero(keys.isna()), "an image for each row", keys)
@@ -133,7 +133,7 @@ class OwnColumns:
         """Return which rows belong to an image of the run."""
         keys = self.table.index
         n_samples = store.manifest.images["shape"][0]
-        if self.key == "index":
+        if self.key == "sample":
             return np.asarray((keys >= 0) & (keys < n_samples))
         known = np.zeros(len(keys), np.bool_)
         for block in row_ranges(n_samples, READ_ROWS):
@@ -171,9 +171,9 @@ class OwnColumns:
 def plain_keys(keys: pd.Series[Any], key: str) -> Any:
     """Return the keys of rows in a type that pandas looks up quickly."""
     try:
-        return keys.astype("int64" if key == "index" else object).to_numpy()
+        return keys.astype("int64" if key == "sample" else object).to_numpy()
     except (TypeError, ValueError):
-        msg = f"`index` of `--columns` must be whole numbers; got {keys.dtype}. Give the numbers of images, from 0."
+        msg = f"`sample` of `--columns` must be whole numbers; got {keys.dtype}. Give the numbers of images, from 0."
         raise ConfigError(msg) from None
 
 

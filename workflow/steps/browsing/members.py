@@ -293,9 +293,9 @@ TOLD = {
 
 
 def described_rows(store: RunStore, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Return what a list of images tells of each, JSON-able: ``index`` and, where there is one, ``path`` first."""
+    """Return what a list of images tells of each, JSON-able: ``sample`` and, where there is one, ``path`` first."""
     found = values_at(store, TOLD.values(), rows)
-    columns: Mapping[str, list[Any]] = {"index": rows.tolist()} | {
+    columns: Mapping[str, list[Any]] = {"sample": rows.tolist()} | {
         word: found[name].tolist() for word, name in TOLD.items() if name in found
     }
     return [
