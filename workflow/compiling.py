@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -36,8 +37,9 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
 
     Notes
     -----
-    One thread and no reordering of sums: the same bits on every machine of a
-    kind.  Other threads of the process, which read ahead and talk to the
+    Functions whose name begins with an underscore are called by compiled ones
+    alone: they get no way in from Python, which takes time to compile.  One thread
+    and no reordering of sums: the same bits on every machine of a kind.  Other threads of the process, which read ahead and talk to the
     scheduler, go on meanwhile.  Stored code is found by the name and the file of a function but
     also contains code of other files, so the name is given a checksum of all.
     """
@@ -46,11 +48,15 @@ def compiler(module: str, *others: str) -> Callable[[_Function], _Function]:
     version = f"{zlib.crc32(b''.join(source.read_bytes() for source in sources)):08x}"
 
     def compiled(function: _Function) -> _Function:
+        is_private = function.__name__.startswith("_")
         function.__qualname__ = f"{function.__qualname__}_{version}"
+        compiles = partial(
+            numba.njit, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=is_private
+        )
         try:
-            return cast("_Function", numba.njit(cache=True, nogil=True)(function))
+            return cast("_Function", compiles(cache=True)(function))
         except RuntimeError:  # nothing can be written beside the module or in the home folder
-            return cast("_Function", numba.njit(nogil=True)(function))
+            return cast("_Function", compiles()(function))
 
     return compiled
 

@@ -109,9 +109,11 @@ def symmetric_graph(index: NDArray[np.int32], weight: NDArray[np.float32]) -> Gr
                 indptr[i + 1] += 1
                 indptr[j + 1] += 1
     indptr = np.cumsum(indptr)
-    # First, per node, the lists that it stands in, in order; then its own.
+    # First, per node, the lists that it stands in, then its own; handed out in the order of
+    # the nodes, all of them rise.
     free = indptr[:-1].copy()
     ends, weights = np.empty(indptr[n], np.int32), np.empty(indptr[n])
+    risen_ends, risen_weights = np.empty(indptr[n], np.int32), np.empty(indptr[n])
     for i in range(n):
         for rank in range(k):
             j = index[i, rank]
@@ -126,20 +128,24 @@ def symmetric_graph(index: NDArray[np.int32], weight: NDArray[np.float32]) -> Gr
                 ends[free[i]] = j
                 weights[free[i]] = weight[i, rank]
                 free[i] += 1
+    for i in range(n):
+        free[i] = indptr[i]
+    for i in range(n):
+        for place in range(indptr[i], indptr[i + 1]):
+            j = ends[place]
+            risen_ends[free[j]], risen_weights[free[j]] = i, weights[place]
+            free[j] += 1
     # An edge that both ends have stands twice in a row: add up.  Edges without weight are left out.
     start, n_kept = np.zeros(n + 1, np.int64), 0
     for i in range(n):
-        begin, end = indptr[i], indptr[i + 1]
-        order = np.argsort(ends[begin:end], kind="mergesort")
-        row_ends, row_weights = ends[begin:end][order], weights[begin:end][order]
         first = n_kept
-        for place in range(end - begin):
-            if row_weights[place] <= 0:
+        for place in range(indptr[i], indptr[i + 1]):
+            if risen_weights[place] <= 0:
                 continue
-            if n_kept > first and ends[n_kept - 1] == row_ends[place]:
-                weights[n_kept - 1] += row_weights[place]
+            if n_kept > first and ends[n_kept - 1] == risen_ends[place]:
+                weights[n_kept - 1] += risen_weights[place]
             else:
-                ends[n_kept], weights[n_kept] = row_ends[place], row_weights[place]
+                ends[n_kept], weights[n_kept] = risen_ends[place], risen_weights[place]
                 n_kept += 1
         start[i + 1] = n_kept
     return Graph(start, ends[:n_kept].copy(), weights[:n_kept].copy(), None)

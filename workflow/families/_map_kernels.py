@@ -49,6 +49,15 @@ def _rise_of_all(x: float, log_x: float, more: float) -> float:
 
 
 @compiled
+def _sum(values: NDArray[np.float64]) -> float:
+    """Return the sum, added up in order; NumPy's takes long to compile."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@compiled
 def exits_of(
     graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -68,7 +77,7 @@ def code_length(
 ) -> float:
     """Return the map equation [nats], times the total weight; `of_nodes` is that of the nodes alone."""
     # With flows as shares of the total weight the terms in its logarithm cancel but for one.
-    all_exits: float = exits.sum()
+    all_exits = _sum(exits)
     length = _plogp(all_exits) + all_exits * log_copies - of_nodes
     for number in range(len(held)):
         length += _plogp(exits[number] + held[number]) - 2 * _plogp(exits[number])
@@ -114,7 +123,7 @@ def move_nodes(
     for number in range(n):
         of_exits[number] = _plogp(exits[number])
         of_both[number] = _plogp(exits[number] + held[number])
-    all_exits = exits.sum()
+    all_exits = _sum(exits)
     log_all = math.log(all_exits) if all_exits > 0 else 0.0
     flow, touched = np.zeros(n), np.empty(n, np.int64)
     queue, waiting = np.arange(n), np.ones(n, np.bool_)
