@@ -12,11 +12,11 @@ from workflow.compiling import compiler
 def test_compiler__works_where_nothing_can_be_written(monkeypatch):
     original = numba.njit
 
-    def njit(*, cache=False, **how):
+    def njit(*function, cache=False, **how):
         if cache:
             text = "cannot cache function: no locator available"
             raise RuntimeError(text)
-        return original(**how)
+        return original(*function, **how)
 
     monkeypatch.setattr(numba, "njit", njit)
     assert compiler(__file__)(lambda x: x + 1)(1) == 2
