@@ -62,9 +62,9 @@ def row_hashes(rows: NDArray[Any]) -> NDArray[np.uint64]:
     n_words = -(-n_bytes // 8)
     keys = _keys(n_words)
     if n_bytes % 8 == 0:
-        _hash_words(frozen(as_bytes.view(np.uint64)), keys, hashes)
+        hash_words(frozen(as_bytes.view(np.uint64)), keys, hashes)
         return hashes
-    _hash_bytes(frozen(as_bytes), keys, hashes)
+    hash_bytes(frozen(as_bytes), keys, hashes)
     return hashes
 
 
@@ -76,7 +76,7 @@ def _keys(n_words: int) -> NDArray[np.uint64]:
 
 
 @_compiled
-def _hash_words(
+def hash_words(
     words: NDArray[np.uint64], keys: NDArray[np.uint64], hashes: NDArray[np.uint64]
 ) -> None:
     """Hash rows of whole words; what is done to the sums spreads them evenly, and can be undone."""
@@ -95,7 +95,7 @@ def _hash_words(
 
 
 @_compiled
-def _hash_bytes(
+def hash_bytes(
     rows: NDArray[np.uint8], keys: NDArray[np.uint64], hashes: NDArray[np.uint64]
 ) -> None:
     """Hash rows of any number of bytes, filled up with zeros to whole words."""
@@ -104,7 +104,7 @@ def _hash_bytes(
     for row in range(rows.shape[0]):
         for i in range(rows.shape[1]):
             as_bytes[0, i] = rows[row, i]
-        _hash_words(words, keys, hashes[row : row + 1])
+        hash_words(words, keys, hashes[row : row + 1])
 
 
 __all__ = ["row_hashes"]

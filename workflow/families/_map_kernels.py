@@ -65,6 +65,15 @@ def in_order(module: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @compiled
+def _sum(values: NDArray[np.float64]) -> float:
+    """Return the sum, added up in order; NumPy's takes long to compile."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@compiled
 def exits_of(
     graph: Graph, strength: NDArray[np.float64], module: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -84,7 +93,7 @@ def code_length(
 ) -> float:
     """Return the map equation [nats], times the total weight; `of_nodes` is that of the nodes alone."""
     # With flows as shares of the total weight the terms in its logarithm cancel but for one.
-    all_exits: float = exits.sum()
+    all_exits = _sum(exits)
     length = _plogp(all_exits) + all_exits * log_copies - of_nodes
     for number in range(len(held)):
         length += _plogp(exits[number] + held[number]) - 2 * _plogp(exits[number])
@@ -133,17 +142,18 @@ def move_nodes(
     if n == 0:
         return 0
     # What is known of a module stands in one row, which is one line of the cache.
-    known = np.zeros((n, 8))
-    known[:, EXITS] = exits_of(graph, strength, module)
-    all_exits = known[:, EXITS].sum()
-    of_node, is_free = module.astype(np.int32), within.max() == within.min()
+    known, exits = np.zeros((n, 8)), exits_of(graph, strength, module)
+    of_node, is_free = np.empty(n, np.int32), True
     for node in range(n):
-        known[of_node[node], HELD] += strength[node]
+        of_node[node] = module[node]
+        known[module[node], HELD] += strength[node]
+        is_free &= within[node] == within[0]
     for number in range(n):
+        known[number, EXITS] = exits[number]
         _note_logarithms(known, number)
+    all_exits = _sum(exits)
     log_all = math.log(all_exits) if all_exits > 0 else 0.0
-    touched = np.empty(n, np.int32)
-    queue, waiting = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
+    touched, queue, waiting = np.empty(n, np.int32), np.arange(n), np.ones(n, np.bool_)
     head, n_queued, n_moved = 0, n, 0
     while n_queued:
         node = queue[head]
@@ -210,5 +220,6 @@ def move_nodes(
                 last = head + n_queued
                 queue[last if last < n else last - n] = neighbor
                 n_queued += 1
-    module[:] = of_node
+    for node in range(n):
+        module[node] = of_node[node]
     return n_moved

@@ -17,7 +17,7 @@ compiled = compiler(__file__)
 def sum_by_group(rows: NDArray[Any], group: NDArray[np.intp], n_groups: int) -> NDArray[np.float64]:
     """Add up the rows of each group in float64, in row order."""
     total = np.zeros((n_groups, rows.shape[1]), dtype=np.float64)
-    _add_by_group(frozen(rows), frozen(group), total)
+    add_by_group(frozen(rows), frozen(group), total)
     return total
 
 
@@ -45,12 +45,12 @@ def lowest_of_groups(
     """
     position = np.full((n_groups, n_lowest), -1, dtype=np.int64)
     lowest = np.full((n_groups, n_lowest), np.inf)
-    _find_lowest(frozen(values), frozen(group), position, lowest)
+    find_lowest(frozen(values), frozen(group), position, lowest)
     return position, lowest
 
 
 @compiled
-def _add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np.float64]) -> None:
+def add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np.float64]) -> None:
     """Add each row to the total of its group, in row order; C-contiguous rows."""
     for row in range(rows.shape[0]):
         at = group[row]
@@ -59,7 +59,7 @@ def _add_by_group(rows: NDArray[Any], group: NDArray[np.intp], total: NDArray[np
 
 
 @compiled
-def _find_lowest(
+def find_lowest(
     values: NDArray[np.float64],
     group: NDArray[np.intp],
     position: NDArray[np.int64],

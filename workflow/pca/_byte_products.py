@@ -72,16 +72,16 @@ def byte_sums(
     for start in range(0, n_samples, MAX_INT32_ROWS):
         some = np.ascontiguousarray(rows[start : start + MAX_INT32_ROWS])
         sums, products = np.zeros(width, np.int32), np.zeros((width, width), np.int32)
-        _add_products(some, left, right, sums, products)
+        add_products(some, left, right, sums, products)
         total += sums
         second += products[:n_features, :n_features]
     total = total[:n_features]
-    _take_about(second, total, shift, n_samples)
+    take_about(second, total, shift, n_samples)
     return total - n_samples * shift, second
 
 
 @compiled
-def _take_about(
+def take_about(
     second: NDArray[np.int64], total: NDArray[np.int64], shift: NDArray[np.int64], n_samples: int
 ) -> None:
     """Put 128 back, take the shift off, and fill in what lies left of the diagonal."""
@@ -100,7 +100,7 @@ def _take_about(
 
 
 @compiled
-def _add_products(
+def add_products(
     rows: NDArray[np.uint8],
     left: NDArray[np.uint32],
     right: NDArray[np.uint32],
@@ -112,7 +112,9 @@ def _add_products(
     last = np.zeros((GROUP_ROWS, n_features), np.uint8)
     n_whole = n_rows // GROUP_ROWS
     n_groups = -(-n_rows // GROUP_ROWS)
-    last[: n_rows - n_whole * GROUP_ROWS] = rows[n_whole * GROUP_ROWS :]
+    for row in range(n_whole * GROUP_ROWS, n_rows):
+        for i in range(n_features):
+            last[row - n_whole * GROUP_ROWS, i] = rows[row, i]
     for first in range(0, n_groups, PACKED_GROUPS):
         n_packed = min(PACKED_GROUPS, n_groups - first)
         for place in range(n_packed):

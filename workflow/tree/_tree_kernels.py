@@ -30,7 +30,8 @@ def subtree_sums(
     """Return the sum of a whole number over the leaves of every node, leaves first."""
     n_leaves = len(leaf)
     total = np.empty(n_leaves + len(left), np.int64)
-    total[:n_leaves] = leaf
+    for i in range(n_leaves):
+        total[i] = leaf[i]
     for merge in range(len(left)):
         total[n_leaves + merge] = total[left[merge]] + total[right[merge]]
     return total

@@ -41,11 +41,11 @@ def pair_sq_distances(
     if rows.dtype != centroids.dtype:
         rows, centroids = rows.astype(np.float64), centroids.astype(np.float64)
     index = (frozen(places.astype(np.intp, copy=False)) for places in (row_index, centroid_index))
-    return _pair_sq_distances(frozen(rows), frozen(centroids), *index)
+    return sq_distances_at(frozen(rows), frozen(centroids), *index)
 
 
 @compiled
-def _pair_sq_distances(
+def sq_distances_at(
     rows: NDArray[Any],
     centroids: NDArray[Any],
     row_index: NDArray[np.intp],

@@ -106,7 +106,6 @@ class _Side(NamedTuple):
     level: float
 
 
-@compiled
 def single_clusters(flows: Flows) -> tuple[Clusters, Joins]:
     """Return every node as a cluster of its own, and an empty history."""
     n = len(flows.population)

@@ -16,7 +16,6 @@ from workflow.tree.contrast._cluster_kernels import (
     flows_to,
     join_tested,
     join_untested,
-    single_clusters,
     test_join,
 )
 
@@ -81,8 +80,7 @@ class _BestTest(NamedTuple):
     n_touched: int
 
 
-@compiled
-def _empty_tests(size: int) -> Tests:
+def empty_tests(size: int) -> Tests:
     """Return room for so many tests."""
     following = np.arange(1, size + 1)
     following[-1] = -1
@@ -95,8 +93,7 @@ def _empty_tests(size: int) -> Tests:
     )
 
 
-@compiled
-def _single_groups(flows: Flows, n_merges: int) -> Groups:
+def single_groups(flows: Flows, n_merges: int) -> Groups:
     """Return one group per node of the dendrogram, those of merges empty, and two more of these."""
     n = len(flows.population)
     n_groups = n + n_merges + 2
@@ -391,29 +388,33 @@ def _unite_groups(
 @compiled
 def run_rule(
     flows: Flows,
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
+    clusters: Clusters,
+    joins: Joins,
+    groups: Groups,
+    tests: Tests,
+    merges: tuple[NDArray[np.int64], NDArray[np.int64]],
     limits: Limits,
     threshold: float,
     join_on: bool,  # noqa: FBT001 - kernels take no keywords
-) -> tuple[NDArray[np.int64], Clusters, Joins]:
+) -> NDArray[np.int64]:
     """Join clusters along the merges of a forest; return that of each node where this stops."""
     # With join_on the clusters of the last group are joined further while anything flows, after
     # the stop.
-    clusters, joins = single_clusters(flows)
-    groups, tests = _single_groups(flows, len(left)), _empty_tests(limits.n_tests)
+    left, right = merges
     n_nodes = len(flows.population)
-    for i in range(len(left)):
-        merge = Merge(left[i], right[i], n_nodes + i)
-        if _unite_groups(flows, clusters, joins, groups, tests, merge, limits):
-            _join_group(
-                flows, clusters, joins, groups, tests, merge.into, limits.n_images, threshold
-            )
-    stopped = clusters.owner.copy()
-    if join_on:
-        top = n_nodes + len(left) - 1
-        merge = Merge(top, top + 1, top + 2)
-        _test_group(flows, clusters, groups, tests, merge, limits.n_images)
-        groups.first[merge.into] = groups.first[top]
-        _join_group(flows, clusters, joins, groups, tests, merge.into, limits.n_images, -1.0)
-    return stopped, clusters, joins
+    top = n_nodes + len(left) - 1
+    stopped = clusters.owner
+    for i in range(len(left) + join_on):
+        is_last = i == len(left)
+        if is_last:
+            stopped = clusters.owner.copy()
+            merge = Merge(top, top + 1, top + 2)
+            _test_group(flows, clusters, groups, tests, merge, limits.n_images)
+            groups.first[merge.into] = groups.first[top]
+        else:
+            merge = Merge(left[i], right[i], n_nodes + i)
+            if not _unite_groups(flows, clusters, joins, groups, tests, merge, limits):
+                continue
+        lowest = -1.0 if is_last else threshold
+        _join_group(flows, clusters, joins, groups, tests, merge.into, limits.n_images, lowest)
+    return stopped

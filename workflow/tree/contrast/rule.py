@@ -8,8 +8,13 @@ import numpy as np
 
 from workflow.tree._graph_kernels import in_leaf_order
 from workflow.tree._tree_kernels import leaf_places, linked, meeting_nodes, parents, subtree_sums
-from workflow.tree.contrast._cluster_kernels import Flows, join_untested, test_pairs
-from workflow.tree.contrast._rule_kernels import Limits, run_rule
+from workflow.tree.contrast._cluster_kernels import (
+    Flows,
+    join_untested,
+    single_clusters,
+    test_pairs,
+)
+from workflow.tree.contrast._rule_kernels import Limits, empty_tests, run_rule, single_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,8 +160,18 @@ class ContrastRule:
         self, left: NDArray[np.int64], right: NDArray[np.int64], threshold: float, *, join_on: bool
     ) -> tuple[NDArray[np.int64], Clusters, Joins]:
         """Return the cluster of each node, all clusters and all joins along the merges of a forest."""
-        sides = self._renamed(left), self._renamed(right)
-        owner, clusters, joins = run_rule(self._flows, *sides, self._limits, threshold, join_on)
+        clusters, joins = single_clusters(self._flows)
+        owner = run_rule(
+            self._flows,
+            clusters,
+            joins,
+            single_groups(self._flows, len(left)),
+            empty_tests(self._limits.n_tests),
+            (self._renamed(left), self._renamed(right)),
+            self._limits,
+            threshold,
+            join_on,
+        )
         return owner[self._place], clusters, joins
 
     def _renamed(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -42,49 +42,31 @@ class Edges(NamedTuple):
     ends: NDArray[np.int64]
 
 
-@compiled
 def boxes_of(position: NDArray[np.float64]) -> Boxes:
     """Return a tree of boxes around nodes."""
-    n, n_axes = position.shape
-    max_boxes = 4 * (n // _WIDTH) + 4
-    first, last = np.zeros(max_boxes, np.int64), np.zeros(max_boxes, np.int64)
-    low, high = np.full((max_boxes, n_axes), np.inf), np.full((max_boxes, n_axes), -np.inf)
-    below, leaf = np.full(max_boxes, -1), np.full(max_boxes, -1)
-    member = np.arange(n)
-    last[0] = n
-    n_boxes, n_leaves, box = 1, 0, 0
-    while box < n_boxes:  # halves come behind
-        start, stop = first[box], last[box]
-        for i in range(start, stop):
-            here = position[member[i]]
-            for k in range(n_axes):
-                low[box, k] = min(low[box, k], here[k])
-                high[box, k] = max(high[box, k], here[k])
-        if stop - start > _WIDTH:
-            axis = np.argmax(high[box] - low[box])
-            own = member[start:stop].copy()
-            value = np.empty(len(own))
-            for i in range(len(own)):
-                value[i] = position[own[i], axis]
-            member[start:stop] = own[np.argsort(value, kind="mergesort")]
-            middle = (start + stop) // 2
-            below[box] = n_boxes
-            first[n_boxes], last[n_boxes] = start, middle
-            first[n_boxes + 1], last[n_boxes + 1] = middle, stop
-            n_boxes += 2
-        else:
-            leaf[box] = n_leaves
-            n_leaves += 1
-        box += 1
-    node = np.full((n_leaves, _WIDTH), -1)
-    point = np.full((n_leaves, n_axes, _WIDTH), np.inf)
-    for box in range(n_boxes):
-        if leaf[box] >= 0:
-            for i in range(last[box] - first[box]):
-                node[leaf[box], i] = member[first[box] + i]
-                for k in range(n_axes):
-                    point[leaf[box], k, i] = position[member[first[box] + i], k]
-    return Boxes(low[:n_boxes], high[:n_boxes], below[:n_boxes], leaf[:n_boxes], node, point)
+    levels: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
+    leaves: list[NDArray[np.int64]] = []
+    member, size = np.arange(len(position)), np.array([len(position)])
+    while len(size):  # boxes of one depth at a time
+        here, first = position[member], np.cumsum(size) - size
+        low, high = np.minimum.reduceat(here, first), np.maximum.reduceat(here, first)
+        is_split = size > _WIDTH
+        levels.append((low, high, is_split))
+        box = np.repeat(np.arange(len(size)), size)
+        whole = np.flatnonzero(~is_split)
+        leaves += [member[first[leaf] : first[leaf] + size[leaf]] for leaf in whole]
+        inner = is_split[box]
+        along = here[np.arange(len(box)), np.argmax(high - low, axis=1)[box]]
+        member = member[inner][np.lexsort((along[inner], box[inner]))]
+        left = size[is_split] // 2
+        size = np.stack([left, size[is_split] - left], axis=1).ravel()
+    low, high, is_split = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+    below = np.where(is_split, 2 * np.cumsum(is_split) - 1, -1)
+    node = np.full((len(leaves), _WIDTH), -1)
+    for leaf, members in enumerate(leaves):
+        node[leaf, : len(members)] = members
+    point = np.where(node[:, :, None] >= 0, position[node], np.inf).transpose(0, 2, 1).copy()
+    return Boxes(low, high, below, np.where(is_split, -1, np.cumsum(~is_split) - 1), node, point)
 
 
 @compiled
@@ -187,7 +169,9 @@ def _largest_bound(
 def shortest_edges(boxes: Boxes, group: NDArray[np.int32], idle: int) -> NDArray[np.int64]:
     """Return the ends, the lower first, of the shortest edge out of each group but the idle one."""
     # Of equal lengths the one with the lower, then the higher end counts first.
-    n_groups, n_nodes = group.max() + 1, len(group)
+    n_groups, n_nodes = 0, len(group)
+    for number in group:
+        n_groups = max(n_groups, number + 1)
     edges = Edges(np.full(n_groups, np.inf), np.full((n_groups, 2), n_nodes))
     only = _only_groups(boxes, group)
     total, waiting = np.empty(_WIDTH), np.empty(len(boxes.below) + 2, np.int64)
@@ -245,8 +229,15 @@ def mean_of_nearest(
             free[node] += 1
     mean = np.zeros(n_nodes)
     for node in range(n_nodes):
-        own = np.sort(lengths[start[node] : start[node + 1]])[:n_nearest]
-        for value in own:
-            mean[node] += value
-        mean[node] /= max(1, len(own))
+        own = lengths[start[node] : start[node + 1]]
+        for i in range(1, len(own)):
+            value, place = own[i], i
+            while place > 0 and own[place - 1] > value:
+                own[place] = own[place - 1]
+                place -= 1
+            own[place] = value
+        n_used = min(len(own), n_nearest)
+        for i in range(n_used):
+            mean[node] += own[i]
+        mean[node] /= max(1, n_used)
     return mean

@@ -54,7 +54,8 @@ def _tournament(gain: NDArray[np.float64]) -> NDArray[np.int64]:
     while half < len(gain):
         half *= 2
     best = np.full(2 * half, -1)
-    best[half : half + len(gain)] = np.arange(len(gain))
+    for merge in range(len(gain)):
+        best[half + merge] = merge
     for place in range(half - 1, 0, -1):
         a, b = best[2 * place], best[2 * place + 1]
         best[place] = a if b < 0 or gain[a] >= gain[b] else b
@@ -82,7 +83,8 @@ def weakest_links(
     n_merges = len(left)
     n_nodes = len(parent) - n_merges
     held_below, chance_below = np.zeros(len(parent)), np.zeros(len(parent))
-    chance_below[:n_nodes] = chance[:n_nodes]
+    for node in range(n_nodes):
+        chance_below[node] = chance[node]
     critical, gain = np.full(n_merges, np.nan), np.empty(n_merges)
     inside = np.empty(n_merges + 1, np.int64)
     for merge in range(n_merges):
