@@ -75,7 +75,8 @@ def test_config__has_a_section_for_each_step_and_a_sentence_for_each_setting(run
     assert status == 0
     sections = out.split("\n\n")
     assert [section.partition(":")[0] for section in sections[1:-2]] == [
-        step.name for step in STEPS
+        *(step.name for step in STEPS),
+        "update",
     ]
     for section in sections[:-1]:
         lines = section.splitlines()

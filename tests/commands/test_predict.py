@@ -247,7 +247,7 @@ def test_run__of_one_image_is_refused(on_client, run_cli, tmp_path):
 def test_update__with_one_image(bytes_run, tmp_path):
     images, store = bytes_run[1], copy_of(bytes_run[0], tmp_path / "run")
     counts = store.step("pca").details["exact_images"]
-    found = workflow.Run(store.path).update(images[3])
+    found = workflow.Run(store.path).update(images[3], again=True)
     assert (found["n_samples_before"], found["n_samples"]) == (2000, 2001)
     (mean,) = RunStore.open(store.path).read_model("mean")
     whole = np.concatenate([images, images[3:4]]).reshape(2001, -1)
