@@ -43,6 +43,7 @@ GUIDES = {
         *(
             f"docs/{name}.md"
             for name in (
+                "tree",
                 "tutorial",
                 "running",
                 "results",
@@ -53,7 +54,6 @@ GUIDES = {
                 "exporting",
                 "vectors",
                 "map",
-                "tree",
                 "families",
                 "notebooks",
                 "python",
@@ -65,7 +65,7 @@ GUIDES = {
 RUNS = ("sh runnable", "python")
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 #: Enough images for clusters, few enough for seconds.
-N_IMAGES = 4_000
+N_IMAGES = 6_000
 
 
 def blocks(text, kind):
