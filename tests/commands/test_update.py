@@ -481,7 +481,7 @@ def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, fi
     np.testing.assert_array_equal(nearest[some], np.argsort(apart, axis=1, kind="stable")[:, :3])
     assert status(store.path, verify=True)["damaged"] == []
     # Others of the same source are no news; then all is as it was.
-    assert update(store.path, images[out[:300]], progress=SILENT)["n_born"] == 0
+    assert update(store.path, images[out[:300]], again=True, progress=SILENT)["n_born"] == 0
     assert status(store.path, verify=True)["damaged"] == []
     undo_update(store.path)
     undo_update(store.path)
