@@ -139,8 +139,6 @@ def move_nodes(
         How often a node was moved.
     """
     n = strength.size
-    if n == 0:
-        return 0
     # What is known of a module stands in one row, which is one line of the cache.
     known, exits = np.zeros((n, 8)), exits_of(graph, strength, module)
     of_node, is_free = np.empty(n, np.int32), True
