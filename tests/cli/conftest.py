@@ -5,8 +5,8 @@ import pytest
 
 from tests.conftest import picture_set
 
-#: Few centroids, one worker, and all steps.
-WHOLE = ("--set", "overcluster.n_centroids=40", "--set", "compute.n_workers=1")
+#: Few centroids, and all steps; few images need no workers.
+WHOLE = ("--set", "overcluster.n_centroids=40")
 #: Without what these tests are not about.
 QUICK = (*WHOLE, "--set", "neighbors.enabled=false", "--set", "tree.n_resamples=0")
 

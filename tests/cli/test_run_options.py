@@ -84,7 +84,7 @@ def test_run__tells_counts_with_units_and_names_what_it_left_out(run_cli, photos
     status, _, err = run_cli("run", photos, "--shape", "8,8,3", *QUICK)
     assert status == 0, err
     told = dict(re.findall(r"^([a-z_]+): \d+\.\d s, (.*)$", err, flags=re.MULTILINE))
-    assert told["start"] == "1 worker"
+    assert told["start"] == "in this process"
     assert told["ingest"] == "300 images read, 1 file skipped (broken.png)"
     assert re.fullmatch(r"\d+ components keep [\d.]+% of the variance of 300 images", told["pca"])
     assert re.fullmatch(r"40 centroids after \d+ rounds?", told["overcluster"])

@@ -248,7 +248,8 @@ def test_cache__follows_the_convention(monkeypatch, tmp_path):
 
 
 def test_run__is_noted_when_it_did_all_steps(images, tmp_path, run_cli):
-    assert run_cli("run", images, "--out", tmp_path / "run", *WORDS)[0] == 0
+    words = (*WORDS, "--set", "compute.n_workers=1")  # in the command itself nothing is noted
+    assert run_cli("run", images, "--out", tmp_path / "run", *words)[0] == 0
     (run,) = noted_runs()
     assert run.n_samples == 3000
     assert not run.is_pilot
@@ -257,11 +258,11 @@ def test_run__is_noted_when_it_did_all_steps(images, tmp_path, run_cli):
     assert not {str(tmp_path), images.name} & set(notes_file().read_text().split('"'))
     assert "/" not in notes_file().read_text()
     # The same command again has nothing to do; with another setting it does the last steps only.
-    again = ("run", images, "--out", tmp_path / "run", *WORDS, "--set", "labels.noise=resolve")
+    again = ("run", images, "--out", tmp_path / "run", *words, "--set", "labels.noise=resolve")
     assert run_cli(*again)[0] == 0
     assert noted_runs() == [run]
     # `plan` now knows, at once.
-    status, out, _ = run_cli("plan", images, *WORDS, "--json")
+    status, out, _ = run_cli("plan", images, *words, "--json")
     assert status == 0
     content = last_json(out)
     assert content["source"] == "from a run of these 3,000 images on this machine"

@@ -44,13 +44,13 @@ def undisturbed(npy, client, tmp_path_factory):
     return make_run(npy, tmp_path_factory.mktemp("whole") / "run", client, **SMALL_BLOCKS)
 
 
-def test_workers__one_two_and_seven_give_the_same(npy, undisturbed, tmp_path):
+def test_workers__none_two_and_seven_give_the_same(npy, undisturbed, tmp_path):
     """`undisturbed` was made by two."""
-    for n_workers in (1, 7):
-        with open_workers(n_workers) as client:
-            assert len(client.scheduler_info(n_workers=-1)["workers"]) == n_workers
-            again = make_run(npy, tmp_path / f"run{n_workers}", client, **SMALL_BLOCKS)
-        assert_same_results(undisturbed, again)
+    assert_same_results(undisturbed, make_run(npy, tmp_path / "here", None, **SMALL_BLOCKS))
+    with open_workers(7) as client:
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 7
+        again = make_run(npy, tmp_path / "there", client, **SMALL_BLOCKS)
+    assert_same_results(undisturbed, again)
 
 
 def test_blocks__of_bytes_give_the_same_moments_and_components(npy, undisturbed, client, tmp_path):

@@ -18,7 +18,7 @@ from workflow.engine.segments import segments
 from workflow.engine.step import needed_for
 from workflow.errors import ComputeError, ConfigError, ImagesError, StoreError
 from workflow.formatting import format_numbers
-from workflow.ingest import open_input
+from workflow.ingest import DaskSource, open_input
 from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     from workflow.config import Config, LoadedConfig
     from workflow.engine.segments import Segment
     from workflow.ingest import ImagesInput
+    from workflow.runstore.paths import Place
     from workflow.runstore.zarr_io import ImageStore
 
 log = logging.getLogger(__name__)
 
 #: Up to so many bytes to read, the work is done in this process: sooner than workers start.
 MAX_HERE_BYTES = 256 * 2**20
+#: The same of a whole run, which does far more with each byte.
+MAX_RUN_HERE_BYTES = 8 * 2**20
 
 
 def kept_settings(store: RunStore) -> dict[str, Any]:
@@ -78,6 +81,27 @@ def executor_for_bytes(
                 yield executor
     finally:
         discard(shared)
+
+
+def executor_for_run(
+    shared: Path,
+    given: ImagesInput,
+    config: Config,
+    client: Client | None,
+    progress: Progress,
+    reads: Sequence[Place],
+) -> contextlib.AbstractContextManager[Executor]:
+    """Open the executor of a whole run: in this process for few images, unless workers are asked for.
+
+    Images that Dask or a model computes may take long however few they are.
+    """
+    compute = config.compute
+    n_bytes = max(given.n_bytes, int(given.fingerprint.get("n_bytes", 0)))
+    is_asked = client is not None or (compute.launcher, compute.n_workers) != ("local", "auto")
+    is_costly = isinstance(given.source, DaskSource) or hasattr(given.source, "shard_rows")
+    if is_asked or is_costly or n_bytes > MAX_RUN_HERE_BYTES:
+        return executor_for(shared, config, client, progress, reads=reads)
+    return contextlib.nullcontext(Executor(None, progress, shared))
 
 
 def require_labels(store: RunStore) -> None:

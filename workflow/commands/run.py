@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow import steps
-from workflow.commands.base import client_for, is_known, kept_settings, open_given, settings_for
+from workflow.commands.base import (
+    client_for,
+    executor_for_run,
+    is_known,
+    kept_settings,
+    open_given,
+    settings_for,
+)
 from workflow.commands.planning.forecast import describe_run, note_run, process_bytes
 from workflow.commands.recut import recut
 from workflow.config import FROM_RUN, as_yaml, flatten
-from workflow.engine.client import executor_for
 from workflow.engine.context import Context
 from workflow.engine.plan import Sizes, check_memory, check_settings, worker_memory
 from workflow.engine.progress import Progress
@@ -27,11 +33,14 @@ from workflow.errors import ConfigError, StoreError
 from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
+from workflow.steps.parts.ahead import compiled_ahead
 from workflow.steps.report import tell_times
 from workflow.steps.tree import tell_kept_cut, undo_cut
 from workflow.versions import software_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distributed import Client
 
     from workflow.config import LoadedConfig
@@ -70,6 +79,7 @@ def run_workflow(
     fresh_settings: bool = False,
     progress: Progress | None = None,
     since_start: float = 0.0,
+    before_page: Callable[[RunStore], None] | None = None,
 ) -> RunStore:
     """Do every step that a run lacks.
 
@@ -95,6 +105,8 @@ def run_workflow(
         Where it is shown; stderr by default.
     since_start : float
         What the program has taken so far, which is part of the start [s].
+    before_page : callable, optional
+        Called with the run once it has labels, where its page is still to be written.
 
     Returns
     -------
@@ -152,7 +164,10 @@ def run_workflow(
             is_whole = all(plan.state == "absent" for plan in plans)
             is_noted = is_whole and client is None and config.compute.launcher == "local"
             held = {}
-            with executor_for(shared, config, client, progress, reads=reads) as executor:
+            with (
+                compiled_ahead(),
+                executor_for_run(shared, given, config, client, progress, reads) as executor,
+            ):
                 # Part of the start, not of the first step: it takes each worker a second.
                 executor.prepare(steps.get_ready)
                 if is_noted and executor.client is not None:
@@ -161,7 +176,10 @@ def run_workflow(
                 context = Context(store, config, executor, given, steps.STEPS)
                 is_resumed = any(plan.state == "partial" for plan in plans)
                 note_start(context, started, is_resumed=is_resumed)
-                run_steps(context, plans)
+                for plan in plans:
+                    if plan.is_due and plan.name == "report" and before_page is not None:
+                        before_page(store)
+                    run_steps(context, [plan])
             discard(store.path / layout.WIP)
             tell_times(steps.STEPS, store)
             if held:

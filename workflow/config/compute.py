@@ -104,7 +104,7 @@ class ComputeSettings(Section):
     scheduler_file: str | None = None
     """File that a scheduler wrote with --scheduler-file; instead of the address."""
     n_workers: AutoInt = "auto"
-    """Worker processes in all, or auto: one for each core here, one job, one for each host, or one for each task of the allocation."""
+    """Worker processes in all, or auto: one for each core here (none for few images: the command itself does the work), one job, one for each host, or one for each task of the allocation."""
     adaptive: bool = False
     """Whether batch jobs come and go with the work between n_workers_min and n_workers, rather than a fixed number."""
     n_workers_min: int = Field(default=1, ge=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from workflow.engine.results import peak_rss_bytes
 from workflow.engine.step import dependents
 from workflow.errors import ImagesError, StoreError
+from workflow.formatting import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,8 @@ def note_start(context: Context, seconds: float, *, is_resumed: bool) -> None:
     store.manifest.start_seconds = seconds + (store.manifest.start_seconds if is_resumed else 0.0)
     store.save()
     context.executor.progress.finish("start", store.manifest.start_seconds)
-    n_workers = 1 if client is None else len(client.nthreads())
-    log.info("start: %.1f s, %d %s", seconds, n_workers, "worker" if n_workers == 1 else "workers")
+    where = "in this process" if client is None else format_count(len(client.nthreads()), "worker")
+    log.info("start: %.1f s, %s", seconds, where)
 
 
 def run_steps(context: Context, plans: Sequence[StepPlan]) -> None:
