@@ -23,6 +23,7 @@ from workflow.commands.similar import require_neighbors, similar
 from workflow.commands.split import split
 from workflow.commands.undo import undo
 from workflow.commands.update import undo_update, update
+from workflow.commands.updating.forget import forget
 from workflow.errors import ConfigError
 from workflow.notebook import members, reprs
 from workflow.notebook.explore import open_explorer
@@ -381,6 +382,27 @@ class Run:
             return undo_update(self.path)
         with watched("update") as progress:
             return update(self.path, images, client=self._client, progress=progress)
+
+    def forget(self, segment: int) -> dict[str, Any]:
+        """Take the images of one update out of the run, for good.
+
+        Parameters
+        ----------
+        segment : int
+            The number of the update, from 1, as the coordinate ``segment`` of `dataset` has it.
+
+        Returns
+        -------
+        dict
+            What became of the run, as the command prints it.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such update, or the labels are families.
+        """
+        with watched("forget") as progress:
+            return forget(self.path, segment, client=self._client, progress=progress)
 
     def duplicates(
         self, *, near: bool = False, within: float | None = None, limit: int = 100

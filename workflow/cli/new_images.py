@@ -55,6 +55,23 @@ def update_command(
     print_result(f"{describe(found)}\n{far_out}".rstrip(), found, as_json=as_json)
 
 
+@click.command("forget", cls=Command, example="forget my-run 1")
+@click.argument("run", type=Path)
+@click.argument("segment", type=int)
+@shared_options
+def forget_command(run: Path, segment: int, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Take the images of one update out of a run, for good.
+
+    SEGMENT is the number of the update, from 1. All sums are those of the images that stay, tree and labels are
+    made anew, and no copy of the others is kept: this cannot be undone. Until all is put in place at the end,
+    the run is as it was.
+    """
+    from workflow.commands.updating.forget import describe, forget
+
+    found = forget(run, segment, overrides=loaded.given)
+    print_result(describe(found), found, as_json=as_json)
+
+
 @click.command(
     "predict",
     cls=Command,

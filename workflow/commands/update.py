@@ -109,7 +109,7 @@ def update(
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():
-        _require_labelled(store, config)
+        require_labelled(store, config, "update")
         given = open_new(store, images, config)
         if is_known(store, given) or given.digest in [u["digest"] for u in store.manifest.updates]:
             msg = f"`update` must be given new images; those of {given.name} are in the run already. Give others."
@@ -126,7 +126,7 @@ def update(
             raise
         _put_in_place(store, updated)
         discard(store.path / layout.WIP)
-        _write_page(store, config)
+        write_page(store, config)
     return found
 
 
@@ -156,12 +156,16 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
             msg = f"`update --undo` must find an update that gave labels; {store.path} has none. Nothing is changed."
             raise ConfigError(msg)
         segment = segment_folder(store, len(records))
-        before, gone = segment / BEFORE, store.wip("gone")
+        before = segment / BEFORE
+        if not before.is_dir():
+            msg = f"`update --undo` must find the run as it was before the update; {store.path} has let go of it, as it held images that were forgotten. Take the images of the update out with `forget RUN {len(records)}`."
+            raise ConfigError(msg)
+        gone = store.wip("gone")
         gone.mkdir()
         store.manifest = Manifest.load(before)
-        kept = _replaced(before)
+        kept = replaced(before)
         names = {place.name for place in kept}
-        late = [place for place in _replaced(store.path) if place.name not in names]
+        late = [place for place in replaced(store.path) if place.name not in names]
         store.replace(
             [
                 *((place, store.path / place.name) for place in kept),
@@ -180,20 +184,20 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
     }
 
 
-def _replaced(run: Path) -> list[Path]:
+def replaced(run: Path) -> list[Path]:
     """Return what there is in a run folder of all that an update replaces."""
     names = [*(step.name for step in steps.STEPS), *REPLACED]
     return [run / name for name in names if (run / name).exists()]
 
 
-def _require_labelled(store: RunStore, config: Config) -> None:
+def require_labelled(store: RunStore, config: Config, command: str) -> None:
     """Refuse a run without labels, whose labels are families, or that keeps no moments."""
     require_labels(store)
     if store.manifest.config.get("profile") == "reference":
-        msg = "`update` must find stored moments; a run of profile reference keeps none. Run with --set profile=default."
+        msg = f"`{command}` must find stored moments; a run of profile reference keeps none. Run with --set profile=default."
         raise ConfigError(msg)
     if labels_are_families(store):
-        msg = f"`update` must have clusters as labels; those of {store.path} are families, which are found among all images at once. Bring clusters back: {clusters_back(config)}."
+        msg = f"`{command}` must have clusters as labels; those of {store.path} are families, which are found among all images at once. Bring clusters back: {clusters_back(config)}."
         raise ConfigError(msg)
 
 
@@ -206,7 +210,7 @@ def _made(
     segment.mkdir(parents=True, exist_ok=True)
     for target in (shadow, before):
         target.mkdir()
-        for source in [*_replaced(store.path), store.path / layout.MANIFEST]:
+        for source in [*replaced(store.path), store.path / layout.MANIFEST]:
             link_tree(source, target / source.name)
     columns = shadow / layout.COLUMNS
     if columns.exists():
@@ -249,13 +253,13 @@ def _put_in_place(store: RunStore, updated: RunStore) -> None:
     """Let the updated run take the place of the run, in one move."""
     work, number = updated.path.parent, len(added(updated))
     store.manifest = updated.manifest
-    moves = [(place, store.path / place.name) for place in _replaced(updated.path)]
+    moves = [(place, store.path / place.name) for place in replaced(updated.path)]
     if (store.path / layout.COLUMNS).exists():
         moves.append((store.path / layout.COLUMNS, work / layout.COLUMNS))
     store.replace([*moves, (work / "segment", segment_folder(store, number))])
 
 
-def _write_page(store: RunStore, config: Config) -> None:
+def write_page(store: RunStore, config: Config) -> None:
     """Write the page of an updated run, and its summary."""
     write_report(steps.STEPS, store, config, images_of(store))
     store.finish("report")

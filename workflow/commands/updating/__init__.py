@@ -1,1 +1,1 @@
-"""How a run takes in new images."""
+"""How a run takes in new images, and lets go of them."""
