@@ -23,6 +23,8 @@ from workflow.commands.similar import require_neighbors, similar
 from workflow.commands.split import split
 from workflow.commands.undo import undo
 from workflow.commands.update import undo_update, update
+from workflow.commands.updating.forget import forget
+from workflow.commands.updating.watch import watch
 from workflow.errors import ConfigError
 from workflow.notebook import members, reprs
 from workflow.notebook.explore import open_explorer
@@ -34,7 +36,7 @@ from workflow.steps.browsing.odd_images import strongest_outliers
 from workflow.steps.parts.cluster_names import cluster_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import dask.array as da
     import numpy as np
@@ -387,6 +389,58 @@ class Run:
             return undo_update(self.path)
         with watched("update") as progress:
             return update(self.path, images, again=again, client=self._client, progress=progress)
+
+    def watch(
+        self,
+        images: Path | str | None = None,
+        *,
+        every: str | float = "10min",
+        n_rounds: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Update the run at fixed times with what its source has gained.
+
+        Parameters
+        ----------
+        images : path, optional
+            The source; by default the one that the run was made from.
+        every : str or float
+            Time from the start of a round to that of the next, such as ``10min``, or seconds.
+        n_rounds : int, optional
+            How many; by default without end.
+
+        Returns
+        -------
+        iterator of dict
+            For each round its ``date``, and what `update` returns; or ``error``, a text.  The run is
+            updated as the iterator is advanced.
+
+        Raises
+        ------
+        ConfigError
+            If `every` is no time, or the run cannot be updated.
+        """
+        return watch(self.path, images, every=every, n_rounds=n_rounds, client=self._client)
+
+    def forget(self, segment: int) -> dict[str, Any]:
+        """Take the images of one update out of the run, for good.
+
+        Parameters
+        ----------
+        segment : int
+            The number of the update, from 1, as the coordinate ``segment`` of `dataset` has it.
+
+        Returns
+        -------
+        dict
+            What became of the run, as the command prints it.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such update, or the labels are families.
+        """
+        with watched("forget") as progress:
+            return forget(self.path, segment, client=self._client, progress=progress)
 
     def duplicates(
         self, *, near: bool = False, within: float | None = None, limit: int = 100

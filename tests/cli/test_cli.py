@@ -35,7 +35,9 @@ def test_commands__are_those_of_the_contract():
 
 def test_all_commands__from_images_to_predictions(run_cli, images, tmp_path):
     run, predicted = tmp_path / "run", tmp_path / "predicted.zarr"
-    status, out, err = run_cli("run", images, "--out", run, *WHOLE, "--json")
+    status, out, err = run_cli(
+        "run", images, "--out", run, *WHOLE, "--set", "compute.n_workers=1", "--json"
+    )
     assert status == 0, err
     summary = last_json(out)
     assert summary["n_clusters"] == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 
@@ -26,6 +27,8 @@ from workflow.commands.similar import similar
 from workflow.commands.status import status
 from workflow.commands.update import undo_update, update
 from workflow.commands.updating.drift import describe_drift, drifted
+from workflow.commands.updating.forget import forget
+from workflow.commands.updating.watch import describe_round, watch
 from workflow.engine.progress import Progress
 from workflow.errors import ConfigError, ImagesError, StoreError
 from workflow.report.summary import describe_summary
@@ -367,6 +370,17 @@ def test_update__of_a_source_that_has_grown_reads_what_is_new(
     for _ in range(3):
         undo_update(store.path)
     assert contents(store.path) == before
+    # What was forgotten does not come back by itself.
+    write(place, images[:600])
+    update(store.path, **LEAN)
+    forget(store.path, 1, progress=SILENT)
+    found = update(store.path, **LEAN)
+    assert (found["n_samples_new"], found["n_forgotten"]) == (0, 150)
+    write(place, images)
+    assert update(store.path, **LEAN)["n_samples_new"] == 40
+    np.testing.assert_array_equal(workflow.Run(store.path).images[450:], images[600:])
+    update(store.path, place, again=True, **LEAN)
+    assert workflow.Run(store.path).images.shape[0] == 450 + 40 + 640
 
 
 def write_pictures(folder, images):
@@ -401,6 +415,35 @@ def test_update__of_a_folder_that_has_grown_takes_new_files_behind(client, run_c
     code, _, err = run_cli("update", store.path)
     assert (code, err.count("\n"), "holds no 007.png any more" in err) == (2, 1, True), err
     assert contents(store.path) == after
+    write_pictures(place, {"007.png": named["007.png"]})
+    rounds = watch(store.path, every=0.01, n_rounds=5, **LEAN)
+    assert next(rounds)["n_samples_new"] == 0
+    write_pictures(place, {"new.png": 255 - images[0]})
+    found = next(rounds)
+    assert found["n_samples_new"] == 1
+    assert "1 image added to 150" in describe_round(found)
+    # What is wrong for a while ends nothing.
+    place.rename(tmp_path / "away")
+    told = describe_round(next(rounds))
+    assert "must find the source" in told
+    assert told.count("\n") == 0
+    (tmp_path / "away").rename(place)
+    with store.lock():
+        assert "one command at a time" in next(rounds)["error"]
+    assert describe_round(next(rounds)).endswith(": nothing new")
+    assert list(rounds) == []
+    for segment in (2, 1):
+        forget(store.path, segment, progress=SILENT)
+    code, out, err = run_cli("update", store.path)
+    assert (code, "51 images that were forgotten" in out) == (0, True), err
+    code, out, err = run_cli("watch", store.path, "--rounds", "1", "--json")
+    assert code == 0, err
+    assert json.loads(out)["n_forgotten"] == 51
+    code, _, err = run_cli("watch", store.path, "--every", "soon")
+    assert (code, err.count("\n"), "such as 10min" in err) == (2, 1, True), err
+    code, _, err = run_cli("watch", store.path, tmp_path / "none")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert not [p for p in store.path.rglob("*") if p.is_file() and b"003.png" in p.read_bytes()]
 
 
 def test_copies__are_counted_by_their_hashes(tmp_path):
@@ -460,7 +503,6 @@ def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, fi
     store, (_, images, source) = copy_of(without_last[0], tmp_path / "run"), files
     here = without_last[1]
     out = np.setdiff1d(np.arange(N_ALL), here)
-    before = contents(store.path)
     n_before = len(store.read_model("centroids")[0])
     found = update(store.path, images[out], progress=SILENT)
     assert 0 < found["n_born"] <= np.ceil(n_before * len(out) / len(here))
@@ -484,8 +526,14 @@ def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, fi
     assert update(store.path, images[out[:300]], again=True, progress=SILENT)["n_born"] == 0
     assert status(store.path, verify=True)["damaged"] == []
     undo_update(store.path)
-    undo_update(store.path)
-    assert contents(store.path) == before
+    # Centroids that were born for images that are forgotten go with them, and so does their cluster.
+    assert forget(store.path, 1, progress=SILENT)["n_centroids"] == n_before
+    store = RunStore.open(store.path)
+    for name in ("centroids", "population", "map_position"):
+        np.testing.assert_array_equal(*store.read_model(name), *without_last[0].read_model(name))
+    np.testing.assert_array_equal(labels_of(store)["label"], labels_of(without_last[0])["label"])
+    assert "gone" in set(workflow.Run(store.path).lineage["change"])
+    assert status(store.path, verify=True)["damaged"] == []
 
 
 def test_update__of_families_is_refused(old, files, tmp_path):
@@ -508,3 +556,71 @@ def test_update__of_few_images_finds_sources_old_and_new(client, tmp_path):
     assert update(store.path, new, progress=SILENT)["n_born"] > 0
     truth = np.concatenate([before, came + 4])
     assert adjusted_rand_score(labels_of(store)["label_resolved"], truth) >= 0.95
+
+
+def test_forget__is_as_if_the_images_had_never_come(old, files, tmp_path):
+    store, images = copy_of(old, tmp_path / "run"), files[1]
+    plain = copy_of(old, tmp_path / "plain")
+    update(store.path, images[N_OLD:5901], progress=SILENT)
+    last = files[0] / "last.npy"
+    np.save(last, images[5901:])
+    for one in (store, plain):
+        update(one.path, last, progress=SILENT)
+    before = labels_of(store)
+    found = forget(store.path, 1, progress=SILENT)
+    assert (found["n_samples_removed"], found["n_samples"]) == (701, N_ALL - 701)
+    store, plain = RunStore.open(store.path), RunStore.open(plain.path)
+    names = ("moments_count", "moments_sum", "moments_second", "population", "max_distance")
+    graph = ("exemplar", "graph_indptr", "graph_indices", "graph_weights_two")
+    for name in (*names, *graph, "graph_weights_three", "components", "centroid_label"):
+        np.testing.assert_array_equal(*store.read_model(name), *plain.read_model(name), name)
+    mean, expected = store.read_model("centroid_mean") + plain.read_model("centroid_mean")
+    np.testing.assert_allclose(mean, expected, rtol=1e-6, atol=1e-6)
+    labels, expected = labels_of(store), labels_of(plain)
+    assert set(labels.coords) == set(expected.coords)
+    for name, values in expected.drop_vars(["x", "y"]).items():
+        np.testing.assert_array_equal(labels[name], values, err_msg=name)
+    np.testing.assert_array_equal(labels["segment"], expected["segment"])
+    stays = np.r_[:N_OLD, 5901:N_ALL]
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(labels[name], before[name][stays], err_msg=name)
+    assert status(store.path, verify=True)["damaged"] == []
+    run = workflow.Run(store.path)
+    np.testing.assert_array_equal(run.images[[4, N_OLD]], images[[4, 5901]])
+    changes = run.lineage
+    assert changes["done"].iloc[-1] == "forget"
+    assert set(changes["change"][changes["done"] == "forget"]) == {"shrank"}
+    assert not [p for p in store.path.rglob("before") if p.is_dir()]
+    with pytest.raises(ConfigError, match="`forget RUN 1`"):
+        undo_update(store.path)
+
+
+def test_forget__the_last_one_leaves_a_run_without_updates(old, updated, tmp_path, run_cli):
+    store = copy_of(updated[0], tmp_path / "run")
+    assert run_cli("forget", store.path, 2)[0] == run_cli("forget", store.path, 0)[0] == 2
+    code, out, _ = run_cli("forget", store.path, 1)
+    assert code == 0
+    assert "1,400 images forgotten" in out
+    assert not (store.path / "segments").exists()
+    assert "segment" not in labels_of(store)
+    for name, values in labels_of(old).items():
+        np.testing.assert_array_equal(values, labels_of(store)[name], err_msg=name)
+    assert status(store.path, verify=True)["damaged"] == []
+    assert "forget" in (store.path / "report.html").read_text()
+    code, _, err = run_cli("forget", store.path, 1)
+    assert (code, "must find an update" in err) == (2, True)
+
+
+def test_forget__killed_leaves_the_run_as_it_was(updated, tmp_path, monkeypatch):
+    store = copy_of(updated[0], tmp_path / "run")
+    before = contents(store.path)
+
+    def stop(*_args, **_kwargs):
+        raise StopHereError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workflow.commands.updating.forget._put_in_place", stop)
+        with pytest.raises(StopHereError):
+            forget(store.path, 1, progress=SILENT)
+    shutil.rmtree(store.path / "wip")
+    assert contents(store.path) == before

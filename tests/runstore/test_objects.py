@@ -260,7 +260,9 @@ def finished(bucket, pictures, client, tmp_path_factory):
     bucket.upload(folder / "more.zarr", "more.zarr")
     write_repository(bucket, "repo", images)
     page = (PROJECT / "docs" / "object-stores.md").read_text(encoding="utf-8")
-    commands = "".join(re.findall(r"^```sh needs=bucket\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    commands = "".join(
+        re.findall(r"^```sh needs=bucket\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    )
     # Workers pause between trials as they do by default.
     faults = [None, "503", *[None] * 5, "cut", *[None] * 5, "lost"]
     with pytest.MonkeyPatch.context() as patch, faulty(bucket.url, faults) as proxy:

@@ -99,7 +99,7 @@ def test_certainty_is_the_same_again_is_stored_and_ends_with_another_cut(blobs):
     assert np.array_equal(stored.certainty.recovery, tree.certainty.recovery)
     assert stored.reason == tree.reason
     assert stored.n_clusters_by_method == tree.n_clusters_by_method
-    assert set(tree.n_clusters_by_method) == {"contrast", "density", "modularity", "hdbscan"}
+    assert set(tree.n_clusters_by_method) == {"contrast", "density", "modularity"}
     assert len(cut(tree, n_clusters=3).certainty.recovery) == 0
     assert len(run(cells, n_resamples=0).certainty.border) == 0
 

@@ -85,6 +85,66 @@ def update_command(
         click.get_current_context().exit(DRIFTED)
 
 
+@click.command("watch", cls=Command, example="watch my-run --every 10min")
+@click.argument("run", type=Path)
+@click.argument("images", required=False)
+@click.option(
+    "--every",
+    metavar="TIME",
+    default="10min",
+    show_default=True,
+    help="Time from the start of a round to that of the next.",
+)
+@click.option(
+    "--rounds", "n_rounds", metavar="N", type=click.IntRange(min=1), help="End after so many."
+)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="End with status 3 after a round whose images have drifted, as the settings update.* say.",
+)
+@shared_options
+def watch_command(
+    run: Path,
+    images: str | None,
+    loaded: LoadedConfig,
+    *,
+    every: str,
+    n_rounds: int | None,
+    exit_code: bool,
+    as_json: bool,
+) -> None:
+    """Update a run whenever its source has gained images.
+
+    IMAGES is a source as `update` takes it; by default that of the run. Each round prints a line. Ctrl-C and SIGTERM end
+    it, and leave the run as it was before the round or after.
+    """
+    from workflow.commands.updating.watch import describe_round, watch
+
+    rounds = watch(run, images, every=every, n_rounds=n_rounds, overrides=loaded.given)
+    for found in rounds:
+        print_result(describe_round(found), found, as_json=as_json)
+        if exit_code and found.get("drifted"):
+            click.get_current_context().exit(DRIFTED)
+
+
+@click.command("forget", cls=Command, example="forget my-run 1")
+@click.argument("run", type=Path)
+@click.argument("segment", type=int)
+@shared_options
+def forget_command(run: Path, segment: int, loaded: LoadedConfig, *, as_json: bool) -> None:
+    """Take the images of one update out of a run, for good.
+
+    SEGMENT is the number of the update, from 1. All sums are those of the images that stay, tree and labels are
+    made anew, and no copy of the others is kept: this cannot be undone. Until all is put in place at the end,
+    the run is as it was.
+    """
+    from workflow.commands.updating.forget import describe, forget
+
+    found = forget(run, segment, overrides=loaded.given)
+    print_result(describe(found), found, as_json=as_json)
+
+
 @click.command(
     "predict",
     cls=Command,

@@ -26,7 +26,12 @@ from workflow.cli.looking import (
     open_command,
     similar_command,
 )
-from workflow.cli.new_images import predict_command, update_command
+from workflow.cli.new_images import (
+    forget_command,
+    predict_command,
+    update_command,
+    watch_command,
+)
 from workflow.cli.options import (
     Command,
     Layer,
@@ -50,7 +55,7 @@ DONE, UNEXPECTED, USER_MISTAKE = 0, 1, 2
 #: Titles of the help, and the commands under them; those not named come last.
 COMMANDS = {
     "From images to clusters": ("demo", "plan", "run", "status", "report"),
-    "With a run": ("recut", "predict", "update"),
+    "With a run": ("recut", "predict", "update", "watch", "forget"),
     "Clusters by hand": ("name", "merge", "split", "undo"),
     "Look at images": (
         "open",
@@ -120,7 +125,7 @@ def demo_command(out: Path, n_images: int, loaded: LoadedConfig, *, as_json: boo
 for command in (
     *(ingest_command, ingest_init_command, ingest_part_command, ingest_finish_command),
     *(name_command, merge_command, split_command, undo_command),
-    *(predict_command, update_command),
+    *(predict_command, update_command, watch_command, forget_command),
 ):
     program.add_command(command)
 for command in (

@@ -81,6 +81,8 @@ def _damages(store: RunStore) -> Iterator[str]:
     yield from _damages_of_steps(store, list(dict.fromkeys(known)))
     for number in range(1, len(added(store)) + 1):
         before = segment_folder(store, number) / layout.BEFORE
+        if not before.is_dir():  # it held images that were forgotten
+            continue
         try:
             was = RunStore(before, Manifest.load(before))
         except StoreError as err:

@@ -21,13 +21,14 @@ from workflow.commands.base import (
 )
 from workflow.commands.updating.adding import Addition
 from workflow.commands.updating.drift import drifted
+from workflow.commands.updating.forgotten import forgotten_rows, take_again
 from workflow.commands.updating.grown import Grown, own_source
 from workflow.commands.updating.passes import already_there
 from workflow.engine.segments import added, is_updated, segment_folder
 from workflow.engine.summary import write_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
-from workflow.runstore import RunStore, layout
+from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.growth import link_tree
 from workflow.runstore.manifest import Manifest
@@ -63,6 +64,7 @@ DRIFT = (
 REPLACED = (
     layout.COLUMNS,
     layout.FAMILIES,
+    layout.FORGOTTEN,
     layout.LABELS,
     layout.MAP,
     layout.MODEL,
@@ -109,12 +111,13 @@ def update(
     -------
     dict
         Images before, new and now (``n_samples_before``, ``n_samples_new``, ``n_samples``), the number
-        of the ``segment`` (of the last one, where nothing is new), clusters before and now (``n_clusters_before``, ``n_clusters``), the share
-        of noise, the components and variance of the merged moments; and how unlike the others the new images are:
+        of the ``segment`` (of the last one, where nothing is new), clusters before and now
+        (``n_clusters_before``, ``n_clusters``), the share of noise, the components and variance of the merged moments; and how unlike the others the new images are:
         how many equal an image that was there (``n_copies``), lie far out (``n_far_out``) or are noise
         (``n_noise_new``), the centroids that were born (``n_born``), the shares of the variance that the
         components keep (``variance_kept_new``, ``variance_kept_before``), and in what of these they have
-        ``drifted`` by the settings of the section ``update``.  Where nothing is new, ``n_samples_new`` is 0.
+        ``drifted`` by the settings of the section ``update``.  Where nothing is new, ``n_samples_new``
+        is 0, and ``n_forgotten`` says how many images of the source were forgotten.
 
     Raises
     ------
@@ -129,12 +132,12 @@ def update(
     store = RunStore.open(run)
     config = stored_config(store, overrides)
     with store.lock():
-        _require_labelled(store, config)
+        require_labelled(store, config, "update")
         given = own_source(store, config) if images is None else open_new(store, images, config)
         is_place = images is None or isinstance(images, str | Path)
         grown = Grown.of(store, given) if is_place and not again else None
         if grown is not None and grown.is_as_read:
-            return _nothing_new(store)
+            return _nothing_new(store, given)
         if grown is None and not again and _is_there(store, given):
             raise already_there()
         client = client_for(given, client)
@@ -154,10 +157,10 @@ def update(
             raise
         if new is None:
             discard(store.path / layout.WIP)
-            return _nothing_new(store)
+            return _nothing_new(store, given)
         _put_in_place(store, updated)
         discard(store.path / layout.WIP)
-        _write_page(store, config)
+        write_page(store, config)
     return found
 
 
@@ -187,12 +190,16 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
             msg = f"`update --undo` must find an update that gave labels; {store.path} has none. Nothing is changed."
             raise ConfigError(msg)
         segment = segment_folder(store, len(records))
-        before, gone = segment / layout.BEFORE, store.wip("gone")
+        before = segment / layout.BEFORE
+        if not before.is_dir():
+            msg = f"`update --undo` must find the run as it was before the update; {store.path} has let go of it, as it held images that were forgotten. Take the images of the update out with `forget RUN {len(records)}`."
+            raise ConfigError(msg)
+        gone = store.wip("gone")
         gone.mkdir()
         store.manifest = Manifest.load(before)
-        kept = _replaced(before)
+        kept = replaced(before)
         names = {place.name for place in kept}
-        late = [place for place in _replaced(store.path) if place.name not in names]
+        late = [place for place in replaced(store.path) if place.name not in names]
         store.replace(
             [
                 *((place, store.path / place.name) for place in kept),
@@ -211,20 +218,20 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
     }
 
 
-def _replaced(run: Path) -> list[Path]:
+def replaced(run: Path) -> list[Path]:
     """Return what there is in a run folder of all that an update replaces."""
     names = [*(step.name for step in steps.STEPS), *REPLACED]
     return [run / name for name in names if (run / name).exists()]
 
 
-def _require_labelled(store: RunStore, config: Config) -> None:
+def require_labelled(store: RunStore, config: Config, command: str) -> None:
     """Refuse a run without labels, whose labels are families, or that keeps no moments."""
     require_labels(store)
     if store.manifest.config.get("profile") == "reference":
-        msg = "`update` must find stored moments; a run of profile reference keeps none. Run with --set profile=default."
+        msg = f"`{command}` must find stored moments; a run of profile reference keeps none. Run with --set profile=default."
         raise ConfigError(msg)
     if labels_are_families(store):
-        msg = f"`update` must have clusters as labels; those of {store.path} are families, which are found among all images at once. Bring clusters back: {clusters_back(config)}."
+        msg = f"`{command}` must have clusters as labels; those of {store.path} are families, which are found among all images at once. Bring clusters back: {clusters_back(config)}."
         raise ConfigError(msg)
 
 
@@ -233,13 +240,14 @@ def _is_there(store: RunStore, given: ImagesInput) -> bool:
     return is_known(store, given) or given.digest in [u["digest"] for u in store.manifest.updates]
 
 
-def _nothing_new(store: RunStore) -> dict[str, Any]:
+def _nothing_new(store: RunStore, given: ImagesInput) -> dict[str, Any]:
     """Return what `update` finds where a source has gained no images."""
-    counts = stored_counts(store)
+    counts, forgotten = stored_counts(store), forgotten_rows(store, zarr_io.full_name(given.name))
     return {
         "segment": len(added(store)),
         "n_samples_before": counts.n_samples,
         "n_samples_new": 0,
+        "n_forgotten": sum(n_samples for _, n_samples in forgotten),
         "n_samples": counts.n_samples,
         "n_clusters_before": counts.n_clusters,
         "n_clusters": counts.n_clusters,
@@ -277,7 +285,7 @@ def _made(
     segment.mkdir(parents=True, exist_ok=True)
     for target in (shadow, before):
         target.mkdir()
-        for source in [*_replaced(store.path), store.path / layout.MANIFEST]:
+        for source in [*replaced(store.path), store.path / layout.MANIFEST]:
             link_tree(source, target / source.name)
     columns = shadow / layout.COLUMNS
     if columns.exists():
@@ -291,6 +299,8 @@ def _made(
     updated = RunStore(shadow, Manifest.load(shadow))
     if grown is not None:
         grown.note(updated, record)
+    if again:
+        take_again(updated, record["path"])
     block_rows = store.manifest.images["block_rows"]
     fixed = config.model_copy(update={"block_rows": block_rows})
     was, n_centroids = stored_counts(store), len(store.read_model("population")[0])
@@ -324,13 +334,13 @@ def _put_in_place(store: RunStore, updated: RunStore) -> None:
     """Let the updated run take the place of the run, in one move."""
     work, number = updated.path.parent, len(added(updated))
     store.manifest = updated.manifest
-    moves = [(place, store.path / place.name) for place in _replaced(updated.path)]
+    moves = [(place, store.path / place.name) for place in replaced(updated.path)]
     if (store.path / layout.COLUMNS).exists():
         moves.append((store.path / layout.COLUMNS, work / layout.COLUMNS))
     store.replace([*moves, (work / "segment", segment_folder(store, number))])
 
 
-def _write_page(store: RunStore, config: Config) -> None:
+def write_page(store: RunStore, config: Config) -> None:
     """Write the page of an updated run, and its summary."""
     write_report(steps.STEPS, store, config, images_of(store))
     store.finish("report")
@@ -340,6 +350,9 @@ def _write_page(store: RunStore, config: Config) -> None:
 def describe(found: Mapping[str, Any]) -> str:
     """Return what an update did, for a person."""
     if not found["n_samples_new"]:
+        if found["n_forgotten"]:
+            forgotten = format_count(found["n_forgotten"], "image")
+            return f"Nothing new but {forgotten} that were forgotten: `update --again` with the source would add all of its images. Nothing is changed."
         return f"Nothing new: all {format_count(found['n_samples'], 'image')} are in the run. Nothing is changed."
     new, now = format_count(found["n_samples_new"], "image"), found["n_samples"]
     before, after = found["n_clusters_before"], format_count(found["n_clusters"], "cluster")

@@ -1,9 +1,10 @@
-"""Arrays of rows that grow: their whole files stay what they are, under another name; trees of such links."""
+"""Arrays of rows that grow or lose some: their whole files stay what they are, under another name; trees of such links."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,8 +68,66 @@ class Piece(NamedTuple):
     rows: RowRange
 
 
+class _Copy(ABC):
+    """A group of rows made again, with other rows behind some that stay."""
+
+    __slots__ = ()
+    old: Path
+    target: Path
+    n_rows: int
+
+    @property
+    @abstractmethod
+    def n_kept(self) -> int:
+        """Rows at the start that stay where they are."""
+
+    @abstractmethod
+    def _read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return rows of an array as it is to be."""
+
+    def begin(self) -> list[Piece]:
+        """Make the group, without the rows of the pieces.
+
+        Returns
+        -------
+        list of Piece
+            What tasks are to write.
+        """
+        self.target.mkdir(parents=True)
+        shutil.copy2(self.old / GROUP_METADATA, self.target / GROUP_METADATA)
+        names = array_names(self.old)
+        pieces = [piece for name in names for piece in self._begin(name)]
+        if "consolidated_metadata" in read_json(self.old / GROUP_METADATA):
+            consolidate(self.target)
+        return pieces
+
+    def _begin(self, name: str) -> Iterator[Piece]:
+        """Make a longer array, and yield what must be written of it."""
+        array = open_array(self.old / name).array
+        shard_rows = (array.shards or array.chunks)[0]
+        metadata = read_json(self.old / name / GROUP_METADATA)
+        metadata["shape"][0] = self.n_rows
+        (self.target / name).mkdir()
+        write_json(self.target / name / GROUP_METADATA, metadata)
+        n_whole = self.n_kept // shard_rows
+        for start in range(0, n_whole * shard_rows, shard_rows):
+            _link(shard_file(self.old, name, start), shard_file(self.target, name, start))
+        for start in range(n_whole * shard_rows, self.n_rows, shard_rows):
+            yield Piece(name, RowRange(start, min(start + shard_rows, self.n_rows)))
+
+    def __call__(self, piece: Piece) -> None:
+        """Write the rows of a piece."""
+        name, (start, stop) = piece
+        array = open_array(self.target / name).array
+        row_bytes = max(1, array.dtype.itemsize) * int(np.prod(array.shape[1:], dtype=np.int64))
+        step = max(1, COPY_BYTES // row_bytes)
+        with RowsWriter(self.target, name, start) as writer:
+            for first in range(start, stop, step):
+                writer.append(self._read(name, first, min(first + step, stop)))
+
+
 @dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(_Copy):
     """A group of rows made longer by those of another group.
 
     Attributes
@@ -97,45 +156,10 @@ class Growth:
     n_rows: int
     fill: Mapping[str, Any] = field(default_factory=dict)
 
-    def begin(self) -> list[Piece]:
-        """Make the group, without the rows of the pieces.
-
-        Returns
-        -------
-        list of Piece
-            What tasks are to write.
-        """
-        self.target.mkdir(parents=True)
-        shutil.copy2(self.old / GROUP_METADATA, self.target / GROUP_METADATA)
-        names = array_names(self.old)
-        pieces = [piece for name in names for piece in self._begin(name)]
-        if "consolidated_metadata" in read_json(self.old / GROUP_METADATA):
-            consolidate(self.target)
-        return pieces
-
-    def _begin(self, name: str) -> Iterator[Piece]:
-        """Make a longer array, and yield what must be written of it."""
-        array = open_array(self.old / name).array
-        shard_rows = (array.shards or array.chunks)[0]
-        metadata = read_json(self.old / name / GROUP_METADATA)
-        metadata["shape"][0] = self.n_rows
-        (self.target / name).mkdir()
-        write_json(self.target / name / GROUP_METADATA, metadata)
-        n_whole = self.n_old // shard_rows
-        for start in range(0, n_whole * shard_rows, shard_rows):
-            _link(shard_file(self.old, name, start), shard_file(self.target, name, start))
-        for start in range(n_whole * shard_rows, self.n_rows, shard_rows):
-            yield Piece(name, RowRange(start, min(start + shard_rows, self.n_rows)))
-
-    def __call__(self, piece: Piece) -> None:
-        """Write the rows of a piece."""
-        name, (start, stop) = piece
-        array = open_array(self.target / name).array
-        row_bytes = max(1, array.dtype.itemsize) * int(np.prod(array.shape[1:], dtype=np.int64))
-        step = max(1, COPY_BYTES // row_bytes)
-        with RowsWriter(self.target, name, start) as writer:
-            for first in range(start, stop, step):
-                writer.append(self._read(name, first, min(first + step, stop)))
+    @property
+    def n_kept(self) -> int:
+        """Rows of the old group."""
+        return self.n_old
 
     def _read(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows of the old group, the new one, or both."""
@@ -154,4 +178,44 @@ class Growth:
         return np.concatenate(parts)
 
 
-__all__ = ["Growth", "Piece", "link_tree"]
+@dataclass(frozen=True, slots=True)
+class Cut(_Copy):
+    """A group of rows without some; those behind move up.
+
+    Attributes
+    ----------
+    old : Path
+        The group as it is.
+    target : Path
+        Where the shorter group is made.
+    n_old : int
+        Rows of the old group.
+    left_out : RowRange
+        The rows that go.
+    """
+
+    old: Path
+    target: Path
+    n_old: int
+    left_out: RowRange
+
+    @property
+    def n_rows(self) -> int:  # type: ignore[override]
+        """Rows of the shorter group."""
+        return self.n_old - self.left_out.n_rows
+
+    @property
+    def n_kept(self) -> int:
+        """Rows before those that go."""
+        return self.left_out.start
+
+    def _read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return rows from before those that go, from behind them, or both."""
+        first, n_gone = self.left_out.start, self.left_out.n_rows
+        spans = (start, min(stop, first)), (max(start, first) + n_gone, stop + n_gone)
+        return np.concatenate(
+            [read_rows(self.old, name, *span) for span in spans if span[0] < span[1]]
+        )
+
+
+__all__ = ["Cut", "Growth", "Piece", "link_tree"]

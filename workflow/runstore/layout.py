@@ -21,6 +21,8 @@ FAMILIES = "families.zarr"
 MAP = "map.zarr"
 #: Columns of the user's own.
 COLUMNS = "columns.zarr"
+#: Hashes of the names of files that were forgotten.
+FORGOTTEN = "forgotten.npz"
 #: What each update keeps of its own.
 SEGMENTS = "segments"
 #: The run as it was before an update, in the folder of its segment.

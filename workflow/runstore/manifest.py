@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Keys with a list of records.
-LISTS = ("updates", "names", "history", "lineage")
+LISTS = ("updates", "forgotten", "names", "history", "lineage")
 #: Names that runs of earlier versions bear -> present ones: of settings, of what steps found, of a cut.
 RENAMED = {
     "overcluster.max_rounds": "overcluster.max_iter",
@@ -81,6 +81,7 @@ class Manifest:
     history: list[dict[str, Any]] = field(default_factory=list)
     lineage: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
+    forgotten: list[dict[str, Any]] = field(default_factory=list)
     moves: list[list[str]] = field(default_factory=list)
     steps: dict[str, StepRecord] = field(default_factory=dict)
 

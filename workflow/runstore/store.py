@@ -450,10 +450,11 @@ class RunStore:
     def _note_moved(self, moves: Sequence[tuple[Path, Path]]) -> None:
         """Give files whose checksums are noted the checksums of those that take their place."""
         noted = [(r.checksums, name) for r in self.manifest.steps.values() for name in r.checksums]
-        for (checksums, name), (source, target) in itertools.product(noted, moves):
-            place = self.path / name
-            if place.is_relative_to(target):
-                new = source / place.relative_to(target)
+        named = [(source, target.relative_to(self.path).as_posix()) for source, target in moves]
+        # Names are compared as text: paths of all of them took longer than all else of a small update.
+        for (checksums, name), (source, target) in itertools.product(noted, named):
+            if name == target or name.startswith(f"{target}/"):
+                new = source / name[len(target) + 1 :]
                 if new.is_file():
                     checksums[name] = crc_of_file(new)
                 elif not new.exists():

@@ -172,8 +172,18 @@ class LabelsStep(Step):
         """Label the centroids, then the images."""
         self.label(context)
 
-    def label(self, context: Context, done: str = DONE, *, is_update: bool = False) -> None:
-        """Label centroids and images; of an update, ids and names follow the images that were there before."""
+    def label(
+        self,
+        context: Context,
+        done: str = DONE,
+        *,
+        is_update: bool = False,
+        n_left: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Label centroids and images; of an update, ids and names follow the images that were there before.
+
+        `n_left` says how many images of each centroid of before have left the run.
+        """
         store, executor = context.store, context.executor
         settings = context.config.section(LabelsSettings)
         rule = settings.rule
@@ -191,7 +201,7 @@ class LabelsStep(Step):
         lineage, key = Lineage.of(store), store.step("overcluster").key
         ties = ties_of(store)
         if is_update or are_outdated(store) or not lineage.are_of(key):
-            ties = ties_to_before(executor, store, context.partitions)
+            ties = ties_to_before(executor, store, context.partitions)._replace(n_left=n_left)
             move_names(store, ties)
         chosen, lineage = with_ids(store, chosen, lineage, ties, done=done)
         if not (asked or edits or chosen.by_family):

@@ -507,12 +507,10 @@ class AssignTask:
                 bytes_read += block.nbytes
                 bytes_written += nearest.nbytes + sq_distance.nbytes
         assert cells is not None
-        arrays = prefixed("cells_", cells.to_arrays())
-        arrays |= prefixed("pairs_", merge_pair_counts(*pairs).to_arrays())
         path = part_path(self.folder, partition.index)
         return {
             "crc": checksums,
-            "file_crc": write_arrays(path, arrays),
+            "file_crc": write_sums(path, cells, merge_pair_counts(*pairs)),
             "bytes_read": bytes_read,
             "bytes_written": bytes_written + path.stat().st_size,
         }
@@ -592,6 +590,12 @@ def _assign_once(
         partial(leave_sums, shared, pairs_file(store), place),
     )
     return sums
+
+
+def write_sums(path: Path, cells: CellSums, pairs: PairCounts) -> int:
+    """Leave the sums of a partition in a file; return its checksum."""
+    arrays = prefixed("cells_", cells.to_arrays()) | prefixed("pairs_", pairs.to_arrays())
+    return write_arrays(path, arrays)
 
 
 def read_sums(folder: Path, part: PartFile) -> tuple[CellSums, PairCounts]:

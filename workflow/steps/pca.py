@@ -407,16 +407,20 @@ def _moments(context: Context) -> MomentState:
         notes=notes,
     )
     context.count("pca", reports)
-    # Images merged by `update` stay in, in the order in which they came.
+    try:
+        return merged_with_unlabelled(store, state)
+    except ValueError:
+        msg = "`pca.max_full_features` must stay as it was when images were merged by `update`: moments of another kind cannot be merged. Set it back, or start a run in a new folder."
+        raise ConfigError(msg) from None
+
+
+def merged_with_unlabelled(store: RunStore, state: MomentState) -> MomentState:
+    """Return moments with those of the images that `update` of earlier versions has merged, in the order in which they came."""
     updates = [
         moments_from_arrays(read_arrays(store.folder("pca") / u["file"], u["file_crc"]))
         for u in _without_labels(store)
     ]
-    try:
-        return functools.reduce(merge_moments, updates, state)
-    except ValueError:
-        msg = "`pca.max_full_features` must stay as it was when images were merged by `update`: moments of another kind cannot be merged. Set it back, or start a run in a new folder."
-        raise ConfigError(msg) from None
+    return functools.reduce(merge_moments, updates, state)
 
 
 def _count_duplicates(context: Context) -> ExactCounts:

@@ -152,7 +152,7 @@ def _built(problem: Problem, requested: Method | None) -> ClusterTree:
     found = {
         other.name: len(problem.labelling(other).selected)
         for other in METHODS.values()
-        if other.can_build(problem)
+        if other is method or other.can_build(problem)
     }
     tree = replace(tree, reason=choice.reason, n_clusters_by_method=found)
     if not problem.testable or method.reads == "positions":

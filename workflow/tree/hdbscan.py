@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from workflow.tree.problem import Problem
 
 
-#: More nodes are not given to the library only to count its clusters: with 4,096 that
-#: took longer than everything else about the tree.
-MAX_NODES_UNREQUESTED = 2_000
 #: The library's own default of its parameter `min_samples`.
 DEFAULT_MIN_SAMPLES = 5
 
@@ -38,8 +35,8 @@ class Hdbscan(Method):
     noise = "centroids that the library leaves out of its clusters"
 
     def can_build(self, problem: Problem) -> bool:
-        """Return whether the library takes no seconds."""
-        return problem.nodes.n_nodes <= MAX_NODES_UNREQUESTED
+        """Return that the library is asked only by name: to import it takes a second or two, and its count decides nothing."""
+        return False
 
     def build(self, problem: Problem) -> Linkage:
         """Return the linkage of `library_linkage`."""

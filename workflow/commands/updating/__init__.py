@@ -1,4 +1,4 @@
-"""How a run takes in new images."""
+"""How a run takes in new images, and lets go of them."""
 
 #: Steps whose results grow or are made anew.
 CHANGED = (

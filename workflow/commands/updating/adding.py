@@ -9,48 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow import steps
-from workflow.chunks import row_ranges
-from workflow.commands.updating import CHANGED
 from workflow.commands.updating.births import Births
 from workflow.commands.updating.passes import Passed, Passes
 from workflow.commands.updating.sums import MergeSums
-from workflow.engine.context import Context, named_group
-from workflow.engine.partitions import part_path, partition_rows
+from workflow.commands.updating.whole import Whole, write_segments
+from workflow.engine.context import named_group
+from workflow.engine.partitions import part_path
 from workflow.engine.segments import added, stored_partitions
-from workflow.engine.step import by_name
-from workflow.ingest import ImagesInput
 from workflow.labels import NOISE_LABEL
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.growth import Growth
 from workflow.runstore.journal import Journal
-from workflow.steps.base import call, described, part_files
-from workflow.steps.centroid_graph import GraphTask
+from workflow.steps.base import part_files
 from workflow.steps.families import families_of
-from workflow.steps.labels import LabelsStep
-from workflow.steps.map import ARRAYS as MAP_ARRAYS
 from workflow.steps.map import ROWS as MAP_ROWS
 from workflow.steps.map import map_of, place_images, places_of
 from workflow.steps.overcluster import (
     ASSIGNED,
     PAIRS,
     AssignSums,
-    assign,
     merge_sums,
     pairs_file,
     read_sums,
 )
-from workflow.steps.parts.beside import BESIDE
-from workflow.steps.parts.duplicates import CountExact, stored_hashes
 from workflow.steps.parts.far_out import stored_usual_distance
-from workflow.steps.pca import (
-    components_attrs,
-    components_details,
-    components_model,
-    moments_model,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,44 +42,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.config import Config
-    from workflow.engine.executor import Executor
-    from workflow.runstore import RunStore
     from workflow.runstore.paths import Place
-    from workflow.runstore.zarr_io import ImageStore
 
 #: What added images have in `families.zarr`, as images of no family.
 NO_FAMILY = {"family": -1, "family_strength": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Addition:
-    """Images that are added to a run, of which nobody else knows yet.
-
-    Attributes
-    ----------
-    store : RunStore
-        The run, which is changed step by step.
-    config : Config
-        Its settings, with the rows of its blocks.
-    executor : Executor
-        Runs the tasks.
-    images : ImageStore
-        The images that come.
-    place : Path
-        A new folder for what is made of them alone.
-    """
-
-    store: RunStore
-    config: Config
-    executor: Executor
-    images: ImageStore
-    place: Path
-
-    @property
-    def passes(self) -> Passes:
-        """The passes over the images that come."""
-        return Passes(self.store, self.config, self.executor, self.images, self.place)
+class Addition(Passes):
+    """Images that are added to a run, of which nobody else knows yet; the run is changed step by step."""
 
     def add(self, record: dict[str, Any], *, again: bool) -> dict[str, Any]:
         """Add the images; return what is found of the merged moments, and how unlike the others they are.
@@ -106,7 +61,7 @@ class Addition:
         store = self.store
         n_old, usual = store.manifest.images["shape"][0], stored_usual_distance(store)
         self.place.mkdir(parents=True)
-        passed = self.passes.do(again=again)
+        passed = self.do(again=again)
         born = self._births(usual)
         self._note(passed, n_old)
         self._grow(n_old)
@@ -116,11 +71,12 @@ class Addition:
         store.manifest.updates.append(record)
         if len(born):
             self._assign_anew(born)
-        self._make_graph()
-        found = self._keep_moments(passed)
-        self._label()
-        for name in CHANGED:
-            store.finish(name, by_name(steps.STEPS)[name].results(store.path))
+        whole = self._whole()
+        whole.make_graph()
+        n_zero = sum(report.get("n_zero", 0) for report in passed.moments.values())
+        n_zero += store.step("pca").details.get("n_zero", 0)
+        found = whole.keep_moments(passed.merged, passed.found, n_zero)
+        whole.label("update")
         labels, stop = store.path / layout.LABELS, n_old + self.images.n_samples
         far = zarr_io.read_rows(labels, "distance", n_old, stop)
         label = zarr_io.read_rows(labels, "label", n_old, stop)
@@ -161,27 +117,7 @@ class Addition:
                 self.executor.map(growth, growth.begin())
                 store.replace([(grown, group)])
         if "segment" not in zarr_io.array_names(labels):
-            self._begin_segments(labels, n_old)
-
-    def _begin_segments(self, labels: Path, n_old: int) -> None:
-        """Give the labels the number of the segment of each image."""
-        n, block_rows = n_old + self.images.n_samples, self.passes.block_rows
-        zarr_io.create_rows_array(
-            labels,
-            "segment",
-            n_rows=n,
-            tail_shape=(),
-            dtype="int32",
-            shard_rows=partition_rows(n, block_rows),
-            block_rows=block_rows,
-            dims=("sample",),
-            attrs={"long_name": BESIDE["segment"]},
-        )
-        with zarr_io.rows_writers(labels, ["segment"], 0) as writers:
-            for rows in row_ranges(n, block_rows):
-                values = (np.arange(*rows) >= n_old).astype(np.int32)
-                writers["segment"].append(values)
-        zarr_io.consolidate(labels)
+            write_segments(labels, [n_old, n_old + self.images.n_samples], self.block_rows)
 
     def _note(self, passed: Passed, n_old: int) -> None:
         """Let journals and folders of the steps tell of the images that come, too, as partitions behind those there."""
@@ -207,7 +143,7 @@ class Addition:
         for index, report in passed.places.items():
             _extend(store.folder("map") / "blocks.jsonl", first + index, report)
         if families_of(store) is not None:
-            for partition in self.passes.parts:
+            for partition in self.parts:
                 crcs = [
                     [
                         zarr_io.crc(np.full(rows.n_rows, -1, np.int32)),
@@ -249,7 +185,7 @@ class Addition:
             return centroids[:0]
         n_old, n_centroids = int(population.sum()), len(population)
         task = Births(
-            self.passes.scores(),
+            self.scores(),
             self.place / "nearest.zarr",
             usual,
             n_old / n_centroids,
@@ -260,90 +196,28 @@ class Addition:
         found: NDArray[np.float32] = born
         return found
 
+    def _whole(self) -> Whole:
+        """Return what is made anew of all images."""
+        return Whole(self.store, self.config, self.executor)
+
     def _assign_anew(self, born: NDArray[np.float32]) -> None:
         """Find the nearest three of all images anew, among the old centroids and those that are born."""
-        store, record = self.store, self.store.step("overcluster")
+        store, whole = self.store, self._whole()
         (old,) = store.read_model("centroids")
-        for journal in store.folder("overcluster").glob("assign-*.jsonl"):
-            journal.unlink()
-        centroids, place = np.concatenate([old, born]), store.wip("model-overcluster")
-        sums, part = assign(self._context(), centroids, place)
-        assert sums.staged is not None
-        details = record.details | {
-            "n_centroids": len(sums.is_occupied),
-            "n_centroids_requested": record.details["n_centroids_requested"] + len(born),
-            "inertia": sums.inertia,
-            "assign_part": part,
-            ASSIGNED: store.manifest.images["shape"][0],
-        }
-        store.replace(store.adopt_model("overcluster", sums.staged, details))
-        discard(place)
-        discard(store.folder("overcluster") / "parts")
-        record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
-        record.details = details
-        for entry in store.manifest.names:
-            # Found again by the images, as the centroids have other images now.
-            entry["of"] = ""
+        centroids = np.concatenate([old, born])
+        n_requested = store.step("overcluster").details["n_centroids_requested"]
+        whole.assign(centroids, n_requested + len(born))
         if store.step("map").details["points"] == "centroids":
-            self._place_births(centroids, len(old))
+            whole.keep_positions(centroids, self._places_of_births(centroids, len(old)))
 
-    def _place_births(self, centroids: NDArray[np.float32], n_old: int) -> None:
-        """Give centroids that were born a place on the map, among the old ones."""
-        store, old = self.store, centroids[:n_old]
-        (position,) = store.read_model("map_position")
+    def _places_of_births(self, centroids: NDArray[np.float32], n_old: int) -> NDArray[np.float32]:
+        """Return the places of centroids on the map: those that were born lie among the old ones."""
+        old = centroids[:n_old]
+        (position,) = self.store.read_model("map_position")
         nearest, _ = NearestCentroids.build(old).query(centroids[n_old:], k=1)
         places = places_of({"centroids": old, "position": position})
         placed = place_images(places, None, centroids[n_old:], nearest)
-        both = np.concatenate([position, np.column_stack([placed[name] for name in MAP_ROWS])])
-        # Some may have lost all their images, and are gone.
-        left = {row.tobytes() for row in store.read_model("centroids")[0]}
-        is_left = [row.tobytes() in left for row in centroids]
-        arrays = described(MAP_ARRAYS, {"map_position": both[is_left]})
-        store.write_model("map", arrays, store.model_attrs("map"))
-
-    def _make_graph(self) -> None:
-        """Make the graph of the centroids of the counts of all images."""
-        store, place = self.store, self.store.wip("model-centroid_graph")
-        record = store.step("overcluster")
-        checksum, n_centroids = (
-            record.checksums[f"overcluster/{PAIRS}"],
-            record.details["n_centroids"],
-        )
-        task = GraphTask(pairs_file(store), checksum, n_centroids, place)
-        staged = self.executor.map(call, [task])[0]
-        details = store.step("centroid_graph").details | {"n_edges": staged.n_edges}
-        store.replace(store.adopt_model("centroid_graph", staged.arrays, details))
-        discard(place)
-        store.step("centroid_graph").details = details
-
-    def _keep_moments(self, passed: Passed) -> dict[str, Any]:
-        """Keep the merged moments and their components, and count equal images."""
-        store, found = self.store, passed.found
-        arrays = moments_model(passed.merged) | components_model(found)
-        store.write_model("pca", arrays, components_attrs(found))
-        details = store.step("pca").details
-        details |= components_details(found)
-        if "n_zero" in details:
-            details["n_zero"] += sum(report["n_zero"] for report in passed.moments.values())
-        if (hashes := stored_hashes(store)) is not None:
-            with self.executor.task_storage() as storage:
-                (counts,) = self.executor.map(CountExact(hashes), [storage.folder])
-            details |= counts._asdict()
-        return components_details(found)
-
-    def _context(self) -> Context:
-        """Return what steps are given that ask how many images there are, and read none."""
-        store, new = self.store, self.images
-        shape = tuple(store.manifest.images["shape"])
-        source = zarr_io.JoinedImages("joined", new.path, "", shape, new.dtype, new.stored_rows)
-        given = ImagesInput("all images", source, {})
-        return Context(store, self.config, self.executor, given, steps.STEPS)
-
-    def _label(self) -> None:
-        """Make the tree anew, and all labels."""
-        context = self._context()
-        by_name(steps.STEPS)["tree"].run(context)
-        LabelsStep().label(context, "update", is_update=True)
+        return np.concatenate([position, np.column_stack([placed[name] for name in MAP_ROWS])])
 
 
 def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:

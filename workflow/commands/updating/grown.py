@@ -9,6 +9,7 @@ import numpy as np
 
 from workflow.chunks import RowRange
 from workflow.commands.base import is_same, open_new
+from workflow.commands.updating.forgotten import forgotten_rows, not_forgotten
 from workflow.engine.segments import segments
 from workflow.engine.verify import block_checksums
 from workflow.errors import ImagesError, StoreError
@@ -73,14 +74,20 @@ class Grown:
     given: ImagesInput
     segments: list[Segment]
 
+    @property
+    def place(self) -> str:
+        """Name of the source."""
+        return zarr_io.full_name(self.given.name)
+
     @classmethod
     def of(cls, store: RunStore, given: ImagesInput) -> Grown | None:
         """Return the source as one that a run has read, by its path; None where the run has not."""
         place = zarr_io.full_name(given.name)
         mine = [s for s in segments(store) if zarr_io.full_name(s.images["path"]) == place]
+        forgotten = forgotten_rows(store, place)
         whole = [number for number, segment in enumerate(mine) if segment.images.get("again")]
         # Where all its images came again, others may have taken the place of those of before.
-        return cls(store, given, mine[whole[-1] if whole else 0 :]) if mine else None
+        return cls(store, given, mine[whole[-1] if whole else 0 :]) if mine or forgotten else None
 
     @property
     def is_as_read(self) -> bool:
@@ -131,9 +138,9 @@ class Grown:
         """Return the rows behind those that the run has read, which are compared."""
         given = self.given
         firsts = [noted_of_images(s.images, "first_row") or 0 for s in self.segments]
-        n_read = max(
-            first + segment.n_samples for first, segment in zip(firsts, self.segments, strict=True)
-        )
+        spans = [(first, s.n_samples) for first, s in zip(firsts, self.segments, strict=True)]
+        spans += forgotten_rows(self.store, self.place)
+        n_read = max(first + n_samples for first, n_samples in spans)
         if given.n_samples < n_read:
             what = f"{given.n_samples:,} images, and the run has read {n_read:,}"
             raise self._gone(what)
@@ -153,6 +160,7 @@ class Grown:
         assert files is not None
         names = {printable(name): name for name in files.names}
         taken: set[str] = set()
+        readable: set[str] = set()
         again: set[str] = set()
         for segment in self.segments:
             read = self._files(segment, "path", names)
@@ -164,8 +172,12 @@ class Grown:
                 self._compare(segment, good, executor, work)
                 again |= failed
             taken |= both
-        new = {name for key, name in names.items() if key not in taken}
-        new |= self._readable_now([names[name] for name in sorted(again)], executor, work)
+            readable |= read
+        left = not_forgotten(self.store, self.place, names.keys() - taken)
+        new = {names[key] for key in left}
+        new |= self._readable_now(
+            [names[name] for name in sorted(again - readable)], executor, work
+        )
         ordered = [name for name in files.names if name in new]
         return some_files(self.given.source, ordered) if ordered else None
 

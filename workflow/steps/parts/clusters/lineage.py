@@ -166,7 +166,7 @@ class Lineage:
         present = overlaps[0] if overlap is None else overlap
         same = next((one for one in overlaps if are_same(one)), present)
         ids = new_ids(same, n_clusters, self.next_id, overlaps[1:])
-        changes = find_changes(present, ids, sizes)
+        changes = find_changes(ties.with_left(present, before[0]), ids, sizes)
         return Followed(ids, moved.after(label, ids, changes, done=done, of=of))
 
     def after(

@@ -32,11 +32,14 @@ class Ties(NamedTuple):
         Number of centroids now.
     are_moved : bool
         Whether they are others than before.
+    n_left : int64 array of shape (n_centroids_before,), optional [images]
+        Images of each centroid of before that have left the run.
     """
 
     images: Overlap
     n_centroids: int
     are_moved: bool
+    n_left: NDArray[np.int64] | None = None
 
     @classmethod
     def same(cls, population: NDArray[np.int64]) -> Ties:
@@ -57,6 +60,13 @@ class Ties(NamedTuple):
         # One more, so that no centroid, -1, has no label.
         padded = np.append(before, np.full(n_new + 1, -1))
         return overlap_of(padded[self.images.before], now[self.images.now], self.images.images)
+
+    def with_left(self, overlap: Overlap, before: NDArray[Any]) -> Overlap:
+        """Return an overlap with the images that have left the run: they have no label now."""
+        if self.n_left is None:
+            return overlap
+        left = overlap_of(before, np.full(len(before), -1), self.n_left)
+        return sum_overlaps([overlap, left])
 
 
 def ties_to_before(executor: Executor, store: RunStore, partitions: Sequence[Partition]) -> Ties:
