@@ -20,6 +20,8 @@ TILE_PIXELS = 48
 MAX_TILE_PIXELS = 96
 #: Pixels of a picture that holds many: a browser takes four bytes for each.
 SPRITE_PIXELS = 2**24
+#: Images that tell how many fit into a sheet.
+N_FEW = 256
 #: Space between thumbnails [screen pixel].
 GAP = 2
 #: Two greys under transparent images, and the side of their squares [source pixel].
@@ -150,19 +152,26 @@ def sprite_sheet(
     tiles = _to_display(images, value_range)
     if (side := max(tiles.shape[1:3])) > TILE_PIXELS:
         tiles = _shrink(tiles, -(-side // TILE_PIXELS))
-    n, height, width, depth = tiles.shape
+    n, height, width, _ = tiles.shape
     n = min(n, max(1, SPRITE_PIXELS // (height * width)))
-    while True:
-        columns = math.ceil(math.sqrt(n))
-        sheet = np.zeros((-(-n // columns), columns, height, width, depth), np.uint8)
-        sheet.reshape(-1, height, width, depth)[:n] = tiles[:n]
-        pixels = sheet.swapaxes(1, 2).reshape(-1, columns * width, depth)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels.squeeze(2) if depth == 1 else pixels).save(buffer, format="PNG")
-        png = buffer.getvalue()
-        if len(png) <= n_bytes or n == 1:
-            return Sprite(png, n, columns, width, height)
-        n = max(1, int(0.95 * n * n_bytes / len(png)))
+    # Most sheets of all images are too large: some images tell how many fit.
+    few = _sprite(tiles[: min(n, N_FEW)])
+    n = min(n, max(few.n, int(n_bytes / len(few.png) * few.n)))
+    while len((sprite := _sprite(tiles[:n])).png) > n_bytes and n > 1:
+        n = max(1, int(0.95 * n * n_bytes / len(sprite.png)))
+    return sprite
+
+
+def _sprite(tiles: NDArray[np.uint8]) -> Sprite:
+    """Put tiles into a sheet that is about square."""
+    n, height, width, depth = tiles.shape
+    columns = math.ceil(math.sqrt(n))
+    sheet = np.zeros((-(-n // columns), columns, height, width, depth), np.uint8)
+    sheet.reshape(-1, height, width, depth)[:n] = tiles
+    pixels = sheet.swapaxes(1, 2).reshape(-1, columns * width, depth)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if depth == 1 else pixels).save(buffer, format="PNG")
+    return Sprite(buffer.getvalue(), n, columns, width, height)
 
 
 def shown_range(images: Iterable[NDArray[Any]]) -> tuple[float, float] | None:
