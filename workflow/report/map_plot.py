@@ -269,9 +269,12 @@ def group_middles(places: NDArray[Any], number: NDArray[np.intp], n: int) -> NDA
     count = np.maximum(np.bincount(number, minlength=n), 1)
     mean = np.column_stack([np.bincount(number, axis, n) / count for axis in places.T])
     away = np.square(places - mean[number]).sum(axis=1)
-    order = np.lexsort((away, number))
-    first = np.searchsorted(number[order], np.arange(n))
-    return places[order[first]].astype(np.float64)
+    least = np.full(n, np.inf)
+    np.minimum.at(least, number, away)
+    nearest = np.flatnonzero(away == least[number])[::-1]
+    first = np.zeros(n, np.intp)
+    first[number[nearest]] = nearest  # backwards, so that the first of equals stays
+    return places[first].astype(np.float64)
 
 
 def map_limits(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -477,7 +477,7 @@ class ContactSheets(Sequence["Sheet"]):
 
     def _at_hand(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the images whose pictures can be shown."""
-        return rows if self._images is not None else rows[np.isin(rows, self._kept.rows)]
+        return rows if self._images is not None else rows[self._kept.has(rows)]
 
     def _show(self, rows: NDArray[np.int64], sheet: Callable[[NDArray[Any]], Sheet]) -> None:
         """Add a sheet."""
@@ -526,7 +526,7 @@ class ContactSheets(Sequence["Sheet"]):
             close = cells, len(cells), "centroid that holds nothing but near-copies"
         for title, (found, n_found, noun) in (("Copies", exact), ("Near-duplicates", close)):
             rows, sizes = np.array(found, np.int64).reshape(-1, 2).T
-            here = np.isin(rows, self._kept.rows) | (self._images is not None)
+            here = self._kept.has(rows) | (self._images is not None)
             if here.any():
                 what = f"one image of each {noun}, {np.count_nonzero(here)} of {n_found:,}"
                 how = partial(copies_sheet, sizes[here], title=title, what=what, command=command)

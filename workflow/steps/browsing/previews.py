@@ -61,7 +61,11 @@ class Previews:
 
     def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows have a picture."""
-        return np.isin(rows, self.rows)
+        if not len(self.rows):
+            return np.zeros(len(rows), np.bool_)
+        place = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        has: NDArray[np.bool_] = self.rows[place] == rows
+        return has
 
     def with_images(
         self, rows: NDArray[np.int64], images: ImageStore | None, shape: tuple[int, ...]
