@@ -68,7 +68,8 @@ def explorer_data(
     rows = np.concatenate([np.arange(*block) for block in drawn_ranges(store)])
     kept = np.empty(0, np.int64)
     if previews is not None:
-        kept = _evenly(np.intersect1d(previews.rows, rows), MAX_SHOWN // 2)
+        drawn = np.intersect1d(previews.rows, rows, assume_unique=True)
+        kept = _evenly(drawn, MAX_SHOWN // 2)
     rows = np.union1d(kept, _evenly(rows, MAX_SHOWN - len(kept)))
     pictured = kept
     if previews is not None and images is not None:
