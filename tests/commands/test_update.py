@@ -370,17 +370,6 @@ def test_update__of_a_source_that_has_grown_reads_what_is_new(
     for _ in range(3):
         undo_update(store.path)
     assert contents(store.path) == before
-    # What was forgotten does not come back by itself.
-    write(place, images[:600])
-    update(store.path, **LEAN)
-    forget(store.path, 1, progress=SILENT)
-    found = update(store.path, **LEAN)
-    assert (found["n_samples_new"], found["n_forgotten"]) == (0, 150)
-    write(place, images)
-    assert update(store.path, **LEAN)["n_samples_new"] == 40
-    np.testing.assert_array_equal(workflow.Run(store.path).images[450:], images[600:])
-    update(store.path, place, again=True, **LEAN)
-    assert workflow.Run(store.path).images.shape[0] == 450 + 40 + 640
 
 
 def write_pictures(folder, images):
@@ -624,3 +613,19 @@ def test_forget__killed_leaves_the_run_as_it_was(updated, tmp_path, monkeypatch)
             forget(store.path, 1, progress=SILENT)
     shutil.rmtree(store.path / "wip")
     assert contents(store.path) == before
+
+
+def test_forget__what_it_took_out_comes_back_only_when_asked_for(files, client, tmp_path):
+    images, place = files[1][:640], tmp_path / "it.npy"
+    np.save(place, images[:450])
+    store = lean_run(place, tmp_path / "run", client, **{"overcluster.n_centroids": 30})
+    np.save(place, images[:600])
+    update(store.path, **LEAN)
+    forget(store.path, 1, progress=SILENT)
+    found = update(store.path, **LEAN)
+    assert (found["n_samples_new"], found["n_forgotten"]) == (0, 150)
+    np.save(place, images)
+    assert update(store.path, **LEAN)["n_samples_new"] == 40
+    np.testing.assert_array_equal(workflow.Run(store.path).images[450:], images[600:])
+    update(store.path, place, again=True, **LEAN)
+    assert workflow.Run(store.path).images.shape[0] == 450 + 40 + 640
