@@ -81,7 +81,7 @@ def _damages(store: RunStore) -> Iterator[str]:
     yield from _damages_of_steps(store, list(dict.fromkeys(known)))
     for number in range(1, len(added(store)) + 1):
         before = segment_folder(store, number) / layout.BEFORE
-        if not before.is_dir():  # it held images that were forgotten
+        if not before.is_dir():  # images were forgotten since
             continue
         try:
             was = RunStore(before, Manifest.load(before))

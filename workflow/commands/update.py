@@ -192,7 +192,7 @@ def undo_update(run: Path | str, *, overrides: Mapping[str, Any] | None = None) 
         segment = segment_folder(store, len(records))
         before = segment / layout.BEFORE
         if not before.is_dir():
-            msg = f"`update --undo` must find the run as it was before the update; {store.path} has let go of it, as it held images that were forgotten. Take the images of the update out with `forget RUN {len(records)}`."
+            msg = f"`update --undo` must find the run as it was before the update; {store.path} has let go of it when images were forgotten. Take the images of the update out with `forget RUN {len(records)}`."
             raise ConfigError(msg)
         gone = store.wip("gone")
         gone.mkdir()

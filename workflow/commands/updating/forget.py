@@ -46,7 +46,7 @@ def forget(
     images that stay, as if the others had never come; the components that
     scores are made with and the centroids stay, but for those that have lost
     all their images.  The tree is made anew of the graph, and the labels
-    follow.  What the run kept to undo later updates goes, too: it holds the
+    follow.  What the run kept to undo updates goes, too: it may hold the
     images.  The source does not bring them back, unless an update is told to
     take them ``again``.  Until the end, when all is put in place at once, the
     run is as it was.
@@ -129,8 +129,8 @@ def _made(
         target.parent.mkdir(exist_ok=True)
         if source.exists():
             link_tree(source, target)
-        if kept > number:
-            discard(target / layout.BEFORE)
+        # Those behind hold the images; those before it know nothing of what is forgotten.
+        discard(target / layout.BEFORE)
     block_rows = store.manifest.images["block_rows"]
     fixed = config.model_copy(update={"block_rows": block_rows})
     before, n_centroids = stored_counts(store), len(store.read_model("population")[0])
