@@ -151,7 +151,7 @@ def test_updated_run__is_read_as_one(updated, files, tmp_path):
     assert damage.startswith("segments/001/before/model.zarr/population")
     export(store.path, tmp_path / "labels.csv")
     table, labels = pd.read_csv(tmp_path / "labels.csv"), labels_of(store)
-    for name in ("label", "x"):
+    for name in ("label", "x", "segment"):
         np.testing.assert_array_equal(table[name].to_numpy(labels[name].dtype), labels[name])
     is_out = labels["outlier_score"].values > 0.8
     found = gallery(store.path, "outliers", limit=N_ALL)
@@ -491,12 +491,19 @@ def without_last(files, client, tmp_path_factory):
     return lean_run(folder / "old.npy", folder / "run", client, **{"map.enabled": True}), here
 
 
-def test_births__a_source_held_out_becomes_a_cluster_of_its_own(without_last, files, tmp_path):
+def test_births__a_source_held_out_becomes_a_cluster_of_its_own(
+    without_last, files, tmp_path, run_cli
+):
     store, (_, images, source) = copy_of(without_last[0], tmp_path / "run"), files
     here = without_last[1]
     out = np.setdiff1d(np.arange(N_ALL), here)
     n_before = len(store.read_model("centroids")[0])
-    found = update(store.path, images[out], progress=SILENT)
+    np.save(tmp_path / "out.npy", images[out])
+    words = ("--json", "--exit-code", "--set", "update.max_births=0")
+    code, said, _ = run_cli("update", store.path, tmp_path / "out.npy", *words)
+    found = json.loads(said)
+    assert (code, found["drifted"]) == (3, ["variance_kept", "births"])
+    assert "have drifted: variance kept, births." in (store.path / "report.html").read_text()
     assert 0 < found["n_born"] <= np.ceil(n_before * len(out) / len(here))
     labels = labels_of(store)["label"].values
     new, counts = np.unique(labels[len(here) :], return_counts=True)

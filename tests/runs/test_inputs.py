@@ -83,7 +83,9 @@ def test_run__other_bytes_of_the_same_size_are_refused(few_steps, images, client
     altered = images.copy()
     altered[1400, 3, 2, 1] ^= 1
     np.save(place, altered)
-    with pytest.raises(StoreError, match=r"belongs to the images .* differs in files"):
+    with pytest.raises(
+        StoreError, match=r"differs in files\. Give another --out, or .*`update RUN`"
+    ):
         make_run(place, tmp_path / "run", client)
     np.save(place, images)
     make_run(place, tmp_path / "run", client)

@@ -31,7 +31,7 @@ from workflow.engine.summary import read_summary, write_summary
 from workflow.engine.verify import block_checksums
 from workflow.errors import ConfigError, StoreError
 from workflow.ingest import may_be_same, remarks, same_values
-from workflow.runstore import RunStore, layout
+from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.steps.parts.ahead import compiled_ahead
 from workflow.steps.report import tell_times
@@ -39,7 +39,7 @@ from workflow.steps.tree import tell_kept_cut, undo_cut
 from workflow.versions import software_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from distributed import Client
 
@@ -226,8 +226,14 @@ def _adopt_images(store: RunStore, given: ImagesInput) -> None:
             store.save()
             return
     differing = [key for key, value in given.fingerprint.items() if known.get(key) != value]
-    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing) or 'kind'}. Give another --out."
+    msg = f"a run folder belongs to the images it was made from; {store.path} was made from {known['path']}, and {given.name} differs in {', '.join(differing) or 'kind'}. Give another --out{_or_update(known, given)}."
     raise StoreError(msg)
+
+
+def _or_update(known: Mapping[str, Any], given: ImagesInput) -> str:
+    """Return what else to do where the source of a run may have grown."""
+    is_own = zarr_io.full_name(given.name) == zarr_io.full_name(known["path"])
+    return ", or take in what the source has gained with `update RUN`" if is_own else ""
 
 
 def _tell_settings(store: RunStore, loaded: LoadedConfig) -> None:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 #: Endings of tables.
 TABLES = (".csv", ".parquet")
 #: Arrays of ``labels.zarr`` that a table holds beside ``sample`` and the name of the cluster, in this order.
-COLUMNS = ("path", "label", "strength", "outlier_score", "family", "family_strength", "x", "y")
+COLUMNS = (
+    *("path", "segment", "label", "strength", "outlier_score"),
+    *("family", "family_strength", "x", "y"),
+)
 #: What a column of the user's may be joined by.
 KEYS = ("sample", "path")
 #: How many rows that do not match are named.
