@@ -58,7 +58,8 @@ def update_command(
     what they were.
 
     The tree is made anew of the counts of all images, and labels of old and new images follow; components of
-    the scores, centroids, neighbours and families stay as they were found. Until all is put in place at the
+    the scores, centroids, neighbours and families stay as they were found, and images that no centroid explains get
+    new ones. Until all is put in place at the
     end, the run is as it was.
     """
     from workflow.commands.predict import far_out_sentence

@@ -188,7 +188,7 @@ run images.zarr --whiten --n-clusters 30 --set tree.min_cluster_size=100""",
     "--n-clusters",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Cut the tree into about so many clusters at the end, as `recut` does.",
+    help="Cut the tree into so many clusters at the end, as `recut` does; an error names the numbers near it that the tree can give.",
 )
 @click.option(
     "--fresh-settings",
@@ -264,7 +264,7 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
 @program.command("recut", example="recut my-run --n-clusters 12\nrecut my-run --layer families")
 @click.argument("run", type=Path)
 @click.option(
-    "--n-clusters", metavar="N", type=click.IntRange(min=1), help="About so many clusters."
+    "--n-clusters", metavar="N", type=click.IntRange(min=1), help="So many clusters; an error names the numbers near it that the tree can give."
 )
 @click.option(
     "--min-cluster-size",
