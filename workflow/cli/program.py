@@ -264,7 +264,10 @@ def status_command(run: Path, loaded: LoadedConfig, *, verify: bool, as_json: bo
 @program.command("recut", example="recut my-run --n-clusters 12\nrecut my-run --layer families")
 @click.argument("run", type=Path)
 @click.option(
-    "--n-clusters", metavar="N", type=click.IntRange(min=1), help="So many clusters; an error names the numbers near it that the tree can give."
+    "--n-clusters",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="So many clusters; an error names the numbers near it that the tree can give.",
 )
 @click.option(
     "--min-cluster-size",
