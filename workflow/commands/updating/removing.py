@@ -35,13 +35,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.config import Config
-    from workflow.engine.executor import Executor
     from workflow.engine.partitions import Partition
     from workflow.engine.segments import Segment
     from workflow.mapper import Rows
     from workflow.overcluster import CellSums
-    from workflow.runstore import RunStore
     from workflow.steps.overcluster import AssignSums
 
 #: Journal of the pass over the rows that stay.
@@ -49,30 +46,20 @@ PART = "assign-0"
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Whole):
     """A segment that is taken out of a run.
 
     Attributes
     ----------
-    store : RunStore
-        The run, which is changed step by step.
-    config : Config
-        Its settings, with the rows of its blocks.
-    executor : Executor
-        Runs the tasks.
     number : int
         The segment; not the first one.
     """
 
-    store: RunStore
-    config: Config
-    executor: Executor
     number: int
 
     def remove(self) -> None:
         """Take the images out of all that the run knows of them."""
         store, gone = self.store, segments(self.store)[self.number]
-        whole = Whole(store, self.config, self.executor)
         (population,) = store.read_model("population")
         centroid = zarr_io.read_rows(store.path / layout.LABELS, "centroid", gone.start, gone.stop)
         n_left = np.bincount(centroid, minlength=len(population))
@@ -81,10 +68,10 @@ class Removal:
         store.manifest.images["shape"][0] -= gone.n_samples
         store.manifest.updates.remove(added(store)[self.number - 1])
         self._count_segments()
-        self._sum_cells(whole)
-        whole.make_graph()
-        self._sum_moments(whole)
-        whole.label("forget", n_left)
+        self._sum_cells()
+        self.make_graph()
+        self._sum_moments()
+        self.label("forget", n_left)
 
     def _leave_out_reports(self, gone: Segment) -> None:
         """Let journals and folders of the steps tell of the images that stay; those behind are others' partitions."""
@@ -136,7 +123,7 @@ class Removal:
         else:
             zarr_io.consolidate(labels)
 
-    def _sum_cells(self, whole: Whole) -> None:
+    def _sum_cells(self) -> None:
         """Sum over the cells of the images that stay; a centroid that has lost all its images is dropped."""
         store, executor, record = self.store, self.executor, self.store.step("overcluster")
         (centroids,) = store.read_model("centroids")
@@ -145,7 +132,7 @@ class Removal:
         cells, journal = store.wip("cells"), store.journal("overcluster", PART)
         cells.mkdir()
         task = SumTask(stored_scores(store), layout.nearest(store.path), len(centroids), cells)
-        parts = {part.index: part for part in whole.context().partitions}
+        parts = {part.index: part for part in self.context().partitions}
         reports = executor.run("overcluster", task, parts, journal=journal, n_rows=n_rows)
         shared = executor.share({"centroids": centroids})
         place = store.wip("model-overcluster")
@@ -159,20 +146,20 @@ class Removal:
         n_empty = int((~sums.is_occupied).sum())
         n_requested = record.details["n_centroids_requested"] - n_empty
         if not n_empty:
-            whole.adopt_sums(sums, PART, n_requested)
+            self.adopt_sums(sums, PART, n_requested)
             return
-        whole.assign(centroids[sums.is_occupied], n_requested)
+        self.assign(centroids[sums.is_occupied], n_requested)
         if store.step("map").details["points"] == "centroids":
-            whole.keep_positions(centroids, *store.read_model("map_position"))
+            self.keep_positions(centroids, *store.read_model("map_position"))
 
-    def _sum_moments(self, whole: Whole) -> None:
+    def _sum_moments(self) -> None:
         """Merge the moments that the passes have left of the images that stay, and find their components."""
         store, settings = self.store, self.config.section(PcaSettings)
         reports = _journal(store.folder("pca") / "moments.jsonl").entries
         labelled = merge_part_files(self.executor, store.folder("pca") / "parts", reports)
         merged = merged_with_unlabelled(store, labelled)
         n_zero = sum(report.get("n_zero", 0) for report in reports.values())
-        whole.keep_moments(merged, find_components(merged, settings.n_components), n_zero)
+        self.keep_moments(merged, find_components(merged, settings.n_components), n_zero)
 
     @property
     def _block_rows(self) -> int:
