@@ -551,10 +551,14 @@ def test_update__of_few_images_finds_sources_old_and_new(client, tmp_path):
     old, before = picture_set(n=1200, n_sources=4, seed=2)
     new, came = picture_set(n=400, n_sources=4, seed=9)
     store = lean_run(old, tmp_path / "run", client, **{"neighbors.enabled": True})
-    assert adjusted_rand_score(labels_of(store)["label"], before) >= 0.98
+    first = labels_of(store)["label"]
+    assert adjusted_rand_score(first, before) >= 0.98
     assert update(store.path, new, progress=SILENT)["n_born"] > 0
     truth = np.concatenate([before, came + 4])
     assert adjusted_rand_score(labels_of(store)["label_resolved"], truth) >= 0.95
+    # Without them the neighbours that the run has are those of all its images again.
+    forget(store.path, 1, progress=SILENT)
+    np.testing.assert_array_equal(labels_of(store)["label"], first)
 
 
 def test_forget__is_as_if_the_images_had_never_come(old, files, tmp_path):

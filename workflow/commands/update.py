@@ -224,6 +224,13 @@ def replaced(run: Path) -> list[Path]:
     return [run / name for name in names if (run / name).exists()]
 
 
+def link_what_stays(store: RunStore, shadow: Path) -> None:
+    """Let a run that is made beside the run read what it does not replace: images and neighbours."""
+    for name in (layout.IMAGES, layout.NEIGHBORS):
+        if (store.path / name).exists():
+            (shadow / name).symlink_to(store.path / name)
+
+
 def require_labelled(store: RunStore, config: Config, command: str) -> None:
     """Refuse a run without labels, whose labels are families, or that keeps no moments."""
     require_labels(store)
@@ -293,9 +300,7 @@ def _made(
         log.warning(
             "the columns that were kept are those of the images before: give them again, for all images, with `report --columns`"
         )
-    for name in (layout.IMAGES, layout.NEIGHBORS):
-        if (store.path / name).exists():
-            (shadow / name).symlink_to(store.path / name)
+    link_what_stays(store, shadow)
     updated = RunStore(shadow, Manifest.load(shadow))
     if grown is not None:
         grown.note(updated, record)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import executor_for_bytes, stored_config
-from workflow.commands.update import replaced, require_labelled, write_page
+from workflow.commands.update import link_what_stays, replaced, require_labelled, write_page
 from workflow.commands.updating.forgotten import note_forgotten
 from workflow.commands.updating.removing import Removal
 from workflow.engine.segments import added, segment_folder, segments
@@ -122,6 +122,7 @@ def _made(
         # The page shows the images that go, columns have rows of them.
         if source.name not in (layout.REPORT, layout.COLUMNS):
             link_tree(source, shadow / source.name)
+    link_what_stays(store, shadow)
     shorter = RunStore(shadow, Manifest.load(shadow))
     for kept in (n for n in range(1, n_segments) if n != number):
         source = segment_folder(store, kept)
