@@ -427,7 +427,7 @@ def test_update__of_a_folder_that_has_grown_takes_new_files_behind(client, run_c
         undo_update(store.path)
     forget(store.path, 1, progress=SILENT)
     code, out, err = run_cli("update", store.path)
-    assert (code, "51 images that were forgotten" in out) == (0, True), err
+    assert (code, "but what was forgotten" in out) == (0, True), err
     code, out, err = run_cli("watch", store.path, "--rounds", "1", "--json")
     assert code == 0, err
     assert json.loads(out)["n_forgotten"] == 51

@@ -56,6 +56,23 @@ def test_follow__forgets_the_earliest_labellings_and_gives_no_id_twice(monkeypat
     assert set(lineage.rows[:, 0]) == {5, 6, 7}
 
 
+def test_follow__goes_by_the_images_that_were_there_however_many_have_come():
+    source = np.repeat([0, 1, 2, 3], [100, 60, 40, 900])
+    old = np.where(source < 3, source, -1)
+    _, lineage = NOTHING.follow(
+        np.arange(3, dtype=np.int32), Ties.same(np.bincount(source[:200])), done="run", of="a"
+    )
+    # Two clusters grow to ten times what they were, another one is new; the order is another one, too.
+    now = np.concatenate([source[:200], np.repeat([0, 1, 3], 300)])
+    ties = Ties(overlap_of(old, now, np.ones(1100, int)), 4, are_moved=True)
+    label = np.array([1, 2, 3, 0], np.int32)
+    ids, lineage = lineage.follow(label, ties, done="update", of="a")
+    assert ids.tolist() == [3, 0, 1, 2]
+    np.testing.assert_array_equal(lineage.states[-1], [0, 1, 2, 3])
+    counts = lineage.records[-1]
+    assert (counts["kept"], counts["grew"], counts["born"], counts["gone"]) == (3, 2, 1, 0)
+
+
 def test_follow__on_other_centroids_goes_by_the_images_of_both():
     rng = np.random.default_rng(1)
     source = np.repeat([0, 1, 2], [500, 300, 200])

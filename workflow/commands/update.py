@@ -117,7 +117,7 @@ def update(
         (``n_noise_new``), the centroids that were born (``n_born``), the shares of the variance that the
         components keep (``variance_kept_new``, ``variance_kept_before``), and in what of these they have
         ``drifted`` by the settings of the section ``update``.  Where nothing is new, ``n_samples_new``
-        is 0, and ``n_forgotten`` says how many images of the source were forgotten.
+        is 0, and ``n_forgotten`` says how many images `forget` has taken out of the source.
 
     Raises
     ------
@@ -356,8 +356,7 @@ def describe(found: Mapping[str, Any]) -> str:
     """Return what an update did, for a person."""
     if not found["n_samples_new"]:
         if found["n_forgotten"]:
-            forgotten = format_count(found["n_forgotten"], "image")
-            return f"Nothing new but {forgotten} that were forgotten: `update --again` with the source would add all of its images. Nothing is changed."
+            return "Nothing new: the run has all of the source but what was forgotten. `update RUN SOURCE --again` would add all of its images. Nothing is changed."
         return f"Nothing new: all {format_count(found['n_samples'], 'image')} are in the run. Nothing is changed."
     new, now = format_count(found["n_samples_new"], "image"), found["n_samples"]
     before, after = found["n_clusters_before"], format_count(found["n_clusters"], "cluster")

@@ -160,11 +160,12 @@ def move_names(store: RunStore, ties: Ties) -> None:
     what a name meant, and it stays without a cluster.
     """
     key = store.step("overcluster").key
-    (population,) = store.read_model("population")
-    before, now, n_shared = ties.images
+    n_centroids = len(store.read_model("population")[0])
+    before, now, n_shared = ties.of_old_images.images
+    population = np.bincount(now, n_shared, n_centroids)
     for entry in store.manifest.names:
         if entry["of"] != key:
             ours = np.isin(before, _from_text(entry["centroids"]))
-            images = np.bincount(now[ours], n_shared[ours], len(population))
+            images = np.bincount(now[ours], n_shared[ours], n_centroids)
             centroids = _as_text(np.flatnonzero(2 * images > population))
             entry |= {"centroids": centroids, "of": key}

@@ -124,7 +124,8 @@ class Lineage:
 
         A labelling that was there before has its ids again.  Else a cluster has the id of the one of the last
         labelling with which it shares more than half of the images of either; else that of such a cluster of
-        an earlier labelling, the latest first, whose id is free; else a new one.
+        an earlier labelling, the latest first, whose id is free; else a new one.  Images that have come since
+        do not count.
 
         Parameters
         ----------
@@ -158,15 +159,18 @@ class Lineage:
             moves += lineage.stage(store, place / FILE)
         """
         n_clusters = int(label.max(initial=-1)) + 1
-        moved = self.moved(ties, of=of)
+        old = ties.of_old_images
+        moved = self.moved(old, of=of)
         if n_clusters < 2:
             return Followed(np.arange(n_clusters), moved)
         before = self.states[::-1] if len(self.states) else np.empty((1, 0), np.int32)
-        overlaps = [ties.overlap(state, label) for state in before]
+        overlaps = [old.overlap(state, label) for state in before]
         present = overlaps[0] if overlap is None else overlap
         same = next((one for one in overlaps if are_same(one)), present)
         ids = new_ids(same, n_clusters, self.next_id, overlaps[1:])
-        changes = find_changes(ties.with_left(present, before[0]), ids, sizes)
+        # New images make a cluster grow.
+        grown = ties.overlap(before[0], label) if overlap is None else overlap
+        changes = find_changes(ties.with_left(grown, before[0]), ids, sizes)
         return Followed(ids, moved.after(label, ids, changes, done=done, of=of))
 
     def after(

@@ -54,6 +54,14 @@ class Ties(NamedTuple):
         pairs = Overlap(np.full(len(population), -1), centroids, population)
         return cls(pairs, len(population), are_moved=True)
 
+    @property
+    def of_old_images(self) -> Ties:
+        """Those of the images that there were before: ids and names do not depend on how many have come since."""
+        was_there = self.images.before >= 0
+        if not was_there.any():
+            return self
+        return self._replace(images=Overlap(*(values[was_there] for values in self.images)))
+
     def overlap(self, before: NDArray[Any], now: NDArray[Any]) -> Overlap:
         """Return the overlap of two labels of the centroids; new centroids had none."""
         n_new = max(0, int(self.images.before.max(initial=-1)) + 1 - len(before))
