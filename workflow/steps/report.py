@@ -355,7 +355,8 @@ def _steps(store: RunStore) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "state": "complete" if is_own else record.state,
-                "seconds": record.seconds,
+                # As the summary has them: rounded once more they may be others.
+                "seconds": round(record.seconds, 3),
                 # And so no rate.
                 "rows": None if is_own else store.manifest.images["shape"][0],
                 **{key: counters.get(key) for key in counted},
