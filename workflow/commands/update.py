@@ -39,7 +39,7 @@ from workflow.steps.parts.drift import UpdateSettings
 from workflow.steps.report import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from distributed import Client
 
@@ -224,11 +224,21 @@ def replaced(run: Path) -> list[Path]:
     return [run / name for name in names if (run / name).exists()]
 
 
-def link_what_stays(store: RunStore, shadow: Path) -> None:
-    """Let a run that is made beside the run read what it does not replace: images and neighbours."""
+def _link_run(store: RunStore, target: Path, without: Sequence[str] = ()) -> None:
+    """Make a folder of links to all of a run that is replaced, but for some of it."""
+    target.mkdir()
+    for source in [*replaced(store.path), store.path / layout.MANIFEST]:
+        if source.name not in without:
+            link_tree(source, target / source.name)
+
+
+def run_beside(store: RunStore, shadow: Path, *, without: Sequence[str]) -> RunStore:
+    """Make a run of links beside the run, to be changed; it reads the images and neighbours of the run."""
+    _link_run(store, shadow, without)
     for name in (layout.IMAGES, layout.NEIGHBORS):
         if (store.path / name).exists():
             (shadow / name).symlink_to(store.path / name)
+    return RunStore(shadow, Manifest.load(shadow))
 
 
 def require_labelled(store: RunStore, config: Config, command: str) -> None:
@@ -290,18 +300,12 @@ def _made(
     place = store.path / layout.WIP / "update"
     segment, shadow, before = place / "segment", place / "run", place / "segment" / layout.BEFORE
     segment.mkdir(parents=True, exist_ok=True)
-    for target in (shadow, before):
-        target.mkdir()
-        for source in [*replaced(store.path), store.path / layout.MANIFEST]:
-            link_tree(source, target / source.name)
-    columns = shadow / layout.COLUMNS
-    if columns.exists():
-        discard(columns)
+    _link_run(store, before)
+    if (store.path / layout.COLUMNS).exists():
         log.warning(
             "the columns that were kept are those of the images before: give them again, for all images, with `report --columns`"
         )
-    link_what_stays(store, shadow)
-    updated = RunStore(shadow, Manifest.load(shadow))
+    updated = run_beside(store, shadow, without=(layout.COLUMNS,))
     if grown is not None:
         grown.note(updated, record)
     if again:

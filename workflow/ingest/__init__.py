@@ -3,7 +3,14 @@
 from workflow.ingest.arrays import ArraySource, DaskSource, array_source
 from workflow.ingest.demo import DemoSource
 from workflow.ingest.embedding import FunctionEmbedder, embedded, open_source
-from workflow.ingest.grown import file_of, files_of, noted_of_images, some_files, some_rows
+from workflow.ingest.grown import (
+    file_of,
+    files_of,
+    noted_of_images,
+    possible_files,
+    some_files,
+    some_rows,
+)
 from workflow.ingest.images import ImagesInput, open_input
 from workflow.ingest.parts import PartsPlan, begin_parts, finish_parts, write_part
 from workflow.ingest.sameness import first_difference, may_be_same, same_values
@@ -33,6 +40,7 @@ __all__ = [
     "noted_of_images",
     "open_input",
     "open_source",
+    "possible_files",
     "remarks",
     "same_values",
     "some_files",

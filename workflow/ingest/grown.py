@@ -14,7 +14,7 @@ from workflow.ingest.source import BaseSource, Source, prepared
 from workflow.runstore import zarr_io
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -151,12 +151,24 @@ def file_of(item: str, names: Container[str]) -> str | None:
     >>> file_of("a/1.png", names), file_of("b.tar/x/2.png", names), file_of("a/2.png", names)
     ('a/1.png', 'b.tar', None)
     """
-    if item in names:
-        return item
+    return next((name for name in possible_files(item) if name in names), None)
+
+
+def possible_files(item: str) -> Iterator[str]:
+    """Yield the names that the file of an item may have, by the item's name; see `file_of`."""
+    yield item
     unframed, mark, _ = item.rpartition("#")
-    if mark and unframed in names:
-        return unframed
-    return next((str(head) for head in PurePosixPath(item).parents if str(head) in names), None)
+    if mark:
+        yield unframed
+    yield from map(str, PurePosixPath(item).parents)
 
 
-__all__ = ["SomeRows", "file_of", "files_of", "noted_of_images", "some_files", "some_rows"]
+__all__ = [
+    "SomeRows",
+    "file_of",
+    "files_of",
+    "noted_of_images",
+    "possible_files",
+    "some_files",
+    "some_rows",
+]

@@ -87,6 +87,11 @@ class Journal:
         with path.open("rb") as file:
             return (_parsed(file.readline()) or {}).get("key")
 
+    @classmethod
+    def reopen(cls, path: Path) -> Journal:
+        """Open a journal that exists, whatever its key."""
+        return cls(path, str(cls.key_of(path)))
+
     def extend(self, records: Mapping[int, Mapping[str, Any]]) -> None:
         """Append reports of partitions, with one wait for the disk.
 

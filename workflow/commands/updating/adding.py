@@ -224,4 +224,4 @@ def _extend(path: Path, index: int, report: Mapping[str, Any]) -> None:
     """Add the report of a task to a journal; an older version may have kept none."""
     if path.exists():
         rest = {name: value for name, value in report.items() if name != "index"}
-        Journal(path, str(Journal.key_of(path))).append(index, rest)
+        Journal.reopen(path).append(index, rest)

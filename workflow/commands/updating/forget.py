@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import steps
 from workflow.commands.base import executor_for_bytes, stored_config
-from workflow.commands.update import link_what_stays, replaced, require_labelled, write_page
+from workflow.commands.update import replaced, require_labelled, run_beside, write_page
 from workflow.commands.updating.forgotten import note_forgotten
 from workflow.commands.updating.removing import Removal
 from workflow.engine.segments import added, segment_folder, segments
@@ -16,7 +16,6 @@ from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout
 from workflow.runstore.files import discard
 from workflow.runstore.growth import link_tree
-from workflow.runstore.manifest import Manifest
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.clusters.counts import stored_counts
 from workflow.steps.projection import stored_scores
@@ -117,13 +116,8 @@ def _made(
 ) -> tuple[RunStore, dict[str, Any]]:
     """Make the shorter run beside the run, of links to its files; return it, and what is found."""
     shadow, n_segments = work / "run", len(segments(store))
-    shadow.mkdir()
-    for source in [*replaced(store.path), store.path / layout.MANIFEST]:
-        # The page shows the images that go, columns have rows of them.
-        if source.name not in (layout.REPORT, layout.COLUMNS):
-            link_tree(source, shadow / source.name)
-    link_what_stays(store, shadow)
-    shorter = RunStore(shadow, Manifest.load(shadow))
+    # The page shows the images that go, columns have rows of them.
+    shorter = run_beside(store, shadow, without=(layout.REPORT, layout.COLUMNS))
     for kept in (n for n in range(1, n_segments) if n != number):
         source = segment_folder(store, kept)
         target = segment_folder(shorter, kept - (kept > number))

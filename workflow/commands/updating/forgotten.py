@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow.ingest import noted_of_images
+from workflow.ingest import noted_of_images, possible_files
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -49,7 +49,8 @@ def note_forgotten(store: RunStore, segment: Segment) -> None:
         for item in zarr_io.read_array(segment.copied, array)
     ]
     if names:
-        known = np.concatenate([_hashes(store), _hashed(place, _maybe_files(names))])
+        files = itertools.chain.from_iterable(map(possible_files, names))
+        known = np.concatenate([_hashes(store), _hashed(place, files)])
         path = store.path / layout.FORGOTTEN
         write_arrays(path, {"name": np.unique(known)})
 
@@ -87,9 +88,3 @@ def _hashed(place: str, names: Iterable[str]) -> NDArray[np.uint64]:
     """Return a hash of each name of a file of a source."""
     digests = (hashlib.blake2b(f"{place}\0{name}".encode(), digest_size=8) for name in names)
     return np.frombuffer(b"".join(one.digest() for one in digests), np.uint64)
-
-
-def _maybe_files(items: Iterable[str]) -> Iterator[str]:
-    """Yield the names that the files of items may have: FILE, FILE#FRAME or FILE/MEMBER."""
-    for item in items:
-        yield from (item, item.rpartition("#")[0], *map(str, PurePosixPath(item).parents))

@@ -88,7 +88,7 @@ class Removal(Whole):
             for index in range(left_out.stop, sum(sizes)):
                 if part_path(folder, index).exists():
                     part_path(folder, index).replace(part_path(folder, index - left_out.n_rows))
-        journal = _journal(store.folder("projection") / "blocks.jsonl")
+        journal = Journal.reopen(store.folder("projection") / "blocks.jsonl")
         for index in range(first, sum(sizes) - left_out.n_rows):
             path, report = part_path(layout.previews(store.path), index), journal.entries[index]
             kept = read_arrays(path, report["file_crc"])
@@ -155,7 +155,7 @@ class Removal(Whole):
     def _sum_moments(self) -> None:
         """Merge the moments that the passes have left of the images that stay, and find their components."""
         store, settings = self.store, self.config.section(PcaSettings)
-        reports = _journal(store.folder("pca") / "moments.jsonl").entries
+        reports = Journal.reopen(store.folder("pca") / "moments.jsonl").entries
         labelled = merge_part_files(self.executor, store.folder("pca") / "parts", reports)
         merged = merged_with_unlabelled(store, labelled)
         n_zero = sum(report.get("n_zero", 0) for report in reports.values())
@@ -194,16 +194,11 @@ class SumTask:
         return {"crc": checksums, "file_crc": write_sums(path, cells, merge_pair_counts(*pairs))}
 
 
-def _journal(path: Path) -> Journal:
-    """Open a journal that is there, whatever its key."""
-    return Journal(path, str(Journal.key_of(path)))
-
-
 def _renumber(path: Path, left_out: RowRange) -> None:
     """Write a journal without the reports of some partitions; those behind get the numbers before theirs."""
     if not path.exists():
         return
-    old = _journal(path)
+    old = Journal.reopen(path)
     kept = {
         index - left_out.n_rows * (index >= left_out.stop): {
             name: value for name, value in report.items() if name != "index"
