@@ -155,7 +155,18 @@ def file_of(item: str, names: Container[str]) -> str | None:
 
 
 def possible_files(item: str) -> Iterator[str]:
-    """Yield the names that the file of an item may have, by the item's name; see `file_of`."""
+    """Yield the names that the file of an item may have.
+
+    Parameters
+    ----------
+    item : str
+        Name of an image, as `file_of` takes it.
+
+    Yields
+    ------
+    str
+        Names; the first that is one of a file is that of its file.
+    """
     yield item
     unframed, mark, _ = item.rpartition("#")
     if mark:
