@@ -355,9 +355,14 @@ class Run:
         return members.open_labels(target)
 
     def update(
-        self, images: Any = None, *, again: bool = False, undo: bool = False
+        self,
+        images: Any = None,
+        *,
+        again: bool = False,
+        refit_components: bool = False,
+        undo: bool = False,
     ) -> dict[str, Any]:
-        """Make new images part of the run, with labels; or take those of the last update back.
+        """Make new images part of the run, with labels; or take the last update back.
 
         Parameters
         ----------
@@ -366,8 +371,11 @@ class Run:
             the run has read before, only what it has gained is new; by default the run's own.
         again : bool
             Whether all of the images are added, whatever the run has.
+        refit_components : bool
+            Whether components, scores, neighbours, families and centroids are found anew of all images, also
+            where none are new; ids and names stay.
         undo : bool
-            Whether the images of the last update are taken back instead.
+            Whether the last update is taken back instead.
 
         Returns
         -------
@@ -377,18 +385,26 @@ class Run:
         Raises
         ------
         ConfigError
-            If there are images to undo, or nothing; or if labels are families.
+            If there are images to undo, or nothing; if labels are families; if components are to be found
+            anew, and images of the run are gone.
         ImagesError
             If the images are in the run already, or not like those of the run; if the source has lost or
             changed images that the run has read.
         """
-        if undo and (images is not None or again):
+        if undo and (images is not None or again or refit_components):
             msg = "`update` must be given either images or undo=True; got both. Give one."
             raise ConfigError(msg)
         if undo:
             return undo_update(self.path)
         with watched("update") as progress:
-            return update(self.path, images, again=again, client=self._client, progress=progress)
+            return update(
+                self.path,
+                images,
+                again=again,
+                refit_components=refit_components,
+                client=self._client,
+                progress=progress,
+            )
 
     def watch(
         self,

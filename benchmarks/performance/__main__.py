@@ -43,6 +43,7 @@ PROBLEMS: dict[str, Callable[[Data], Iterator[Result]]] = {
     "stores": stores.stores,
     "libraries": stores.libraries,
     "command": runs.command,
+    "command-avx2": runs.command_avx2,
 }
 NAMES = (*PROBLEMS, "run")
 #: What the page leaves out: figures for decision 0010, asked for by name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,9 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from distributed import Client
@@ -35,20 +35,42 @@ MAX_CENTROIDS = 4_096
 N_WARM = 6_000
 #: Seconds that the command may take before and after its steps.
 MAX_AROUND_S = 8.0
+#: What lets compiled loops, NumPy and faiss use no more than AVX2.
+AVX2 = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "FAISS_OPT_LEVEL": "AVX2",
+}
 
 
-def command(data: Data) -> Iterator[Result]:
-    """Time the command from a .npy file to labels against three steps of it by faiss, all cores both."""
+def command(data: Data, features: Mapping[str, str] | None = None) -> Iterator[Result]:
+    """Time the command from a .npy file to labels against three steps of it by faiss, all cores both.
+
+    `features` are variables that say what instructions both may use.
+    """
     if faiss is None:
         return
-    n_sources = data.source.n_sources
-    yield _command_on(data, "images", data.images, f" of {n_sources}", wanted=1 / 0.5)
+    env, n_sources = {**os.environ, **(features or {})}, data.source.n_sources
+    yield _command_on(data, "images", data.images, f" of {n_sources}", 1 / 0.5, env)
     for name, make in MADE.items():
-        yield _command_on(data, name, make(data.scale.n_images), "", wanted=1 / 0.7)
+        yield _command_on(data, name, make(data.scale.n_images), "", 1 / 0.7, env)
+
+
+def command_avx2(data: Data) -> Iterator[Result]:
+    """Time the same with no more than AVX2."""
+    for result in command(data, AVX2):
+        yield dataclasses.replace(result, problem=f"AVX2 alone: {result.problem}")
 
 
 def _command_on(
-    data: Data, name: str, rows: NDArray[np.uint8], of_truth: str, *, wanted: float
+    data: Data,
+    name: str,
+    rows: NDArray[np.uint8],
+    of_truth: str,
+    wanted: float,
+    env: Mapping[str, str],
 ) -> Result:
     """Time the command on one set of images."""
     n_centroids = min(data.scale.n_centroids, MAX_CENTROIDS)
@@ -71,29 +93,35 @@ def _command_on(
                 check=True,
                 capture_output=True,
                 text=True,
+                env=env,
             )
             summary = json.loads(done.stdout)
             steps.append(float(summary["seconds"]["total"] - summary["seconds"]["start"]))
             around.append(time.perf_counter() - started - steps[-1])
             return summary
 
+        def theirs():
+            words = [sys.executable, "-m", __name__, str(images), str(n_centroids)]
+            done = subprocess.run(words, check=True, capture_output=True, text=True, env=env)
+            peer.append(float(done.stdout))
+
         steps: list[float] = []
         around: list[float] = []
-        _, summary, peer_s, _ = alternate(
-            ours, lambda: _three_steps(images, n_centroids), data.scale.repeats
-        )
+        peer: list[float] = []
+        _, summary, _, _ = alternate(ours, theirs, data.scale.repeats)
     return Result(
         f"{data.scale.n_images:,} {name} from .npy to labels and page, {n_centroids:,} centroids, without neighbours, families, map",
         statistics.median(steps),
-        f"faiss: PCA, k-means, two nearest; in memory, {os.cpu_count()} threads", peer_s,
+        f"faiss: PCA, k-means, two nearest; in memory, {os.cpu_count()} threads", statistics.median(peer),
         f"{summary['n_clusters']} clusters{of_truth}; start and end of the "
         f"command {max(around):.1f} s more (at most {MAX_AROUND_S:g})",
         {"around_s": max(around), "n_clusters": summary["n_clusters"]}, wanted,
     )  # fmt: skip
 
 
-def _three_steps(place: Path, n_centroids: int) -> Any:
-    """Do what faiss can do of a run: components, centroids, the nearest two of every image."""
+def _three_steps(place: Path, n_centroids: int) -> float:
+    """Do what faiss can do of a run: components, centroids, the nearest two of every image; return the seconds."""
+    started = time.perf_counter()
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     images = np.load(place)
     rows = images.reshape(len(images), -1).astype(np.float32)
@@ -102,7 +130,8 @@ def _three_steps(place: Path, n_centroids: int) -> Any:
     scores = components.apply(rows)
     model = faiss.Kmeans(N_COMPONENTS, n_centroids, niter=10, seed=1)
     model.train(scores)
-    return faiss.knn(scores, model.centroids, 2)[1]
+    faiss.knn(scores, model.centroids, 2)
+    return time.perf_counter() - started
 
 
 def whole_run(data: Data, client: Client) -> Iterator[Result]:
@@ -141,3 +170,7 @@ def whole_run(data: Data, client: Client) -> Iterator[Result]:
         f"{n_mine} and {n_theirs} clusters of {source.n_sources}; "
         f"ARI {scores[0]:.3f} and {scores[1]:.3f}", {"ari": scores[0], "peer_ari": scores[1]},
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(_three_steps(Path(sys.argv[1]), int(sys.argv[2])))

@@ -101,6 +101,7 @@ def made(
     family = np.where(index < 60, index // 6, -1).astype(np.int32) if families else None
     ten = np.arange(10)
     table = FamilyTable(
+        number=ten,
         size=np.full(10, 6),
         conductance=np.full(10, 0.1),
         expected=np.full(10, 0.5),

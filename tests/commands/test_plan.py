@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -266,6 +267,7 @@ def test_run__is_noted_when_it_did_all_steps(images, tmp_path, run_cli):
     assert status == 0
     content = last_json(out)
     assert content["source"] == "from a run of these 3,000 images on this machine"
+    assert content["waited"] == run.waited < 1
     seconds = {cost["name"]: cost["seconds"] for cost in content["steps"]}
     assert seconds["pca"] == pytest.approx(run.steps["pca"].seconds)
 
@@ -289,6 +291,7 @@ def test_pilot__of_few_images_is_the_run_itself(images, workers, run_cli, tmp_pa
     status, out, err = run_cli("plan", images, *WORDS)
     assert status == 0, err
     assert "seconds     from a run of these 3,000 images just now, " in out
+    assert re.search(r"was the limit: tasks waited \d+% of their time for rows", out)
     (run,) = noted_runs()
     assert (run.n_samples, run.is_pilot) == (3000, False)
     assert not any(cost.fixed for cost in run.steps.values())

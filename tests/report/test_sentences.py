@@ -363,7 +363,8 @@ def test_duplicates__sentence_and_command():
         "1 centroid holds nothing but near-copies of an image (7 images)."
     )
     summary = {"duplicates": found, "neighbors": {"found": True}}
-    assert not duplicates_command(summary | {"segments": [5, 3]}).endswith("--near")
+    assert not duplicates_command(summary | {"n_searched": 5}).endswith("--near")
+    assert duplicates_command(summary | {"segments": [5, 3]}).endswith("--near")
     command = duplicates_command(summary, "/data/my run; rm x")
     assert shlex.split(command) == [
         "overcluster", "duplicates", "/data/my run; rm x", "--near",

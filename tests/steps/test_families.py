@@ -12,6 +12,7 @@ import xarray as xr
 import workflow
 from tests.families.conftest import sources
 from tests.runs.helpers import copy_of
+from workflow.commands.members import members
 from workflow.commands.recut import recut
 from workflow.commands.status import status
 from workflow.errors import ConfigError, StoreError
@@ -240,3 +241,53 @@ def test_run__refuses_families_without_neighbors(images, client, tmp_path):
     settings = {"families.enabled": True, "neighbors.k": 10}
     with pytest.raises(ConfigError, match=r"needs 15 neighbours of each image; neighbors.k is 10"):
         workflow.run(images[0], tmp_path / "run", client=client, settings=settings, progress=False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"families.max_sparsity": 1.1},
+        {"families.max_sparsity": 1.05, "families.region_images": 900},
+    ],
+)
+def test_families__found_again_keep_their_numbers(found, images, client, tmp_path, settings):
+    store = copy_of(RunStore.open(found.path), tmp_path / "run")
+    before = found.dataset["family"].values
+    settings = {**FEW, **settings}
+    run = workflow.run(images[0], store.path, client=client, settings=settings, progress=False)
+    now, n_before = run.dataset["family"].values, before.max() + 1
+    assert (now != before).any()
+    new = []
+    for number in np.unique(now[now >= 0]).tolist():
+        here = now == number
+        old, count = np.unique(before[here & (before >= 0)], return_counts=True)
+        share = dict(zip(old.tolist(), count.tolist(), strict=True))
+        kept = [o for o, c in share.items() if 2 * c > max(here.sum(), (before == o).sum())]
+        if kept:
+            assert number == kept[0]
+        else:
+            new.append(number)
+    # New ones count on from the highest that there was, the largest first.
+    assert sorted(new) == list(range(n_before, n_before + len(new)))
+    sizes = [(now == number).sum() for number in sorted(new)]
+    assert sizes == sorted(sizes, reverse=True)
+    (size,) = RunStore.open(run.path).read_model("family_size")
+    np.testing.assert_array_equal(size, np.bincount(now[now >= 0], minlength=len(size)))
+    summary = summary_of(run)
+    assert summary["n_families"] == np.count_nonzero(size)
+    table = family_table(RunStore.open(run.path))
+    assert sorted(table.number.tolist()) == np.flatnonzero(size).tolist()
+    assert (np.diff(table.size) <= 0).all()
+    page = (run.path / "report.html").read_text()
+    rows = page[page.rindex("Every family") :].partition("</table>")[0].split("<tr>")[2:]
+    shown = [int(re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row)[0]) for row in rows]
+    assert shown == table.number.tolist()
+    for gone in np.flatnonzero(size == 0).tolist():
+        with pytest.raises(ConfigError, match="which is gone"):
+            members(run.path, family=gone)
+    assert status(run.path, verify=True)["damaged"] == []
+    # Numbers that are gone are not given again.
+    run = workflow.run(images[0], store.path, client=client, settings=FEW, progress=False)
+    later = np.unique(run.dataset["family"].values)
+    assert not np.isin(later, np.flatnonzero(size == 0)).any()
+    assert later.max() < len(RunStore.open(run.path).read_model("family_size")[0])

@@ -27,6 +27,7 @@ DRIFTED = 3
     cls=Command,
     example="""update my-run
 update my-run more.npy
+update my-run more.npy --refit-components
 update my-run --undo""",
 )
 @click.argument("run", type=Path)
@@ -39,7 +40,12 @@ update my-run --undo""",
     is_flag=True,
     help="End with status 3 where the new images have drifted: where they are unlike the others, as the settings update.* say.",
 )
-@click.option("--undo", is_flag=True, help="Take the images of the last update back.")
+@click.option(
+    "--refit-components",
+    is_flag=True,
+    help="Find components, scores, neighbours, families and centroids anew of all images, also where none are new; ids and names stay.",
+)
+@click.option("--undo", is_flag=True, help="Take the last update back.")
 @shared_options
 def update_command(
     run: Path,
@@ -48,6 +54,7 @@ def update_command(
     *,
     again: bool,
     exit_code: bool,
+    refit_components: bool,
     undo: bool,
     as_json: bool,
 ) -> None:
@@ -59,22 +66,25 @@ def update_command(
 
     The tree is made anew of the counts of all images, and labels of old and new images follow; components of
     the scores, centroids, neighbours and families stay as they were found, and images that no centroid explains get
-    new ones. Until all is put in place at the
-    end, the run is as it was.
+    new ones. With --refit-components all of this is found anew of all images, which takes as long as a run of them.
+    Until all is put in place at the end, the run is as it was.
     """
     from workflow.commands.predict import far_out_sentence
     from workflow.commands.update import describe, describe_undo, undo_update, update
     from workflow.commands.updating.drift import describe_drift
     from workflow.errors import ConfigError
 
-    if undo and (images is not None or again):
-        msg = f"`update --undo` must be given no images; got {'--again' if images is None else images}. Give either."
+    if undo and (images is not None or again or refit_components):
+        got = images or ("--again" if again else "--refit-components")
+        msg = f"`update --undo` must be given no images; got {got}. Give either."
         raise ConfigError(msg)
     if undo:
         found = undo_update(run)
         print_result(describe_undo(found), found, as_json=as_json)
         return
-    found = update(run, images, again=again, overrides=loaded.given)
+    found = update(
+        run, images, again=again, refit_components=refit_components, overrides=loaded.given
+    )
     lines = [describe(found)]
     if found["n_samples_new"]:
         lines += [

@@ -211,7 +211,8 @@ def _address(client: Client) -> str:
 
 def images_of(store: RunStore) -> ImageStore | None:
     """Return the images of a run, of all its segments; None where they are gone or others lie in their place."""
-    parts = [_images_of_segment(store, segment) for segment in segments(store)]
+    known = [segment for segment in segments(store) if segment.n_samples]
+    parts = [_images_of_segment(store, segment) for segment in known]
     found = [part for part in parts if part is not None]
     return zarr_io.JoinedImages.of(found) if len(found) == len(parts) else None
 

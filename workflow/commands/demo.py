@@ -97,6 +97,7 @@ def compare_films(store: RunStore, source: DemoSource) -> dict[str, Any]:
     """
     (size,) = store.read_model("family_size")
     n_films, n_families, place = source.n_films, len(size), store.path / layout.FAMILIES
+    n_there = int(np.count_nonzero(size))
     # Films first, sources after them; neither stands for clutter.
     n_made = np.zeros(n_films + source.n_sources, np.int64)
     pairs = np.zeros(0, np.int64)
@@ -118,8 +119,8 @@ def compare_films(store: RunStore, source: DemoSource) -> dict[str, Any]:
     return {
         "n_films_found": n_found,
         "film_recall": n_found / n_films if n_films else 0.0,
-        "n_families": n_families,
-        "family_precision": n_right / n_families if n_families else 0.0,
+        "n_families": n_there,
+        "family_precision": n_right / n_there if n_there else 0.0,
     }
 
 

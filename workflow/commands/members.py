@@ -13,6 +13,7 @@ from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore
 from workflow.steps.browsing.members import Ranked, Ranking, described_rows, ends, region_of
+from workflow.steps.families import family_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,9 +127,11 @@ def ranking_of(
         rectangle = region_of(store, region)
         return Ranking.of_region(rectangle), {"region": list(rectangle)}
     if family is not None:
-        n_families = store.step("families").details.get("n_families") or 0
-        if not 0 <= family < n_families:
-            known = f"0 to {n_families - 1}" if n_families else "one of a run that has families"
+        sizes = family_sizes(store)
+        if not (0 <= family < len(sizes) and sizes[family]):
+            known = f"0 to {len(sizes) - 1}" if len(sizes) else "one of a run that has families"
+            if 0 <= family < len(sizes):
+                known += f", and not {family}, which is gone"
             msg = f"a family must be {known}; got {family} for {store.path}. `status` and the page tell what there is."
             raise ConfigError(msg)
         return Ranking.of_family(family), {"family": family}

@@ -17,13 +17,12 @@ from workflow.commands.base import (
     stored_config,
 )
 from workflow.commands.predict import stored_basis
-from workflow.engine.segments import is_updated
 from workflow.engine.verify import rows_and_blocks
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.steps.base import read_ahead
 from workflow.steps.browsing.members import values_at
-from workflow.steps.neighbors import NeighborsStep
+from workflow.steps.neighbors import NeighborsStep, has_neighbors
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:
@@ -50,17 +49,10 @@ def require_neighbors(store: RunStore) -> Path:
     if not record.details.get("found"):
         msg = f"the run must have nearest neighbours; {store.path} has none: {record.details['reason']}. Run it again with --set neighbors.enabled=true."
         raise StoreError(msg)
-    if is_updated(store):
-        msg = f"the run must have nearest neighbours of all images; in {store.path} those that `update` added have none. Use `update --undo`, or run all images in a new folder."
+    if not has_neighbors(store):
+        msg = f"the run must have nearest neighbours of all images; in {store.path} those that `update` added have none. Use `update --refit-components`, or `update --undo`."
         raise StoreError(msg)
     return store.path / layout.NEIGHBORS
-
-
-def has_neighbors(store: RunStore) -> bool:
-    """Return whether nearest neighbours of all images are stored."""
-    record = store.step(NeighborsStep.name)
-    is_found = record.state == "complete" and bool(record.details.get("found"))
-    return is_found and not is_updated(store)
 
 
 def similar(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workflow import steps
 from workflow.commands.base import (
@@ -24,10 +27,12 @@ from workflow.commands.updating.drift import drifted
 from workflow.commands.updating.forgotten import forgotten_rows, take_again
 from workflow.commands.updating.grown import Grown, own_source
 from workflow.commands.updating.passes import already_there
+from workflow.commands.updating.refit import Refit, require_images
 from workflow.engine.segments import added, is_updated, segment_folder
 from workflow.engine.summary import write_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
+from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
 from workflow.runstore.growth import link_tree
@@ -56,7 +61,6 @@ DRIFT = (
     "n_copies",
     "n_born",
     "n_far_out",
-    "n_noise_new",
     "variance_kept_new",
     "variance_kept_before",
 )
@@ -68,6 +72,7 @@ REPLACED = (
     layout.LABELS,
     layout.MAP,
     layout.MODEL,
+    layout.NEIGHBORS,
     layout.REPORT,
     layout.SUMMARY,
 )
@@ -78,6 +83,7 @@ def update(
     images: Any = None,
     *,
     again: bool = False,
+    refit_components: bool = False,
     client: Client | None = None,
     overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -100,6 +106,9 @@ def update(
         of which those are new that it has gained.  By default the source that the run was made from.
     again : bool
         Whether all of the images are added, whatever the run has.
+    refit_components : bool
+        Whether components, scores, neighbours, families and centroids are then found anew of all images, also
+        where none are new.  Ids, names and places on the map follow the images that were there.
     client : distributed.Client, optional
         Where to run; opened where there is much to do.
     overrides : mapping, optional
@@ -116,7 +125,7 @@ def update(
         how many equal an image that was there (``n_copies``), lie far out (``n_far_out``) or are noise
         (``n_noise_new``), the centroids that were born (``n_born``), the shares of the variance that the
         components keep (``variance_kept_new``, ``variance_kept_before``), and in what of these they have
-        ``drifted`` by the settings of the section ``update``.  Where nothing is new, ``n_samples_new``
+        ``drifted`` by the settings of the section ``update``; ``refitted`` where all was found anew.  Where nothing is new, ``n_samples_new``
         is 0, and ``n_forgotten`` says how many images `forget` has taken out of the source.
 
     Raises
@@ -124,7 +133,8 @@ def update(
     StoreError
         If the run has no labels, or another command writes it.
     ConfigError
-        If its labels are families, or it keeps no moments.
+        If its labels are families, or it keeps no moments; if components are to be found anew, and images of
+        the run are gone.
     ImagesError
         If the images are there already, or not like those of the run; if the source has lost images
         that the run has read, or holds others in their place.
@@ -136,26 +146,36 @@ def update(
         given = own_source(store, config) if images is None else open_new(store, images, config)
         is_place = images is None or isinstance(images, str | Path)
         grown = Grown.of(store, given) if is_place and not again else None
-        if grown is not None and grown.is_as_read:
+        is_as_read = grown is not None and grown.is_as_read
+        if is_as_read and not refit_components:
             return _nothing_new(store, given)
         if grown is None and not again and _is_there(store, given):
             raise already_there()
+        old = images_of(store) if refit_components else None
+        if refit_components:
+            require_images(store, old)
         client = client_for(given, client)
         work = store.wip("update")
         n_bytes = given.n_bytes + NEAREST_BYTES * store.manifest.images["shape"][0]
+        if old is not None:
+            n_bytes += math.prod(old.shape) * old.dtype.itemsize
         try:
             with executor_for_bytes(work / "shared", config, client, n_bytes, progress) as executor:
-                new = given if grown is None else grown.gained(executor, work / "compared")
-                if new is not None:
-                    opened = readable_images(store, new, work / "segment", executor)
-                    record = _record(new, opened, again=again)
+                new: ImagesInput | None = given
+                if grown is not None:
+                    new = None if is_as_read else grown.gained(executor, work / "compared")
+                if new is not None or old is not None:
+                    opened = None
+                    if new is not None:
+                        opened = readable_images(store, new, work / "segment", executor)
+                    record = _record(new or given, opened, again=again)
                     updated, found = _made(
-                        store, config, executor, opened, record, grown, again=again
+                        store, config, executor, opened, record, grown, old, again=again
                     )
         except BaseException:
             discard(work)
             raise
-        if new is None:
+        if new is None and old is None:
             discard(store.path / layout.WIP)
             return _nothing_new(store, given)
         _put_in_place(store, updated)
@@ -233,11 +253,10 @@ def _link_run(store: RunStore, target: Path, without: Sequence[str] = ()) -> Non
 
 
 def run_beside(store: RunStore, shadow: Path, *, without: Sequence[str]) -> RunStore:
-    """Make a run of links beside the run, to be changed; it reads the images and neighbours of the run."""
+    """Make a run of links beside the run, to be changed; it reads the images of the run."""
     _link_run(store, shadow, without)
-    for name in (layout.IMAGES, layout.NEIGHBORS):
-        if (store.path / name).exists():
-            (shadow / name).symlink_to(store.path / name)
+    if (store.path / layout.IMAGES).exists():
+        (shadow / layout.IMAGES).symlink_to(store.path / layout.IMAGES)
     return RunStore(shadow, Manifest.load(shadow))
 
 
@@ -275,14 +294,15 @@ def _nothing_new(store: RunStore, given: ImagesInput) -> dict[str, Any]:
     }
 
 
-def _record(given: ImagesInput, images: ImageStore, *, again: bool) -> dict[str, Any]:
-    """Return what the manifest is to say of the images that come."""
-    known = {"digest": given.digest, "path": given.name}
+def _record(given: ImagesInput, images: ImageStore | None, *, again: bool) -> dict[str, Any]:
+    """Return what the manifest is to say of the images that come, None or some."""
+    known = {"digest": given.digest if images else "", "path": given.name}
+    fingerprint = given.fingerprint if images else {}
     return {
         **known,
-        "n_samples": images.n_samples,
+        "n_samples": images.n_samples if images else 0,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "images": {**known, **given.fingerprint, **({"again": True} if again else {})},
+        "images": {**known, **fingerprint, **({"again": True} if again else {})},
     }
 
 
@@ -290,49 +310,65 @@ def _made(
     store: RunStore,
     config: Config,
     executor: Executor,
-    images: ImageStore,
+    images: ImageStore | None,
     record: dict[str, Any],
     grown: Grown | None,
+    old: ImageStore | None,
     *,
     again: bool,
 ) -> tuple[RunStore, dict[str, Any]]:
-    """Make the updated run beside the run, of links to its files; return it, and what is found."""
+    """Make the updated run beside the run, of links to its files; return it, and what is found.
+
+    With the `old` images it is refitted.
+    """
     place = store.path / layout.WIP / "update"
     segment, shadow, before = place / "segment", place / "run", place / "segment" / layout.BEFORE
     segment.mkdir(parents=True, exist_ok=True)
     _link_run(store, before)
-    if (store.path / layout.COLUMNS).exists():
+    if images is not None and (store.path / layout.COLUMNS).exists():
         log.warning(
             "the columns that were kept are those of the images before: give them again, for all images, with `report --columns`"
         )
-    updated = run_beside(store, shadow, without=(layout.COLUMNS,))
-    if grown is not None:
+    updated = run_beside(store, shadow, without=(layout.COLUMNS,) if images is not None else ())
+    if grown is not None and images is not None:
         grown.note(updated, record)
     if again:
         take_again(updated, record["path"])
     block_rows = store.manifest.images["block_rows"]
     fixed = config.model_copy(update={"block_rows": block_rows})
     was, n_centroids = stored_counts(store), len(store.read_model("population")[0])
-    details = Addition(updated, fixed, executor, images, place / "added").add(record, again=again)
-    counts = stored_counts(updated)
-    unlike = {
-        **{name: details.pop(name) for name in DRIFT},
+    unlike: dict[str, Any] = {
         "noise_fraction_before": was.n_noise / was.n_samples,
         "n_centroids_before": n_centroids,
     }
-    found = {
+    details: dict[str, Any] = {}
+    if images is None:
+        updated.manifest.updates.append(record)
+    else:
+        addition = Addition(updated, fixed, executor, images, place / "added")
+        details = addition.add(record, again=again)
+        unlike |= {name: details.pop(name) for name in DRIFT}
+    if old is not None:
+        parts = [old] if images is None else [old, images]
+        Refit(updated, fixed, executor).refit(zarr_io.JoinedImages.of(parts))
+        # What was born or lay far out did so among centroids of before.
+        unlike |= {"n_born": 0, "n_far_out": 0, "refitted": True}
+    counts = stored_counts(updated)
+    label = zarr_io.read_rows(
+        updated.path / layout.LABELS, "label", was.n_samples, counts.n_samples
+    )
+    unlike["n_noise_new"] = int(np.count_nonzero(label == NOISE_LABEL))
+    found = {"n_samples_new": record["n_samples"], **details, **unlike}
+    found["drifted"] = drifted(found, config.section(UpdateSettings)) if old is None else []
+    record |= {**unlike, "drifted": found["drifted"]}
+    found |= {
         "segment": len(added(updated)),
         "n_samples_before": was.n_samples,
-        "n_samples_new": images.n_samples,
         "n_samples": counts.n_samples,
         "n_clusters_before": was.n_clusters,
         "n_clusters": counts.n_clusters,
         "noise_fraction": counts.n_noise / counts.n_samples,
-        **details,
-        **unlike,
     }
-    found["drifted"] = drifted(found, config.section(UpdateSettings))
-    record |= {**unlike, "drifted": found["drifted"]}
     # Until it is written anew, the page is that of before.
     updated.step("report").state = "partial"
     write_summary(steps.STEPS, updated)
@@ -344,7 +380,8 @@ def _put_in_place(store: RunStore, updated: RunStore) -> None:
     work, number = updated.path.parent, len(added(updated))
     store.manifest = updated.manifest
     moves = [(place, store.path / place.name) for place in replaced(updated.path)]
-    if (store.path / layout.COLUMNS).exists():
+    is_kept = (updated.path / layout.COLUMNS).exists()
+    if (store.path / layout.COLUMNS).exists() and not is_kept:
         moves.append((store.path / layout.COLUMNS, work / layout.COLUMNS))
     store.replace([*moves, (work / "segment", segment_folder(store, number))])
 
@@ -358,30 +395,31 @@ def write_page(store: RunStore, config: Config) -> None:
 
 def describe(found: Mapping[str, Any]) -> str:
     """Return what an update did, for a person."""
-    if not found["n_samples_new"]:
+    if not found["n_samples_new"] and not found.get("refitted"):
         if found["n_forgotten"]:
             return "Nothing new: the run has all of the source but what was forgotten. `update RUN SOURCE --again` would add all of its images. Nothing is changed."
         return f"Nothing new: all {format_count(found['n_samples'], 'image')} are in the run. Nothing is changed."
-    new, now = format_count(found["n_samples_new"], "image"), found["n_samples"]
-    before, after = found["n_clusters_before"], format_count(found["n_clusters"], "cluster")
-    born = found["n_born"]
-    born_words = (
-        f" {format_count(born, 'centroid')} born for images that none explained." if born else ""
-    )
-    copies = (
-        f" {found['n_copies']:,} of them equal an image that was there."
-        if found["n_copies"]
-        else ""
-    )
+    came = "No new images"
+    if found["n_samples_new"]:
+        new = format_count(found["n_samples_new"], "image")
+        came = f"{new} added to {found['n_samples_before']:,}"
+    if found.get("refitted"):
+        came += "; components, centroids, neighbours and families found anew of all"
+    after = format_count(found["n_clusters"], "cluster")
+    born, copies = found["n_born"], found.get("n_copies")
+    more = [
+        f"{format_count(born, 'centroid')} born for images that none explained." if born else "",
+        f"{copies:,} of them equal an image that was there." if copies else "",
+        "`update --undo` takes it back.",
+    ]
     return (
-        f"{new} added to {found['n_samples_before']:,}: {now:,} in {after} "
-        f"({before:,} before), {found['noise_fraction']:.1%} noise.{born_words}{copies} `update --undo` takes them back."
+        f"{came}: {found['n_samples']:,} in {after} ({found['n_clusters_before']:,} before), "
+        f"{found['noise_fraction']:.1%} noise. {' '.join(filter(None, more))}"
     )
 
 
 def describe_undo(found: Mapping[str, Any]) -> str:
     """Return what undoing an update did, for a person."""
     gone = format_count(found["n_samples_removed"], "image")
-    return (
-        f"{gone} taken back: the run is as it was, of {format_count(found['n_samples'], 'image')}."
-    )
+    done = f"{gone} taken back" if found["n_samples_removed"] else "Found anew no longer"
+    return f"{done}: the run is as it was, of {format_count(found['n_samples'], 'image')}."

@@ -17,6 +17,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from workflow.compute import run_on_workers
 from workflow.config import describe_dask_settings
 from workflow.engine.results import finish_result, merge_results, reduce_items, run_task
+from workflow.engine.waiting import Waits
 from workflow.errors import ComputeError
 from workflow.mapper import merge_groups, pairwise, run_missing
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workflow.engine.progress import Progress
+    from workflow.engine.results import TaskResult
     from workflow.mapper import Bar, Record
 
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Executor:
         self.progress = progress
         self.shared_folder = shared_folder
         self.peak_rss_bytes = 0
+        self.waits = Waits()
 
     def as_dask_scheduler(self) -> contextlib.AbstractContextManager[Any]:
         """Let Dask collections compute where the tasks run, while inside."""
@@ -133,10 +136,16 @@ class Executor:
             result = self._reduced(function, items, merge, finish)
         if isinstance(result, Exception):
             raise result
-        self.peak_rss_bytes = max(self.peak_rss_bytes, result.peak_rss_bytes)
+        self._note(result)
         if result.error is not None:
             raise result.error
         return result.result
+
+    def _note(self, result: TaskResult) -> None:
+        """Learn what a task has taken."""
+        self.peak_rss_bytes = max(self.peak_rss_bytes, result.peak_rss_bytes)
+        self.waits = self.waits.plus(result.waits)
+        self.progress.waits = self.progress.waits.plus(result.waits)
 
     def _reduced(
         self,
@@ -243,7 +252,7 @@ class Executor:
                     if isinstance(result, Exception):
                         errors[index] = result
                         continue
-                    self.peak_rss_bytes = max(self.peak_rss_bytes, result.peak_rss_bytes)
+                    self._note(result)
                     if result.error is not None:
                         errors[index] = result.error
                     else:

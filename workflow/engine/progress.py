@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from workflow.engine.waiting import Waits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -31,6 +33,8 @@ class Progress:
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
         self.step = ""
+        #: Of the tasks of this pass that are done.
+        self.waits = Waits()
         self._meter: Meter | None = None
 
     def plan(self, steps: Sequence[tuple[str, bool]]) -> None:
@@ -74,10 +78,10 @@ class Progress:
         if not self.enabled:
             yield _SilentBar()
         elif sys.stderr.isatty():
-            with _terminal_bar(Meter(name, total, unit, is_bound=is_bound)) as shown:
+            with _terminal_bar(Meter(name, total, unit, self, is_bound=is_bound)) as shown:
                 yield shown
         else:
-            self._meter = bar = _LineBar(name, total, unit, is_bound=is_bound)
+            self._meter = bar = _LineBar(name, total, unit, self, is_bound=is_bound)
             try:
                 yield bar
             finally:
@@ -96,8 +100,11 @@ class _SilentBar:
 class Meter:
     """What is done of a pass, how fast, and the time left."""
 
-    def __init__(self, name: str, total: int, unit: str, *, is_bound: bool = False) -> None:
+    def __init__(
+        self, name: str, total: int, unit: str, progress: Progress, *, is_bound: bool = False
+    ) -> None:
         self.name, self.total, self.unit, self.is_bound = name, max(total, 1), unit, is_bound
+        self.progress, progress.waits = progress, Waits()
         self.done = self.done_before = 0
         self.started = self.shown = time.monotonic()
 
@@ -124,7 +131,8 @@ class Meter:
             return found
         each = max(time.monotonic() - self.started, 1e-9) / n_here
         pace = f"{1 / each:,.0f} a second" if each < 1 else f"{each:,.1f} s each"
-        return f"{found}, {pace}, {most}{_time(each * (self.total - self.done))} left"
+        left = f"{most}{_time(each * (self.total - self.done))} left"
+        return ", ".join(filter(None, [found, pace, left, self.progress.waits.words]))
 
 
 def _time(seconds: float) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.engine.freed_memory import freed_memory_kept
+from workflow.engine.waiting import Waits, waited_s
 from workflow.errors import WorkflowError
 from workflow.mapper import pairwise
 from workflow.runstore.files import disk_errors
@@ -19,11 +21,17 @@ if TYPE_CHECKING:
 
 
 class TaskResult(NamedTuple):
-    """What a task gives back: a result or an error of ours, and its process's peak memory."""
+    """What a task gives back: a result or an error of ours, its process's peak memory, and how long it waited."""
 
     result: Any
     error: WorkflowError | None
     peak_rss_bytes: int
+    waits: Waits
+
+    def after(self, other: TaskResult) -> TaskResult:
+        """Return it with the larger memory, and the waits of both."""
+        peak = max(self.peak_rss_bytes, other.peak_rss_bytes)
+        return self._replace(peak_rss_bytes=peak, waits=self.waits.plus(other.waits))
 
 
 def peak_rss_bytes() -> int:
@@ -47,24 +55,27 @@ def run_task(item: Any, function: Callable[[Any], Any]) -> TaskResult:
     Errors of ours come back as values: a worker would log a raised one at
     length, and the user is owed one line.
     """
+    started, waited = time.monotonic(), waited_s()
+    result, error = None, None
     with one_blas_thread(), freed_memory_kept():
         try:
             with disk_errors(Path("results of a task")):
-                return TaskResult(function(item), None, peak_rss_bytes())
+                result = function(item)
         except WorkflowError as err:
-            return TaskResult(None, err, peak_rss_bytes())
+            error = err
+    waits = Waits(waited_s() - waited, time.monotonic() - started)
+    return TaskResult(result, error, peak_rss_bytes(), waits)
 
 
 def merge_results(
     left: TaskResult, right: TaskResult, merge: Callable[[Any, Any], Any]
 ) -> TaskResult:
     """Merge two results; of two errors the first one counts."""
-    peak = max(left.peak_rss_bytes, right.peak_rss_bytes)
     error = left.error or right.error
-    if error is not None:
-        return TaskResult(None, error, peak)
-    merged = run_task((left.result, right.result), lambda pair: merge(*pair))
-    return merged._replace(peak_rss_bytes=max(peak, merged.peak_rss_bytes))
+    both = left._replace(result=None, error=error)
+    if error is None:
+        both = run_task((left.result, right.result), lambda pair: merge(*pair)).after(left)
+    return both.after(right)
 
 
 def reduce_items(
@@ -83,6 +94,4 @@ def finish_result(result: TaskResult, finish: Callable[[Any], Any] | None) -> Ta
     """Make what is wanted of a merged result."""
     if finish is None or result.error is not None:
         return result
-    finished = run_task(result.result, finish)
-    peak = max(result.peak_rss_bytes, finished.peak_rss_bytes)
-    return finished._replace(peak_rss_bytes=peak)
+    return run_task(result.result, finish).after(result)

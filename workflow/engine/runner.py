@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workflow.engine.results import peak_rss_bytes
 from workflow.engine.step import dependents
+from workflow.engine.waiting import Waits
 from workflow.errors import ImagesError, StoreError
 from workflow.formatting import format_count
 
@@ -68,7 +69,7 @@ def _run_step(context: Context, plan: StepPlan) -> None:
         step.name, plan.key, plan.settings, plan.reads, dependents(context.steps, step.name)
     )
     record = store.step(step.name)
-    executor.peak_rss_bytes = 0
+    executor.peak_rss_bytes, executor.waits = 0, Waits()
     executor.progress.begin(step.name)
     started = time.monotonic()
     try:
@@ -81,13 +82,17 @@ def _run_step(context: Context, plan: StepPlan) -> None:
         record.seconds += time.monotonic() - started
         peak = max(executor.peak_rss_bytes, peak_rss_bytes())
         record.counters["peak_rss_bytes"] = max(record.counters.get("peak_rss_bytes", 0), peak)
+        for name, value in executor.waits.counters().items():
+            record.counters[name] = record.counters.get(name, 0) + value
         store.save()
     store.finish(step.name, step.results(store.path))
     executor.progress.finish(step.name, record.seconds)
-    found = step.describe(store)
     known = {"step": step.name, "seconds": record.seconds}
-    words = f", {found}" if found else ""
-    log.info("%s: %.1f s%s", step.name, record.seconds, words, extra=known)
+    waiting, n_bytes = executor.waits.words, record.counters.get("bytes_read", 0)
+    if waiting and n_bytes:
+        waiting += f" ({n_bytes / 1e6 / record.seconds:,.0f} MB/s)"
+    words = [f"{record.seconds:.1f} s", waiting, step.describe(store)]
+    log.info("%s: %s", step.name, ", ".join(filter(None, words)), extra=known)
 
 
 def _forget_images(context: Context) -> None:

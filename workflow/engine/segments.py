@@ -62,6 +62,17 @@ def segments(store: RunStore) -> list[Segment]:
     ]
 
 
+def n_searched(store: RunStore) -> int:
+    """Return how many images, the first ones, components, neighbours and families were found of."""
+    return refitted_rows(store) or segments(store)[0].stop
+
+
+def refitted_rows(store: RunStore) -> int:
+    """Return how many images, the first ones, the steps behind the moments have passed together since they came; 0 if never."""
+    found: int = store.manifest.images.get("n_searched", 0)
+    return found
+
+
 def segment_folder(store: RunStore, number: int) -> Path:
     """Return where a segment keeps what is its own; the first one, 0, is the run itself."""
     return store.path / layout.SEGMENTS / f"{number:03d}"
@@ -71,7 +82,8 @@ def stored_partitions(store: RunStore, n_whole: int = 0) -> list[list[RowRange]]
     """Return the blocks of each task that the journals of a run tell of.
 
     They are those of each segment in turn; of a pass that was done again, those of the first `n_whole` rows
-    together, then those of the segments after.
+    together, then those of the segments after.  The moments of a run and what is noted with them are never
+    passed again, what lies behind them with `refitted_rows`.
     """
     block_rows = store.manifest.images["block_rows"]
     later = [(part.start, part.n_samples) for part in segments(store) if part.start >= n_whole]

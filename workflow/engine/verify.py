@@ -9,7 +9,13 @@ import numpy as np
 
 from workflow.chunks import row_ranges
 from workflow.engine.partitions import flat_checksums, part_path
-from workflow.engine.segments import Segment, segments, stored_blocks, stored_partitions
+from workflow.engine.segments import (
+    Segment,
+    refitted_rows,
+    segments,
+    stored_blocks,
+    stored_partitions,
+)
 from workflow.errors import ImagesError, StoreError
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import crc_of_file
@@ -69,7 +75,8 @@ def check_rows_of_step(
         The rows that have a checksum together; by default the blocks of the images of the run.
     """
     checksums = flat_checksums(store.noted(step, part))
-    yield from check_rows(group, names, checksums, rows or stored_blocks(store))
+    blocks = rows or stored_blocks(store, refitted_rows(store))
+    yield from check_rows(group, names, checksums, blocks)
 
 
 def check_rows(
@@ -106,7 +113,7 @@ def block_checksums(store: RunStore, journal: str) -> list[tuple[RowRange, int]]
 def check_images(store: RunStore, journal: str) -> Iterator[str]:
     """Check the images, copied or where they were given, against the checksums of a journal."""
     checksums = block_checksums(store, journal)
-    for segment in segments(store):
+    for segment in (one for one in segments(store) if one.n_samples):
         mine = [
             (rows, crc) for rows, crc in checksums if segment.start <= rows.start < segment.stop
         ]

@@ -11,6 +11,7 @@ from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError, StoreError
 from workflow.runstore import layout, zarr_io
 from workflow.steps.browsing.members import READ_ROWS, inside, region_of
+from workflow.steps.families import family_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +97,7 @@ def require_selectable(store: RunStore, selected: Mapping[str, Any]) -> None:
     layers = store.read_model("layers")[0]
     ends = {
         "cluster": len(read_summary(store)["cluster_sizes"]),
-        "family": store.step("families").details.get("n_families") or 0,
+        "family": len(family_sizes(store)),
         "image": int(store.manifest.images["shape"][0]),
         "layer": len(layers),
     }

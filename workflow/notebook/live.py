@@ -132,7 +132,7 @@ class NotebookProgress(Progress):
         step = self.steps.get(self.step) or self.steps.setdefault(
             name, _Step("running", since=time.monotonic())
         )
-        step.meter = meter = _Counted(name, total, unit, is_bound=is_bound, progress=self)
+        step.meter = meter = _Counted(name, total, unit, self, is_bound=is_bound)
         try:
             yield meter
         finally:
@@ -189,11 +189,7 @@ class NotebookProgress(Progress):
 class _Counted(Meter):
     """Counts; a thread draws, once what is done turns out to take its time."""
 
-    def __init__(
-        self, name: str, total: int, unit: str, *, is_bound: bool, progress: NotebookProgress
-    ) -> None:
-        super().__init__(name, total, unit, is_bound=is_bound)
-        self.progress = progress
+    progress: NotebookProgress
 
     def advance(self, n: int) -> None:
         """Count."""

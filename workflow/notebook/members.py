@@ -17,6 +17,7 @@ from workflow.runstore.stored_rows import rows_as_dask
 from workflow.steps import model_arrays
 from workflow.steps.browsing.galleries import require_statistics
 from workflow.steps.browsing.members import Ranked, ends
+from workflow.steps.families import family_sizes
 from workflow.steps.parts.clusters.counts import clusters_of
 from workflow.steps.parts.clusters.lineage import COLUMNS, lineage_rows
 from workflow.steps.parts.notes import STATISTICS
@@ -115,8 +116,9 @@ def layer_table(store: RunStore) -> pd.DataFrame:
     population, layers = store.read_model("population", "layers")
     sizes = [np.bincount(layer[layer >= 0], population[layer >= 0]) for layer in layers]
     names: list[int | str] = list(range(len(layers)))
-    if store.step("families").details.get("n_families"):
-        sizes += store.read_model("family_size")
+    families = family_sizes(store)
+    if len(families):
+        sizes.append(families[families > 0])
         names.append(FAMILIES)
     n_samples = store.manifest.images["shape"][0]
     columns = {

@@ -156,6 +156,8 @@ class FamilyTable:
 
     Attributes
     ----------
+    number : int64 array
+        Id of each.
     size : int64 array [images]
         Images of each.
     conductance, expected : float64 arrays
@@ -168,6 +170,7 @@ class FamilyTable:
         Share of its images that lie there.
     """
 
+    number: NDArray[np.int64]
     size: NDArray[np.int64]
     conductance: NDArray[np.float64]
     expected: NDArray[np.float64]

@@ -274,19 +274,26 @@ def _clusters(data: ReportData, scale: _Scale) -> dict[str, Any]:
 
 
 def _families(data: ReportData) -> dict[str, Any] | None:
-    """Return the largest families."""
+    """Return the families with the lowest numbers, by number; one that is gone has no images."""
     shown, table = data.explorer, data.families
     assert shown is not None
     if table is None or shown.family is None:
         return None
-    n = min(len(table.size), MAX_FAMILIES)
+    n = min(int(table.number.max()) + 1, MAX_FAMILIES)
+    is_listed = table.number < n
     listed = np.where(shown.family < n, shown.family, -1)
+
+    def by_number(values: NDArray[Any]) -> dict[str, str]:
+        found = np.zeros(n, values.dtype)
+        found[table.number[is_listed]] = values[is_listed]
+        return packed(found)
+
     return {
         "n": len(table.size),
-        "size": packed(table.size[:n]),
-        "cluster": packed(table.cluster[:n]),
-        "share": packed(_bytes(table.cluster_share[:n])),
-        "conductance": packed(_bytes(table.conductance[:n])),
+        "size": by_number(table.size),
+        "cluster": by_number(table.cluster),
+        "share": by_number(_bytes(table.cluster_share)),
+        "conductance": by_number(_bytes(table.conductance)),
         "colour": packed(colour_numbers(shown.places, listed, n)),
     }
 

@@ -95,15 +95,15 @@ def _table(data: ReportData, families: FamilyTable) -> dict[str, Any]:
 
     rows = [
         (
-            str(family),
-            f"{families.size[family]:,}",
-            f"{families.conductance[family]:.3f}",
-            f"{families.expected[family]:.3f}",
-            f"{families.dimension[family]:.1f}",
-            cluster_words(int(families.cluster[family])),
-            format_share(float(families.cluster_share[family])),
+            str(families.number[place]),
+            f"{families.size[place]:,}",
+            f"{families.conductance[place]:.3f}",
+            f"{families.expected[place]:.3f}",
+            f"{families.dimension[place]:.1f}",
+            cluster_words(int(families.cluster[place])),
+            format_share(float(families.cluster_share[place])),
         )
-        for family in range(n_listed)
+        for place in range(n_listed)
     ]
     title = "Every family"
     if n_listed < len(families.size):

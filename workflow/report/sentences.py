@@ -117,8 +117,9 @@ def opening_sentences(summary: Mapping[str, Any]) -> list[str]:
 
 def updated_sentence(summary: Mapping[str, Any]) -> str:
     """Return which images came by `update`, what knows nothing of them, and in what the last ones have drifted."""
-    first, *later = summary.get("segments") or [0]
-    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}: components of the scores, neighbours and families are those of the first {first:,}."
+    _, *later = summary.get("segments") or [0]
+    of = f"the first {summary['n_searched']:,}" if "n_searched" in summary else "all"
+    came = f"{format_count(sum(later), 'image')} came by {format_count(len(later), 'update')}: components of the scores, neighbours and families are those of {of}."
     drifted = ", ".join((summary.get("updates") or [{}])[-1].get("drifted", [])).replace("_", " ")
     return came + (drifted and f" The last ones have drifted: {drifted}.") if later else ""
 
@@ -488,13 +489,12 @@ def duplicates_command(summary: Mapping[str, Any], run_path: str = "RUN") -> str
     Returns
     -------
     str
-        The command, for near-duplicates too where neighbours are known, among which it finds them.
+        The command, for near-duplicates too where neighbours of all images are known, among which it finds them.
 
     Examples
     --------
     >>> duplicates_command({"neighbors": {"found": True}}, "my run")
     "overcluster duplicates 'my run' --near"
     """
-    # Images that came by `update` have no neighbours.
-    near = dict(summary.get("neighbors") or {}).get("found") and not summary.get("segments")
+    near = dict(summary.get("neighbors") or {}).get("found") and "n_searched" not in summary
     return f"{PROGRAM} duplicates {shlex.quote(run_path)}{' --near' if near else ''}"

@@ -59,6 +59,7 @@ _ELSEWHERE = frozenset(
     {
         "structure",
         "segments",
+        "n_searched",
         "seconds",
         "n_clusters_by_threshold",
         "n_clusters_by_layer",

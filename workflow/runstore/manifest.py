@@ -82,6 +82,7 @@ class Manifest:
     lineage: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     forgotten: list[dict[str, Any]] = field(default_factory=list)
+    n_family_ids: int = 0
     moves: list[list[str]] = field(default_factory=list)
     steps: dict[str, StepRecord] = field(default_factory=dict)
 

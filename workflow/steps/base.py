@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workflow.engine.partitions import part_path
+from workflow.engine.waiting import waiting_for_rows
 from workflow.runstore import zarr_io
 from workflow.runstore.files import ArrayPlace, read_arrays
 
@@ -52,10 +53,16 @@ def read_ahead(stored: Rows, blocks: Iterable[RowRange]) -> Iterator[tuple[RowRa
         for rows in blocks:
             following = rows, reader.submit(stored.read, *rows)
             if waiting is not None:
-                yield waiting[0], waiting[1].result()
+                yield waiting[0], _awaited(waiting[1])
             waiting = following
         if waiting is not None:
-            yield waiting[0], waiting[1].result()
+            yield waiting[0], _awaited(waiting[1])
+
+
+def _awaited(reading: Future[NDArray[Any]]) -> NDArray[Any]:
+    """Return rows once they are read."""
+    with waiting_for_rows():
+        return reading.result()
 
 
 def call(task: Callable[[], Any]) -> Any:

@@ -34,12 +34,14 @@ from workflow.steps.neighbors import (
     sizes_of,
 )
 from workflow.steps.neighbors import seconds as neighbors_seconds
+from workflow.steps.parts.family_ids import keep_ids, rows_found
 from workflow.steps.parts.family_tasks import (
     SAMPLE_ROWS,
     STRENGTH_ROWS,
     UNIT_ROWS,
     CompareTask,
     DimensionTask,
+    FamilyRows,
     PlaceTask,
     Range,
     RegionGroup,
@@ -59,14 +61,14 @@ from workflow.steps.parts.family_tasks import (
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from workflow.engine.context import Context
     from workflow.engine.executor import StoredArrays
-    from workflow.engine.partitions import Partition
+    from workflow.engine.partitions import InUnits, Partition
     from workflow.mapper import Rows
     from workflow.runstore import RunStore
     from workflow.runstore.journal import Journal
@@ -90,7 +92,9 @@ ROWS = {
 }
 #: Arrays of ``model.zarr``.
 ARRAYS = {
-    "family_size": ArraySpec(("family",), "int64", "image", "images of each family"),
+    "family_size": ArraySpec(
+        ("family",), "int64", "image", "images of each family; 0 where one is gone"
+    ),
     "family_conductance": ArraySpec(
         ("family",), "float64", "1", "weight that leaves the family over the weight of its images"
     ),
@@ -171,10 +175,15 @@ class FamiliesStep(Step):
                     found,
                 )
                 (details,) = context.executor.map(call, [task])
-            arrays = read_arrays(
-                found, names=tuple(name.removeprefix("family_") for name in ARRAYS)
-            )
-            arrays = {f"family_{name}": array for name, array in arrays.items()}
+            names = tuple(name.removeprefix("family_") for name in ARRAYS)
+            if search:
+                keep_ids(context.executor, store, found, names, *search.rows(found))
+            else:
+                rows = partial(rows_found, found)
+                keep_ids(context.executor, store, found, names, rows, context.partitions)
+            arrays = {
+                f"family_{name}": array for name, array in read_arrays(found, names=names).items()
+            }
             store.write_model(self.name, described(ARRAYS, arrays), details)
             for name, spec in ROWS.items():
                 attrs = {"units": spec.unit, "long_name": spec.description}
@@ -265,6 +274,14 @@ def families_of(store: RunStore) -> Path | None:
     if store.step(FamiliesStep.name).state != "complete" or not place.exists():
         return None
     return place if "family" in zarr_io.array_names(place) else None
+
+
+def family_sizes(store: RunStore) -> NDArray[np.int64]:
+    """Return the images of each family by its number; 0 where one is gone, empty where none were found."""
+    if not store.step(FamiliesStep.name).details.get("n_families"):
+        return np.empty(0, np.int64)
+    sizes: NDArray[np.int64] = store.read_model("family_size")[0]
+    return sizes
 
 
 def _details(
@@ -456,10 +473,19 @@ class RegionSearch:
 
     def write(self, found: Path, target: Path, names: tuple[str, ...], journal: Journal) -> None:
         """Write the family of each image."""
-        offsets = self.context.executor.share({"solved": self._offsets(N_CUTS - 1)})
-        task = WriteTask(self.work, offsets, found, target, names)
+        task = WriteTask(self._rows(found), target, names)
         items = in_units(self.context.partitions, self.units)
         self.context.run_partitions(self.step, task, journal, items=items, name="families: write")
+
+    def rows(self, found: Path) -> tuple[Callable[[InUnits], Iterator[Any]], list[InUnits]]:
+        """Return what tells the families of the images of an item, and the items of all images."""
+        items = in_units(self.context.partitions, self.units)
+        return self._rows(found).families, list(items.values())
+
+    def _rows(self, found: Path) -> FamilyRows:
+        """Return what gathers the families of images."""
+        offsets = self.context.executor.share({"solved": self._offsets(N_CUTS - 1)})
+        return FamilyRows(self.work, offsets, found)
 
     def discard(self) -> None:
         """Remove what lies between."""

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator
 
 from workflow.config.fields import FilePath, Section, Shape
 from workflow.engine.plan import TaskPlan, check_memory, worker_memory
-from workflow.engine.segments import added, is_updated, segments
+from workflow.engine.segments import added, is_updated, n_searched, segments
 from workflow.engine.step import Step
 from workflow.engine.verify import check_images
 from workflow.errors import ImagesError
@@ -136,7 +136,9 @@ class IngestStep(Step):
             {name: value for name, value in record.items() if name not in ("digest", "images")}
             for record in added(store)
         ]
-        return {"n_unreadable": n_unreadable, "segments": sizes, "updates": updates}
+        found = {"n_unreadable": n_unreadable, "segments": sizes, "updates": updates}
+        n = n_searched(store)
+        return found | ({"n_searched": n} if n < sum(sizes) else {})
 
 
 def describe_skipped(n_files: int, names: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ from workflow.steps.parts.clusters.counts import count_labels, stored_counts, su
 from workflow.steps.parts.clusters.lineage import FILE, Lineage, lineage_summary
 from workflow.steps.parts.clusters.ties import Ties, ties_to_before
 from workflow.steps.parts.edits import present_cut, remember
+from workflow.steps.parts.family_ids import note_ids
 from workflow.steps.parts.family_table import family_labels
 from workflow.steps.parts.far_out import usual_distance
 from workflow.steps.tree import (
@@ -230,6 +231,7 @@ class LabelsStep(Step):
         note_names(store, chosen.labels.label, are_families=chosen.by_family)
         if words := lost_words(lost_names(store)):
             log.info("names %s", words)
+        note_ids(store)
         moves = lineage.stage(store, store.wip(FILE))
         store.replace([(target, store.path / layout.LABELS), *moves])
 

@@ -15,6 +15,7 @@ from workflow.chunks import BLOCK_BYTES, row_ranges
 from workflow.config.fields import Section
 from workflow.engine.partitions import in_units, units_of
 from workflow.engine.plan import Sizes, TaskPlan
+from workflow.engine.segments import n_searched
 from workflow.engine.step import Step
 from workflow.engine.verify import check_rows_of_step
 from workflow.neighbors import (
@@ -209,6 +210,13 @@ class NeighborsStep(Step):
     def summary(self, store: RunStore) -> Mapping[str, Any]:
         """Return how many neighbours there are, and the share of the true ones."""
         return {"neighbors": store.step(self.name).details}
+
+
+def has_neighbors(store: RunStore) -> bool:
+    """Return whether the nearest neighbours of all images are stored; those that `update` has added have none."""
+    record = store.step(NeighborsStep.name)
+    is_found = record.state == "complete" and bool(record.details.get("found"))
+    return is_found and n_searched(store) == store.manifest.images["shape"][0]
 
 
 def is_planned(sizes: Sizes) -> bool:

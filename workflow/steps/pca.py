@@ -18,6 +18,7 @@ from workflow.engine.plan import TaskPlan
 from workflow.engine.segments import added, stored_blocks
 from workflow.engine.step import Step
 from workflow.engine.verify import (
+    block_checksums,
     check_named,
     check_parts,
     check_rows,
@@ -448,11 +449,10 @@ def _moments_journal(context: Context, *needs: Path) -> Journal:
 
 
 def image_checksums(context: Context) -> list[Any]:
-    """Return the checksum each block had when it was first read; None where it was not."""
-    entries = _moments_journal(context).entries
-    if not entries:
-        return [None] * len(context.block_sizes)
-    return flat_checksums(entries)
+    """Return the checksum each block had when it was first read; None where it was not, or not as this block."""
+    is_known = _moments_journal(context).entries
+    known = dict(block_checksums(context.store, "pca/moments") if is_known else [])
+    return [known.get(rows) for part in context.partitions for rows in part.blocks]
 
 
 def n_merged(store: RunStore) -> int:

@@ -488,12 +488,13 @@ class ContactSheets(Sequence["Sheet"]):
         """Add the sheets of the largest families."""
         from workflow.report import family_sheet
 
-        found = images_of_families(store, min(len(families.size), N_FAMILIES), FAMILY_IMAGES)
-        for family, rows in enumerate(found):
+        numbers = families.number[:N_FAMILIES].tolist()
+        found = images_of_families(store, numbers, FAMILY_IMAGES)
+        for place, (family, rows) in enumerate(zip(numbers, found, strict=True)):
             shown = self._at_hand(rows)
             if len(shown):
-                tightness = families.conductance[family], families.expected[family]
-                sheet = partial(family_sheet, family, int(families.size[family]), *tightness)
+                tightness = families.conductance[place], families.expected[place]
+                sheet = partial(family_sheet, family, int(families.size[place]), *tightness)
                 self._show(
                     shown,
                     with_words(

@@ -24,12 +24,12 @@ from workflow.commands.export.tables import (
     require_pyarrow,
     write_table,
 )
-from workflow.commands.similar import has_neighbors
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.steps.browsing.members import READ_ROWS, strongest_of_each
+from workflow.steps.neighbors import has_neighbors
 from workflow.steps.parts.clusters.counts import clusters_of
 
 if TYPE_CHECKING:

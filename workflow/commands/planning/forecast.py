@@ -69,6 +69,8 @@ class NotedRun(BaseModel, frozen=True, extra="forbid"):
         What it took beside its steps: workers starting and closing [s].
     worker_bytes, leader_bytes : int
         Peak of a worker and of the leading process before any work [bytes].
+    waited : float
+        Share of their time that tasks waited for what they read.
     steps : dict of str to StepCost
         Step -> what it took.
     """
@@ -82,6 +84,7 @@ class NotedRun(BaseModel, frozen=True, extra="forbid"):
     start: Amount
     worker_bytes: int = Field(ge=0)
     leader_bytes: int = Field(ge=0)
+    waited: float = Field(default=0.0, ge=0, le=1)
     steps: dict[str, StepCost]
 
     def seconds(self, sizes: Sizes) -> dict[str, float]:
@@ -166,6 +169,8 @@ def describe_run(
     store: RunStore, sizes: Sizes, images: str, held: dict[str, Any], start: float
 ) -> NotedRun:
     """Return the note of a run that is complete; `held` is what `process_bytes` said before any work."""
+    counters = [store.step(step.name).counters for step in steps.STEPS]
+    waited, spent = (sum(c.get(name, 0) for c in counters) for name in ("waited_ms", "tasks_ms"))
     return NotedRun(
         machine=machine_key(sizes.config.compute),
         kind=kind_key(sizes),
@@ -173,6 +178,7 @@ def describe_run(
         n_samples=sizes.n_samples,
         rounds=store.step(OverclusterStep.name).details.get("n_iter", 0),
         start=start,
+        waited=min(1.0, waited / max(spent, 1)),
         steps={
             step.name: StepCost(store.step(step.name).seconds, 0.0, step.growth(sizes))
             for step in steps.STEPS

@@ -23,6 +23,7 @@ from workflow.engine.plan import (
     worker_count,
     worker_memory,
 )
+from workflow.engine.waiting import TOLD
 from workflow.errors import StoreError
 from workflow.formatting import format_count
 from workflow.ingest import remarks
@@ -147,6 +148,7 @@ def plan(
         "n_kept": n_previews(sizes.n_samples, sizes.image_bytes),
         "n_workers": min(worker_count(config.compute), n_processors()),
         "source": source,
+        "waited": run.waited if run else None,
         "remarks": remarks(given.source),
         "steps": costs,
         "seconds": seconds,
@@ -248,7 +250,11 @@ def _task_content(task: TaskPlan) -> dict[str, Any]:
 
 def _head(content: dict[str, Any], sizes: Sizes, *, is_local: bool) -> list[str]:
     """Return the lines about shapes and the machine."""
-    limit = content["worker_bytes"]
+    limit, waited = content["worker_bytes"], content["waited"]
+    source = content["source"]
+    if waited is not None:
+        what = "what is read" if waited >= TOLD else "the processor"
+        source += f"; {what} was the limit: tasks waited {waited:.0%} of their time for rows"
     workers = f"{content['n_workers']} on this machine"
     if not is_local:
         workers = "those elsewhere are not asked; seconds are those of one on this machine"
@@ -258,7 +264,7 @@ def _head(content: dict[str, Any], sizes: Sizes, *, is_local: bool) -> list[str]
         f"components  {content['n_components']} at most; centroids {content['n_centroids']:,}",
         f"workers     {workers}; {format_bytes(limit) + ' each' if limit else 'no limit of memory'}",
         f"disk        {format_bytes(content['bytes_written'])} needed at most, {format_bytes(content['bytes_free'])} free",
-        f"seconds     {content['source']}",
+        f"seconds     {source}",
         *(f"remark      {remark}" for remark in content["remarks"]),
     ]
 

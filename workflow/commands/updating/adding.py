@@ -15,8 +15,7 @@ from workflow.commands.updating.sums import MergeSums
 from workflow.commands.updating.whole import Whole, write_segments
 from workflow.engine.context import named_group
 from workflow.engine.partitions import part_path
-from workflow.engine.segments import added, stored_partitions
-from workflow.labels import NOISE_LABEL
+from workflow.engine.segments import added, refitted_rows, segments, stored_partitions
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -79,14 +78,12 @@ class Addition(Passes):
         whole.label("update")
         labels, stop = store.path / layout.LABELS, n_old + self.images.n_samples
         far = zarr_io.read_rows(labels, "distance", n_old, stop)
-        label = zarr_io.read_rows(labels, "label", n_old, stop)
         return {
             **found,
             "n_copies": passed.n_copies,
             "n_born": len(born),
             "n_far_out": None if usual is None else int(np.count_nonzero(far > usual)),
             "usual_distance": usual,
-            "n_noise_new": int(np.count_nonzero(label == NOISE_LABEL)),
             "variance_kept_new": passed.kept.new,
             "variance_kept_before": passed.kept.before,
         }
@@ -117,11 +114,13 @@ class Addition(Passes):
                 self.executor.map(growth, growth.begin())
                 store.replace([(grown, group)])
         if "segment" not in zarr_io.array_names(labels):
-            write_segments(labels, [n_old, n_old + self.images.n_samples], self.block_rows)
+            stops = [segment.stop for segment in segments(store)]
+            write_segments(labels, [*stops, n_old + self.images.n_samples], self.block_rows)
 
     def _note(self, passed: Passed, n_old: int) -> None:
         """Let journals and folders of the steps tell of the images that come, too, as partitions behind those there."""
         store, first = self.store, len(stored_partitions(self.store))
+        behind = len(stored_partitions(store, refitted_rows(store)))
         details = store.step("overcluster").details
         part, assigned = details["assign_part"], details.get(ASSIGNED, 0)
         after = len(stored_partitions(store, assigned))
@@ -132,16 +131,16 @@ class Addition(Passes):
             _extend(store.folder("pca") / "moments.jsonl", first + index, report)
         for index, report in passed.scores.items():
             kept = read_arrays(part_path(self.place / "kept", index), report["file_crc"])
-            target = part_path(layout.previews(store.path), first + index)
+            target = part_path(layout.previews(store.path), behind + index)
             file_crc = write_arrays(target, {**kept, "row": kept["row"] + n_old})
             journal = store.folder("projection") / "blocks.jsonl"
-            _extend(journal, first + index, {**report, "file_crc": file_crc})
+            _extend(journal, behind + index, {**report, "file_crc": file_crc})
         for index, report in passed.nearest.items():
             # What the task has left is merged, and not kept.
             rest = {name: value for name, value in report.items() if name != "file_crc"}
             _extend(store.folder("overcluster") / f"{part}.jsonl", after + index, rest)
         for index, report in passed.places.items():
-            _extend(store.folder("map") / "blocks.jsonl", first + index, report)
+            _extend(store.folder("map") / "blocks.jsonl", behind + index, report)
         if families_of(store) is not None:
             for partition in self.parts:
                 crcs = [
@@ -152,7 +151,7 @@ class Addition(Passes):
                     for rows in partition.blocks
                 ]
                 journal = store.folder("families") / "blocks.jsonl"
-                _extend(journal, first + partition.index, {"crc": crcs})
+                _extend(journal, behind + partition.index, {"crc": crcs})
 
     def _merge_sums(self, reports: Mapping[int, Mapping[str, Any]], n_old: int) -> None:
         """Merge what was summed of cells and pairs, and make the graph of it."""

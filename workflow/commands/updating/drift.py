@@ -50,4 +50,4 @@ def describe_drift(found: Mapping[str, Any]) -> str:
     if not found["drifted"]:
         return ""
     said = "; ".join(words[name] for name in found["drifted"])
-    return f"The new images are unlike those of the run: {said}. Components and centroids made of all images are those of a `run` in a new folder."
+    return f"The new images are unlike those of the run: {said}. `update RUN --refit-components` finds components and centroids of all images."

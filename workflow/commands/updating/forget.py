@@ -9,7 +9,7 @@ from workflow.commands.base import executor_for_bytes, stored_config
 from workflow.commands.update import replaced, require_labelled, run_beside, write_page
 from workflow.commands.updating.forgotten import note_forgotten
 from workflow.commands.updating.removing import Removal
-from workflow.engine.segments import added, segment_folder, segments
+from workflow.engine.segments import added, n_searched, segment_folder, segments
 from workflow.engine.summary import write_summary
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
@@ -105,6 +105,9 @@ def _require_segment(store: RunStore, segment: int) -> None:
         raise ConfigError(msg)
     if segment == 0:
         msg = "`forget` must be told an update, from 1; got 0, the images that components, centroids and neighbours were found of. Start a run of the others in a new folder."
+        raise ConfigError(msg)
+    if 0 < segment <= n_updates and segments(store)[segment].stop <= n_searched(store):
+        msg = f"`forget` must be told an update behind the last --refit-components; components, centroids and neighbours were found of the images of {segment}, too. Start a run of the others in a new folder."
         raise ConfigError(msg)
     if not 0 < segment <= n_updates:
         msg = f"`forget` must be told an update, 1 to {n_updates}; got {segment}. The coordinate `segment` of the labels is its number."

@@ -83,7 +83,8 @@ class Grown:
     def of(cls, store: RunStore, given: ImagesInput) -> Grown | None:
         """Return the source as one that a run has read, by its path; None where the run has not."""
         place = zarr_io.full_name(given.name)
-        mine = [s for s in segments(store) if zarr_io.full_name(s.images["path"]) == place]
+        read = [segment for segment in segments(store) if segment.n_samples]
+        mine = [s for s in read if zarr_io.full_name(s.images["path"]) == place]
         forgotten = forgotten_rows(store, place)
         whole = [number for number, segment in enumerate(mine) if segment.images.get("again")]
         # Where all its images came again, others may have taken the place of those of before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import numpy as np
 from workflow.centroid_graph import count_pairs, merge_pair_counts
 from workflow.chunks import RowRange
 from workflow.commands.updating.whole import Whole, write_segments
-from workflow.engine.partitions import n_rows, part_path, partitions
-from workflow.engine.segments import added, segments
+from workflow.engine.partitions import n_rows, part_path
+from workflow.engine.segments import added, refitted_rows, segments, stored_partitions
 from workflow.overcluster import cell_sums, merge_cell_sums
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -76,24 +77,23 @@ class Removal(Whole):
     def _leave_out_reports(self, gone: Segment) -> None:
         """Let journals and folders of the steps tell of the images that stay; those behind are others' partitions."""
         store = self.store
-        sizes = [len(partitions(s.n_samples, self._block_rows)) for s in segments(store)]
-        first = sum(sizes[: self.number])
-        left_out = RowRange(first, first + sizes[self.number])
-        journals = ["pca/moments", "projection/blocks", "map/blocks", "families/blocks"]
-        for name in journals:
-            _renumber(store.path / f"{name}.jsonl", left_out)
-        for folder in (store.folder("pca") / "parts", layout.previews(store.path)):
-            for index in range(*left_out):
-                part_path(folder, index).unlink(missing_ok=True)
-            for index in range(left_out.stop, sum(sizes)):
-                if part_path(folder, index).exists():
-                    part_path(folder, index).replace(part_path(folder, index - left_out.n_rows))
+        pca, behind = self._partitions_of(gone, 0), self._partitions_of(gone, refitted_rows(store))
+        _renumber(store.folder("pca") / "moments.jsonl", pca)
+        _move_up(store.folder("pca") / "parts", pca)
+        for name in ("projection", "map", "families"):
+            _renumber(store.folder(name) / "blocks.jsonl", behind)
+        _move_up(layout.previews(store.path), behind)
         journal = Journal.reopen(store.folder("projection") / "blocks.jsonl")
-        for index in range(first, sum(sizes) - left_out.n_rows):
+        for index in [one for one in journal.entries if one >= behind.start]:
             path, report = part_path(layout.previews(store.path), index), journal.entries[index]
             kept = read_arrays(path, report["file_crc"])
             file_crc = write_arrays(path, {**kept, "row": kept["row"] - gone.n_samples})
             journal.append(index, {**report, "file_crc": file_crc})
+
+    def _partitions_of(self, gone: Segment, n_whole: int) -> RowRange:
+        """Return the numbers of the partitions of a segment; see `stored_partitions` for `n_whole`."""
+        starts = [blocks[0].start for blocks in stored_partitions(self.store, n_whole)]
+        return RowRange(bisect_left(starts, gone.start), bisect_left(starts, gone.stop))
 
     def _cut(self, gone: Segment) -> None:
         """Make the arrays of the run shorter."""
@@ -192,6 +192,16 @@ class SumTask:
         path = part_path(self.folder, partition.index)
         assert cells is not None
         return {"crc": checksums, "file_crc": write_sums(path, cells, merge_pair_counts(*pairs))}
+
+
+def _move_up(folder: Path, left_out: RowRange) -> None:
+    """Remove the files of some partitions; those behind get the numbers before theirs."""
+    for path in sorted(folder.glob("part-*.npz")):
+        index = int(path.stem.partition("-")[2])
+        if index >= left_out.stop:
+            path.replace(part_path(folder, index - left_out.n_rows))
+        elif index >= left_out.start:
+            path.unlink()
 
 
 def _renumber(path: Path, left_out: RowRange) -> None:

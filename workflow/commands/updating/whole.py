@@ -85,8 +85,11 @@ class Whole:
             journal.unlink()
         sums, part = assign(self.context(), centroids, store.wip("model-overcluster"))
         self.adopt_sums(sums, part, n_requested)
-        for entry in store.manifest.names:
-            # Found again by the images, as the centroids have other images now.
+        self.find_names_again()
+
+    def find_names_again(self) -> None:
+        """Let names be found again by the images, as the centroids have other images now."""
+        for entry in self.store.manifest.names:
             entry["of"] = ""
 
     def adopt_sums(self, sums: AssignSums, part: str, n_requested: int) -> None:

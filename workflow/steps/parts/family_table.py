@@ -15,7 +15,7 @@ from workflow.steps.browsing.members import READ_ROWS
 from workflow.steps.families import families_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,24 +36,29 @@ def family_table(
     from workflow.report import FamilyTable
 
     names = ("size", "conductance", "expected", "dimension")
-    size, *tightness = store.read_model(*(f"family_{name}" for name in names))
-    conductance, expected, dimension = tightness
+    known = store.read_model(*(f"family_{name}" for name in names))
     name = "label" if of_centroids is None else "centroid"
     members = ((f[f >= 0], label[f >= 0]) for _, f, label in _labels(store, name))
     if of_centroids is not None:
         members = ((family, of_centroids[centroid]) for family, centroid in members)
-    cluster, n_there = _most_frequent(members, len(size))
-    return FamilyTable(size, conductance, expected, dimension, cluster, n_there / size)
+    cluster, n_there = _most_frequent(members, len(known[0]))
+    # Ids that no family has are left out.
+    number = np.argsort(-known[0], kind="stable")[: np.count_nonzero(known[0])]
+    size, conductance, expected, dimension = (array[number] for array in known)
+    share = n_there[number] / size
+    return FamilyTable(number, size, conductance, expected, dimension, cluster[number], share)
 
 
-def images_of_families(store: RunStore, n_families: int, n_images: int) -> list[NDArray[np.int64]]:
-    """Return images of the first families, evenly over the order of the images, at most so many of each."""
-    rows: list[list[NDArray[np.int64]]] = [[] for _ in range(n_families)]
+def images_of_families(
+    store: RunStore, numbers: Sequence[int], n_images: int
+) -> list[NDArray[np.int64]]:
+    """Return images of some families, evenly over the order of the images, at most so many of each."""
+    rows: dict[int, list[NDArray[np.int64]]] = {number: [] for number in numbers}
     for start, family, _ in _labels(store, "label"):
-        here = np.flatnonzero((family >= 0) & (family < n_families))
+        here = np.flatnonzero(np.isin(family, numbers))
         for one in np.unique(family[here]).tolist():
             rows[one].append(start + here[family[here] == one])
-    members = [np.concatenate(found) for found in rows]
+    members = [np.concatenate(found) for found in rows.values()]
     return [
         one[np.linspace(0, len(one) - 1, min(n_images, len(one))).astype(int)] for one in members
     ]

@@ -460,31 +460,17 @@ class CompareTask:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteTask:
-    """The family of the images of a partition, in the order of the images."""
+class FamilyRows:
+    """Gathers what the regions say of the images of each unit, in the order of the images."""
 
     work: Work
     offsets: StoredArrays
     found: Path
-    target: Path
-    names: tuple[str, ...]
 
-    def __call__(self, item: InUnits) -> dict[str, Any]:
-        """Gather what the regions say of each unit; write it block by block."""
-        offsets = self.offsets.load()["solved"]
-        found = read_arrays(self.found, names=("first", "number"))
-        blocks = self._blocks(item, offsets, found["first"], found["number"])
-        report = write_blocks(self.target, self.names, item.partition.start, blocks)
-        return report | {"bytes_read": report["bytes_written"]}
-
-    def _blocks(
-        self,
-        item: InUnits,
-        offsets: NDArray[np.int64],
-        first: NDArray[Any],
-        number: NDArray[Any],
-    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+    def blocks(self, item: InUnits) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Yield family and strength of the images of each block."""
+        offsets = self.offsets.load()["solved"]
+        first, number = read_arrays(self.found, names=("first", "number")).values()
         wanted = {"first": first.dtype, "strength": np.float32}
         for unit in item.units:
             of_unit = gathered(self.work.solved(1), unit, offsets, wanted)
@@ -494,3 +480,22 @@ class WriteTask:
             for rows in unit.blocks:
                 here = slice(rows.start - unit.start, rows.stop - unit.start)
                 yield family[here], strength[here]
+
+    def families(self, item: InUnits) -> Iterator[NDArray[np.int32]]:
+        """Yield the families of each block alone."""
+        return (family for family, _ in self.blocks(item))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """The family of the images of a partition."""
+
+    rows: FamilyRows
+    target: Path
+    names: tuple[str, ...]
+
+    def __call__(self, item: InUnits) -> dict[str, Any]:
+        """Write what was gathered, block by block."""
+        blocks = self.rows.blocks(item)
+        report = write_blocks(self.target, self.names, item.partition.start, blocks)
+        return report | {"bytes_read": report["bytes_written"]}

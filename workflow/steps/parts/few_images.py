@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.engine.segments import is_updated
 from workflow.families import coarse_test, ties_between
 from workflow.families.neighbor_graph import N_NEIGHBORS
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.steps.families import FEW_IMAGES
 from workflow.steps.map import all_rows
+from workflow.steps.neighbors import has_neighbors
 from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def few_images(store: RunStore) -> FewImages | None:
     if not coarse or n >= FEW_IMAGES:
         return None
     nearest = zarr_io.read_rows(layout.nearest(store.path), "nearest", 0, n)[:, 0]
-    if not is_updated(store):
+    if has_neighbors(store):
         place = store.path / layout.NEIGHBORS
         index, distance = (zarr_io.read_rows(place, name, 0, n) for name in ("index", "distance"))
         return FewImages(index, distance, nearest, coarse)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workflow.engine.progress import Progress
-from workflow.engine.segments import is_updated
 from workflow.engine.verify import rows_and_blocks
 from workflow.neighbors.near import find_dip
 from workflow.runstore import layout
 from workflow.runstore.files import discard
+from workflow.steps.neighbors import has_neighbors
 from workflow.steps.parts.duplicates import stored_hashes
 from workflow.steps.parts.near_duplicates import NearGroups, StoredNeighbors
 from workflow.steps.projection import stored_scores
@@ -27,11 +27,9 @@ def near_summary(store: RunStore, n_listed: int) -> dict[str, Any] | None:
     They are those of `duplicates --near`: None without neighbours or with too many images, and no
     group where the distances tell no radius.  A group is its first image and how many it has.
     """
-    neighbors, hashes = store.step("neighbors"), stored_hashes(store)
+    hashes = stored_hashes(store)
     n_samples, block_rows = rows_and_blocks(store)
-    has_neighbors = neighbors.state == "complete" and neighbors.details.get("found")
-    # Images that `update` has added have no neighbours.
-    if not has_neighbors or hashes is None or n_samples > MAX_IMAGES or is_updated(store):
+    if not has_neighbors(store) or hashes is None or n_samples > MAX_IMAGES:
         return None
     place = store.path / layout.NEIGHBORS
     stored = StoredNeighbors(place, stored_scores(store), hashes, block_rows)
