@@ -18,6 +18,7 @@ from tests.runs.helpers import (
     make_run,
 )
 from workflow.commands.predict import predict
+from workflow.commands.recut import recut
 from workflow.commands.status import status
 from workflow.engine.summary import read_summary
 from workflow.errors import ConfigError
@@ -226,3 +227,19 @@ def test_config__largest_outlier_score(given_value, value, limit):
 def test_config__refuses_other_outlier_scores(bad):
     with pytest.raises(ConfigError, match=r"from 0\.5 to below 1, or off"):
         load_config(None, [f"labels.max_outlier_score={bad}"], environment={})
+
+
+def test_tree__of_another_method_leaves_nothing_of_the_first(pictures, client, tmp_path):
+    """The trees of some methods hold arrays that those of others lack."""
+    kinds = [{**LEAN, "tree.method": method} for method in ("modularity", "density")]
+    fresh = [
+        make_run(pictures[0], tmp_path / kind["tree.method"], client, **kind) for kind in kinds
+    ]
+    names = [{path.name for path in store.model.iterdir()} for store in fresh]
+    assert "tree_score" in names[0] ^ names[1]
+    for kind, other, wanted in zip(kinds[::-1], fresh, names[::-1], strict=True):
+        again = copy_of(other, tmp_path / f"again-{kind['tree.method']}")
+        again = make_run(pictures[0], again.path, client, **kind)
+        assert {path.name for path in again.model.iterdir()} == wanted
+        assert status(again.path, verify=True)["damaged"] == []
+        recut(again.path, n_clusters=2)

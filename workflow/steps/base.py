@@ -10,7 +10,7 @@ import numpy as np
 
 from workflow.engine.partitions import part_path
 from workflow.engine.waiting import waiting_for_rows
-from workflow.runstore import zarr_io
+from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, read_arrays
 
 if TYPE_CHECKING:
@@ -131,7 +131,10 @@ def without_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def read_prefixed(store: RunStore, prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the model whose names start with a prefix, without it."""
-    names = [name for name in zarr_io.array_names(store.model) if name.startswith(prefix)]
+def read_prefixed(store: RunStore, step: str, prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the model that a step has left and whose names start with a prefix, without it."""
+    # Metadata of the arrays, which are noted too, lie a folder below.
+    noted = (name.split("/") for name in store.step(step).checksums)
+    names = [n for folder, n, *below in noted if folder == layout.MODEL and not below]
+    names = [name for name in names if name.startswith(prefix)]
     return without_prefix(prefix, dict(zip(names, store.read_model(*names), strict=True)))

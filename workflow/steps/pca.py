@@ -576,7 +576,7 @@ def moments_model(state: MomentState) -> ModelArrays:
 def stored_moments(store: RunStore) -> MomentState:
     """Return the moments of a run."""
     names = {stored: name for name, stored in STORED_MOMENTS.items()}
-    arrays = read_prefixed(store, MOMENTS_PREFIX)
+    arrays = read_prefixed(store, "pca", MOMENTS_PREFIX)
     return moments_from_arrays({names.get(name, name): array for name, array in arrays.items()})
 
 

@@ -15,7 +15,8 @@ from workflow.engine.step import Step
 from workflow.errors import ConfigError
 from workflow.formatting import format_count
 from workflow.graph import Graph
-from workflow.runstore import layout
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import discard
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, numbered_dims, prefixed, read_prefixed
 from workflow.steps.parts.edits import edited_tree, present_cut
@@ -200,8 +201,19 @@ def tree_model(tree: ClusterTree) -> ModelArrays:
 
 
 def write_tree(store: RunStore, tree: ClusterTree) -> None:
-    """Put a tree into the model, and what is said of it into the manifest."""
-    store.write_model(TreeStep.name, tree_model(tree), tree.attrs())
+    """Put a tree into the model, and what is said of it into the manifest; arrays that only the last tree had go."""
+    arrays = tree_model(tree)
+    stale = [
+        name
+        for name in zarr_io.array_names(store.model)
+        if name.startswith(PREFIX) and name not in arrays
+    ]
+    checksums = store.step(TreeStep.name).checksums
+    for noted in [n for n in checksums if n.split("/")[1] in stale]:
+        del checksums[noted]
+    store.write_model(TreeStep.name, arrays, tree.attrs())
+    for name in stale:
+        discard(store.model / name)
     store.step(TreeStep.name).details = tree_details(tree)
 
 
@@ -232,7 +244,7 @@ def stored_tree(store: RunStore) -> ClusterTree:
     """Return the tree of a run."""
     from workflow.tree import ClusterTree
 
-    arrays = read_prefixed(store, PREFIX)
+    arrays = read_prefixed(store, TreeStep.name, PREFIX)
     arrays["layers"] = store.read_model("layers")[0]
     return ClusterTree.from_arrays(arrays, store.model_attrs("tree"))
 

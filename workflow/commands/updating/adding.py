@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow.commands.updating.births import Births
+from workflow.commands.updating.births import Added, Births
 from workflow.commands.updating.passes import Passed, Passes
 from workflow.commands.updating.sums import MergeSums
 from workflow.commands.updating.whole import Whole, write_segments
 from workflow.engine.context import named_group
 from workflow.engine.partitions import part_path
-from workflow.engine.segments import added, refitted_rows, segments, stored_partitions
+from workflow.engine.segments import (
+    added,
+    n_searched,
+    refitted_rows,
+    segments,
+    stored_partitions,
+)
 from workflow.overcluster import NearestCentroids
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -34,6 +40,7 @@ from workflow.steps.overcluster import (
     read_sums,
 )
 from workflow.steps.parts.far_out import stored_usual_distance
+from workflow.steps.projection import stored_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,14 +186,21 @@ class Addition(Passes):
 
     def _births(self, usual: float | None) -> NDArray[np.float32]:
         """Return the centroids that are born: as large a share of those there as of images come, at most."""
-        population, centroids = self.store.read_model("population", "centroids")
+        store = self.store
+        names = ("population", "centroids", "centroid_radius_sq")
+        population, centroids, radius_sq = store.read_model(*names)
         if usual is None:
             return centroids[:0]
         n_old, n_centroids = int(population.sum()), len(population)
+        # Few images of a kind may come at a time: those of earlier updates count, too.
+        parts = (
+            Added(self.scores(), self.place / "nearest.zarr"),
+            Added(stored_scores(store), layout.nearest(store.path), n_searched(store)),
+        )
         task = Births(
-            self.scores(),
-            self.place / "nearest.zarr",
+            parts,
             usual,
+            radius_sq,
             n_old / n_centroids,
             math.ceil(n_centroids * self.images.n_samples / n_old),
             self.config.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,28 @@ MAX_ROWS = 200_000
 MIN_IMAGES = 5
 #: A birth brings its images so much nearer to a centroid, or is none: the tails of old cells come a tenth nearer.
 NEARER = 0.75
+#: Images farther from their centroid than so many of the radii around it may be of a birth, too.
+FAR_RADII = 2.0
 #: Rows that are read at a time.
 ROWS_AT_ONCE = 2**18
+
+
+class Added(NamedTuple):
+    """Images that were added to a run.
+
+    Attributes
+    ----------
+    scores : Rows
+        Scores.
+    nearest : Path
+        Group with their nearest centroids, and the squared distances to these.
+    first_row : int
+        The first of them that counts, of both.
+    """
+
+    scores: Rows
+    nearest: Path
+    first_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +57,12 @@ class Births:
 
     Attributes
     ----------
-    scores : Rows
-        Scores of the added images.
-    nearest : Path
-        Group with the squared distances to their nearest centroids.
+    added : tuple of Added
+        The images: those that come, and those that came before and may have been too few.
     usual_distance : float
         Images farther from their centroid lie far out [score].
+    radius_sq : float32 array of shape (n_centroids,)
+        Squared radius around each centroid that outliers are measured by.
     cell_images : float
         Images of a cell of the run, on average.
     most : int
@@ -51,9 +71,9 @@ class Births:
         Seed of the run.
     """
 
-    scores: Rows
-    nearest: Path
+    added: tuple[Added, ...]
     usual_distance: float
+    radius_sq: NDArray[np.float32]
     cell_images: float
     most: int
     seed: int
@@ -68,7 +88,7 @@ class Births:
         """
         rows, distance = self._far()
         smallest = max(MIN_IMAGES, math.ceil(self.cell_images / 2))
-        n_wanted = min(self.most, round(len(rows) / self.cell_images))
+        n_wanted = min(self.most, round(len(rows) / (2 * smallest)))
         if len(rows) < smallest or n_wanted < 1:
             return rows[:0]
         order = generator(self.seed, "births").permutation(len(rows))[:MAX_ROWS]
@@ -85,15 +105,17 @@ class Births:
 
     def _far(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the scores of images that lie far out, and how far."""
-        n_samples: int = self.scores.n_samples
-        rows, distances = (
-            [np.empty((0, self.scores.n_features), np.float32)],
-            [np.empty(0, np.float32)],
-        )
-        for start, stop in row_ranges(n_samples, ROWS_AT_ONCE):
-            distance = np.sqrt(zarr_io.read_rows(self.nearest, "sq_distance", start, stop)[:, 0])
-            is_far = distance > self.usual_distance
-            if is_far.any():
-                rows.append(self.scores.read(start, stop)[is_far].astype(np.float32, copy=False))
-                distances.append(distance[is_far])
+        rows = [np.empty((0, self.added[0].scores.n_features), np.float32)]
+        distances = [np.empty(0, np.float32)]
+        limit = FAR_RADII**2 * self.radius_sq
+        for scores, group, first in self.added:
+            for start, stop in row_ranges(scores.n_samples - first, ROWS_AT_ONCE):
+                here = first + start, first + stop
+                nearest = zarr_io.read_rows(group, "nearest", *here)[:, 0]
+                sq_distance = zarr_io.read_rows(group, "sq_distance", *here)[:, 0]
+                is_far = np.sqrt(sq_distance) > self.usual_distance
+                is_far |= sq_distance > limit[nearest]
+                if is_far.any():
+                    rows.append(scores.read(*here)[is_far].astype(np.float32, copy=False))
+                    distances.append(np.sqrt(sq_distance[is_far]))
         return np.concatenate(rows), np.concatenate(distances)
