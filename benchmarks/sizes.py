@@ -81,7 +81,7 @@ def page(records: Sequence[dict[str, Any]], picture: Path) -> str:
     summaries = [record["summary"] for record in records]
     columns = [f"{summary['n_samples']:,} images" for summary in summaries]
     rows = [
-        *((f"{step} [s]", *(f"{s['seconds'][step]:.1f}" for s in summaries)) for step in STEPS),
+        *((f"{step} [s]", *(_step_seconds(s, step) for s in summaries)) for step in STEPS),
         ("all steps but ingest [s]", *(f"{_seconds(s):.1f}" for s in summaries)),
         ("images a second, all steps but ingest", *(f"{_rate(s):,.0f}" for s in summaries)),
         ("microseconds an image, all steps but ingest", *(f"{1e6 / _rate(s):.2f}" for s in summaries)),
@@ -105,6 +105,15 @@ The demo's images (16 x 16 x 3, uint8), {N_COMPONENTS} components, {summaries[0]
 
 {markdown(("step", *columns), rows)}
 """
+
+
+def _step_seconds(summary: dict[str, Any], step: str) -> str:
+    """Return the seconds of a step, or that `auto` left it out."""
+    is_done = {
+        "neighbors": summary["neighbors"]["found"],
+        "families": summary["families"] != "untested",
+    }
+    return f"{summary['seconds'][step]:.1f}" if is_done.get(step, True) else "left out"
 
 
 def _seconds(summary: dict[str, Any]) -> float:

@@ -75,8 +75,10 @@ def test_libraries__keep_what_was_written(data, monkeypatch):
 @pytest.mark.skipif(runs.faiss is None, reason="faiss is not installed")
 def test_command__finds_sources(data, monkeypatch):
     monkeypatch.setattr(runs, "MADE", {})
-    (result,) = runs.command(data)
-    assert result.figures["n_clusters"] > 1
+    for solve in (runs.command, runs.command_avx2):
+        (result,) = solve(data)
+        assert result.figures["n_clusters"] > 1
+        assert result.peer_s > 0
 
 
 def test_tree__finds_sources(data):
@@ -150,12 +152,14 @@ def test_sizes__of_several_machines_have_a_column_each(tmp_path):
         "n_samples": 3_000, "n_centroids": 100, "n_clusters": 3, "peak_rss_bytes": 2**30,
         "seconds": dict.fromkeys(sizes.STEPS, 1.0) | {"total": 8.0},
         "truth": {"n_sources": 3, "n_clusters": 3, "ari": 1.0},
+        "neighbors": {"found": True}, "families": "found",
     }  # fmt: skip
     old = {"wall": 9.0, "summary": summary, "counters": {}}
-    new = old | {"summary": summary | {"n_samples": 6_000}, "machine": {"processor": "one"}}
+    new = old | {"summary": summary | {"n_samples": 6_000, "families": "untested"}, "machine": {"processor": "one"}}
     text = sizes.page([old, new], tmp_path / "img" / "sizes.png")
     assert re.search(r"^\| machine +\| 3,000 images +\| 6,000 images \|$", text, re.MULTILINE)
     assert re.search(r"^\| processor +\| not recorded +\| one +\|$", text, re.MULTILINE)
+    assert re.search(r"^\| families \[s\] +\| 1.0 +\| left out +\|$", text, re.MULTILINE)
 
 
 def test_markdown__reads_as_plain_text():
