@@ -155,7 +155,10 @@ def test_sizes__of_several_machines_have_a_column_each(tmp_path):
         "neighbors": {"found": True}, "families": "found",
     }  # fmt: skip
     old = {"wall": 9.0, "summary": summary, "counters": {}}
-    new = old | {"summary": summary | {"n_samples": 6_000, "families": "untested"}, "machine": {"processor": "one"}}
+    new = old | {
+        "summary": summary | {"n_samples": 6_000, "families": "untested"},
+        "machine": {"processor": "one"},
+    }
     text = sizes.page([old, new], tmp_path / "img" / "sizes.png")
     assert re.search(r"^\| machine +\| 3,000 images +\| 6,000 images \|$", text, re.MULTILINE)
     assert re.search(r"^\| processor +\| not recorded +\| one +\|$", text, re.MULTILINE)
