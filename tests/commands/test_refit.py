@@ -89,6 +89,8 @@ def test_refit__is_as_a_run_of_all_images(refitted, whole):
     assert (found["n_samples_new"], found["n_samples"]) == (N_ALL - N_OLD, N_ALL)
     assert found["n_clusters"] == read_summary(whole)["n_clusters"]
     assert "found anew of all: 6,600 in" in describe(found)
+    far = labels_of(store)["distance"].values[N_OLD:] > found["usual_distance"]
+    assert found["n_far_out"] == far.sum()
 
 
 def test_refit__keeps_ids_names_and_places(refitted, old):
@@ -112,7 +114,7 @@ def test_refit__keeps_ids_names_and_places(refitted, old):
     )
     left, _, right = np.linalg.svd(new_map.T @ old_map)
     np.testing.assert_allclose(left @ right, np.eye(2), atol=0.3)
-    assert workflow.Run(store.path).lineage["done"].iloc[-1] == "refit"
+    assert store.manifest.updates[-1]["refitted"]
 
 
 def test_refitted_run__has_neighbours_and_families_of_all(refitted, run_cli):

@@ -41,6 +41,7 @@ from workflow.steps.labels import labels_are_families
 from workflow.steps.overcluster import NEAREST_BYTES
 from workflow.steps.parts.clusters.counts import stored_counts
 from workflow.steps.parts.drift import UpdateSettings
+from workflow.steps.parts.far_out import stored_usual_distance
 from workflow.steps.report import write_report
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ log = logging.getLogger(__name__)
 DRIFT = (
     "n_copies",
     "n_born",
-    "n_far_out",
     "variance_kept_new",
     "variance_kept_before",
 )
@@ -341,7 +341,7 @@ def _made(
         "noise_fraction_before": was.n_noise / was.n_samples,
         "n_centroids_before": n_centroids,
     }
-    details: dict[str, Any] = {}
+    usual, details = stored_usual_distance(store), {}
     if images is None:
         updated.manifest.updates.append(record)
     else:
@@ -351,14 +351,16 @@ def _made(
     if old is not None:
         parts = [old] if images is None else [old, images]
         Refit(updated, fixed, executor).refit(zarr_io.JoinedImages.of(parts))
-        # What was born or lay far out did so among centroids of before.
-        unlike |= {"n_born": 0, "n_far_out": 0, "refitted": True}
+        usual = stored_usual_distance(updated)
+        unlike |= {"n_born": 0, "refitted": True}
     counts = stored_counts(updated)
-    label = zarr_io.read_rows(
-        updated.path / layout.LABELS, "label", was.n_samples, counts.n_samples
+    label, distance = (
+        zarr_io.read_rows(updated.path / layout.LABELS, name, was.n_samples, counts.n_samples)
+        for name in ("label", "distance")
     )
     unlike["n_noise_new"] = int(np.count_nonzero(label == NOISE_LABEL))
-    found = {"n_samples_new": record["n_samples"], **details, **unlike}
+    unlike["n_far_out"] = None if usual is None else int(np.count_nonzero(distance > usual))
+    found = {"n_samples_new": record["n_samples"], "usual_distance": usual, **details, **unlike}
     found["drifted"] = drifted(found, config.section(UpdateSettings)) if old is None else []
     record |= {**unlike, "drifted": found["drifted"]}
     found |= {

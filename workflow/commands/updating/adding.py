@@ -65,10 +65,10 @@ class Addition(Passes):
         added only `again`.
         """
         store = self.store
-        n_old, usual = store.manifest.images["shape"][0], stored_usual_distance(store)
+        n_old = store.manifest.images["shape"][0]
         self.place.mkdir(parents=True)
         passed = self.do(again=again)
-        born = self._births(usual)
+        born = self._births(stored_usual_distance(store))
         self._note(passed, n_old)
         self._grow(n_old)
         if not len(born):
@@ -83,14 +83,10 @@ class Addition(Passes):
         n_zero += store.step("pca").details.get("n_zero", 0)
         found = whole.keep_moments(passed.merged, passed.found, n_zero)
         whole.label("update")
-        labels, stop = store.path / layout.LABELS, n_old + self.images.n_samples
-        far = zarr_io.read_rows(labels, "distance", n_old, stop)
         return {
             **found,
             "n_copies": passed.n_copies,
             "n_born": len(born),
-            "n_far_out": None if usual is None else int(np.count_nonzero(far > usual)),
-            "usual_distance": usual,
             "variance_kept_new": passed.kept.new,
             "variance_kept_before": passed.kept.before,
         }

@@ -185,8 +185,12 @@ def _scales(folder: Path, n_units: int) -> NDArray[np.float32]:
 def _scales_of(folder: Path, n_units: int, written_ns: int) -> NDArray[np.float32]:
     """Return the scales that were written at a time."""
     del written_ns
-    parts = (ArrayPlace.find(part_path(folder, unit), "scale") for unit in range(n_units))
-    return np.concatenate([place.read_range(0, place.shape[0]) for place in parts])
+    parts = [ArrayPlace.find(part_path(folder, unit), "scale") for unit in range(n_units)]
+    stops = np.cumsum([place.shape[0] for place in parts])
+    found = np.empty(stops[-1], np.float32)
+    for place, stop in zip(parts, stops.tolist(), strict=True):
+        found[stop - place.shape[0] : stop] = place.read_range(0, place.shape[0])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +323,8 @@ class SolveTask:
     def __call__(self, item: Range) -> dict[str, Any]:
         """Gather the lists, find the communities, write them."""
         work, is_last = self.work, self.cut == N_CUTS - 1
+        # What sorting has kept is not needed beside a region.
+        _scales_of.cache_clear()
         of_units = self.sizes.load()["sizes"]
         before = of_units[:, self.group.start : item.index].sum(axis=1)
         sizes = of_units[:, item.index]
@@ -359,14 +365,15 @@ class SolveTask:
 
 def merged_table(folder: Path, n_regions: int) -> Table:
     """Return the communities of all regions, in the order of their first images."""
-    parts = []
-    for region in range(n_regions):
-        places = ArrayPlace.find_all(part_path(folder, region))
-        stored = [places[f"table_{name}"] for name in Table._fields]
-        parts.append([place.read_range(0, place.shape[0]) for place in stored])
-    whole = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-    order = np.argsort(whole[0], kind="stable")
-    return Table(*(array[order] for array in whole))
+
+    def whole(name: str) -> NDArray[Any]:
+        paths = (part_path(folder, region) for region in range(n_regions))
+        places = (ArrayPlace.find(path, f"table_{name}") for path in paths)
+        return np.concatenate([place.read_range(0, place.shape[0]) for place in places])
+
+    # One array after the other: those of millions of communities are not held twice.
+    order = np.argsort(whole("first"), kind="stable")
+    return Table(*(whole(name)[order] for name in Table._fields))
 
 
 @dataclass(frozen=True, slots=True)
