@@ -114,6 +114,22 @@ def sum_overlaps(parts: Iterable[Overlap]) -> Overlap:
     return total
 
 
+def add_overlaps(left: Overlap, right: Overlap) -> Overlap:
+    """Add what was counted of two disjoint sets of images, as tasks are merged.
+
+    Parameters
+    ----------
+    left, right : Overlap
+        What was counted, in any order.
+
+    Returns
+    -------
+    Overlap
+        Of both sets.
+    """
+    return sum_overlaps([left, right])
+
+
 def _count(before: NDArray[np.integer[Any]], now: NDArray[np.integer[Any]]) -> Overlap:
     """Return the overlap in one block."""
     n_now = int(now.max(initial=NOISE_LABEL)) + 2

@@ -113,9 +113,9 @@ class Births:
                 here = first + start, first + stop
                 nearest = zarr_io.read_rows(group, "nearest", *here)[:, 0]
                 sq_distance = zarr_io.read_rows(group, "sq_distance", *here)[:, 0]
-                is_far = np.sqrt(sq_distance) > self.usual_distance
-                is_far |= sq_distance > limit[nearest]
+                distance = np.sqrt(sq_distance)
+                is_far = (distance > self.usual_distance) | (sq_distance > limit[nearest])
                 if is_far.any():
                     rows.append(scores.read(*here)[is_far].astype(np.float32, copy=False))
-                    distances.append(np.sqrt(sq_distance[is_far]))
+                    distances.append(distance[is_far])
         return np.concatenate(rows), np.concatenate(distances)

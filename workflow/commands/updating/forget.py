@@ -106,11 +106,11 @@ def _require_segment(store: RunStore, segment: int) -> None:
     if segment == 0:
         msg = "`forget` must be told an update, from 1; got 0, the images that components, centroids and neighbours were found of. Start a run of the others in a new folder."
         raise ConfigError(msg)
-    if 0 < segment <= n_updates and segments(store)[segment].stop <= n_searched(store):
-        msg = f"`forget` must be told an update behind the last --refit-components; components, centroids and neighbours were found of the images of {segment}, too. Start a run of the others in a new folder."
-        raise ConfigError(msg)
     if not 0 < segment <= n_updates:
         msg = f"`forget` must be told an update, 1 to {n_updates}; got {segment}. The coordinate `segment` of the labels is its number."
+        raise ConfigError(msg)
+    if segments(store)[segment].stop <= n_searched(store):
+        msg = f"`forget` must be told an update behind the last --refit-components; components, centroids and neighbours were found of the images of {segment}, too. Start a run of the others in a new folder."
         raise ConfigError(msg)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.engine.segments import n_searched
-from workflow.labels.lineage import Overlap, count_overlap, new_ids, sum_overlaps
+from workflow.labels.lineage import Overlap, add_overlaps, count_overlap, new_ids
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import ArrayPlace, read_arrays, write_arrays
 
@@ -60,8 +60,8 @@ def keep_ids(
         return
     arrays = read_arrays(found)
     n_families = len(arrays["size"])
-    task = SharedImages(labels, rows, n_searched(store))
-    overlap = executor.reduce(task, list(items), _add)
+    task = SharedFamilies(labels, rows, n_searched(store))
+    overlap = executor.reduce(task, list(items), add_overlaps)
     next_id = max(store.manifest.n_family_ids, int(overlap.before.max(initial=-1)) + 1)
     ids = new_ids(overlap, n_families, next_id)
     n_ids = max(next_id, int(ids.max(initial=-1)) + 1)
@@ -76,7 +76,7 @@ def keep_ids(
 
 
 @dataclass(frozen=True, slots=True)
-class SharedImages:
+class SharedFamilies:
     """Counts the images of each pair of a family of before and one of now, in the rows of a partition.
 
     Those of before were found among the first `n_searched` images.
@@ -113,8 +113,3 @@ def rows_found(found: Path, partition: Partition) -> Iterator[NDArray[np.int32]]
     place = ArrayPlace.find(found, "family")
     for rows in partition.blocks:
         yield place.read_range(*rows)
-
-
-def _add(left: Overlap, right: Overlap) -> Overlap:
-    """Add counts of disjoint images."""
-    return sum_overlaps([left, right])

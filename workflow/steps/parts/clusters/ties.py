@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from workflow.labels.lineage import Overlap, overlap_of, sum_overlaps
+from workflow.labels.lineage import Overlap, add_overlaps, overlap_of, sum_overlaps
 from workflow.runstore import layout, zarr_io
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def ties_to_before(executor: Executor, store: RunStore, partitions: Sequence[Par
     if not labels.is_dir() or "centroid" not in zarr_io.array_names(labels):
         return Ties.unknown(population)
     task = SharedImages(labels, layout.nearest(store.path))
-    shared = executor.reduce(task, list(partitions), _add)
+    shared = executor.reduce(task, list(partitions), add_overlaps)
     return Ties(shared, len(population), are_moved=True)
 
 
@@ -101,8 +101,3 @@ class SharedImages:
         before = zarr_io.read_rows(self.labels, "centroid", *rows)
         now = zarr_io.read_rows(self.nearest, "nearest", *rows)[:, 0]
         return overlap_of(before, now, np.ones(len(now), np.int64))
-
-
-def _add(left: Overlap, right: Overlap) -> Overlap:
-    """Add counts of disjoint images."""
-    return sum_overlaps([left, right])
