@@ -17,6 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.pages import markdown
+from workflow.pca import product_kernel
 
 #: Packages whose versions belong beside a time.
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "hdbscan", "dask", "dask-ml", "zarr")
@@ -66,7 +67,7 @@ class Machine:
         return {
             "processor": f"{self.processor}, {self.n_cores} cores, load {self.load:.1f} at the start",
             "instructions": known if self.instructions else NOT_RECORDED,
-            "compiled for": f"numba: {self.compiled_for}; NumPy: {self.numpy_kernels}",
+            "compiled for": f"numba: {self.compiled_for}; NumPy: {self.numpy_kernels}; moments: {product_kernel(np.uint8)}",
             "float32 product": f"{self.product_1_gflops:.0f} GFLOP/s with one thread, {self.product_all_gflops:.0f} GFLOP/s with {self.n_cores} threads; {self.blas}",
             "disk": f"{self.file_bytes / 2**20:,.0f} MiB written and synced at {self.write_mbps:,.0f} MB/s, read back at {self.read_mbps:,.0f} MB/s",
             "software": software(),

@@ -38,7 +38,7 @@ MAX_AROUND_S = 8.0
 #: What lets compiled loops, NumPy and faiss use no more than AVX2.
 AVX2 = {
     "NUMBA_CPU_NAME": "haswell",
-    "NUMBA_CPU_FEATURES": "",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "OPENBLAS_CORETYPE": "Haswell",
     "FAISS_OPT_LEVEL": "AVX2",

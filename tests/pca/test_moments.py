@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow.errors import ImagesError, NonFiniteError, StoreError
-from workflow.pca import _integer_sums
+from workflow.pca import _byte_products
 from workflow.pca.moments import (
     about_zero,
     block_moments,
@@ -59,7 +59,7 @@ def assert_same_state(left, right):
 def each_way(request, monkeypatch):
     """Bytes are multiplied by an instruction where there is one, and by BLAS elsewhere."""
     if request.param == "by BLAS":
-        monkeypatch.setattr(_integer_sums, "has_byte_products", lambda: False)
+        monkeypatch.setattr(_byte_products, "INSTRUCTION", None)
 
 
 @pytest.mark.usefixtures("each_way")

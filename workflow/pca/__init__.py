@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workflow.late import late_names
+from workflow.pca._integer_sums import product_kernel
 from workflow.pca.components import (
     AUTO_MAX_COMPONENTS,
     PrincipalComponents,
@@ -56,6 +57,7 @@ __all__ = [
     "moments_from_arrays",
     "moments_to_arrays",
     "principal_components",
+    "product_kernel",
     "variance_share",
 ]
 

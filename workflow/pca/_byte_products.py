@@ -1,4 +1,4 @@
-"""Sums and products of bytes by the processor's own dot product of bytes, where it has one (VNNI).
+"""Sums and products of bytes by the processor's own sums of products: of four bytes (VNNI), or of two numbers of 16 bits (AVX2).
 
 Everything that is written as LLVM instructions for it is in this file.  The plain way to the same
 integers is `_integer_sums.product_sums`, and `_integer_sums.integer_sums` chooses between them.
@@ -6,7 +6,7 @@ integers is `_integer_sums.product_sums`, and `_integer_sums.integer_sums` choos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
@@ -24,40 +24,83 @@ if TYPE_CHECKING:
 
     AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
-#: Features of a tile: its 8 x 48 sums stay in 24 registers of 16 lanes until the tile is done.
-TILE_LEFT, TILE_RIGHT = 8, 48
-#: Rows that one instruction multiplies and adds up, and such groups packed at a time: both packings
-#: of 768 features then stay in a second-level cache of 1 MiB.
-GROUP_ROWS, PACKED_GROUPS = 4, 128
+
+class Instruction(NamedTuple):
+    """An instruction that multiplies 32-bit words, lane by lane, as several small numbers, and sums their products.
+
+    Attributes
+    ----------
+    words : str
+        What it is called among people.
+    features : tuple of str
+        Features that a processor must have, as LLVM names them.
+    name : str
+        LLVM's name of the instruction.
+    n_lanes : int
+        Words of a register.
+    group_rows : int
+        Rows that lie side by side in a word: 4 as bytes, 2 as numbers of 16 bits.
+    tile_left, tile_right : int
+        Features of a tile, whose sums stay in registers until the tile is done.
+    """
+
+    words: str
+    features: tuple[str, ...]
+    name: str
+    n_lanes: int
+    group_rows: int
+    tile_left: int
+    tile_right: int
+
+
+#: Instructions, the fastest first: registers of 512 bits hold 8 x 48 sums, those of 256 bits 4 x 24.
+INSTRUCTIONS = (
+    Instruction(
+        "bytes, AVX-512 VNNI", ("avx512f", "avx512vnni"), "avx512.vpdpbusd.512", 16, 4, 8, 48
+    ),
+    Instruction("bytes, AVX-VNNI", ("avx2", "avxvnni"), "avx512.vpdpbusd.256", 8, 4, 4, 24),
+    Instruction("int16, AVX2", ("avx2",), "avx2.pmadd.wd", 8, 2, 4, 24),
+)
+
+
+def _chosen() -> Instruction | None:
+    """Return the fastest instruction of the processor that numba compiles for, if there is one."""
+    told = getattr(config, "CPU_FEATURES", None)
+    if told is not None or getattr(config, "CPU_NAME", None) is not None:
+        # Another processor: what its features are is known only where they are said.
+        there = {name[1:] for name in (told or "").split(",") if name.startswith("+")}
+    elif getattr(config, "ENABLE_AVX", True):
+        there = {name for name, has in llvm.get_host_cpu_features().items() if has}
+    else:
+        there = set()
+    return next((one for one in INSTRUCTIONS if there.issuperset(one.features)), None)
+
+
+#: What products of bytes are made with; None where this processor has nothing for it.
+INSTRUCTION = _chosen()
+_HERE = INSTRUCTION or INSTRUCTIONS[-1]
+TILE_LEFT, TILE_RIGHT = _HERE.tile_left, _HERE.tile_right
+GROUP_ROWS, PACKED_GROUPS = _HERE.group_rows, 128
 #: Side of the squares in which a matrix is mirrored.
 MIRROR_SIDE = 32
 #: Rows after which sums of products of a byte and a signed byte could leave int32.
 MAX_INT32_ROWS = (2**31 - 1) // (255 * 128)
 
-_LANES = 16
+_BITS = np.uint32(32 // GROUP_ROWS)
+#: What makes the numbers of a word signed: as 128 is taken off, the borrow must not leave the number.
+_MASK = np.uint32(2 ** int(_BITS) - 1)
+_LANES = _HERE.n_lanes
 _INDEX, _WORD = ir.IntType(64), ir.IntType(32)
 _SUMS = ir.VectorType(_WORD, _LANES)
-_DOT = "llvm.x86.avx512.vpdpbusd.512"
 
 compiled = compiler(__file__)
 _intrinsic = cast("Callable[[AnyFunction], Any]", intrinsic)
 
 
-def has_byte_products() -> bool:
-    """Return whether this processor multiplies bytes, and numba compiles for this processor."""
-    # Set by name when numba is imported; the instruction is there only where code is for this processor.
-    if any(getattr(config, name, None) is not None for name in ("CPU_NAME", "CPU_FEATURES")):
-        return False
-    if not getattr(config, "ENABLE_AVX", True):
-        return False
-    features = llvm.get_host_cpu_features()
-    return bool(features.get("avx512f") and features.get("avx512vnni"))
-
-
 def byte_sums(
     rows: NDArray[np.uint8], shift: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sum shifted rows of bytes and their outer products, exactly; see `has_byte_products`.
+    """Sum shifted rows of bytes and their outer products, exactly, by `INSTRUCTION`.
 
     One factor of each product is made signed by taking 128 off, which is put
     back from the sums at the end.
@@ -130,28 +173,34 @@ def add_products(
 
 @compiled
 def _pack(
-    four: NDArray[np.uint8],
+    group: NDArray[np.uint8],
     place: int,
     left: NDArray[np.uint32],
     right: NDArray[np.uint32],
     sums: NDArray[np.int32],
 ) -> None:
-    """Put the bytes of four rows side by side, feature by feature, in the order of the tiles."""
-    n_features = four.shape[1]
-    one, two, three, four_ = four[0], four[1], four[2], four[3]
+    """Put a few rows side by side, feature by feature, in the order of the tiles."""
+    n_features = group.shape[1]
     for tile in range(right.shape[0]):
         start = tile * TILE_RIGHT
         packed = right[tile, place]
         for i in range(min(TILE_RIGHT, n_features - start)):
-            a, b = np.uint32(one[start + i]), np.uint32(two[start + i])
-            c, d = np.uint32(three[start + i]), np.uint32(four_[start + i])
-            packed[i] = a | (b << np.uint32(8)) | (c << np.uint32(16)) | (d << np.uint32(24))
-            sums[start + i] += np.int32(a + b + c + d)
+            word, total = np.uint32(0), np.int32(0)
+            for row in range(GROUP_ROWS):
+                value = np.uint32(group[row, start + i])
+                word |= value << (np.uint32(row) * _BITS)
+                total += np.int32(value)
+            packed[i] = word
+            sums[start + i] += total
         for part in range(TILE_RIGHT // TILE_LEFT):
             signed = left[tile * (TILE_RIGHT // TILE_LEFT) + part, place]
             for i in range(TILE_LEFT):
-                # A byte less 128, as a signed byte, is the byte with its highest bit turned.
-                signed[i] = packed[part * TILE_LEFT + i] ^ np.uint32(0x80808080)
+                word = packed[part * TILE_LEFT + i]
+                turned = np.uint32(0)
+                for row in range(GROUP_ROWS):
+                    shift = np.uint32(row) * _BITS
+                    turned |= (((word >> shift) - np.uint32(128)) & _MASK) << shift
+                signed[i] = turned
 
 
 @_intrinsic
@@ -164,7 +213,7 @@ def _add_tile(
     column: Any,
     n_groups: Any,
 ) -> Any:
-    """Add the products of a tile of 8 features and one of 48 over packed groups of rows."""
+    """Add the products of a tile of `TILE_LEFT` features and one of `TILE_RIGHT` over packed groups of rows."""
     signature = types.void(left, right, products, types.intp, types.intp, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -189,8 +238,12 @@ class _Tile:
         self.right = self._start_of(right, column, PACKED_GROUPS * TILE_RIGHT)
         self.products = products.data
         self.width = cgutils.unpack_tuple(builder, products.shape, 2)[1]
-        self.dot = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_SUMS, [_SUMS] * 3), _DOT
+        pairs = ir.VectorType(ir.IntType(16), 2 * _LANES)
+        is_added = GROUP_ROWS == 4
+        of_words = ir.FunctionType(_SUMS, [_SUMS] * 3 if is_added else [pairs] * 2)
+        self.pairs = None if is_added else pairs
+        self.instruction = cgutils.get_or_insert_function(
+            builder.module, of_words, f"llvm.x86.{_HERE.name}"
         )
 
     def write(self, n_groups: Any) -> None:
@@ -230,11 +283,19 @@ class _Tile:
             same = self._spread(builder.load(place))
             new.append(
                 [
-                    builder.call(self.dot, [lanes, column, same])
+                    self._sums_with(lanes, column, same)
                     for lanes, column in zip(row_sums, columns, strict=True)
                 ]
             )
         return new
+
+    def _sums_with(self, sums: Any, column: Any, same: Any) -> Any:
+        """Return the sums with the products of two registers of words."""
+        builder = self.builder
+        if self.pairs is None:
+            return builder.call(self.instruction, [sums, column, same])
+        factors = [builder.bitcast(words, self.pairs) for words in (column, same)]
+        return builder.add(sums, builder.call(self.instruction, factors))
 
     def _add_to_products(self, sums: list[list[Any]]) -> None:
         """Add the sums of the tile to the products where they belong."""

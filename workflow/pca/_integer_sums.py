@@ -1,4 +1,4 @@
-"""Sums and outer products of rows of integers, exactly: by BLAS, or by an instruction for bytes."""
+"""Sums and outer products of rows of integers, exactly: by BLAS, or by an instruction for small numbers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workflow.errors import ImagesError
-from workflow.pca._byte_products import byte_sums, has_byte_products
+from workflow.pca import _byte_products
 from workflow.pca._float_sums import shifted_parts
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 #: Sums of integers below these are exact in floating point whatever their order.
 EXACT_LIMIT = {np.dtype(np.float32): 2**24, np.dtype(np.float64): 2**53}
 INT64_LIMIT = 2**63
+
+
+def product_kernel(dtype: DTypeLike) -> str:
+    """Return what multiplies rows of a type on this processor.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of the rows.
+
+    Returns
+    -------
+    str
+        Type of the factors and the instructions, such as "bytes, AVX-512 VNNI", or
+        "BLAS".  The sums of integers are the same with each.
+    """
+    is_bytes = np.dtype(dtype) == np.uint8
+    instruction = _byte_products.INSTRUCTION
+    return instruction.words if is_bytes and instruction is not None else "BLAS"
 
 
 def require_below_int64(bound: int, n_samples: int) -> None:
@@ -30,14 +49,14 @@ def integer_sums(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sum shifted rows and their outer products, exactly.
 
-    Bytes are multiplied as bytes where the processor can; what that gives are
-    the same integers, and four times as fast.
+    Bytes are multiplied as bytes, or as numbers of 16 bits, where the processor can; what that gives are
+    the same integers, and faster.
     """
     n_samples = len(rows)
     largest = max(int(shift.max()), int(np.iinfo(rows.dtype).max) - int(shift.min()))
     require_below_int64(n_samples * largest**2, n_samples)
-    if rows.dtype == np.uint8 and has_byte_products():
-        return byte_sums(rows, shift)
+    if rows.dtype == np.uint8 and _byte_products.INSTRUCTION is not None:
+        return _byte_products.byte_sums(rows, shift)
     return product_sums(rows, shift, largest)
 
 

@@ -36,6 +36,7 @@ from workflow.pca import (
     moments_from_arrays,
     moments_to_arrays,
     principal_components,
+    product_kernel,
 )
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
@@ -151,8 +152,10 @@ class PcaStep(Step):
                 partial(_moments, context),
                 wanted,
             )
+            entries = _moments_journal(context).entries.values()
+            # Workers may be of several kinds; versions before did not note it.
+            details["kernel"] = "; ".join(sorted({e.get("kernel", "not noted") for e in entries}))
             if settings.normalize:
-                entries = _moments_journal(context).entries.values()
                 details["n_zero"] = sum(entry["n_zero"] for entry in entries)
             details |= _count_duplicates(context)._asdict()
             store.write_model(self.name, moments_model(state))
@@ -316,6 +319,7 @@ class MomentsTask:
             # Exact about any shift, so each task has its own; about zero they merge.
             "file_crc": write_arrays(path, moments_to_arrays(about_zero(state))),
             **({"n_zero": n_zero} if self.features.normalize else {}),
+            "kernel": product_kernel(values.dtype) if self.kind == "integer" else "BLAS",
             "bytes_read": n_bytes,
             "bytes_written": sum(w.n_bytes for w in opened) + path.stat().st_size,
         }
