@@ -22,13 +22,10 @@ from workflow.steps.labels import (
 from workflow.steps.overcluster import (
     N_NEAREST,
     PAIRS,
-    SAMPLE_SHARD_ROWS,
     AssignTask,
-    DrawTask,
-    SampleItem,
-    ShuffleTask,
 )
 from workflow.steps.parts.features import Features
+from workflow.steps.parts.sample import Drawing, DrawTask, ShuffleTask
 from workflow.steps.parts.within import TRIAL_ROWS, transform_of
 from workflow.steps.pca import LargestTask, MomentsTask, merge_part_files
 from workflow.steps.projection import Basis, ProjectionItem, ProjectionTask, transformed

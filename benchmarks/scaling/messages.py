@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from benchmarks import internals
 from benchmarks.scaling.scheduler import BLOCK_ROWS
-from workflow.chunks import row_ranges
 from workflow.mapper import InMemory, InMemoryStorage, SerialMapper, TaskStorage
 from workflow.overcluster import sample_counts, sample_size
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
@@ -86,18 +85,13 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
     n_sample = sample_size(n_images, n_centroids)
     sample = StoredRows(layout.sample(RUN), "sample", (n_sample, N_COMPONENTS), scores.dtype)
     sizes = [BLOCK_ROWS] * n_blocks
-    drawn = sample_counts(sizes, n_sample)
+    drawing = internals.Drawing(n_images, BLOCK_ROWS, n_sample, 0, folder)
     previews = sample_counts(sizes, min(n_images, N_PREVIEWS))
 
     def per_part(values: NDArray[np.int64]) -> list[list[int]]:
         return [values[p.index * len(parts[0].blocks) :][: len(p.blocks)].tolist() for p in parts]
 
-    n_of = per_part(drawn)
-    offsets = tuple(np.cumsum([0] + [sum(n) for n in n_of]).tolist())
-    last = offsets[-1]
-    shuffled = row_ranges(last, internals.SAMPLE_SHARD_ROWS)
     projected = [internals.ProjectionItem(p, [CRC] * len(p.blocks), n) for p, n in zip(parts, per_part(previews), strict=True)]  # fmt: skip
-    samples = [internals.SampleItem(p, n) for p, n in zip(parts, n_of, strict=True)]
     passes: Mapping[str, tuple[Any, Sequence[Any]]] = {
         "pca": (
             internals.MomentsTask(images, "integer", DEFAULT_RANK, folder, internals.Features()),
@@ -105,11 +99,11 @@ def step_sizes(n_blocks: int, n_centroids: int) -> list[TaskSize]:
         ),
         "pca, largest": (internals.LargestTask(images, from_first=False), parts),
         "projection": (
-            internals.ProjectionTask(images, basis, "float32", folder, folder),
+            internals.ProjectionTask(images, basis, "float32", folder, folder, (drawing,)),
             projected,
         ),
-        "overcluster, sample": (internals.DrawTask(scores, 0, folder), samples),
-        "overcluster, shuffle": (internals.ShuffleTask(folder, offsets, 0, folder), shuffled),
+        "overcluster, sample": (internals.DrawTask(scores, drawing), parts),
+        "overcluster, shuffle": (internals.ShuffleTask(drawing, scores, folder), drawing.shards),
         "overcluster, assign": (internals.AssignTask(scores, STORED, nearest, folder), parts),
         "centroid_graph, graph": (
             internals.call,

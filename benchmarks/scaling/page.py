@@ -294,7 +294,7 @@ included, from a disk whose pages were in memory. Bytes are those that `plan` pr
 What to plan for:
 
 * **Ask for the bandwidth of the file system first**: at {BANDWIDTHS[0] / 1e9:g} GB/s it is the limit of {n_slow} of {len(passes)} passes, at {BANDWIDTHS[1] / 1e9:g} GB/s of {n_fast}. The pixels are read twice, {format_bytes(tasks["pca"].bytes_read)} each time; the scores,
-  {format_bytes(tasks["overcluster: assign"].bytes_read)}, are written once and read twice. What counts is what it gives to all workers together; take no more workers
+  {format_bytes(tasks["overcluster: assign"].bytes_read)}, are written once and read once. What counts is what it gives to all workers together; take no more workers
   than it feeds. Images stored compressed are read in fewer bytes.
 * **Room for {format_bytes(sum(task.bytes_written for task in planned))}** beside the images: scores, nearest centroids, labels, and the files of tasks until their step
   is complete. {n_tasks:,} partitions make several thousand files of each kind.

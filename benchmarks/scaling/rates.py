@@ -64,7 +64,6 @@ def rates(n_rows: int, n_blocks: int, n_centroids: int) -> Rates:
         block_s = {
             "pca": bench.moments(),
             "projection": bench.projection(),
-            "overcluster: sample": bench.drawing(),
             "overcluster: assign": bench.assignment(),
             "labels": bench.labels(),
         }
@@ -160,8 +159,10 @@ class _Bench:
             image_shape=shape,
             features=internals.Features(),
         )
+        n_images, n_drawn = self.images.n_samples, N_DRAWN * sum(len(p.blocks) for p in self.parts)
+        drawing = internals.Drawing(n_images, self.n_rows, n_drawn, 0, self.parts_of("drawn"))
         task = internals.ProjectionTask(
-            self.images, shared, "float32", target, self.parts_of("previews")
+            self.images, shared, "float32", target, self.parts_of("previews"), (drawing,)
         )
         return self.timed(task, items)
 
@@ -176,11 +177,6 @@ class _Bench:
         rows = self.scores.read(0, self.scores.n_samples)
         chosen = generator(0, "benchmark").choice(len(rows), self.n_centroids, replace=False)
         return rows[np.sort(chosen)]
-
-    def drawing(self) -> float:
-        """Time the pass that draws the sample."""
-        items = [internals.SampleItem(p, [N_DRAWN] * len(p.blocks)) for p in self.parts]
-        return self.timed(internals.DrawTask(self.scores, 0, self.parts_of("drawn")), items)
 
     def assignment(self) -> float:
         """Time the search of the nearest three, and the sums that the same task makes."""

@@ -87,7 +87,7 @@ def test_soak__kills_of_sixty_workers(npy, undisturbed, tmp_path, seed):
 
 
 #: Where a run is killed: as soon as this file has so many lines.
-KILL_AT = [("pca/moments.jsonl", 2), ("overcluster/drawn.jsonl", 10), ("labels/blocks.jsonl", 10)]
+KILL_AT = [("pca/moments.jsonl", 2), ("overcluster/sample.jsonl", 1), ("labels/blocks.jsonl", 10)]
 KILL_AT_TOO = [
     ("manifest.json", 1),
     ("pca/moments.jsonl", 20),

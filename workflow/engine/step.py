@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from workflow.chunks import RowRange
     from workflow.config import Section
     from workflow.engine.context import Context
+    from workflow.engine.partitions import Partition
     from workflow.engine.plan import Sizes, TaskPlan
     from workflow.runstore import RunStore
     from workflow.schema import ArraySpec
+
+
+class Rider(Protocol):
+    """What rides along on the pass of another step: it takes rows of each block while that has them, once less read."""
+
+    def take(self, rows: RowRange, block: NDArray[Any]) -> NDArray[Any]:
+        """Return what is kept of a block; small."""
+
+    def leave(self, partition: Partition, taken: Sequence[NDArray[Any]]) -> dict[str, Any]:
+        """Leave what was kept of a partition; return what its report says of it."""
 
 
 class Step(ABC):
@@ -64,6 +78,24 @@ class Step(ABC):
         context : Context
             The run folder, the settings, the images, and what runs tasks.
         """
+
+    def rider(self, context: Context, name: str) -> Rider | None:
+        """Return what takes rows from the pass of an earlier step, if that lets others ride along; usually nothing.
+
+        Parameters
+        ----------
+        context : Context
+            The run folder and the settings.
+        name : str
+            The step whose pass it is.
+
+        Returns
+        -------
+        Rider or None
+            Picklable.
+        """
+        del context, name
+        return None
 
     def outputs(self, run: Path) -> list[Path]:
         """Return what a complete step leaves: where one of these is gone, the step is absent."""

@@ -17,7 +17,8 @@ from workflow.runstore.files import discard, read_arrays
 from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import call, described
-from workflow.steps.overcluster import PAIRS, pairs_file, stored_sample
+from workflow.steps.overcluster import PAIRS, pairs_file
+from workflow.steps.parts.sample import stored_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

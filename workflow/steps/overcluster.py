@@ -26,22 +26,25 @@ from workflow.overcluster import (
     RoundState,
     auto_n_centroids,
     cell_sums,
-    draw_rows,
     duplicate_cells,
     fit_centroids,
     merge_cell_sums,
-    sample_counts,
     sample_size,
 )
 from workflow.overcluster.fitting import MAX_IN_MEMORY_PAIRS, first_batch_rows
 from workflow.overcluster.sampling import sample_blocks
 from workflow.overcluster.seeding import CANDIDATE_ROUNDS
-from workflow.rng import generator
 from workflow.runstore import layout, zarr_io
 from workflow.runstore.files import discard, read_arrays, write_arrays
 from workflow.runstore.staging import stage_arrays
 from workflow.schema import ArraySpec
 from workflow.steps.base import described, part_files, prefixed, read_ahead, without_prefix
+from workflow.steps.parts.sample import (
+    SAMPLE_SHARD_ROWS,
+    draw_sample,
+    drawing_of,
+    stored_sample,
+)
 from workflow.steps.projection import score_row_bytes, stored_scores
 
 if TYPE_CHECKING:
@@ -50,11 +53,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workflow.chunks import RowRange
     from workflow.engine.context import Context
     from workflow.engine.executor import StoredArrays
     from workflow.engine.partitions import Partition
     from workflow.engine.plan import Sizes
+    from workflow.engine.step import Rider
     from workflow.mapper import Rows
     from workflow.overcluster import DuplicateCells, FittedCentroids
     from workflow.runstore import RunStore
@@ -68,8 +71,6 @@ NEAREST_BYTES = 24
 PAIRS = "pairs.npz"
 #: What the step notes of the rows that its last pass over all of them has seen, of an updated run.
 ASSIGNED = "n_assigned"
-#: Rows of a shard of the stored sample, and of the largest task that searches it.
-SAMPLE_SHARD_ROWS = 65_536
 #: Rows of a tile of the search.
 TILE_ROWS = 1_024
 #: Rounds of k-means, each counted as the share of the sample that it visits: 10 on the demo at 4,096,
@@ -157,6 +158,13 @@ class OverclusterStep(Step):
         record.checksums[f"overcluster/{PAIRS}"] = sums.pairs_crc
         record.details = details | {"assign_part": part}
 
+    def rider(self, context: Context, name: str) -> Rider | None:
+        """Draw the sample while `projection` has the scores."""
+        if name != "projection":
+            return None
+        settings = context.config.section(OverclusterSettings)
+        return drawing_of(context, _n_centroids(settings, context.n_samples))
+
     def outputs(self, run: Path) -> list[Path]:
         """Return the centroids, the sample and each image's nearest centroids."""
         model = [layout.model_array(run, name) for name in ("zarr.json", "centroids")]
@@ -177,11 +185,11 @@ class OverclusterStep(Step):
         }
 
     def tasks(self, sizes: Sizes) -> Sequence[TaskPlan]:
-        """Return the passes: draw, shuffle, rounds on the sample, all images."""
+        """Return the passes: shuffle, rounds on the sample, all images; `projection` has drawn the sample."""
         n, n_sample, d = sizes.n_samples, sizes.dims["row"], sizes.dims["component"]
         scores, sample = n * score_row_bytes(sizes), 4 * n_sample * d
         n_shards = -(-n_sample // SAMPLE_SHARD_ROWS)
-        drawing = {"rows": 2 * SAMPLE_SHARD_ROWS * d * 4 + 8 * n_sample}
+        gathering = {"rows": 3 * SAMPLE_SHARD_ROWS * d * 4 + 32 * n_sample}
         seeding, n_batch = _seeding(sizes)
         draws = 1 if seeding == n_batch else CANDIDATE_ROUNDS + 1
         max_iter = sizes.config.section(OverclusterSettings).max_iter
@@ -197,8 +205,7 @@ class OverclusterStep(Step):
         search = _search_parts(sizes, sizes.block_rows)
         n_parts = sizes.n_partitions
         return [
-            TaskPlan("overcluster: sample", n_parts, scores, sample, drawing),
-            TaskPlan("overcluster: shuffle", n_shards, n_shards * sample, sample, drawing),
+            TaskPlan("overcluster: shuffle", n_shards, sample, sample, gathering),
             TaskPlan("overcluster: rounds", 1, visited, 0, rounds, ADVICE),
             TaskPlan("overcluster: assign", n_parts, scores, left, search, ADVICE),
         ]
@@ -315,123 +322,6 @@ def count_duplicates(store: RunStore) -> dict[str, int | None]:
         "near_cells": int(is_near.sum()),
         "near_images": int(population[is_near].sum()),
     }
-
-
-class SampleItem(NamedTuple):
-    """A partition and how many rows to draw from each of its blocks."""
-
-    partition: Partition
-    n_drawn: list[int]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the partition."""
-        return self.partition.n_rows
-
-
-@dataclass(frozen=True, slots=True)
-class DrawTask:
-    """Rows drawn from the scores of a partition, left in the order of the blocks."""
-
-    scores: Rows
-    seed: int
-    folder: Path
-
-    def __call__(self, item: SampleItem) -> dict[str, Any]:
-        """Draw from each block with the generator that belongs to it."""
-        drawn, n_bytes = [], 0
-        for rows, n_drawn in zip(item.partition.blocks, item.n_drawn, strict=True):
-            block = self.scores.read(*rows)
-            picked = draw_rows(
-                len(block), n_drawn, generator(self.seed, "overcluster/sample", rows.start)
-            )
-            drawn.append(block[picked].astype(np.float32, copy=False))
-            n_bytes += block.nbytes
-        path = part_path(self.folder, item.partition.index)
-        checksum = write_arrays(path, {"rows": np.concatenate(drawn)})
-        return {
-            "file_crc": checksum,
-            "bytes_read": n_bytes,
-            "bytes_written": path.stat().st_size,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ShuffleTask:
-    """A shard of the sample in its shuffled order, gathered from all that was drawn."""
-
-    folder: Path
-    offsets: tuple[int, ...]
-    seed: int
-    sample: Path
-
-    def __call__(self, shard: RowRange) -> dict[str, Any]:
-        """Gather the rows whose shuffled position lies in the shard."""
-        n_sample = self.offsets[-1]
-        order = generator(self.seed, "overcluster/shuffle").permutation(n_sample)
-        wanted = order[shard.start : shard.stop]
-        source = np.searchsorted(self.offsets, wanted, side="right") - 1
-        gathered: NDArray[np.float32] | None = None
-        n_bytes = 0
-        for index in np.unique(source):
-            rows = read_arrays(part_path(self.folder, int(index)))["rows"]
-            n_bytes += rows.nbytes
-            if gathered is None:
-                gathered = np.empty((len(wanted), rows.shape[1]), np.float32)
-            here = source == index
-            gathered[here] = rows[wanted[here] - self.offsets[index]]
-        assert gathered is not None
-        zarr_io.write_rows(self.sample, "sample", shard.start, gathered)
-        return {
-            "crc": [zarr_io.crc(gathered)],
-            "bytes_read": n_bytes,
-            "bytes_written": gathered.nbytes,
-        }
-
-
-def draw_sample(context: Context, n_centroids: int) -> Rows:
-    """Return the stored sample, drawn from every block in proportion and shuffled."""
-    store, seed, step = context.store, context.config.seed, OverclusterStep.name
-    counts = sample_counts(context.block_sizes, sample_size(context.n_samples, n_centroids))
-    parts, target = store.folder(step) / "drawn", layout.sample(store.path)
-    shards = row_ranges(int(counts.sum()), SAMPLE_SHARD_ROWS)
-    shuffled = store.journal(step, "sample", needs=(target,))
-    if len(shuffled.entries) < len(shards):
-        drawn_before = store.journal(step, "drawn", needs=(parts,))
-        parts.mkdir(exist_ok=True)
-        scores = stored_scores(store)
-        items = {
-            partition.index: SampleItem(partition, n_drawn)
-            for partition, n_drawn in zip(
-                context.partitions, context.split(counts.tolist()), strict=True
-            )
-        }
-        task = DrawTask(scores, seed, parts)
-        context.run_partitions(step, task, drawn_before, items=items, name="overcluster: sample")
-        if not shuffled.entries:
-            discard(target)
-            zarr_io.create_rows_array(
-                target,
-                "sample",
-                n_rows=int(counts.sum()),
-                tail_shape=(scores.n_features,),
-                dtype="float32",
-                shard_rows=SAMPLE_SHARD_ROWS,
-                dims=("row", "component"),
-                compressor=None,
-            )
-        offsets = np.cumsum([0] + [sum(item.n_drawn) for item in items.values()])
-        shuffle = ShuffleTask(parts, tuple(offsets.tolist()), seed, target)
-        context.run_partitions(
-            step, shuffle, shuffled, items=dict(enumerate(shards)), name="overcluster: shuffle"
-        )
-    discard(parts)
-    return stored_sample(store)
-
-
-def stored_sample(store: RunStore) -> zarr_io.StoredRows:
-    """Return the rows that the centroids are fitted on, readable from any worker."""
-    return zarr_io.StoredRows.open(layout.sample(store.path), "sample")
 
 
 def fit(context: Context, sample: Rows, n_centroids: int) -> FittedCentroids:

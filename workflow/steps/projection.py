@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from workflow.engine.context import Context
     from workflow.engine.partitions import Partition
     from workflow.engine.plan import Sizes
+    from workflow.engine.step import Rider
     from workflow.mapper import Rows, Shared
     from workflow.runstore import RunStore
     from workflow.steps.parts.features import Features
@@ -110,7 +111,10 @@ class ProjectionStep(Step):
         )
         stored = context.executor.share(basis)
         shared = Basis(stored, pca.whiten, context.images.image_shape, pca.features)
-        task = ProjectionTask(context.images, shared, dtype, target, previews)
+        riders = [step.rider(context, self.name) for step in context.steps]
+        task = ProjectionTask(
+            context.images, shared, dtype, target, previews, tuple(filter(None, riders))
+        )
         checksums = context.split(image_checksums(context))
         image_bytes = context.images.n_features * context.images.dtype.itemsize
         numbers = sample_counts(context.block_sizes, n_previews(context.n_samples, image_bytes))
@@ -236,6 +240,13 @@ def transformed(scores: NDArray[Any], transform: NDArray[np.float64]) -> NDArray
     return project(scores, np.zeros(scores.shape[1]), transform)
 
 
+def rows_as_read(scores: Rows, rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return rows that were taken before they were stored as those who read the stored ones get them."""
+    if isinstance(scores, TransformedRows):
+        return transformed(rows, _loaded_transform(scores.model, scores.checksum))
+    return rows.astype(np.float32, copy=False)
+
+
 class ProjectionItem(NamedTuple):
     """A partition, the checksums its blocks had, and how many previews to keep of each."""
 
@@ -283,10 +294,12 @@ class ProjectionTask:
     dtype: str
     scores: Path
     previews: Path
+    riders: tuple[Rider, ...] = ()
 
     def __call__(self, item: ProjectionItem) -> dict[str, Any]:
         """Read each block once, compare it with its checksum, write its scores."""
         kept, kept_rows, checksums = [], [], []
+        taken: list[list[NDArray[Any]]] = [[] for _ in self.riders]
         bytes_read = bytes_written = 0
         blocks = read_ahead(self.images, item.partition.blocks)
         with zarr_io.RowsWriter(self.scores, "scores", item.partition.start) as writer:
@@ -296,6 +309,8 @@ class ProjectionTask:
                 require_unaltered(block, rows, expected)
                 scores = self.basis.project(block, rows.start, self.dtype)
                 writer.append(scores)
+                for rider, rows_taken in zip(self.riders, taken, strict=True):
+                    rows_taken.append(rider.take(rows, scores))
                 checksums.append(zarr_io.crc(scores))
                 # Drawn from the rows alone: another seed must not make the previews stale.
                 drawn = draw_rows(len(block), n_kept, generator(0, "projection/kept", rows.start))
@@ -305,12 +320,13 @@ class ProjectionTask:
                 bytes_written += scores.nbytes
         path = part_path(self.previews, item.partition.index)
         arrays = {"images": np.concatenate(kept), "row": np.concatenate(kept_rows)}
-        return {
-            "crc": checksums,
-            "file_crc": write_arrays(path, arrays),
-            "bytes_read": bytes_read,
-            "bytes_written": bytes_written + path.stat().st_size,
-        }
+        report = {"crc": checksums, "file_crc": write_arrays(path, arrays)}
+        bytes_written += path.stat().st_size
+        for rider, rows_taken in zip(self.riders, taken, strict=True):
+            left = rider.leave(item.partition, rows_taken)
+            bytes_written += left.pop("bytes_written")
+            report |= left
+        return {**report, "bytes_read": bytes_read, "bytes_written": bytes_written}
 
 
 def require_unaltered(block: NDArray[Any], rows: RowRange, expected: int | None) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from workflow.centroid_graph import centroid_graph, count_pairs, intrinsic_dimension
 from workflow.graph import Graph
 from workflow.overcluster import NearestCentroids, cell_sums
-from workflow.steps.overcluster import N_NEAREST, stored_sample
+from workflow.steps.overcluster import N_NEAREST
+from workflow.steps.parts.sample import stored_sample
 from workflow.steps.projection import stored_transform
 
 if TYPE_CHECKING:
