@@ -56,14 +56,14 @@ class Run:
     Parameters
     ----------
     path : path
-        The run folder.
+        The run folder, or its address.
     client : distributed.Client, optional
         Where recuts and predictions run; opened when needed by default.
 
     Attributes
     ----------
     path : Path
-        The run folder.
+        The run folder; of a run at an address, the one that it is worked on in.
     """
 
     def __init__(self, path: Path | str, *, client: Client | None = None) -> None:

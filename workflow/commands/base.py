@@ -159,7 +159,7 @@ def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
     """Return settings over those of the run folder, where one was begun there."""
     if not is_run(out):
         return loaded
-    return loaded.over(kept_settings(RunStore.open(out)))
+    return loaded.over(kept_settings(RunStore.open(out, rows=False)))
 
 
 def open_given(images: Any, config: Config) -> ImagesInput:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from workflow.errors import StoreError
 from workflow.formatting import format_bytes, format_count
 from workflow.runstore import layout
-from workflow.runstore.files import discard
+from workflow.runstore.files import discard, disk_errors
 from workflow.runstore.kept.bucket import Bucket, ChangedError, at_once
 from workflow.runstore.kept.lock import AddressLock, is_dead, this_process
 from workflow.runstore.kept.note import PUSH, STAGED, Known, Note, files_here, is_kept
@@ -120,7 +120,7 @@ class Kept:
         """
         if self._lock is not None:
             return
-        with self._turn, self._alone():
+        with self._turn, disk_errors(self.folder), self._alone():
             note = self._note()
             if note.writer and not is_writer and not self._has_ended(note.writer):
                 # It brings the folder to the newest state, and writes there now.

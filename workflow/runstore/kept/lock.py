@@ -88,11 +88,12 @@ class AddressLock:
             if found is None:
                 continue
             age, holder = _age_s(found), _holder(found)
-            if age >= STALE_S or is_dead(str(holder.get("process"))):
+            # One without a token is that of a run folder on disk, which was copied there.
+            is_left = "token" not in holder or is_dead(str(holder.get("process")))
+            if age >= STALE_S or is_left:
                 if self._put_over(found.version):
-                    log.info(
-                        "the lock of %s is taken over: %s has ended", self._place, _name(holder)
-                    )
+                    if "token" in holder:
+                        log.info("%s has ended: its lock is taken over", _name(holder))
                     break
             elif age < 2 * RENEWED_S:
                 raise self._refused(holder, age)

@@ -125,7 +125,13 @@ def is_of_rows(name: str) -> bool:
 def files_here(folder: Path) -> dict[str, Identity]:
     """Return the files of a working folder that belong to the run."""
     found: dict[str, Identity] = {}
-    for parent, _, names in os.walk(folder):
+
+    def note(err: OSError) -> None:
+        # What a task has removed meanwhile is gone; what cannot be read is not.
+        if not isinstance(err, FileNotFoundError):
+            raise err
+
+    for parent, _, names in os.walk(folder, onerror=note):
         below = Path(parent).relative_to(folder)
         for name in names:
             path = (below / name).as_posix()

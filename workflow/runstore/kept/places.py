@@ -62,19 +62,52 @@ def keep(what: str, path: str | os.PathLike[str]) -> Kept | None:
 
 
 def here(path: str | os.PathLike[str]) -> Path:
-    """Return where a run is worked on, at an address or on this file system; nothing is fetched."""
+    """Return where a run is worked on, at an address or on this file system; nothing is fetched.
+
+    Parameters
+    ----------
+    path : path
+        A run folder, or an address.
+
+    Returns
+    -------
+    Path
+        The folder; there may be none yet.
+    """
     kept = keep("RUN", path)
     return Path(path) if kept is None else kept.folder
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a run, on this file system or at an address."""
+    """Return whether there is a run, on this file system or at an address.
+
+    Parameters
+    ----------
+    path : path
+        A run folder, or an address.
+
+    Returns
+    -------
+    bool
+        Of an address, also where a run was begun here and has not got there yet.
+    """
     kept = keep("RUN", path) if is_address(path) else None
     return (Path(path) / layout.MANIFEST).is_file() if kept is None else kept.is_run()
 
 
 def kept_around(path: Path) -> Kept | None:
-    """Return the run at an address in whose working folder a path is; None where it is in none."""
+    """Return the run at an address in whose working folder a path is.
+
+    Parameters
+    ----------
+    path : Path
+        A file or folder.
+
+    Returns
+    -------
+    Kept or None
+        None where it is in none.
+    """
     found = (keep("RUN", folder) for folder in (path.absolute(), *path.absolute().parents))
     return next(filter(None, found), None)
 
