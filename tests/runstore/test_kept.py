@@ -230,6 +230,22 @@ def test_push_that_is_killed__leaves_the_old_state_or_the_new_one(
     assert set(seen) == ({2} if goes_on else {1, 2})
 
 
+def test_push_after_one_that_failed__copies_nothing_that_has_changed(there, machine, monkeypatch):
+    write(there.address, BEFORE, seed=1)
+    for n in range(2, 20, 3):
+        store = RunStore.open(there.address)
+        with store.lock():
+            old, new = store.path / "labels.zarr/c/0", str(n).encode()
+            before, content = store.path / f"before-{n}", old.read_bytes()
+            old.replace(before)
+            old.write_bytes(new)
+            with monkeypatch.context() as patch, contextlib.suppress(Killed):
+                killing(patch, n)
+                store.kept.push()
+        assert there.get(f"before-{n}") == content
+        assert there.get("labels.zarr/c/0") == new
+
+
 def test_reader__sees_no_mix_while_another_machine_pushes(there, machine, monkeypatch):
     monkeypatch.setattr(folder, "PAUSE_S", 0.01)
     generations, ended, found = {f"part/{n}": b"0" for n in range(6)}, threading.Event(), []
@@ -293,8 +309,8 @@ def test_what_is_the_same__is_not_fetched_again_and_a_renamed_file_not_put_again
     with store.lock():
         (store.path / "same").replace(store.path / "moved")
     assert not calls["fetch"]
-    # push.json, before and after; the file is copied beside the run and to its place.
-    assert calls == {"put": 2, "copy": 2}
+    # push.json, before and after; file and manifest are copied beside the run and to their places.
+    assert calls == {"put": 2, "copy": 4}
     assert "moved" in there.names()
     assert "same" not in there.names()
     (store.path / "moved").write_bytes(b"altered by somebody")

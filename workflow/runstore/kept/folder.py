@@ -291,6 +291,8 @@ class Kept:
         }
         gone = [name for name in note.files if name not in here]
         if changed or gone:
+            # Always, for it is the last to get to its place.
+            changed[layout.MANIFEST] = here[layout.MANIFEST]
             staging = f"{STAGED}/{uuid.uuid4().hex[:12]}"
             put = self._stage(changed, note, staging)
             plan = Plan(staging, put, gone)
@@ -313,8 +315,10 @@ class Kept:
 
     def _stage(self, changed: dict[str, Identity], note: Note, staging: str) -> list[str]:
         """Put what has changed beside the run; return the names: what a task has removed meanwhile is left out."""
-        # A file that was renamed, or linked, need not travel again.
-        same = {known.identity: name for name, known in note.files.items()}
+        # A file that was renamed, or linked, need not travel again; but after a push that was cut
+        # short, what the note knows may have got another content there.
+        known = {} if note.next_push else note.files
+        same = {one.identity: name for name, one in known.items()}
 
         def stage(name: str) -> None:
             source = same.get(changed[name])
