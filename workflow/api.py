@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,14 +56,14 @@ class Run:
     Parameters
     ----------
     path : path
-        The run folder.
+        The run folder, or its address.
     client : distributed.Client, optional
         Where recuts and predictions run; opened when needed by default.
 
     Attributes
     ----------
     path : Path
-        The run folder.
+        The run folder; of a run at an address, the one that it is worked on in.
     """
 
     def __init__(self, path: Path | str, *, client: Client | None = None) -> None:
@@ -348,7 +349,10 @@ class Run:
             the run's images do not exceed; a warning is logged where they are many.
         """
         target = Path(out) if out is not None else self.path / "predicted.zarr"
-        with watched("predict") as progress:
+        store = RunStore.open(self.path)
+        # Of a run at an address, what is written into it goes there, too.
+        is_within = out is None and store.kept is not None
+        with watched("predict") as progress, store.lock() if is_within else nullcontext():
             found = predict(self.path, images, target, client=self._client, progress=progress)
         if is_unlike(found):
             log.warning(far_out_sentence(found))

@@ -42,7 +42,7 @@ def run(
         uint8, uint16, float16, float32 or float64.  Zarr and ``.npy`` are read
         in place, everything else is copied into the run folder.
     out : path
-        The run folder: new, empty, or one that was begun with the same images,
+        The run folder, or its address at ``s3://``, ``gs://`` or ``az://``: new, empty, or one that was begun with the same images,
         which keeps its settings: they win over the defaults, what is given
         here wins over them.
     client : distributed.Client, optional

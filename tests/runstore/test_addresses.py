@@ -1,5 +1,7 @@
 """Addresses where nothing can be written are refused in one line, and leave nothing behind that is called like them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,9 @@ WORDS = {
     "list of files": ["ingest", "@s3://bucket/files.txt", "copy.zarr"],
     "destination": ["ingest", "images.npy", ADDRESS],
     "destination in parts": ["ingest-init", "images.npy", ADDRESS, "--parts", "2"],
-    "run folder": ["run", "images.npy", "--out", "s3://bucket/run"],
-    "update": ["update", "s3://bucket/run", "images.npy"],
-    "labelled run": ["predict", "gs://bucket/run", "images.npy", "--out", "labels.zarr"],
+    "run folder": ["run", "images.npy", "--out", "https://bucket/run"],
+    "update": ["update", "https://bucket/run", "images.npy"],
+    "snapshot": ["predict", "gs://bucket/run@main", "images.npy", "--out", "labels.zarr"],
 }
 
 
@@ -21,5 +23,5 @@ def test_address__is_refused_in_one_line_and_nothing_is_made(run_cli, tmp_path, 
     assert status == 2
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "://bucket/" in line
-    assert "must be on a file system" in line
+    assert re.search("must be (where it can be written, )?on a file system", line)
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]

@@ -281,7 +281,7 @@ def finished(bucket, pictures, client, tmp_path_factory):
 
 def test_page__its_commands_work(finished, pictures):
     folder, ended, _ = finished
-    assert len(ended) == 5
+    assert len(ended) == 10
     assert set(ended.values()) == {0}
     copied = zarr_io.open_images(folder / "images.zarr").read(0, 2000)
     np.testing.assert_array_equal(copied, pictures[0][:2000].reshape(2000, -1))

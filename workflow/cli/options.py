@@ -151,6 +151,7 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         _import_dask()
         # Knows all steps, and so imports them: help answers without.
+        from workflow.runstore.kept import choose_folder
         from workflow.steps import load_config
 
         set_up_logging(verbose)
@@ -158,6 +159,7 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
         loaded = load_config(config_file, assignments, compute=compute, options=noted)
         if loaded.config.compute.log_format != "text":
             set_up_logging(verbose, loaded.config.compute.log_format)
+        choose_folder(loaded.config.compute.working_folder)
         command(loaded=loaded, **rest)
 
     return wrapper

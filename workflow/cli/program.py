@@ -182,7 +182,7 @@ run images.zarr --whiten --n-clusters 30 --set tree.min_cluster_size=100""",
     "--out",
     metavar="RUN",
     type=Path,
-    help="Run folder; by default NAME-run in this folder, by the name of the images.",
+    help="Run folder, or its address at s3://, gs:// or az://; by default NAME-run in this folder, by the name of the images.",
 )
 @click.option(
     "--n-clusters",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from workflow.ingest import DaskSource, open_input
 from workflow.labels import NOISE_LABEL
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
+from workflow.runstore.kept import is_run
 from workflow.steps.ingest import IngestSettings, copy_images, describe_skipped, require_two
 from workflow.steps.labels import LabelsSettings, labels_are_families
 from workflow.steps.parts.clusters.counts import clusters_of
@@ -29,6 +29,7 @@ from workflow.steps.tree import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from distributed import Client
     from numpy.typing import NDArray
@@ -156,9 +157,9 @@ def require_clusters(
 
 def settings_for(out: Path | str, loaded: LoadedConfig) -> LoadedConfig:
     """Return settings over those of the run folder, where one was begun there."""
-    if not (Path(out) / layout.MANIFEST).is_file():
+    if not is_run(out):
         return loaded
-    return loaded.over(kept_settings(RunStore.open(out)))
+    return loaded.over(kept_settings(RunStore.open(out, rows=False)))
 
 
 def open_given(images: Any, config: Config) -> ImagesInput:

@@ -15,6 +15,7 @@ from workflow.compute.scripts import job_script
 from workflow.engine.results import run_task
 from workflow.errors import StoreError
 from workflow.runstore import paths
+from workflow.runstore.kept import here
 from workflow.versions import software_versions
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _problems(found: dict[str, Any]) -> list[str]:
 @contextlib.contextmanager
 def _folder_beside(run: Path | None) -> Iterator[Path]:
     """Make a folder in a run folder, or in its nearest parent; remove it at the end."""
-    parent = Path.cwd() if run is None else run.absolute()
+    parent = Path.cwd() if run is None else here(run).absolute()
     while not parent.is_dir():
         parent = parent.parent
     try:

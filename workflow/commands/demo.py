@@ -49,7 +49,8 @@ def run_demo(out: Path, n_images: int, loaded: LoadedConfig) -> dict[str, Any]:
 
     store = run_workflow(source, out, loaded, before_page=find_truth)
     if not truth:  # the page was there, maybe of other labels
-        find_truth(store)
+        with store.lock():
+            find_truth(store)
         report(store.path)
     return {**read_summary(store), "truth": truth}
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workflow.config import Config
+    from workflow.runstore.zarr_io import ImageStore
 
 
 def name(
@@ -71,7 +72,7 @@ def name(
     Nothing of any image is read, unless the page must be drawn anew.
     """
     text = checked_name("" if name is None else name)
-    store = RunStore.open(run)
+    store = RunStore.open(run, rows=False)
     config = stored_config(store, overrides)
     with store.lock():
         label = require_clusters(store, config, [cluster], "name")
@@ -119,7 +120,7 @@ def names(run: Path | str) -> dict[str, Any]:
         JSON-able: ``names`` by number of the cluster, ``names_not_found`` of those
         that no cluster has now, and ``done``, what `undo` takes back, the last first.
     """
-    return said_by_hand(RunStore.open(run))
+    return said_by_hand(RunStore.open(run, rows=False))
 
 
 def describe(found: Mapping[str, Any]) -> str:
@@ -150,8 +151,15 @@ def write_names(store: RunStore, config: Config) -> None:
     store.replace([(place / layout.SUMMARY, store.path / layout.SUMMARY)])
     discard(place)
     if has_page:
-        put_names(steps.STEPS, store, config, lambda: images_of(store))
+        put_names(steps.STEPS, store, config, lambda: _all_images(store))
         store.finish("report")
+
+
+def _all_images(store: RunStore) -> ImageStore | None:
+    """Return the images for a page that is drawn anew, which shows rows of all kinds."""
+    if store.kept is not None:
+        store.kept.fetch_rows()
+    return images_of(store)
 
 
 def _as_keys(names: Mapping[int, str]) -> dict[str, str]:

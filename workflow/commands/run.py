@@ -33,6 +33,7 @@ from workflow.errors import ConfigError, StoreError
 from workflow.ingest import may_be_same, remarks, same_values
 from workflow.runstore import RunStore, layout, zarr_io
 from workflow.runstore.files import discard
+from workflow.runstore.kept import choose_folder
 from workflow.steps.parts.ahead import compiled_ahead
 from workflow.steps.report import tell_times
 from workflow.steps.tree import tell_kept_cut, undo_cut
@@ -120,6 +121,7 @@ def run_workflow(
     """
     begun = time.monotonic()
     told = [*loaded.given, *(["settings"] if fresh_settings else [])]
+    choose_folder(loaded.config.compute.working_folder)
     if not fresh_settings:
         loaded = settings_for(out, loaded)
     config = loaded.config

@@ -35,7 +35,7 @@ def status(
     has said and done, the last first; ``damaged`` what differs from its checksum, empty when
     nothing does, or nothing was read and compared (`verify`).
     """
-    store = RunStore.open(run)
+    store = RunStore.open(run, rows=verify)
     plans = step_plans(steps.STEPS, store, stored_config(store, overrides))
     states = {
         plan.name: {

@@ -151,6 +151,8 @@ class ComputeSettings(Section):
     """Folder of job logs and, while the run lasts, of TLS keys only you can read; workers must see it."""
     local_directory: str | None = None
     """Scratch folder of the workers; next to nothing is written there."""
+    working_folder: str | None = None
+    """Folder in which runs at an address are worked on, which all workers must see; null: overcluster/runs in the user's cache."""
     hosts: Texts = ()
     """Hosts reached by SSH."""
     ssh_username: str | None = None

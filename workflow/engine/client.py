@@ -18,6 +18,7 @@ from workflow.engine.executor import Executor
 from workflow.engine.heartbeat import heartbeat
 from workflow.engine.progress import Progress
 from workflow.errors import ComputeError
+from workflow.runstore.kept import kept_around
 from workflow.runstore.objects import refusals
 
 if TYPE_CHECKING:
@@ -96,5 +97,13 @@ def _require_places(client: Client, reads: Sequence[Place]) -> None:
     found = run_on_workers(client, missing_paths, local) if local else {}
     for address, missing in found.items():
         if missing:
-            msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. Put them on a shared file system."
+            msg = f"workers must see the images and the run folder under the same path; the worker at {address} does not see {missing[0]}. {_advice(Path(missing[0]))}"
             raise ComputeError(msg)
+
+
+def _advice(missing: Path) -> str:
+    """Return what to do about a place that workers do not see."""
+    kept = kept_around(missing)
+    if kept is None:
+        return "Put them on a shared file system."
+    return f"There the run at {kept.address} is worked on: set compute.working_folder to a folder on a shared file system."

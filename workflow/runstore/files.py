@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import google_crc32c
 import numpy as np
@@ -341,6 +342,30 @@ def crc_of_file(path: Path) -> int:
         while chunk := file.read(1 << 22):
             checksum.update(chunk)
     return int.from_bytes(checksum.digest(), "big")
+
+
+def locked(path: Path) -> BinaryIO:
+    """Open the file that locks a run folder, and lock it.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it, or the file system has no locks.
+    """
+    try:
+        # Without a buffer: what a full disk does not take must not be tried again on closing.
+        file = path.open("a+b", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().decode(errors="replace").strip() or "another process"
+        file.close()
+        msg = f"one command at a time may write {path.parent}; {holder} does. Wait for it, or give another run folder."
+        raise StoreError(msg) from None
+    except OSError as err:
+        msg = f"a run folder must be on a file system that can be written and locked; {path.parent} refuses ({err.strerror}). Mount it with locks, or give another run folder."
+        raise StoreError(msg) from None
+    return cast("BinaryIO", file)
 
 
 def discard(path: Path) -> None:

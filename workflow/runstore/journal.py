@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workflow.runstore.files import crc_of_json, write_bytes, write_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 #: Name of the checksum of a line.
@@ -29,6 +29,8 @@ class Journal:
         The file; made where it is missing or void.
     key : str
         What the entries depend on, usually a digest of settings.
+    extended : callable, optional
+        Called whenever entries have been added.
 
     Attributes
     ----------
@@ -38,8 +40,8 @@ class Journal:
         Index of a partition -> what it reported, as JSON gives it back.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self.path = path
+    def __init__(self, path: Path, key: str, extended: Callable[[], None] | None = None) -> None:
+        self.path, self._extended = path, extended
         self.entries: dict[int, dict[str, Any]]
         found, self.entries = Journal.read(path)
         if found is None or found != key:
@@ -112,6 +114,8 @@ class Journal:
             os.fsync(file.fileno())
         # As they would be read, so that a resumed run computes with the same values.
         self.entries |= {index: _parsed(line) or {} for index, line in lines.items()}
+        if self._extended is not None:
+            self._extended()
 
     def append(self, index: int, record: Mapping[str, Any]) -> None:
         """Append the report of one partition; see `extend`."""

@@ -1,4 +1,4 @@
-"""Addresses in object stores and on the web, read with obstore; nothing is written there.
+"""Addresses in object stores and on the web, read with obstore; what is written there, `kept` writes.
 
 An `Address` has those methods of a `Path` that reading Zarr takes, so what reads Zarr asks neither
 which of the two it has.  It is text alone: each process opens its own client.
@@ -263,8 +263,9 @@ def refusals(addresses: Sequence[Stored]) -> list[str]:
 
 
 @contextlib.contextmanager
-def asked(place: object) -> Iterator[None]:
+def asked(place: object, done: str = "read") -> Iterator[None]:
     """Turn what requests for a place raise into errors of ours; FileNotFoundError stays what it is."""
+    must = {"read": "readable", "written": "writable"}[done]
     raised = library().exceptions
     try:
         yield
@@ -276,9 +277,9 @@ def asked(place: object) -> Iterator[None]:
         refused = raised.PermissionDeniedError, raised.UnauthenticatedError
         # Of a list, obstore tells no more.
         if isinstance(err, refused) or re.search(r"status code: 40[13]", str(err)):
-            msg = f"{place} must be readable with your credentials; the store refuses ({said}). Give credentials where the store's own tools look for them, to the workers too."
+            msg = f"{place} must be {must} with your credentials; the store refuses ({said}). Give credentials where the store's own tools look for them, to the workers too."
             raise RefusedError(msg) from None
-        msg = f"{place} must be readable; it cannot be read ({said}). Check address, region and network, then run the same command again."
+        msg = f"{place} must be {must}; it cannot be {done} ({said}). Check address, region and network, then run the same command again."
         raise StoreError(msg) from None
 
 
@@ -299,7 +300,7 @@ def library() -> Any:
         import obstore
         import obstore.exceptions
     except ImportError:
-        msg = "images at an address take obstore, which is not installed. Run: pip install 'overcluster[stores]'"
+        msg = "images and runs at an address take obstore, which is not installed. Run: pip install 'overcluster[stores]'"
         raise StoreError(msg) from None
     return obstore
 

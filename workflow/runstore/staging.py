@@ -45,3 +45,11 @@ def stage_arrays(
         described = f"{name}/{zarr_io.GROUP_METADATA}"
         checksums |= {name: zarr_io.crc(array), described: crc_of_file(group / described)}
     return StagedArrays(group, list(arrays), checksums)
+
+
+def metadata_files(group: Path) -> list[Path]:
+    """Return the metadata of a Zarr group and of its arrays."""
+    if not group.is_dir():
+        return []
+    places = [group, *(group / name for name in zarr_io.array_names(group))]
+    return [place / zarr_io.GROUP_METADATA for place in places]

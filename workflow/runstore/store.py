@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.errors import StoreError
-from workflow.runstore import layout, paths, zarr_io
-from workflow.runstore.files import crc_of_file, discard, disk_errors, sweep
+from workflow.runstore import layout, zarr_io
+from workflow.runstore.files import crc_of_file, discard, disk_errors, locked, sweep
 from workflow.runstore.journal import Journal
+from workflow.runstore.kept import keep
 from workflow.runstore.manifest import Manifest, StepRecord
-from workflow.runstore.staging import StagedArrays, stage_arrays
+from workflow.runstore.staging import StagedArrays, metadata_files, stage_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from workflow.runstore.kept.folder import Kept
 
 
 class RunStore:
@@ -31,11 +33,17 @@ class RunStore:
         The run folder.
     manifest : Manifest
         Its record.
+    kept : Kept, optional
+        The address that it is kept at, where the run folder is only worked in.
+    rows : bool
+        Whether values of images are fetched from there.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
-        self.manifest = manifest
+    def __init__(
+        self, path: Path, manifest: Manifest, kept: Kept | None = None, *, rows: bool = True
+    ) -> None:
+        self.path, self.manifest = path, manifest
+        self.kept, self.rows = kept, rows
 
     @classmethod
     def create(cls, path: Path | str) -> RunStore:
@@ -44,7 +52,7 @@ class RunStore:
         Parameters
         ----------
         path : path
-            The run folder: new, empty, or one that was begun.
+            The run folder, or its address: new, empty, or one that was begun.
 
         Returns
         -------
@@ -57,13 +65,15 @@ class RunStore:
             If the path is a file, cannot be written, or is a folder of
             something else.
         """
-        paths.require_local("`--out`", path)
-        run = Path(path).absolute()
+        kept = keep("`--out`", path)
+        run = Path(path).absolute() if kept is None else kept.pulled()
         if run.exists() and not run.is_dir():
             msg = f"`--out` must be a folder or a new path; {run} is a file. Give another path."
             raise StoreError(msg)
         if (run / layout.MANIFEST).is_file():
             return cls.open(run)
+        if kept is not None:
+            kept.begin()
         try:
             run.mkdir(parents=True, exist_ok=True)
             foreign = [p.name for p in run.iterdir() if p.name not in (layout.LOCK, layout.WIP)]
@@ -78,13 +88,15 @@ class RunStore:
         return cls.open(run)
 
     @classmethod
-    def open(cls, path: Path | str) -> RunStore:
+    def open(cls, path: Path | str, *, rows: bool = True) -> RunStore:
         """Open a run folder that exists, and finish a replacement that was cut short.
 
         Parameters
         ----------
         path : path
-            The run folder.
+            The run folder, or its address.
+        rows : bool
+            Whether values of images must be there, which are fetched from an address.
 
         Returns
         -------
@@ -96,12 +108,13 @@ class RunStore:
         StoreError
             If there is no run folder, or its manifest is damaged.
         """
-        paths.require_local("RUN", path)
-        run = Path(path).absolute()
+        kept = keep("RUN", path)
+        run = Path(path).absolute() if kept is None else kept.pulled(path, rows=rows)
         if not (run / layout.MANIFEST).is_file():
-            msg = f"RUN must be a run folder; {run} has no {layout.MANIFEST}. Make one with `run IMAGES --out {path}`."
+            told = run if kept is None else kept.address
+            msg = f"RUN must be a run folder; {told} has no {layout.MANIFEST}. Make one with `run IMAGES --out {path if kept is None else told}`."
             raise StoreError(msg)
-        store = cls(run, Manifest.load(run))
+        store = cls(run, Manifest.load(run), kept, rows=rows)
         if store.manifest.moves:
             store._require_own_moves()
             # Whoever holds the lock does the moves itself; who may not write leaves them.
@@ -125,30 +138,19 @@ class RunStore:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock."""
-        try:
-            # Without a buffer: what a full disk does not take must not be tried again on closing.
-            file = (self.path / layout.LOCK).open("a+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "another process"
-            file.close()
-            msg = f"one command at a time may write {self.path}; {holder} does. Wait for it, or give another run folder."
-            raise StoreError(msg) from None
-        except OSError as err:
-            msg = f"a run folder must be on a file system that can be written and locked; {self.path} refuses ({err.strerror}). Mount it with locks, or give another run folder."
-            raise StoreError(msg) from None
-        with file:
+        with locked(self.path / layout.LOCK) as file:
             file.truncate(0)
             # The lock holds without its holder's name, for which a full disk has no room.
             with contextlib.suppress(OSError):
                 file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
-            # Another process may have changed it since it was read.
-            self.manifest = Manifest.load(self.path)
-            if self.manifest.moves:
-                self._finish_moves()
+            kept = self.kept
             try:
-                yield
+                with contextlib.nullcontext() if kept is None else kept.writing(rows=self.rows):
+                    # Another process may have changed it since it was read.
+                    self.manifest = Manifest.load(self.path)
+                    if self.manifest.moves:
+                        self._finish_moves()
+                    yield
             finally:
                 file.truncate(0)
 
@@ -170,6 +172,12 @@ class RunStore:
     def save(self) -> None:
         """Save the manifest."""
         self.manifest.save(self.path)
+        self._push_if_due()
+
+    def _push_if_due(self, *, step_is_done: bool = False) -> None:
+        """Bring a run that is kept at an address there, now and then."""
+        if self.kept is not None:
+            self.kept.push_if_due(step_is_done=step_is_done)
 
     def begin(
         self,
@@ -223,13 +231,14 @@ class RunStore:
         self._seal(name, results)
         self.step(name).state = "complete"
         self.save()
+        self._push_if_due(step_is_done=True)
 
     def _seal(self, name: str, results: Sequence[Path]) -> None:
         """Note the checksums of a step's journals, states and metadata: no task reports those."""
         folder = layout.step_folder(self.path, name)
         sealed = [*folder.glob("*.jsonl"), *folder.glob("*.npz")]
         for group in [*folder.glob("*.zarr"), *results]:
-            sealed += _metadata_files(group)
+            sealed += metadata_files(group)
         checksums = self.step(name).checksums
         checksums |= {str(p.relative_to(self.path)): crc_of_file(p) for p in sorted(sealed)}
 
@@ -274,7 +283,7 @@ class RunStore:
         path = self.folder(name) / f"{part}.jsonl"
         if not all(place.exists() for place in needs):
             path.unlink(missing_ok=True)
-        return Journal(path, key or self.step(name).key)
+        return Journal(path, key or self.step(name).key, self._push_if_due)
 
     def noted(self, name: str, part: str) -> Mapping[int, dict[str, Any]]:
         """Return what the journal of a part of a step holds, and leave it as it is.
@@ -480,11 +489,3 @@ class RunStore:
             if ".." in place.parts or not place.parent.resolve().is_relative_to(root):
                 msg = f"{self.path / layout.MANIFEST} must move files inside the run only; it names {name}. Do not use this folder."
                 raise StoreError(msg)
-
-
-def _metadata_files(group: Path) -> list[Path]:
-    """Return the metadata of a Zarr group and of its arrays."""
-    if not group.is_dir():
-        return []
-    places = [group, *(group / name for name in zarr_io.array_names(group))]
-    return [place / zarr_io.GROUP_METADATA for place in places]

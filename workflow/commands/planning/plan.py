@@ -27,6 +27,7 @@ from workflow.engine.waiting import TOLD
 from workflow.errors import StoreError
 from workflow.formatting import format_count
 from workflow.ingest import remarks
+from workflow.runstore.kept import here
 from workflow.steps.projection import n_previews
 from workflow.threads import n_processors
 
@@ -125,7 +126,7 @@ def plan(
     limit = worker_memory(config.compute)
     check_memory(steps.STEPS, known, config, limit)
     tasks = plan_tasks(steps.STEPS, sizes)
-    folder = nearest_folder(out or Path())
+    folder = nearest_folder(here(out) if out is not None else Path())
     free = check_disk(tasks, folder)
     run, source = _earlier_run(images, given, sizes, folder, with_pilot=with_pilot)
     costs = forecast_steps(sizes, tasks, run, since_start)
