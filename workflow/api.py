@@ -349,10 +349,10 @@ class Run:
             the run's images do not exceed; a warning is logged where they are many.
         """
         target = Path(out) if out is not None else self.path / "predicted.zarr"
-        store = RunStore.open(self.path)
+        store = RunStore.open(self.path) if out is None else None
         # Of a run at an address, what is written into it goes there, too.
-        is_within = out is None and store.kept is not None
-        with watched("predict") as progress, store.lock() if is_within else nullcontext():
+        held = store.lock() if store is not None and store.kept is not None else nullcontext()
+        with watched("predict") as progress, held:
             found = predict(self.path, images, target, client=self._client, progress=progress)
         if is_unlike(found):
             log.warning(far_out_sentence(found))

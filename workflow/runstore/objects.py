@@ -37,6 +37,7 @@ __all__ = [
     "is_address",
     "refusals",
     "s3_server",
+    "stamp_of",
 ]
 
 #: How an address begins; a `Path` of it has one slash.
@@ -185,7 +186,7 @@ class Address(Stored):
         """Return bytes and tag of the object; raise FileNotFoundError where there is none."""
         obstore = library()
         with self._asked():
-            return _stamp_of(obstore.head(client(self.root), self.key))
+            return stamp_of(obstore.head(client(self.root), self.key))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the text of the object; raise FileNotFoundError where there is none."""
@@ -198,9 +199,13 @@ class Address(Stored):
         if self.root.startswith(WEB):
             return []
         try:
-            found = self._listed(lambda: library().list_with_delimiter(client(self.root), self.key))
+            return self.listed_names()
         except RefusedError:
             return []
+
+    def listed_names(self) -> list[str]:
+        """Return the names one level below; raise RefusedError where nothing can be listed."""
+        found = self._listed(lambda: library().list_with_delimiter(client(self.root), self.key))
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rstrip("/").rpartition("/")[2] for path in paths]
 
@@ -209,11 +214,15 @@ class Address(Stored):
         if self.root.startswith(WEB):
             return None
         try:
-            found = self._listed(lambda: library().list(client(self.root), self.key).collect())
+            return sorted((name, *stamp) for name, stamp in self.listed().items())
         except RefusedError:
             return None
+
+    def listed(self) -> dict[str, Stamp]:
+        """Return name and stamp of every object below; raise RefusedError where nothing can be listed."""
+        found = self._listed(lambda: library().list(client(self.root), self.key).collect())
         skipped = len(self.key) + 1 if self.key else 0
-        return sorted((meta["path"][skipped:], *_stamp_of(meta)) for meta in found)
+        return {meta["path"][skipped:]: stamp_of(meta) for meta in found}
 
     def _listed(self, ask: Callable[[], Any]) -> Any:
         """Ask for a list, again where the answer breaks off: obstore does that for objects alone."""
@@ -283,7 +292,7 @@ def asked(place: object, done: str = "read") -> Iterator[None]:
         raise StoreError(msg) from None
 
 
-def _stamp_of(meta: Any) -> Stamp:
+def stamp_of(meta: Any) -> Stamp:
     """Return the stamp of what a store says of an object."""
     return Stamp(int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
 

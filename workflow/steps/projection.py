@@ -231,8 +231,7 @@ class TransformedRows:
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return transformed scores."""
-        transform = _loaded_transform(self.model, self.checksum)
-        return transformed(self.scores.read(start, stop), transform)
+        return rows_as_read(self, self.scores.read(start, stop))
 
 
 def transformed(scores: NDArray[Any], transform: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from workflow.errors import StoreError
-from workflow.runstore.objects import Address, Stamp, again, asked, client, library
+from workflow.runstore.objects import Address, Stamp, again, asked, client, library, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -59,25 +59,14 @@ class Bucket:
 
     def listed(self, below: str = "") -> dict[str, Stamp]:
         """Return the stamps of all objects, or of those in one folder, by name."""
-        place = self.address / below if below else self.address
-        with asked(place):
-            found = _again(lambda: library().list(client(place.root), place.key).collect())
-        skipped = len(self.address.key) + 1 if self.address.key else 0
-        return {
-            meta["path"][skipped:]: Stamp(
-                int(meta["size"]), str(meta["e_tag"] or meta["last_modified"])
-            )
-            for meta in found
-        }
+        if not below:
+            return self.address.listed()
+        found = (self.address / below).listed()
+        return {f"{below}/{name}": stamp for name, stamp in found.items()}
 
     def holds_any(self, but: Collection[str]) -> str | None:
         """Return a name that is there besides some and what is below them; None where there is none."""
-        with asked(self.address):
-            root, key = client(self.address.root), self.address.key
-            listing = _again(lambda: library().list_with_delimiter(root, key))
-        paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
-        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
-        return min(names - set(but), default=None)
+        return min(set(self.address.listed_names()) - set(but), default=None)
 
     def stamp(self, name: str) -> Stamp | None:
         """Return the stamp of an object, None where there is none."""
@@ -109,8 +98,7 @@ class Bucket:
         try:
             with asked(place):
                 meta = _again(lambda: _written(client(place.root), place.key, temporary))
-            got = Stamp(temporary.stat().st_size, str(meta["e_tag"] or meta["last_modified"]))
-            if got != stamp:
+            if stamp_of(meta)._replace(n_bytes=temporary.stat().st_size) != stamp:
                 raise FileNotFoundError
             temporary.replace(target)
         except FileNotFoundError:

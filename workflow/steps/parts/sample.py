@@ -114,12 +114,11 @@ class Drawing:
 
     def gather(self, shard: RowRange) -> NDArray[Any]:
         """Read the rows of a shard from all that was left, in their shuffled order."""
-        plan = self.plan
+        plan, name = self.plan, _name(shard.start // SAMPLE_SHARD_ROWS)
         drawn = np.flatnonzero((plan.place >= shard.start) & (plan.place < shard.stop))
         source = np.searchsorted(plan.offsets, drawn, side="right") - 1
         gathered: NDArray[Any] | None = None
         for index in np.unique(source).tolist():
-            name = _name(shard.start // SAMPLE_SHARD_ROWS)
             rows = read_arrays(part_path(self.folder, index), names=[name])[name]
             if gathered is None:
                 gathered = np.empty((shard.n_rows, rows.shape[1]), rows.dtype)
@@ -129,11 +128,10 @@ class Drawing:
 
     def was_left(self, store: RunStore) -> bool:
         """Return whether `projection` has drawn all of it, and it is still there."""
-        reports = store.noted("projection", "blocks")
+        reports, key = store.noted("projection", "blocks"), self.key
         indices = range(len(self.plan.offsets) - 1)
         return all(
-            reports.get(index, {}).get(DRAWN) == self.key
-            and part_path(self.folder, index).is_file()
+            reports.get(index, {}).get(DRAWN) == key and part_path(self.folder, index).is_file()
             for index in indices
         )
 
